@@ -1,0 +1,66 @@
+//! What a STOMP client may do with which destination. One table, deny by default: what is not in it ends the connection.
+
+use crate::{hub::Feed, ids::ChannelId};
+
+/// Where each connection hears of its own rejected SENDs.
+pub const ERRORS: &str = "/user/queue/errors";
+
+/// What a SUBSCRIBE is allowed for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Subscribe {
+    /// A channel that the user may read, which is for the store to say.
+    Channel(ChannelId, Feed),
+    /// The connection's own errors; any connected user.
+    Errors,
+}
+
+/// What a SEND is allowed for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Send {
+    /// `/pub/messages`: a message, whose author must be the user, in a channel that they may read.
+    Message,
+}
+
+/// The SUBSCRIBE half of the table.
+pub fn subscribe(destination: &str) -> Option<Subscribe> {
+    if destination == ERRORS {
+        return Some(Subscribe::Errors);
+    }
+    Feed::parse(destination).map(|(channel, feed)| Subscribe::Channel(channel, feed))
+}
+
+/// The SEND half of the table.
+pub fn send(destination: &str) -> Option<Send> {
+    (destination == "/pub/messages").then_some(Send::Message)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nobody_may_send_where_others_subscribe_or_subscribe_to_patterns() {
+        let channel = Feed::Messages.destination(ChannelId::new());
+        assert!(subscribe(&channel).is_some() && send(&channel).is_none());
+        for destination in [
+            "/sub/**",
+            "/sub/channels.*.messages",
+            "/user/bob/queue/errors",
+            "/queue/errors",
+            "/topic/x",
+            "",
+            "/pub/messages",
+        ] {
+            assert_eq!(subscribe(destination), None, "{destination}");
+        }
+        for destination in [
+            "/pub/messages/",
+            "/pub/",
+            "/sub/**",
+            "/user/queue/errors",
+            "",
+        ] {
+            assert_eq!(send(destination), None, "{destination}");
+        }
+    }
+}

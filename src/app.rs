@@ -1,0 +1,119 @@
+//! What handlers, sockets and tasks may use. Passed as `Arc<App>`, never global, so that several nodes live in one process.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
+
+use redis::aio::ConnectionManager;
+use sqlx::PgPool;
+
+use crate::{
+    bus::{Arrived, Bus},
+    config::Config,
+    feeds::{self, Feeds},
+    group_commit::GroupCommit,
+    history::{History, Stream},
+    hub::{Delivery, Hub},
+    model::{Control, Topic},
+    outbox::Outbox,
+    password::Passwords,
+    repair::{Gap, Repairs},
+    sessions::Sessions,
+    tasks::Tasks,
+    token::Tokens,
+};
+
+/// The parts of one node.
+pub struct App {
+    /// Settings.
+    pub config: Config,
+    /// PostgreSQL.
+    pub db: PgPool,
+    /// Redis.
+    pub redis: ConnectionManager,
+    /// Sessions, in Redis.
+    pub sessions: Sessions,
+    /// The SSE history, in Redis.
+    pub history: History,
+    /// Access tokens.
+    pub tokens: Tokens,
+    /// Password hashes.
+    pub passwords: Passwords,
+    /// STOMP connections of this node.
+    pub hub: Arc<Hub>,
+    /// SSE streams of this node.
+    pub feeds: Arc<Feeds>,
+    /// Kafka.
+    pub bus: Arc<Bus>,
+    /// From committed events to Kafka.
+    pub outbox: Arc<Outbox>,
+    /// Writes new messages.
+    pub posts: GroupCommit,
+    /// Reads what Kafka did not bring.
+    pub repairs: Repairs,
+    /// Tasks.
+    pub tasks: Tasks,
+    /// Whether the schema and the admin account are there.
+    pub prepared: AtomicBool,
+    /// Whether the node is about to leave.
+    pub leaving: AtomicBool,
+}
+
+impl App {
+    /// Delivers an event to those connected here. Called in the order in which Kafka brings them; does not wait.
+    pub fn deliver(&self, arrived: Arrived) {
+        let Arrived { event, position } = arrived;
+        match event.topic {
+            Topic::Messages => {
+                let Ok(channel) = event.key.parse() else {
+                    return;
+                };
+                let delivery = Delivery {
+                    id: event.id.to_string(),
+                    body: event.body,
+                };
+                match event.seq {
+                    Some(seq) => {
+                        if self.hub.offer(channel, seq, delivery) {
+                            self.repairs.report(Gap::Channel(channel), self);
+                        }
+                    }
+                    None => self.hub.tell(channel, &delivery),
+                }
+            }
+            Topic::Sse => {
+                let (Some(stream), Some(at)) = (Stream::of_key(&event.key), position) else {
+                    return;
+                };
+                if self
+                    .feeds
+                    .offer(stream, at, feeds::text(event.kind, &event.body))
+                {
+                    self.repairs.report(Gap::Stream(stream), self);
+                }
+            }
+            Topic::Control => {
+                if let Ok(control) = serde_json::from_slice(&event.body) {
+                    self.obey(&control);
+                }
+            }
+        }
+    }
+
+    /// Cuts the sockets and subscriptions on this node that have lost their right.
+    pub fn obey(&self, control: &Control) {
+        self.hub.obey(control);
+        self.feeds.obey(control);
+    }
+
+    /// Whether the schema and the admin account are there.
+    pub fn is_prepared(&self) -> bool {
+        self.prepared.load(Ordering::Relaxed)
+    }
+
+    /// Whether the node is about to leave.
+    pub fn is_leaving(&self) -> bool {
+        self.leaving.load(Ordering::Relaxed)
+    }
+}

@@ -1,0 +1,329 @@
+//! Kafka: carries events to every node. It is never the only place where something lives, so what it loses is repaired.
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use bytes::Bytes;
+use rdkafka::{
+    ClientConfig, Message as _, Offset, TopicPartitionList,
+    admin::{AdminClient, AdminOptions, NewTopic, TopicReplication},
+    client::DefaultClientContext,
+    consumer::{Consumer, StreamConsumer},
+    error::KafkaError,
+    message::{BorrowedMessage, Header, Headers, OwnedHeaders},
+    producer::{DeliveryFuture, FutureProducer, FutureRecord},
+    types::RDKafkaErrorCode,
+};
+use tokio::task::spawn_blocking;
+use tracing::{debug, info, warn};
+
+use crate::{
+    config::Config,
+    history::Position,
+    ids::EventId,
+    model::{Event, Topic, event},
+    problem::{Problem, chain},
+};
+
+/// A broker that does not answer within this time counts as away.
+const ANSWER_WITHIN: Duration = Duration::from_secs(2);
+
+/// Records that a node could not read in its time stay for those that come back: an hour.
+const RETENTION_MS: &str = "3600000";
+
+/// An event as a record brought it.
+#[derive(Debug)]
+pub struct Arrived {
+    /// The event.
+    pub event: Event,
+    /// Of an SSE event: where its history has it.
+    pub position: Option<Position>,
+}
+
+/// The connection to Kafka.
+pub struct Bus {
+    producer: FutureProducer,
+    settings: ClientConfig,
+    prefix: String,
+    topics: [String; Topic::ALL.len()],
+    partitions: i32,
+    up: AtomicBool,
+    assigned: AtomicBool,
+    poison: AtomicU64,
+}
+
+impl Bus {
+    /// Connects in the background.
+    ///
+    /// # Errors
+    /// Only when the settings are refused.
+    pub fn new(config: &Config) -> Result<Self, KafkaError> {
+        let mut settings = ClientConfig::new();
+        settings
+            .set("bootstrap.servers", &config.kafka_brokers)
+            .set("client.id", format!("discodeit-{}", config.node_name))
+            .set("allow.auto.create.topics", "false")
+            .set("socket.nagle.disable", "true")
+            .set("reconnect.backoff.ms", "50")
+            .set("reconnect.backoff.max.ms", "500")
+            // Each client would log every lost connection on its own; `Bus::watch` does it once.
+            .set("log.connection.close", "false");
+        let producer = settings
+            .clone()
+            // Keeps the order of one key over retries.
+            .set("enable.idempotence", "true")
+            // Longer than a short pause of the broker; after that the outbox has it.
+            .set("message.timeout.ms", "5000")
+            // Nobody waits for a fuller batch: while one is on its way the next one gathers by itself.
+            .set("queue.buffering.max.ms", "0")
+            .set("queue.buffering.max.messages", "20000")
+            .create()?;
+        Ok(Self {
+            producer,
+            settings,
+            prefix: config.kafka_topic_prefix.clone(),
+            topics: Topic::ALL
+                .map(|topic| format!("{}{}", config.kafka_topic_prefix, topic.name())),
+            partitions: config.kafka_partitions,
+            up: AtomicBool::new(false),
+            assigned: AtomicBool::new(false),
+            poison: AtomicU64::new(0),
+        })
+    }
+
+    /// Whether the broker answered lately.
+    pub fn is_up(&self) -> bool {
+        self.up.load(Ordering::Relaxed)
+    }
+
+    /// Whether this node's places in all partitions are fixed: everything published from now on arrives.
+    pub fn is_assigned(&self) -> bool {
+        self.assigned.load(Ordering::Relaxed)
+    }
+
+    fn topic(&self, topic: Topic) -> &str {
+        &self.topics[topic as usize]
+    }
+
+    /// Publishes an event. Does not wait: the future resolves when the broker has it. Events of one key that are sent one
+    /// after the other by one task stay in that order.
+    ///
+    /// # Errors
+    /// When the local queue is full, or Kafka is away: then the event stays in the outbox.
+    pub fn send(
+        &self,
+        event: &Event,
+        position: Option<Position>,
+    ) -> Result<DeliveryFuture, KafkaError> {
+        if !self.is_up() {
+            return Err(KafkaError::MessageProduction(
+                RDKafkaErrorCode::BrokerTransportFailure,
+            ));
+        }
+        let id = event.id.to_string();
+        let mut headers = OwnedHeaders::new_with_capacity(4)
+            .insert(Header {
+                key: "id",
+                value: Some(&id),
+            })
+            .insert(Header {
+                key: "kind",
+                value: Some(event.kind),
+            });
+        if let Some(seq) = event.seq {
+            headers = headers.insert(Header {
+                key: "seq",
+                value: Some(&seq.to_string()),
+            });
+        }
+        if let Some(position) = position {
+            headers = headers.insert(Header {
+                key: "at",
+                value: Some(&position.to_string()),
+            });
+        }
+        let record = FutureRecord::to(self.topic(event.topic))
+            .key(&event.key)
+            .payload(event.body.as_ref())
+            .headers(headers);
+        self.producer
+            .send_result(record)
+            .map_err(|(error, _)| error)
+    }
+
+    /// Waits until everything sent is with the broker, at most `within`.
+    pub async fn flush(self: &Arc<Self>, within: Duration) {
+        let bus = self.clone();
+        let flush =
+            spawn_blocking(move || rdkafka::producer::Producer::flush(&bus.producer, within)).await;
+        if let Ok(Err(error)) = flush {
+            debug!(error = %chain(&error), "not everything reached Kafka; the outbox has it");
+        }
+    }
+
+    /// Reads every record of every partition, from now on, and hands each to `arrived`. Ends only when something is wrong.
+    ///
+    /// Partitions are assigned, not subscribed to: every node must see every record, and there is nothing to rebalance. The
+    /// places are asked for explicitly, because with `Offset::End` what is published in the next moment would be lost.
+    ///
+    /// # Errors
+    /// When Kafka cannot be reached at the start.
+    pub async fn run(self: &Arc<Self>, mut arrived: impl FnMut(Arrived)) -> Result<(), Problem> {
+        let consumer = self.clone().assign().await?;
+        self.assigned.store(true, Ordering::Relaxed);
+        loop {
+            match consumer.recv().await {
+                Ok(record) => match self.parse(&record) {
+                    Some(event) => arrived(event),
+                    None => {
+                        self.poison.fetch_add(1, Ordering::Relaxed);
+                        warn!(
+                            topic = record.topic(),
+                            partition = record.partition(),
+                            offset = record.offset(),
+                            "a Kafka record that this version cannot read was passed over"
+                        );
+                    }
+                },
+                // Lost brokers and the like: the client goes on by itself where it was.
+                Err(error) => debug!(error = %chain(&error), "Kafka cannot be read"),
+            }
+        }
+    }
+
+    async fn assign(self: Arc<Self>) -> Result<StreamConsumer, Problem> {
+        self.create_topics().await?;
+        spawn_blocking(move || {
+            let consumer: StreamConsumer = self
+                .settings
+                .clone()
+                // The library asks for one; nothing is committed under it.
+                .set("group.id", "discodeit-unused")
+                .set("enable.auto.commit", "false")
+                // Where a broker has lost what we were to read next, everything it has is read: duplicates are dropped.
+                .set("auto.offset.reset", "earliest")
+                .set("fetch.wait.max.ms", "100")
+                .set("fetch.error.backoff.ms", "100")
+                .create()
+                .map_err(Problem::internal)?;
+            let mut places = TopicPartitionList::new();
+            for topic in &self.topics {
+                let metadata = consumer
+                    .fetch_metadata(Some(topic), ANSWER_WITHIN)
+                    .map_err(Problem::internal)?;
+                let partitions = metadata
+                    .topics()
+                    .first()
+                    .map(rdkafka::metadata::MetadataTopic::partitions)
+                    .unwrap_or_default();
+                if partitions.is_empty() {
+                    return Err(Problem::internal(format!(
+                        "the Kafka topic {topic} has no partitions yet"
+                    )));
+                }
+                for partition in partitions {
+                    let (_, end) = consumer
+                        .fetch_watermarks(topic, partition.id(), ANSWER_WITHIN)
+                        .map_err(Problem::internal)?;
+                    places
+                        .add_partition_offset(topic, partition.id(), Offset::Offset(end))
+                        .map_err(Problem::internal)?;
+                }
+            }
+            consumer.assign(&places).map_err(Problem::internal)?;
+            info!(partitions = places.count(), "following Kafka");
+            Ok(consumer)
+        })
+        .await
+        .map_err(Problem::internal)?
+    }
+
+    async fn create_topics(&self) -> Result<(), Problem> {
+        let admin: AdminClient<DefaultClientContext> =
+            self.settings.create().map_err(Problem::internal)?;
+        let new = self.topics.iter().map(|topic| {
+            // -1: the broker's own default, so that a cluster decides how many copies it keeps.
+            NewTopic::new(topic, self.partitions, TopicReplication::Fixed(-1))
+                .set("retention.ms", RETENTION_MS)
+        });
+        let new: Vec<_> = new.collect();
+        let options = AdminOptions::new()
+            .operation_timeout(Some(Duration::from_secs(10)))
+            .request_timeout(Some(Duration::from_secs(10)));
+        for result in admin
+            .create_topics(&new, &options)
+            .await
+            .map_err(Problem::internal)?
+        {
+            match result {
+                Ok(topic) => info!(topic, "created the Kafka topic"),
+                Err((_, RDKafkaErrorCode::TopicAlreadyExists)) => {}
+                Err((topic, code)) => {
+                    return Err(Problem::internal(format!(
+                        "the Kafka topic {topic} cannot be created: {code}"
+                    )));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn parse(&self, record: &BorrowedMessage<'_>) -> Option<Arrived> {
+        let topic = Topic::named(record.topic().strip_prefix(self.prefix.as_str())?)?;
+        let headers: HashMap<&str, &str> = record
+            .headers()?
+            .iter()
+            .filter_map(|header| Some((header.key, std::str::from_utf8(header.value?).ok()?)))
+            .collect();
+        let id: EventId = headers.get("id")?.parse().ok()?;
+        let kind = event::kind(headers.get("kind")?)?;
+        let seq = headers
+            .get("seq")
+            .map(|seq| seq.parse::<i64>())
+            .transpose()
+            .ok()?;
+        let position = headers.get("at").and_then(|at| Position::parse(at));
+        let key = std::str::from_utf8(record.key()?).ok()?.to_owned();
+        let body = Bytes::copy_from_slice(record.payload()?);
+        std::str::from_utf8(&body).ok()?;
+        Some(Arrived {
+            event: Event {
+                id,
+                topic,
+                key,
+                kind,
+                seq,
+                body,
+            },
+            position,
+        })
+    }
+
+    /// Asks the broker once a second whether it is there. Runs until it is dropped.
+    pub async fn watch(self: Arc<Self>) {
+        loop {
+            let bus = self.clone();
+            let asked = spawn_blocking(move || {
+                let client = rdkafka::producer::Producer::client(&bus.producer);
+                client
+                    .fetch_metadata(Some(bus.topic(Topic::Control)), ANSWER_WITHIN)
+                    .map(|metadata| !metadata.brokers().is_empty())
+            });
+            let up = matches!(asked.await, Ok(Ok(true)));
+            if self.up.swap(up, Ordering::Relaxed) != up {
+                if up {
+                    info!("Kafka answers");
+                } else {
+                    warn!("Kafka does not answer; events are read from the stores until it does");
+                }
+            }
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+    }
+}

@@ -1,0 +1,547 @@
+//! The SSE history in Redis streams: `sse:user:{userId}` and `sse:all`. An event's id is assigned here, once.
+//!
+//! A stream's entries have the ids `E-1`, `E-2`, `E-3` …, where the epoch E is the Redis time in milliseconds when the
+//! stream began. Consecutive numbers make a hole visible, and an epoch makes a stream that was lost or has expired differ
+//! from the one that takes its place. Commands to look inside:
+//!
+//! ```text
+//! XREVRANGE sse:all + - COUNT 3
+//! ```
+
+use std::{fmt, time::Duration};
+
+use bytes::Bytes;
+use redis::{Script, aio::ConnectionManager, streams::StreamRangeReply};
+
+use crate::{
+    ids::{EventId, UserId},
+    model::event::EVERYONE,
+    problem::Problem,
+};
+
+/// Entries kept for one user; trimmed in steps of Redis' own.
+const KEPT_FOR_USER: usize = 1_000;
+/// Entries kept of those for everyone.
+const KEPT_FOR_ALL: usize = 10_000;
+/// A user's stream goes this long after its last event.
+const USER_TTL: Duration = Duration::from_secs(24 * 60 * 60);
+/// Says since when this Redis has kept everything: set when it is missing, so a Redis that lost its data shows.
+const EPOCH_KEY: &str = "sse:epoch";
+
+/// One of the two kinds of streams.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Stream {
+    /// Events for everyone.
+    All,
+    /// Events for one user.
+    User(UserId),
+}
+
+impl Stream {
+    /// The stream of an event's key.
+    pub fn of_key(key: &str) -> Option<Self> {
+        if key == EVERYONE {
+            Some(Self::All)
+        } else {
+            key.parse().ok().map(Self::User)
+        }
+    }
+
+    fn key(self) -> String {
+        match self {
+            Self::All => "sse:all".to_owned(),
+            Self::User(user) => format!("sse:user:{user}"),
+        }
+    }
+
+    /// The event ids of the stream's last entries. The braces put it into its stream's hash slot.
+    fn seen_key(self) -> String {
+        format!("sse:seen:{{{}}}", self.key())
+    }
+}
+
+/// A place in one stream: behind its entry `n` of that epoch. `n` 0 is a stream without entries, seen at that time.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Position {
+    /// Milliseconds since 1970.
+    pub epoch: u64,
+    /// Entry.
+    pub n: u64,
+}
+
+impl Position {
+    /// The position right before this one in the log. Before a stream's first entry everything is.
+    pub fn previous(self) -> Self {
+        if self.n <= 1 {
+            Self::default()
+        } else {
+            Self {
+                n: self.n - 1,
+                ..self
+            }
+        }
+    }
+
+    /// Parses Redis' form, `1700000000000-17`.
+    pub fn parse(text: &str) -> Option<Self> {
+        let (epoch, n) = text.split_once('-')?;
+        Some(Self {
+            epoch: epoch.parse().ok()?,
+            n: n.parse().ok()?,
+        })
+    }
+}
+
+impl fmt::Display for Position {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}-{}", self.epoch, self.n)
+    }
+}
+
+/// An event's id on the wire: the positions in the user's own stream and in the common one, `3k2-17.9f1-204`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Cursor {
+    /// In `sse:user:{userId}`.
+    pub user: Position,
+    /// In `sse:all`.
+    pub all: Position,
+}
+
+impl Cursor {
+    /// Parses the wire form; `None` for anything we have not made.
+    pub fn parse(text: &str) -> Option<Self> {
+        let position = |text: &str| {
+            let (epoch, n) = text.split_once('-')?;
+            Some(Position {
+                epoch: parse_base36(epoch)?,
+                n: parse_base36(n)?,
+            })
+        };
+        let (user, all) = text.split_once('.')?;
+        Some(Self {
+            user: position(user)?,
+            all: position(all)?,
+        })
+    }
+}
+
+impl fmt::Display for Cursor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (number, end) in [
+            (self.user.epoch, "-"),
+            (self.user.n, "."),
+            (self.all.epoch, "-"),
+            (self.all.n, ""),
+        ] {
+            write_base36(f, number)?;
+            f.write_str(end)?;
+        }
+        Ok(())
+    }
+}
+
+fn write_base36(f: &mut fmt::Formatter<'_>, mut number: u64) -> fmt::Result {
+    let mut digits = [0u8; 13];
+    let mut at = digits.len();
+    loop {
+        at -= 1;
+        digits[at] =
+            b"0123456789abcdefghijklmnopqrstuvwxyz"[usize::try_from(number % 36).unwrap_or(0)];
+        number /= 36;
+        if number == 0 {
+            break;
+        }
+    }
+    f.write_str(std::str::from_utf8(&digits[at..]).unwrap_or_default())
+}
+
+/// Lower-case digits only, and no `+`, which the standard library would take.
+fn parse_base36(text: &str) -> Option<u64> {
+    let ok = !text.is_empty()
+        && text
+            .bytes()
+            .all(|b| b.is_ascii_digit() || b.is_ascii_lowercase());
+    ok.then(|| u64::from_str_radix(text, 36).ok()).flatten()
+}
+
+/// One event of a stream.
+#[derive(Clone, Debug)]
+pub struct Entry {
+    /// Where it stands.
+    pub at: Position,
+    /// The SSE event's name.
+    pub name: String,
+    /// The SSE event's data, JSON in one line.
+    pub data: Bytes,
+}
+
+/// Why a replay cannot be complete; the `reason` of a `resync`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lost {
+    /// The history no longer reaches back that far.
+    Expired,
+    /// More than a replay may bring.
+    TooFar,
+    /// A position we have not given out, or one from data that Redis has lost.
+    Unknown,
+}
+
+impl Lost {
+    /// The wire form.
+    pub fn reason(self) -> &'static str {
+        match self {
+            Self::Expired => "expired",
+            Self::TooFar => "too_far",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
+/// Appends once per event id and returns the entry's id. KEYS: stream, seen; ARGV: entries to keep, seconds to live or 0,
+/// event id, name, data.
+const APPEND: &str = r"
+local tip = redis.call('XREVRANGE', KEYS[1], '+', '-', 'COUNT', 1)
+local epoch, n
+if #tip == 0 then
+    redis.call('DEL', KEYS[2])
+    local now = redis.call('TIME')
+    epoch, n = string.format('%d%03d', now[1], math.floor(now[2] / 1000)), 1
+else
+    local last
+    epoch, last = string.match(tip[1][1], '^(%d+)-(%d+)$')
+    local seen = redis.call('ZSCORE', KEYS[2], ARGV[3])
+    if seen then return epoch .. '-' .. string.format('%d', seen) end
+    n = tonumber(last) + 1
+end
+local id = epoch .. '-' .. string.format('%d', n)
+redis.call('XADD', KEYS[1], 'MAXLEN', '~', ARGV[1], id, 'eid', ARGV[3], 'name', ARGV[4], 'data', ARGV[5])
+redis.call('ZADD', KEYS[2], n, ARGV[3])
+redis.call('ZREMRANGEBYRANK', KEYS[2], 0, -1001)
+if ARGV[2] ~= '0' then
+    redis.call('EXPIRE', KEYS[1], ARGV[2])
+    redis.call('EXPIRE', KEYS[2], ARGV[2])
+end
+return id
+";
+
+/// What is to be appended.
+pub struct Append<'a> {
+    /// To which stream.
+    pub stream: Stream,
+    /// The event, which may have been appended before.
+    pub event: EventId,
+    /// The SSE event's name.
+    pub name: &'a str,
+    /// Its data.
+    pub data: &'a str,
+}
+
+/// The history of every user.
+#[derive(Clone)]
+pub struct History {
+    redis: ConnectionManager,
+    append: Script,
+}
+
+impl History {
+    /// The history in that Redis.
+    pub fn new(redis: ConnectionManager) -> Self {
+        Self {
+            redis,
+            append: Script::new(APPEND),
+        }
+    }
+
+    /// Appends events in one round trip and returns their positions.
+    ///
+    /// # Errors
+    /// [`Problem::Unavailable`] without Redis; then some may have been appended, and doing it again does no harm.
+    pub async fn append(&self, events: &[Append<'_>]) -> Result<Vec<Position>, Problem> {
+        let mut pipe = redis::pipe();
+        for event in events {
+            let (kept, ttl) = match event.stream {
+                Stream::All => (KEPT_FOR_ALL, 0),
+                Stream::User(_) => (KEPT_FOR_USER, USER_TTL.as_secs()),
+            };
+            let mut call = self.append.key(event.stream.key());
+            call.key(event.stream.seen_key())
+                .arg(kept)
+                .arg(ttl)
+                .arg(event.event.to_string())
+                .arg(event.name)
+                .arg(event.data);
+            pipe.invoke_script(&call);
+        }
+        let mut redis = self.redis.clone();
+        let mut ids: redis::RedisResult<Vec<String>> = pipe.query_async(&mut redis).await;
+        if ids
+            .as_ref()
+            .is_err_and(|error| error.code() == Some("NOSCRIPT"))
+        {
+            self.append.load_async(&mut redis).await?;
+            ids = pipe.query_async(&mut redis).await;
+        }
+        ids?.iter()
+            .map(|id| {
+                Position::parse(id)
+                    .ok_or_else(|| Problem::internal(format!("Redis answered XADD with {id:?}")))
+            })
+            .collect()
+    }
+
+    /// The position behind the newest entry.
+    ///
+    /// # Errors
+    /// [`Problem::Unavailable`] without Redis.
+    pub async fn tip(&self, stream: Stream) -> Result<Position, Problem> {
+        let (tip, now): (StreamRangeReply, (u64, u64)) = redis::pipe()
+            .xrevrange_count(stream.key(), "+", "-", 1)
+            .cmd("TIME")
+            .query_async(&mut self.redis.clone())
+            .await?;
+        let empty = Position {
+            epoch: now.0 * 1_000 + now.1 / 1_000,
+            n: 0,
+        };
+        Ok(tip
+            .ids
+            .first()
+            .and_then(|entry| Position::parse(&entry.id))
+            .unwrap_or(empty))
+    }
+
+    /// The positions behind the newest entries of both streams of a user.
+    ///
+    /// # Errors
+    /// [`Problem::Unavailable`] without Redis.
+    pub async fn cursor(&self, user: UserId) -> Result<Cursor, Problem> {
+        let (user, all) = tokio::try_join!(self.tip(Stream::User(user)), self.tip(Stream::All))?;
+        Ok(Cursor { user, all })
+    }
+
+    /// The entries after `position`, `most` at most, or why they cannot be told.
+    ///
+    /// # Errors
+    /// [`Problem::Unavailable`] without Redis.
+    pub async fn after(
+        &self,
+        stream: Stream,
+        position: Position,
+        most: usize,
+    ) -> Result<Result<Vec<Entry>, Lost>, Problem> {
+        let mut redis = self.redis.clone();
+        // The entries before the oldest one: if a trim comes between, it looks like a loss and is none; the other way round
+        // a loss would not be seen.
+        let (entries, oldest, newest, now): (
+            StreamRangeReply,
+            StreamRangeReply,
+            StreamRangeReply,
+            (u64, u64),
+        ) = redis::pipe()
+            .xrange_count(stream.key(), format!("({position}"), "+", most)
+            .xrange_count(stream.key(), "-", "+", 1)
+            .xrevrange_count(stream.key(), "+", "-", 1)
+            .cmd("TIME")
+            .query_async(&mut redis)
+            .await?;
+        let now_ms = now.0 * 1_000 + now.1 / 1_000;
+        let at = |reply: &StreamRangeReply| {
+            reply
+                .ids
+                .first()
+                .and_then(|entry| Position::parse(&entry.id))
+        };
+        let kept_since = self.kept_since(now_ms).await?;
+        let known = Known {
+            oldest: at(&oldest),
+            newest: at(&newest),
+            kept_since,
+            now_ms,
+            expires: stream != Stream::All,
+        };
+        if let Err(lost) = known.check(position) {
+            return Ok(Err(lost));
+        }
+        Ok(Ok(entries.ids.into_iter().filter_map(entry).collect()))
+    }
+
+    /// Since when, in milliseconds since 1970, this Redis has kept everything.
+    async fn kept_since(&self, now_ms: u64) -> Result<u64, Problem> {
+        let mut redis = self.redis.clone();
+        let since: Option<u64> = redis::cmd("SET")
+            .arg(EPOCH_KEY)
+            .arg(now_ms)
+            .arg("NX")
+            .arg("GET")
+            .query_async(&mut redis)
+            .await?;
+        Ok(since.unwrap_or(now_ms))
+    }
+}
+
+/// What is known of a stream when somebody asks for what came after a position.
+struct Known {
+    oldest: Option<Position>,
+    newest: Option<Position>,
+    kept_since: u64,
+    now_ms: u64,
+    expires: bool,
+}
+
+impl Known {
+    /// Whether everything after `position` is still there.
+    fn check(&self, position: Position) -> Result<(), Lost> {
+        let ttl_ms = u64::try_from(USER_TTL.as_millis()).unwrap_or(u64::MAX);
+        if position.epoch > self.now_ms {
+            return Err(Lost::Unknown);
+        }
+        if let (Some(oldest), Some(newest)) = (self.oldest, self.newest)
+            && newest.epoch == position.epoch
+            && position.n > 0
+        {
+            return if position.n > newest.n {
+                Err(Lost::Unknown)
+            } else if position.n + 1 < oldest.n {
+                Err(Lost::Expired)
+            } else {
+                Ok(())
+            };
+        }
+        // From here on the stream that the position speaks of is not the one that is there.
+        if position.epoch < self.kept_since {
+            return Err(Lost::Unknown);
+        }
+        if position.n > 0 || (self.expires && self.now_ms - position.epoch >= ttl_ms) {
+            return Err(Lost::Expired);
+        }
+        match self.oldest {
+            // It was empty then and is empty now.
+            None => Ok(()),
+            // It was empty then, and everything since is there.
+            Some(oldest) if oldest.n == 1 && position.epoch <= oldest.epoch => Ok(()),
+            Some(_) => Err(Lost::Expired),
+        }
+    }
+}
+
+fn entry(reply: redis::streams::StreamId) -> Option<Entry> {
+    let at = Position::parse(&reply.id)?;
+    let name: String = reply.get("name")?;
+    let data: Vec<u8> = reply.get("data")?;
+    Some(Entry {
+        at,
+        name,
+        data: data.into(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(epoch: u64, n: u64) -> Position {
+        Position { epoch, n }
+    }
+
+    #[test]
+    fn a_cursor_survives_its_wire_form() {
+        for cursor in [
+            Cursor {
+                user: at(0, 0),
+                all: at(u64::MAX, u64::MAX),
+            },
+            Cursor {
+                user: at(1_769_850_902_123, 17),
+                all: at(1_769_000_000_000, 204),
+            },
+        ] {
+            assert_eq!(Cursor::parse(&cursor.to_string()), Some(cursor), "{cursor}");
+        }
+    }
+
+    #[test]
+    fn anything_else_is_not_a_cursor() {
+        for text in [
+            "",
+            "1",
+            "1-2",
+            "1-2.3",
+            "1-2.3-4.5",
+            "1-2.3-4 ",
+            "+1-2.3-4",
+            "1-2.3-4294967296zzzzzzzzzzzz",
+            "A-1.1-1",
+            "한-1.1-1",
+        ] {
+            assert_eq!(Cursor::parse(text), None, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_hole_in_the_history_is_told_apart_from_nothing_new() {
+        let known = |oldest, newest, kept_since| Known {
+            oldest,
+            newest,
+            kept_since,
+            now_ms: 90_000_000,
+            expires: true,
+        };
+        let normal = known(Some(at(5_000, 11)), Some(at(5_000, 20)), 1_000);
+        assert_eq!(normal.check(at(5_000, 20)), Ok(()), "nothing new");
+        assert_eq!(
+            normal.check(at(5_000, 10)),
+            Ok(()),
+            "the oldest kept is the next"
+        );
+        assert_eq!(normal.check(at(5_000, 9)), Err(Lost::Expired), "trimmed");
+        assert_eq!(
+            normal.check(at(5_000, 21)),
+            Err(Lost::Unknown),
+            "Redis lost its newest part"
+        );
+        assert_eq!(
+            normal.check(at(4_000, 3)),
+            Err(Lost::Expired),
+            "an earlier stream of that user"
+        );
+        assert_eq!(
+            normal.check(at(99_000_000, 3)),
+            Err(Lost::Unknown),
+            "from the future"
+        );
+        assert_eq!(
+            normal.check(at(4_000, 0)),
+            Err(Lost::Expired),
+            "empty then, trimmed since"
+        );
+        let young = known(Some(at(80_000_000, 1)), Some(at(80_000_000, 2)), 1_000);
+        assert_eq!(
+            young.check(at(79_000_000, 0)),
+            Ok(()),
+            "empty then, all of it is there"
+        );
+        assert_eq!(
+            young.check(at(2_000, 0)),
+            Err(Lost::Expired),
+            "so long ago that a stream may have come and gone"
+        );
+        let empty = known(None, None, 70_000_000);
+        assert_eq!(empty.check(at(75_000_000, 0)), Ok(()), "still empty");
+        assert_eq!(
+            empty.check(at(75_000_000, 4)),
+            Err(Lost::Expired),
+            "it is gone"
+        );
+        assert_eq!(
+            empty.check(at(60_000_000, 0)),
+            Err(Lost::Unknown),
+            "Redis was emptied since"
+        );
+    }
+
+    #[test]
+    fn a_streams_first_entry_follows_everything_before_it() {
+        assert_eq!(at(7, 1).previous(), Position::default());
+        assert_eq!(at(7, 2).previous(), at(7, 1));
+    }
+}

@@ -1,0 +1,413 @@
+//! `GET /api/sse`: server-sent events (WHATWG HTML §9.2), resumable on any node.
+
+use std::{collections::VecDeque, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use futures_util::stream;
+use http::{
+    HeaderValue,
+    header::{CACHE_CONTROL, CONTENT_TYPE},
+};
+use serde::Deserialize;
+use tokio::{sync::mpsc, time::Instant};
+use tracing::debug;
+use warp::reply::Response;
+
+use super::{Request, auth::REFRESH_COOKIE};
+use crate::{
+    app::App,
+    feeds::{self, Item, Listener},
+    history::{Cursor, Entry, Lost, Position, Stream},
+    ids::{SessionId, UserId},
+    mailbox::{Farewell, STALLED_AFTER},
+    model::event::{RESYNC, SYNC},
+    problem::{Problem, chain},
+    token::Refused,
+};
+
+/// Events that a replay brings at most; more are refetched more cheaply than replayed.
+const MOST_REPLAYED: usize = 1_000;
+/// What is sent at once, in bytes: many events in one piece, none of them late.
+const PIECE_BYTES: usize = 32 * 1024;
+/// Pieces that wait for the connection to take them.
+const PIECES: usize = 2;
+/// The time a client waits before it comes back, when a node leaves: spread, so that they do not come all at once.
+const COME_BACK_MS: std::ops::Range<u32> = 500..3_000;
+/// How long to wait before a store that is away is asked again.
+const TRY_AGAIN: Duration = Duration::from_secs(1);
+
+/// The position of the newest events, taken before a list is read: a client that opens its stream behind it misses nothing
+/// in between. `None` while Redis is away, which must not keep the list from being read.
+pub(super) async fn cursor(app: &App, user: UserId) -> Option<Cursor> {
+    app.history.cursor(user).await.ok()
+}
+
+/// Adds the cursor to a list's answer.
+pub(super) fn with_cursor(mut response: Response, cursor: Option<Cursor>) -> Response {
+    if let Some(value) = cursor.and_then(|cursor| HeaderValue::from_str(&cursor.to_string()).ok()) {
+        response.headers_mut().insert("x-event-cursor", value);
+    }
+    response
+}
+
+/// Who opens a stream, and how sure we are.
+struct Opener {
+    user: UserId,
+    session: SessionId,
+    /// Redis was away, so whether the session lives is still to be asked.
+    unsure: bool,
+}
+
+/// Who opens the stream: by bearer token, or by the session cookie when that has merely expired or is absent. A store that
+/// is away is no reason for a refusal, after which clients would give up for ever.
+async fn opener(request: &Request) -> Result<Opener, Problem> {
+    let app = &request.app;
+    match request.claims() {
+        Ok(caller) => {
+            let unsure = match app.sessions.user(caller.session).await {
+                Ok(user) if user == Some(caller.id) => false,
+                Ok(_) => return Err(Problem::Unauthenticated),
+                Err(_) => true,
+            };
+            Ok(Opener {
+                user: caller.id,
+                session: caller.session,
+                unsure,
+            })
+        }
+        Err(None | Some(Refused::Expired)) => {
+            let token = request
+                .cookie(REFRESH_COOKIE)
+                .ok_or(Problem::Unauthenticated)?;
+            let (user, session) = app
+                .sessions
+                .holder(token)
+                .await?
+                .ok_or(Problem::Unauthenticated)?;
+            Ok(Opener {
+                user,
+                session,
+                unsure: false,
+            })
+        }
+        Err(Some(Refused::Invalid)) => Err(Problem::Unauthenticated),
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct OpenQuery {
+    last_event_id: Option<String>,
+}
+
+/// `GET /api/sse`
+pub(super) async fn open(request: Request) -> Result<Response, Problem> {
+    let opener = match opener(&request).await {
+        Ok(opener) => opener,
+        // Only a cookie, and Redis is away: the stream ends at once and cleanly, and the client comes back.
+        Err(Problem::Unavailable(..)) => {
+            return Ok(response(stream::iter([Ok(Bytes::from(
+                "retry:2000\n: a store is away\n\n",
+            ))])));
+        }
+        Err(problem) => return Err(problem),
+    };
+    let query = request
+        .query::<OpenQuery>()
+        .ok()
+        .and_then(|query| query.last_event_id);
+    // The header first: a native client keeps the query it was made with for ever, while its header moves on.
+    let header = request
+        .header("last-event-id")
+        .map(str::to_owned)
+        .filter(|id| !id.is_empty());
+    let resume = header.or(query).filter(|id| !id.is_empty());
+    let (pieces, mut receiver) = mpsc::channel(PIECES);
+    let app = request.app.clone();
+    let worker = Worker {
+        app: app.clone(),
+        pieces,
+        text: Vec::new(),
+        sent: Cursor {
+            user: Position::default(),
+            all: Position::default(),
+        },
+    };
+    app.tasks.spawn("sse", worker.run(opener, resume));
+    Ok(response(stream::poll_fn(move |context| {
+        receiver.poll_recv(context).map(|piece| piece.map(Ok))
+    })))
+}
+
+fn response(
+    stream: impl futures_util::Stream<Item = Result<Bytes, std::convert::Infallible>>
+    + Send
+    + Sync
+    + 'static,
+) -> Response {
+    let mut response = warp::Reply::into_response(warp::reply::stream(stream));
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
+    headers.insert(
+        CACHE_CONTROL,
+        HeaderValue::from_static("no-cache, no-transform"),
+    );
+    // nginx and those who understand it: send on what comes.
+    headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
+    response
+}
+
+/// Writes one stream.
+struct Worker {
+    app: Arc<App>,
+    pieces: mpsc::Sender<Bytes>,
+    /// What is written next.
+    text: Vec<u8>,
+    /// The position of what has been written.
+    sent: Cursor,
+}
+
+/// The client has left, or does not read.
+struct Gone;
+
+impl Worker {
+    async fn run(mut self, opener: Opener, resume: Option<String>) {
+        // At once, so that the headers leave and the client knows that it is connected.
+        self.text.extend_from_slice(b"retry:3000\n: welcome\n\n");
+        let listener = self.app.feeds.join(opener.user, opener.session);
+        let left = Left {
+            app: self.app.clone(),
+            listener: listener.clone(),
+        };
+        // Ends with the connection, or with a farewell.
+        drop(self.stream(&listener, opener, resume).await);
+        drop(left);
+    }
+
+    async fn stream(
+        &mut self,
+        listener: &Arc<Listener>,
+        opener: Opener,
+        resume: Option<String>,
+    ) -> Result<(), Gone> {
+        self.flush().await?;
+        while let Err(error) = self.begin(listener, &opener, resume.as_deref()).await? {
+            debug!(error = %chain(&error), "a stream waits for a store");
+            self.rest(listener, TRY_AGAIN).await?;
+        }
+        self.flush().await?;
+        let mut items = VecDeque::new();
+        loop {
+            let farewell = listener.mailbox.take(&mut items);
+            for item in items.drain(..) {
+                self.item(item);
+                if self.text.len() >= PIECE_BYTES {
+                    self.flush().await?;
+                }
+            }
+            self.flush().await?;
+            if let Some(farewell) = farewell {
+                return self.leave(farewell).await;
+            }
+            self.wait(listener).await?;
+        }
+    }
+
+    /// Waits for something to send, and keeps the stream alive meanwhile.
+    async fn wait(&mut self, listener: &Listener) -> Result<(), Gone> {
+        let app = self.app.clone();
+        loop {
+            tokio::select! {
+                () = listener.mailbox.changed() => return Ok(()),
+                () = self.pieces.closed() => return Err(Gone),
+                () = app.tasks.draining().cancelled() => {
+                    listener.mailbox.close(Farewell::Draining);
+                    return Ok(());
+                }
+                () = tokio::time::sleep(app.config.sse_keep_alive) => {
+                    self.text.extend_from_slice(b":\n\n");
+                    self.flush().await?;
+                }
+            }
+        }
+    }
+
+    /// Waits for a store, and keeps the stream alive meanwhile.
+    async fn rest(&mut self, listener: &Listener, time: Duration) -> Result<(), Gone> {
+        self.text.extend_from_slice(b":\n\n");
+        self.flush().await?;
+        let until = Instant::now() + time;
+        tokio::select! {
+            () = tokio::time::sleep_until(until) => Ok(()),
+            () = self.pieces.closed() => Err(Gone),
+            () = self.app.tasks.draining().cancelled() => {
+                listener.mailbox.close(Farewell::Draining);
+                Err(Gone)
+            }
+        }
+    }
+
+    /// Follows both histories, and replays what came after the client's position. Follow first, then read: so nothing falls
+    /// in between, and what comes twice is seen by its position.
+    async fn begin(
+        &mut self,
+        listener: &Arc<Listener>,
+        opener: &Opener,
+        resume: Option<&str>,
+    ) -> Result<Result<(), Problem>, Gone> {
+        match self.try_begin(listener, opener, resume).await {
+            Ok(true) => Ok(Ok(())),
+            Ok(false) => {
+                listener.mailbox.close(Farewell::Revoked);
+                Err(Gone)
+            }
+            Err(problem) => Ok(Err(problem)),
+        }
+    }
+
+    /// False when the session has ended.
+    async fn try_begin(
+        &mut self,
+        listener: &Arc<Listener>,
+        opener: &Opener,
+        resume: Option<&str>,
+    ) -> Result<bool, Problem> {
+        let app = self.app.clone();
+        if opener.unsure && app.sessions.user(opener.session).await? != Some(opener.user) {
+            return Ok(false);
+        }
+        let streams = [Stream::User(opener.user), Stream::All];
+        let [to_user, to_all] = streams.map(|stream| app.feeds.enter(stream));
+        let tip = app.history.cursor(opener.user).await?;
+        let replay = match resume.map(Cursor::parse) {
+            None => Ok(Vec::new()),
+            Some(None) => Err(Lost::Unknown),
+            Some(Some(from)) => read_missed(&app, streams, from, tip).await?,
+        };
+        let live = Cursor {
+            user: to_user.add(listener, tip.user),
+            all: to_all.add(listener, tip.all),
+        };
+        // What lies between the tip that was read and the line's own position: the line may be ahead by now.
+        let rest = read_missed(&app, streams, tip, live).await?;
+        match replay.and_then(|replay| rest.map(|rest| (replay, rest))) {
+            Ok((replay, rest)) => {
+                self.sent = match resume.and_then(Cursor::parse) {
+                    Some(from) => from,
+                    None => tip,
+                };
+                for (stream, entry) in replay.into_iter().chain(rest) {
+                    self.event(stream, entry.at, &feeds::text(&entry.name, &entry.data));
+                }
+                self.sent.user = self.sent.user.max(live.user);
+                self.sent.all = self.sent.all.max(live.all);
+                self.own(SYNC, "{}");
+            }
+            Err(lost) => {
+                self.sent = live;
+                self.own(RESYNC, &format!("{{\"reason\":\"{}\"}}", lost.reason()));
+            }
+        }
+        Ok(true)
+    }
+
+    fn item(&mut self, item: Item) {
+        match item {
+            Item::Event(stream, at, text) => self.event(stream, at, &text),
+            Item::Lost(stream, at, lost) => {
+                *self.position(stream) = at;
+                self.own(RESYNC, &format!("{{\"reason\":\"{}\"}}", lost.reason()));
+            }
+        }
+    }
+
+    fn position(&mut self, stream: Stream) -> &mut Position {
+        match stream {
+            Stream::All => &mut self.sent.all,
+            Stream::User(_) => &mut self.sent.user,
+        }
+    }
+
+    /// Writes an event unless it has been written.
+    fn event(&mut self, stream: Stream, at: Position, text: &[u8]) {
+        let position = self.position(stream);
+        if at > *position {
+            *position = at;
+            self.text
+                .extend_from_slice(format!("id:{}\n", self.sent).as_bytes());
+            self.text.extend_from_slice(text);
+        }
+    }
+
+    /// Writes an event of this stream alone, at the position reached.
+    fn own(&mut self, name: &str, data: &str) {
+        self.text
+            .extend_from_slice(format!("id:{}\n", self.sent).as_bytes());
+        self.text
+            .extend_from_slice(&feeds::text(name, data.as_bytes()));
+    }
+
+    async fn leave(&mut self, farewell: Farewell) -> Result<(), Gone> {
+        if farewell == Farewell::Draining {
+            self.text.extend_from_slice(
+                format!(
+                    "retry:{}\n: this node is leaving\n\n",
+                    rand::random_range(COME_BACK_MS)
+                )
+                .as_bytes(),
+            );
+            self.flush().await?;
+        }
+        Ok(())
+    }
+
+    /// Sends what is written. Waits for the connection to take it, but not for ever.
+    async fn flush(&mut self) -> Result<(), Gone> {
+        if self.text.is_empty() {
+            return Ok(());
+        }
+        let piece = Bytes::from(std::mem::take(&mut self.text));
+        match tokio::time::timeout(STALLED_AFTER, self.pieces.send(piece)).await {
+            Ok(Ok(())) => Ok(()),
+            _ => Err(Gone),
+        }
+    }
+}
+
+/// What came after `from` in both histories, up to `through`, or why it cannot be told.
+async fn read_missed(
+    app: &App,
+    streams: [Stream; 2],
+    from: Cursor,
+    through: Cursor,
+) -> Result<Result<Vec<(Stream, Entry)>, Lost>, Problem> {
+    let mut missed = Vec::new();
+    for (stream, from, through) in [
+        (streams[0], from.user, through.user),
+        (streams[1], from.all, through.all),
+    ] {
+        if from == through {
+            continue;
+        }
+        match app.history.after(stream, from, MOST_REPLAYED + 1).await? {
+            Ok(entries) => missed.extend(entries.into_iter().map(|entry| (stream, entry))),
+            Err(lost) => return Ok(Err(lost)),
+        }
+        if missed.len() > MOST_REPLAYED {
+            return Ok(Err(Lost::TooFar));
+        }
+    }
+    Ok(Ok(missed))
+}
+
+/// Takes the stream out of the map, whatever ended it.
+struct Left {
+    app: Arc<App>,
+    listener: Arc<Listener>,
+}
+
+impl Drop for Left {
+    fn drop(&mut self) {
+        self.app.feeds.leave(&self.listener);
+    }
+}

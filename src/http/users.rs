@@ -1,0 +1,110 @@
+//! `/api/users`
+
+use http::StatusCode;
+use serde::Deserialize;
+use warp::reply::Response;
+
+use super::{Request, events, no_content, reply};
+use crate::{
+    ids::UserId,
+    model::{Email, Fields, NewPassword, Role, Username},
+    ops::account,
+    problem::Problem,
+    store,
+    token::Caller,
+};
+
+#[derive(Deserialize)]
+struct UserCreateRequest {
+    username: Option<String>,
+    email: Option<String>,
+    password: Option<String>,
+}
+
+/// `POST /api/users`
+pub(super) async fn sign_up(request: Request) -> Result<Response, Problem> {
+    let app = request.app.clone();
+    let body: UserCreateRequest = request
+        .multipart_json("userCreateRequest", "profile")
+        .await?;
+    let mut fields = Fields::new();
+    let username = fields
+        .require("username", body.username)
+        .and_then(|text| fields.take("username", Username::parse(&text)));
+    let email = fields
+        .require("email", body.email)
+        .and_then(|text| fields.take("email", Email::parse(&text)));
+    let password = fields
+        .require("password", body.password)
+        .and_then(|text| fields.take("password", NewPassword::parse(&text)));
+    fields.done()?;
+    let (Some(username), Some(email), Some(password)) = (username, email, password) else {
+        return Err(Problem::Malformed("incomplete".into()));
+    };
+    reply(
+        StatusCode::CREATED,
+        &account::sign_up(&app, &username, &email, &password).await?,
+    )
+}
+
+/// `GET /api/users`
+pub(super) async fn list(request: Request) -> Result<Response, Problem> {
+    let caller = request.caller().await?;
+    let cursor = events::cursor(&request.app, caller.id).await;
+    let users = store::users::all(&request.app.db).await?;
+    Ok(events::with_cursor(reply(StatusCode::OK, &users)?, cursor))
+}
+
+/// Oneself, or an administrator.
+async fn self_or_admin(id: UserId, request: &Request) -> Result<Caller, Problem> {
+    let caller = request.caller().await?;
+    if caller.id == id || caller.role >= Role::Admin {
+        Ok(caller)
+    } else {
+        Err(Problem::Forbidden("This is another user's account."))
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct UserUpdateRequest {
+    new_username: Option<String>,
+    new_email: Option<String>,
+    new_password: Option<String>,
+}
+
+/// `PATCH /api/users/{id}`
+pub(super) async fn update(id: UserId, request: Request) -> Result<Response, Problem> {
+    let caller = self_or_admin(id, &request).await?;
+    let app = request.app.clone();
+    let body: UserUpdateRequest = request
+        .multipart_json("userUpdateRequest", "profile")
+        .await?;
+    let mut fields = Fields::new();
+    let username = body
+        .new_username
+        .and_then(|text| fields.take("newUsername", Username::parse(&text)));
+    let email = body
+        .new_email
+        .and_then(|text| fields.take("newEmail", Email::parse(&text)));
+    let password = body
+        .new_password
+        .and_then(|text| fields.take("newPassword", NewPassword::parse(&text)));
+    fields.done()?;
+    let changes = account::Changed {
+        username,
+        email,
+        password,
+    };
+    reply(
+        StatusCode::OK,
+        &account::update(&app, id, &caller, changes).await?,
+    )
+}
+
+/// `DELETE /api/users/{id}`
+pub(super) async fn delete(id: UserId, request: Request) -> Result<Response, Problem> {
+    self_or_admin(id, &request).await?;
+    account::delete(&request.app, id).await?;
+    Ok(no_content())
+}

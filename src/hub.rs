@@ -1,0 +1,650 @@
+//! The socket map of this node: who is connected here and which channels each one follows.
+//!
+//! A [`Room`] is a channel that somebody here follows. It delivers each message once and in order, by the rule of
+//! [`Sequence`]; what is missing is read from PostgreSQL by the tasks in `repair.rs`. Nothing here waits while it holds a
+//! lock.
+
+use std::{
+    collections::HashMap,
+    hash::{BuildHasher, RandomState},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use bytes::Bytes;
+use parking_lot::{Mutex, RwLock};
+
+use crate::{
+    ids::{ChannelId, SessionId, UserId},
+    mailbox::{Farewell, Mailbox},
+    model::{Control, MessageDto},
+    sequence::{Offer, Sequence},
+    stomp::{Message, Version},
+    wire::Wire,
+};
+
+/// More than the cores that deliver at once, so that they seldom meet.
+const SHARDS: usize = 64;
+
+/// A STOMP connection whose user is known.
+#[derive(Debug)]
+pub struct Connection {
+    /// Unique on this node; connections are removed by it, never by user.
+    pub id: u64,
+    /// User.
+    pub user: UserId,
+    /// The session whose end is this connection's.
+    pub session: SessionId,
+    /// Complete WebSocket frames.
+    pub mailbox: Arc<Mailbox<Bytes>>,
+}
+
+/// What a subscription's frames have in common with those of others: encoded once for each shape.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Shape {
+    /// Transport.
+    pub wire: Wire,
+    /// Decides how headers are escaped.
+    pub version: Version,
+    /// The client's name for the subscription.
+    pub subscription: Arc<str>,
+}
+
+/// The two things of a channel that can be followed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Feed {
+    /// `/sub/channels.{id}.messages`: new messages, by position.
+    Messages,
+    /// `/sub/channels.{id}.events`: what happens to messages, as it happens.
+    Events,
+}
+
+impl Feed {
+    /// The STOMP destination.
+    pub fn destination(self, channel: ChannelId) -> String {
+        let feed = match self {
+            Self::Messages => "messages",
+            Self::Events => "events",
+        };
+        format!("/sub/channels.{channel}.{feed}")
+    }
+
+    /// What the destination names, if it is one of these.
+    pub fn parse(destination: &str) -> Option<(ChannelId, Self)> {
+        let (channel, feed) = destination
+            .strip_prefix("/sub/channels.")?
+            .split_once('.')?;
+        let feed = match feed {
+            "messages" => Self::Messages,
+            "events" => Self::Events,
+            _ => return None,
+        };
+        // Hyphenated lower case only, so that a channel has one name.
+        let id: ChannelId = channel.parse().ok()?;
+        (id.to_string() == channel).then_some((id, feed))
+    }
+}
+
+/// What a room delivers.
+#[derive(Clone, Debug)]
+pub struct Delivery {
+    /// Identifies the event; becomes part of `message-id`.
+    pub id: String,
+    /// JSON.
+    pub body: Bytes,
+}
+
+impl Delivery {
+    /// A message read from the store.
+    pub fn stored(message: &MessageDto) -> Self {
+        Self {
+            id: message.id.to_string(),
+            body: serde_json::to_vec(message).unwrap_or_default().into(),
+        }
+    }
+}
+
+struct Member {
+    connection: Arc<Connection>,
+    /// Messages up to here are not for this subscription.
+    from: i64,
+    /// Frames that wait until earlier ones have been read from the store.
+    held: Option<Vec<Bytes>>,
+}
+
+impl Member {
+    fn give(&mut self, frame: Bytes) {
+        match &mut self.held {
+            Some(held) => held.push(frame),
+            None => {
+                let bytes = frame.len();
+                self.connection.mailbox.push(frame, bytes);
+            }
+        }
+    }
+}
+
+#[derive(Default)]
+struct RoomState {
+    sequence: Sequence<i64, Delivery>,
+    members: HashMap<(Feed, Shape), Vec<Member>>,
+    /// Subscriptions on their way in, which keep the room.
+    pins: usize,
+    repairing: bool,
+}
+
+/// A channel that somebody on this node follows.
+pub struct Room {
+    channel: ChannelId,
+    state: Mutex<RoomState>,
+}
+
+/// The socket map.
+pub struct Hub {
+    hasher: RandomState,
+    rooms: Vec<RwLock<HashMap<ChannelId, Arc<Room>>>>,
+    connections: Mutex<HashMap<UserId, Vec<Arc<Connection>>>>,
+    next_id: AtomicU64,
+    per_user: usize,
+}
+
+impl Hub {
+    /// An empty map that takes `per_user` connections of one user.
+    pub fn new(per_user: usize) -> Self {
+        Self {
+            hasher: RandomState::new(),
+            rooms: (0..SHARDS).map(|_| RwLock::default()).collect(),
+            connections: Mutex::default(),
+            next_id: AtomicU64::new(1),
+            per_user,
+        }
+    }
+
+    /// Adds a connection; `None` when the user has too many. Must be followed by [`Self::leave`].
+    pub fn join(
+        &self,
+        user: UserId,
+        session: SessionId,
+        mailbox: Arc<Mailbox<Bytes>>,
+    ) -> Option<Arc<Connection>> {
+        let mut connections = self.connections.lock();
+        let of_user = connections.entry(user).or_default();
+        if of_user.len() >= self.per_user {
+            return None;
+        }
+        let id = self.next_id.fetch_add(1, Ordering::Relaxed);
+        let connection = Arc::new(Connection {
+            id,
+            user,
+            session,
+            mailbox,
+        });
+        of_user.push(connection.clone());
+        Some(connection)
+    }
+
+    /// Removes a connection. Its subscriptions are removed by whoever made them, with [`Self::unsubscribe`].
+    pub fn leave(&self, connection: &Connection) {
+        let mut connections = self.connections.lock();
+        if let Some(of_user) = connections.get_mut(&connection.user) {
+            of_user.retain(|other| other.id != connection.id);
+            if of_user.is_empty() {
+                connections.remove(&connection.user);
+            }
+        }
+    }
+
+    /// How many connections there are.
+    pub fn len(&self) -> usize {
+        self.connections.lock().values().map(Vec::len).sum()
+    }
+
+    /// Whether there is no connection.
+    pub fn is_empty(&self) -> bool {
+        self.connections.lock().is_empty()
+    }
+
+    /// The sessions of all connections.
+    pub fn sessions(&self) -> Vec<(UserId, SessionId)> {
+        let connections = self.connections.lock();
+        connections
+            .values()
+            .flatten()
+            .map(|connection| (connection.user, connection.session))
+            .collect()
+    }
+
+    /// Cuts what has lost its right.
+    pub fn obey(&self, control: &Control) {
+        match control {
+            Control::SessionRevoked {
+                user_id,
+                session_id,
+            } => self.cut(*user_id, |connection| connection.session == *session_id),
+            Control::UserRevoked { user_id } => self.cut(*user_id, |_| true),
+            Control::ChannelDeleted { channel_id } => self.close_room(*channel_id),
+        }
+    }
+
+    fn cut(&self, user: UserId, which: impl Fn(&Connection) -> bool) {
+        let connections = self.connections.lock();
+        for connection in connections
+            .get(&user)
+            .into_iter()
+            .flatten()
+            .filter(|connection| which(connection))
+        {
+            connection.mailbox.close(Farewell::Revoked);
+        }
+    }
+
+    fn shard(&self, channel: ChannelId) -> &RwLock<HashMap<ChannelId, Arc<Room>>> {
+        let hash = self.hasher.hash_one(channel);
+        &self.rooms[usize::try_from(hash % SHARDS as u64).unwrap_or(0)]
+    }
+
+    fn room(&self, channel: ChannelId) -> Option<Arc<Room>> {
+        self.shard(channel).read().get(&channel).cloned()
+    }
+
+    /// The channels that somebody here follows, with the position delivered last.
+    pub fn positions(&self) -> Vec<(ChannelId, i64)> {
+        let rooms = self
+            .rooms
+            .iter()
+            .flat_map(|shard| shard.read().values().cloned().collect::<Vec<_>>());
+        rooms
+            .filter_map(|room| Some((room.channel, room.state.lock().sequence.position()?)))
+            .collect()
+    }
+
+    /// Makes the channel's room, so that messages gather from now on while the caller asks the store for its position and
+    /// whether the user may read it.
+    pub fn enter(self: &Arc<Self>, channel: ChannelId) -> Entrance {
+        let mut shard = self.shard(channel).write();
+        let room = shard.entry(channel).or_insert_with(|| {
+            Arc::new(Room {
+                channel,
+                state: Mutex::default(),
+            })
+        });
+        room.state.lock().pins += 1;
+        Entrance {
+            hub: self.clone(),
+            room: room.clone(),
+        }
+    }
+
+    /// Ends a subscription.
+    pub fn unsubscribe(
+        &self,
+        connection: &Connection,
+        channel: ChannelId,
+        feed: Feed,
+        shape: &Shape,
+    ) {
+        if let Some(room) = self.room(channel) {
+            let key = (feed, shape.clone());
+            let mut state = room.state.lock();
+            if let Some(members) = state.members.get_mut(&key) {
+                members.retain(|member| member.connection.id != connection.id);
+                if members.is_empty() {
+                    state.members.remove(&key);
+                }
+            }
+            drop(state);
+            self.sweep(channel);
+        }
+    }
+
+    /// Forgets a room that nobody follows.
+    fn sweep(&self, channel: ChannelId) {
+        let mut shard = self.shard(channel).write();
+        let unused = shard.get(&channel).is_some_and(|room| {
+            let state = room.state.lock();
+            state.members.is_empty() && state.pins == 0
+        });
+        if unused {
+            shard.remove(&channel);
+        }
+    }
+
+    fn close_room(&self, channel: ChannelId) {
+        if let Some(room) = self.shard(channel).write().remove(&channel) {
+            room.state.lock().members.clear();
+        }
+    }
+
+    /// Offers a new message to its channel's subscribers. True if an earlier one is missing and nobody is looking for it.
+    pub fn offer(&self, channel: ChannelId, seq: i64, delivery: Delivery) -> bool {
+        let Some(room) = self.room(channel) else {
+            return false;
+        };
+        let mut state = room.state.lock();
+        let RoomState {
+            sequence, members, ..
+        } = &mut *state;
+        let offer = sequence.offer(seq - 1, seq, delivery, |seq, delivery| {
+            deliver_message(channel, members, seq, &delivery)
+        });
+        let repair = offer == Offer::Waiting && sequence.has_gap() && !state.repairing;
+        state.repairing |= repair;
+        repair
+    }
+
+    /// Delivers what happened to a message. It has no position: a client that missed it reads it from the store.
+    pub fn tell(&self, channel: ChannelId, delivery: &Delivery) {
+        let Some(room) = self.room(channel) else {
+            return;
+        };
+        let mut state = room.state.lock();
+        for ((feed, shape), members) in &mut state.members {
+            if *feed == Feed::Events {
+                let frame = encode(shape, channel, Feed::Events, delivery, &[]);
+                members
+                    .iter_mut()
+                    .for_each(|member| member.give(frame.clone()));
+            }
+        }
+    }
+
+    /// Marks that somebody looks for what a room is missing. Returns the position to read from, or `None` when there is no
+    /// such room or somebody does so already.
+    pub fn begin_repair(&self, channel: ChannelId) -> Option<i64> {
+        let room = self.room(channel)?;
+        let mut state = room.state.lock();
+        if state.repairing {
+            return None;
+        }
+        state.repairing = true;
+        state.sequence.position()
+    }
+
+    /// The position delivered last, if there is such a room.
+    pub fn position(&self, channel: ChannelId) -> Option<i64> {
+        self.room(channel)?.state.lock().sequence.position()
+    }
+
+    /// Delivers what was read from the store: all there is up to `through`.
+    pub fn repair(&self, channel: ChannelId, messages: &[MessageDto], through: i64) {
+        let Some(room) = self.room(channel) else {
+            return;
+        };
+        let mut state = room.state.lock();
+        let RoomState {
+            sequence, members, ..
+        } = &mut *state;
+        for message in messages {
+            // Between two that follow each other in the store there is nothing: deleted messages leave holes.
+            let previous = sequence.position().unwrap_or_default().min(message.seq - 1);
+            sequence.offer(
+                previous,
+                message.seq,
+                Delivery::stored(message),
+                |seq, delivery| deliver_message(channel, members, seq, &delivery),
+            );
+        }
+        sequence.fill(through, |seq, delivery| {
+            deliver_message(channel, members, seq, &delivery)
+        });
+    }
+
+    /// Ends a repair. True if something is missing again, or still.
+    pub fn end_repair(&self, channel: ChannelId) -> bool {
+        let Some(room) = self.room(channel) else {
+            return false;
+        };
+        let mut state = room.state.lock();
+        state.repairing = false;
+        state.sequence.has_gap()
+    }
+}
+
+fn deliver_message(
+    channel: ChannelId,
+    members: &mut HashMap<(Feed, Shape), Vec<Member>>,
+    seq: i64,
+    delivery: &Delivery,
+) {
+    for ((feed, shape), members) in members {
+        if *feed != Feed::Messages {
+            continue;
+        }
+        let mut frame = None;
+        for member in members.iter_mut().filter(|member| seq > member.from) {
+            let frame =
+                frame.get_or_insert_with(|| encode(shape, channel, Feed::Messages, delivery, &[]));
+            member.give(frame.clone());
+        }
+    }
+}
+
+fn encode(
+    shape: &Shape,
+    channel: ChannelId,
+    feed: Feed,
+    delivery: &Delivery,
+    extra: &[(&str, &str)],
+) -> Bytes {
+    let mut octets = Vec::with_capacity(delivery.body.len() + 256);
+    let message_id = format!("{}-{}", delivery.id, shape.subscription);
+    let destination = feed.destination(channel);
+    Message {
+        destination: &destination,
+        subscription: &shape.subscription,
+        message_id: &message_id,
+        extra,
+        body: &delivery.body,
+    }
+    .write(shape.version, &mut octets);
+    shape.wire.stomp(&octets)
+}
+
+/// A subscription on its way in; dropping it gives up.
+pub struct Entrance {
+    hub: Arc<Hub>,
+    room: Arc<Room>,
+}
+
+impl Entrance {
+    /// Adds the subscription. `last_seq` is the channel's position, read after [`Hub::enter`]. With `after`, messages
+    /// behind that position are held until [`Self::release`]; returns the stretch that must be read from the store first.
+    pub fn add(
+        &self,
+        connection: &Arc<Connection>,
+        feed: Feed,
+        shape: &Shape,
+        last_seq: i64,
+        after: Option<i64>,
+    ) -> Option<(i64, i64)> {
+        let mut state = self.room.state.lock();
+        let RoomState {
+            sequence, members, ..
+        } = &mut *state;
+        let channel = self.room.channel;
+        sequence.start(last_seq, |seq, delivery| {
+            deliver_message(channel, members, seq, &delivery)
+        });
+        let position = sequence.position().unwrap_or(last_seq);
+        let missing = after
+            .filter(|after| *after < position)
+            .map(|after| (after, position));
+        let from = after.map_or(position, |after| after.max(position));
+        let member = Member {
+            connection: connection.clone(),
+            from,
+            held: missing.map(|_| Vec::new()),
+        };
+        members
+            .entry((feed, shape.clone()))
+            .or_default()
+            .push(member);
+        missing
+    }
+
+    /// Delivers the stored messages of the missing stretch, then what was held, and goes on live. When there were more than
+    /// a resumption brings, `messages` is `Err` with the stretch, which the client is told instead.
+    pub fn release(
+        &self,
+        connection: &Connection,
+        feed: Feed,
+        shape: &Shape,
+        messages: Result<&[MessageDto], (i64, i64)>,
+    ) {
+        let channel = self.room.channel;
+        let frames: Vec<Bytes> = match messages {
+            Ok(messages) => messages
+                .iter()
+                .map(|message| encode(shape, channel, feed, &Delivery::stored(message), &[]))
+                .collect(),
+            Err((after, through)) => {
+                let body =
+                    serde_json::json!({ "fromSeq": after + 1, "toSeq": through }).to_string();
+                let delivery = Delivery {
+                    id: format!("gap-{after}-{through}"),
+                    body: body.into(),
+                };
+                vec![encode(shape, channel, feed, &delivery, &[("gap", "true")])]
+            }
+        };
+        let mut state = self.room.state.lock();
+        let members = state
+            .members
+            .get_mut(&(feed, shape.clone()))
+            .into_iter()
+            .flatten();
+        for member in members.filter(|member| member.connection.id == connection.id) {
+            for frame in frames
+                .iter()
+                .cloned()
+                .chain(member.held.take().unwrap_or_default())
+            {
+                member.give(frame);
+            }
+        }
+    }
+}
+
+impl Drop for Entrance {
+    fn drop(&mut self) {
+        self.room.state.lock().pins -= 1;
+        self.hub.sweep(self.room.channel);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::VecDeque;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn connection(hub: &Hub) -> Arc<Connection> {
+        hub.join(UserId::new(), SessionId::new(), Arc::default())
+            .expect("below the limit")
+    }
+
+    fn shape(subscription: &str) -> Shape {
+        Shape {
+            wire: Wire::Raw,
+            version: Version::V12,
+            subscription: subscription.into(),
+        }
+    }
+
+    fn waiting(connection: &Connection) -> VecDeque<Bytes> {
+        let mut frames = VecDeque::new();
+        connection.mailbox.take(&mut frames);
+        frames
+    }
+
+    fn delivery(seq: i64) -> Delivery {
+        Delivery {
+            id: format!("event-{seq}"),
+            body: Bytes::from(format!("{{\"seq\":{seq}}}")),
+        }
+    }
+
+    #[test]
+    fn subscriptions_of_one_shape_share_the_bytes() {
+        let hub = Arc::new(Hub::new(20));
+        let channel = ChannelId::new();
+        let (ann, bob, eve) = (connection(&hub), connection(&hub), connection(&hub));
+        for (connection, subscription) in [(&ann, "sub-0"), (&bob, "sub-0"), (&eve, "sub-1")] {
+            assert_eq!(
+                hub.enter(channel)
+                    .add(connection, Feed::Messages, &shape(subscription), 0, None),
+                None
+            );
+        }
+        assert!(!hub.offer(channel, 1, delivery(1)));
+        let [ann, bob, eve] = [&ann, &bob, &eve]
+            .map(|connection| waiting(connection).pop_front().expect("delivered"));
+        assert_eq!(ann.as_ptr(), bob.as_ptr());
+        assert_ne!(ann, eve);
+    }
+
+    #[test]
+    fn a_deleted_channel_delivers_nothing_more() {
+        let hub = Arc::new(Hub::new(20));
+        let (channel, ann) = (ChannelId::new(), connection(&hub));
+        hub.enter(channel)
+            .add(&ann, Feed::Messages, &shape("sub-0"), 0, None);
+        hub.obey(&Control::ChannelDeleted {
+            channel_id: channel,
+        });
+        hub.offer(channel, 1, delivery(1));
+        assert!(waiting(&ann).is_empty());
+    }
+
+    #[test]
+    fn only_exact_destinations_are_known() {
+        let channel = ChannelId::new();
+        assert_eq!(
+            Feed::parse(&Feed::Events.destination(channel)),
+            Some((channel, Feed::Events))
+        );
+        for wrong in [
+            "/sub/**",
+            "/sub/channels.*.messages",
+            "/sub/channels.x.messages",
+            "/sub/channels.",
+            "/topic/a",
+        ] {
+            assert_eq!(Feed::parse(wrong), None, "{wrong}");
+        }
+        let upper = format!(
+            "/sub/channels.{}.messages",
+            channel.to_string().to_uppercase()
+        );
+        assert_eq!(Feed::parse(&upper), None);
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_comes_and_goes_nothing_is_left_behind(steps in proptest::collection::vec((0usize..4, 0usize..3, any::<bool>()), 0..60)) {
+            let hub = Arc::new(Hub::new(20));
+            let channels: Vec<_> = (0..3).map(|_| ChannelId::new()).collect();
+            let connections: Vec<_> = (0..4).map(|_| connection(&hub)).collect();
+            for (who, channel, enter) in steps {
+                let (connection, channel) = (&connections[who], channels[channel]);
+                hub.unsubscribe(connection, channel, Feed::Messages, &shape("s"));
+                if enter {
+                    hub.enter(channel).add(connection, Feed::Messages, &shape("s"), 0, None);
+                }
+            }
+            for connection in &connections {
+                for channel in &channels {
+                    hub.unsubscribe(connection, *channel, Feed::Messages, &shape("s"));
+                }
+                hub.leave(connection);
+            }
+            prop_assert!(hub.is_empty());
+            prop_assert!(hub.positions().is_empty());
+            prop_assert!(hub.rooms.iter().all(|shard| shard.read().is_empty()));
+        }
+    }
+}

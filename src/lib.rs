@@ -1,0 +1,48 @@
+//! Discodeit: a real-time chat backend.
+//!
+//! A node keeps no durable state. What people write is in PostgreSQL, sessions and the SSE history are in Redis, and Kafka
+//! carries events to every node. From the edge inwards:
+//!
+//! - [`node`] starts and ends everything; [`config`] is its settings, [`tasks`] its tasks, [`app`] its parts.
+//! - [`server`] accepts connections; [`http`] answers requests; [`socket`] serves STOMP connections.
+//! - [`websocket`], [`sockjs`] and [`stomp`] are the protocols, without IO. [`wire`] combines them, [`access`] says who may
+//!   do what with which destination.
+//! - [`ops`] is what the system does; [`group_commit`] writes new messages; [`store`] is the SQL.
+//! - [`outbox`] hands committed events to [`bus`] (Kafka) and, for SSE, to [`history`] (Redis) before.
+//! - [`hub`] and [`feeds`] are the sockets of this node and what each follows; [`sequence`] is the rule by which they deliver
+//!   once and in order; [`repair`] reads what is missing; [`mailbox`] bounds what waits for one connection.
+//! - [`sessions`], [`token`] and [`password`] say who somebody is; [`model`], [`ids`] and [`problem`] are the words.
+
+pub mod access;
+pub mod app;
+pub mod bus;
+pub mod config;
+pub mod feeds;
+pub mod group_commit;
+pub mod history;
+pub mod http;
+pub mod hub;
+pub mod ids;
+pub mod mailbox;
+pub mod model;
+pub mod node;
+pub mod ops;
+pub mod outbox;
+pub mod password;
+pub mod problem;
+pub mod repair;
+pub mod sequence;
+pub mod server;
+pub mod sessions;
+pub mod socket;
+pub mod sockjs;
+pub mod stomp;
+pub mod store;
+pub mod tasks;
+pub mod telemetry;
+pub mod token;
+pub mod websocket;
+pub mod wire;
+
+pub use config::Config;
+pub use node::Node;

@@ -1,0 +1,71 @@
+//! Values and their rules. No IO here: what may be written, and how it looks on the wire.
+
+pub mod channel;
+pub mod event;
+pub mod fields;
+pub mod message;
+pub mod read_status;
+pub mod user;
+
+pub use channel::{ChannelDto, ChannelKind};
+pub use event::{Control, Event, Topic};
+pub use fields::Fields;
+pub use message::{MessageDto, MessageText};
+pub use read_status::ReadStatusDto;
+pub use user::{Email, NewPassword, Role, UserDto, Username};
+
+/// Instants on the wire: RFC 3339, UTC, at most microseconds.
+pub mod instant {
+    use serde::{Deserialize, Deserializer, Serializer, de::Error as _, ser::Error as _};
+    use time::{OffsetDateTime, UtcOffset, format_description::well_known::Rfc3339};
+
+    /// Parses an RFC 3339 instant with any offset, cut to microseconds as PostgreSQL would.
+    pub fn parse(text: &str) -> Option<OffsetDateTime> {
+        let instant = OffsetDateTime::parse(text, &Rfc3339)
+            .ok()?
+            .to_offset(UtcOffset::UTC);
+        // PostgreSQL's range is wider than ours; a year with more than four digits does not print.
+        (0..=9999)
+            .contains(&instant.year())
+            .then(|| truncate(instant))
+    }
+
+    /// Cuts to microseconds.
+    pub fn truncate(instant: OffsetDateTime) -> OffsetDateTime {
+        let micros = instant.microsecond();
+        instant.replace_microsecond(micros).unwrap_or(instant)
+    }
+
+    /// The wire form.
+    pub fn format(instant: OffsetDateTime) -> String {
+        truncate(instant.to_offset(UtcOffset::UTC))
+            .format(&Rfc3339)
+            .unwrap_or_default()
+    }
+
+    /// For `#[serde(with)]`.
+    ///
+    /// # Errors
+    /// When the year does not fit four digits, which nothing in the database does.
+    pub fn serialize<S: Serializer>(
+        instant: &OffsetDateTime,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        let text = truncate(instant.to_offset(UtcOffset::UTC))
+            .format(&Rfc3339)
+            .map_err(S::Error::custom)?;
+        serializer.serialize_str(&text)
+    }
+
+    /// For `#[serde(with)]`.
+    ///
+    /// # Errors
+    /// When it is not an RFC 3339 instant.
+    pub fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<OffsetDateTime, D::Error> {
+        let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
+        parse(&text)
+            .ok_or_else(|| D::Error::custom("must be an instant like 2026-01-31T09:15:02.123456Z"))
+    }
+}

@@ -1,0 +1,318 @@
+//! Accounts and sessions.
+
+use std::{net::IpAddr, time::Duration};
+
+use redis::AsyncCommands;
+use tracing::{info, warn};
+
+use super::commit;
+use crate::{
+    app::App,
+    config::{Admin, Secret},
+    ids::{SessionId, UserId},
+    model::{Control, Email, Event, Fields, NewPassword, Role, UserDto, Username, user::fold},
+    problem::{Missing, Problem, chain},
+    sessions::Rotation,
+    store::{self, users::Changes},
+    token::{Caller, Refused},
+};
+
+/// Wrong passwords are counted over this time.
+const FAILURES_WITHIN: Duration = Duration::from_secs(60);
+
+/// A session's two tokens.
+pub struct SignedIn {
+    /// The access token, a JWT.
+    pub access: String,
+    /// The refresh token, for the cookie.
+    pub refresh: Secret,
+}
+
+/// Creates an account with the role USER.
+///
+/// # Errors
+/// [`Problem::UsernameTaken`], [`Problem::EmailTaken`], or a store's.
+pub async fn sign_up(
+    app: &App,
+    username: &Username,
+    email: &Email,
+    password: &NewPassword,
+) -> Result<UserDto, Problem> {
+    let hash = app.passwords.hash(password.secret().clone()).await?;
+    let mut transaction = app.db.begin().await?;
+    let user = store::users::insert(&mut transaction, username, email, &hash, Role::User).await?;
+    commit(app, transaction, vec![Event::user(user.id)]).await?;
+    Ok(user)
+}
+
+/// Opens a session.
+///
+/// # Errors
+/// [`Problem::WrongCredentials`], [`Problem::TooMany`] after many of them, or a store's.
+pub async fn login(
+    app: &App,
+    username: &str,
+    password: Secret,
+    peer: IpAddr,
+) -> Result<SignedIn, Problem> {
+    let name: String = fold(username).chars().take(50).collect();
+    let counter = format!("ratelimit:login:{name}@{peer}");
+    let mut redis = app.redis.clone();
+    let failures: Option<u32> = redis.get(&counter).await?;
+    if failures.is_some_and(|failures| failures >= app.config.login_failures) {
+        let seconds: i64 = redis.ttl(&counter).await?;
+        return Err(Problem::TooMany {
+            retry_after: Duration::from_secs(u64::try_from(seconds).unwrap_or(1)),
+        });
+    }
+    // PostgreSQL takes no text with this character, so nobody has such a name.
+    let found = if name.contains('\0') {
+        None
+    } else {
+        store::users::credentials(&app.db, &fold(username)).await?
+    };
+    let (user, hash) = found
+        .map(|found| (found.user, Secret::new(found.password_hash)))
+        .unzip();
+    // Takes as long for a name that does not exist.
+    let matches = app.passwords.verify(password, hash).await?;
+    let Some(user) = user.filter(|_| matches) else {
+        let within = i64::try_from(FAILURES_WITHIN.as_secs()).unwrap_or(i64::MAX);
+        let () = redis::pipe()
+            .incr(&counter, 1)
+            .ignore()
+            .cmd("EXPIRE")
+            .arg(&counter)
+            .arg(within)
+            .arg("NX")
+            .ignore()
+            .query_async(&mut redis)
+            .await?;
+        return Err(Problem::WrongCredentials);
+    };
+    let (session, refresh) = app.sessions.open(user.id, user.role).await?;
+    Ok(SignedIn {
+        access: app.tokens.issue(&user, session)?,
+        refresh,
+    })
+}
+
+/// Exchanges a refresh token for new tokens. One that was exchanged before ends its session everywhere.
+///
+/// # Errors
+/// [`Problem::SessionEnded`], or a store's.
+pub async fn refresh(app: &App, token: &str) -> Result<SignedIn, Problem> {
+    let (session, rotation) = app.sessions.rotate(token).await?;
+    match rotation {
+        Rotation::Rotated(user, refresh) => {
+            let user = store::users::find(&app.db, user)
+                .await?
+                .ok_or(Problem::SessionEnded)?;
+            Ok(SignedIn {
+                access: app.tokens.issue(&user, session)?,
+                refresh,
+            })
+        }
+        Rotation::Reused(user) => {
+            warn!(user.id = %user, session.id = %session, "a refresh token was used twice; its session is revoked");
+            app.sessions.revoke(user, session).await?;
+            announce_revoked(app, user, session);
+            Err(Problem::SessionEnded)
+        }
+        Rotation::Unknown => Err(Problem::SessionEnded),
+    }
+}
+
+/// A new access token for the session of that refresh token, which stays as it is.
+///
+/// # Errors
+/// [`Problem::SessionEnded`], or a store's.
+pub async fn me(app: &App, token: &str) -> Result<String, Problem> {
+    let (user, session) = app
+        .sessions
+        .holder(token)
+        .await?
+        .ok_or(Problem::SessionEnded)?;
+    let user = store::users::find(&app.db, user)
+        .await?
+        .ok_or(Problem::SessionEnded)?;
+    app.tokens.issue(&user, session)
+}
+
+/// Ends the session of that refresh token, if it is a current one.
+///
+/// # Errors
+/// A store's.
+pub async fn logout(app: &App, token: &str) -> Result<(), Problem> {
+    if let Some((user, session)) = app.sessions.holder(token).await? {
+        app.sessions.revoke(user, session).await?;
+        announce_revoked(app, user, session);
+    }
+    Ok(())
+}
+
+fn announce_revoked(app: &App, user_id: UserId, session_id: SessionId) {
+    let control = Control::SessionRevoked {
+        user_id,
+        session_id,
+    };
+    // This node's sockets are cut even while Kafka is away.
+    app.obey(&control);
+    app.outbox.announce(&Event::control(&control));
+}
+
+/// Who calls with that access token, its session alive.
+///
+/// # Errors
+/// [`Problem::Unauthenticated`], or [`Problem::Unavailable`] without Redis.
+pub async fn caller(app: &App, token: &str) -> Result<Caller, Problem> {
+    let caller = app
+        .tokens
+        .check(token)
+        .map_err(|_: Refused| Problem::Unauthenticated)?;
+    if app.sessions.user(caller.session).await? == Some(caller.id) {
+        Ok(caller)
+    } else {
+        Err(Problem::Unauthenticated)
+    }
+}
+
+/// Gives a user another role and ends their sessions, since their tokens say the old one.
+///
+/// # Errors
+/// Not found, or a store's.
+pub async fn set_role(app: &App, id: UserId, role: Role) -> Result<UserDto, Problem> {
+    let mut transaction = app.db.begin().await?;
+    let user = store::users::set_role(&mut transaction, id, role).await?;
+    revoke_all_and_commit(app, transaction, id, vec![Event::user(id)]).await?;
+    Ok(user)
+}
+
+/// Deletes an account. Its messages stay, without an author.
+///
+/// # Errors
+/// Not found, or a store's.
+pub async fn delete(app: &App, id: UserId) -> Result<(), Problem> {
+    let mut transaction = app.db.begin().await?;
+    let mut events = vec![Event::user(id)];
+    for channel in store::channels::private_of(&mut transaction, id).await? {
+        let others = store::channels::participants(&mut transaction, channel).await?;
+        events.extend(
+            others
+                .into_iter()
+                .filter(|other| *other != id)
+                .map(|other| Event::private_channel(channel, other)),
+        );
+    }
+    if !store::users::delete(&mut transaction, id).await? {
+        return Err(Problem::NotFound(Missing::User(id)));
+    }
+    revoke_all_and_commit(app, transaction, id, events).await
+}
+
+/// Ends every session of a user whose row this transaction has changed.
+async fn revoke_all_and_commit(
+    app: &App,
+    transaction: sqlx::Transaction<'static, sqlx::Postgres>,
+    user_id: UserId,
+    mut events: Vec<Event>,
+) -> Result<(), Problem> {
+    // Before the commit: without Redis nothing happens at all, rather than half of it.
+    app.sessions.revoke_all(user_id, None).await?;
+    let control = Control::UserRevoked { user_id };
+    events.push(Event::control(&control));
+    commit(app, transaction, events).await?;
+    // And again: somebody may have signed in between, with what the row said before.
+    if let Err(error) = app.sessions.revoke_all(user_id, None).await {
+        warn!(user.id = %user_id, error = %chain(&error), "sessions opened while the account changed may live on");
+    }
+    app.obey(&control);
+    Ok(())
+}
+
+/// What is to change of an account; `None` leaves unchanged.
+pub struct Changed {
+    /// New name.
+    pub username: Option<Username>,
+    /// New address.
+    pub email: Option<Email>,
+    /// New password.
+    pub password: Option<NewPassword>,
+}
+
+/// Changes an account. A new password ends the user's other sessions.
+///
+/// # Errors
+/// Not found, a taken name or address, or a store's.
+pub async fn update(
+    app: &App,
+    id: UserId,
+    caller: &Caller,
+    changed: Changed,
+) -> Result<UserDto, Problem> {
+    let Changed {
+        username,
+        email,
+        password,
+    } = changed;
+    let password_hash = match &password {
+        Some(password) => Some(app.passwords.hash(password.secret().clone()).await?),
+        None => None,
+    };
+    let mut transaction = app.db.begin().await?;
+    let user = store::users::update(
+        &mut transaction,
+        id,
+        &Changes {
+            username,
+            email,
+            password_hash,
+        },
+    )
+    .await?;
+    let ended = match password {
+        Some(_) => app.sessions.revoke_all(id, Some(caller.session)).await?,
+        None => Vec::new(),
+    };
+    commit(app, transaction, vec![Event::user(id)]).await?;
+    for session in ended {
+        announce_revoked(app, id, session);
+    }
+    Ok(user)
+}
+
+/// Creates the configured admin account if its name does not exist.
+///
+/// # Errors
+/// An invalid name, address or password in the settings, or a store's.
+pub async fn ensure_admin(app: &App, admin: &Admin) -> Result<(), Problem> {
+    let mut fields = Fields::new();
+    let username = fields.take("ADMIN_USERNAME", Username::parse(&admin.username));
+    let email = fields.take("ADMIN_EMAIL", Email::parse(&admin.email));
+    let password = fields.take(
+        "ADMIN_PASSWORD",
+        NewPassword::parse(admin.password.expose()),
+    );
+    fields.done()?;
+    let (Some(username), Some(email), Some(password)) = (username, email, password) else {
+        return Ok(());
+    };
+    if store::users::credentials(&app.db, &username.key())
+        .await?
+        .is_some()
+    {
+        return Ok(());
+    }
+    let hash = app.passwords.hash(password.secret().clone()).await?;
+    let mut transaction = app.db.begin().await?;
+    match store::users::insert(&mut transaction, &username, &email, &hash, Role::Admin).await {
+        Ok(user) => {
+            commit(app, transaction, vec![Event::user(user.id)]).await?;
+            info!(user.id = %user.id, "created the admin account");
+            Ok(())
+        }
+        // Another node that starts at the same time was first.
+        Err(Problem::UsernameTaken) => Ok(()),
+        Err(problem) => Err(problem),
+    }
+}

@@ -1,0 +1,83 @@
+//! Channels.
+
+use super::commit;
+use crate::{
+    app::App,
+    ids::{ChannelId, UserId},
+    model::{ChannelDto, ChannelKind, Control, Event},
+    problem::Problem,
+    store,
+};
+
+/// Creates a public channel.
+///
+/// # Errors
+/// The database's.
+pub async fn create_public(
+    app: &App,
+    name: &str,
+    description: &str,
+) -> Result<ChannelDto, Problem> {
+    let mut transaction = app.db.begin().await?;
+    let channel = store::channels::insert_public(&mut transaction, name, description).await?;
+    commit(app, transaction, vec![Event::public_channel(channel.id)]).await?;
+    Ok(channel)
+}
+
+/// Creates a private channel.
+///
+/// # Errors
+/// Not found, naming the first participant who does not exist; the database's.
+pub async fn create_private(app: &App, participants: &[UserId]) -> Result<ChannelDto, Problem> {
+    let mut transaction = app.db.begin().await?;
+    let channel = store::channels::insert_private(&mut transaction, participants).await?;
+    let events = participants
+        .iter()
+        .map(|participant| Event::private_channel(channel.id, *participant))
+        .collect();
+    commit(app, transaction, events).await?;
+    Ok(channel)
+}
+
+/// Changes a public channel.
+///
+/// # Errors
+/// Not found, also for a private channel that the caller is not in; [`Problem::PrivateChannelUnchangeable`]; the database's.
+pub async fn update(
+    app: &App,
+    id: ChannelId,
+    caller: UserId,
+    name: Option<&str>,
+    description: Option<&str>,
+) -> Result<ChannelDto, Problem> {
+    store::channels::readable(&app.db, id, caller).await?;
+    let mut transaction = app.db.begin().await?;
+    if store::channels::lock(&mut transaction, id).await?.kind == ChannelKind::Private {
+        return Err(Problem::PrivateChannelUnchangeable);
+    }
+    let channel = store::channels::update(&mut transaction, id, name, description).await?;
+    commit(app, transaction, vec![Event::public_channel(id)]).await?;
+    Ok(channel)
+}
+
+/// Deletes a channel and everything in it, and ends its subscriptions everywhere.
+///
+/// # Errors
+/// Not found, also for a private channel that the caller is not in; the database's.
+pub async fn delete(app: &App, id: ChannelId, caller: UserId) -> Result<(), Problem> {
+    store::channels::readable(&app.db, id, caller).await?;
+    let mut transaction = app.db.begin().await?;
+    let mut events = match store::channels::lock(&mut transaction, id).await?.kind {
+        ChannelKind::Public => vec![Event::public_channel(id)],
+        ChannelKind::Private => {
+            let participants = store::channels::participants(&mut transaction, id).await?;
+            participants
+                .into_iter()
+                .map(|participant| Event::private_channel(id, participant))
+                .collect()
+        }
+    };
+    store::channels::delete(&mut transaction, id).await?;
+    events.push(Event::control(&Control::ChannelDeleted { channel_id: id }));
+    commit(app, transaction, events).await
+}

@@ -1,0 +1,118 @@
+//! Messages.
+
+use serde::Deserialize;
+use uuid::Uuid;
+
+use super::commit;
+use crate::{
+    app::App,
+    group_commit::{Answer, Post},
+    ids::{ChannelId, MessageId, UserId},
+    model::{Event, Fields, MessageDto, MessageText, Role},
+    problem::{Missing, Problem},
+    store,
+    token::Caller,
+};
+
+/// A message to be posted, as HTTP and STOMP bring it.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct MessageCreateRequest {
+    /// Text.
+    pub content: Option<String>,
+    /// Channel.
+    pub channel_id: Option<ChannelId>,
+    /// Must be the caller.
+    pub author_id: Option<UserId>,
+    /// Makes posting it again harmless.
+    pub client_message_id: Option<Uuid>,
+}
+
+/// Hands a message in; the answer comes after its commit. Does not wait: messages of one caller are written in the order of
+/// these calls.
+///
+/// # Errors
+/// Invalid input, an author who is not the caller, or too many messages that wait. The answer's: not found, also for a
+/// private channel that the author is not in; the database's.
+pub fn post(app: &App, author: UserId, request: MessageCreateRequest) -> Result<Answer, Problem> {
+    let mut fields = Fields::new();
+    let channel = fields.require("channelId", request.channel_id);
+    let named = fields.require("authorId", request.author_id);
+    let text = fields.require("content", request.content);
+    let text = text.and_then(|text| fields.take("content", MessageText::parse(&text)));
+    fields.done()?;
+    if named != Some(author) {
+        return Err(Problem::Forbidden("The author must be the caller."));
+    }
+    let (Some(channel), Some(text)) = (channel, text) else {
+        return Err(Problem::Malformed("incomplete".into()));
+    };
+    app.posts.post(Post {
+        author,
+        channel,
+        text,
+        client_id: request.client_message_id,
+    })
+}
+
+/// The message, if the caller may read its channel.
+async fn readable(app: &App, id: MessageId, caller: &Caller) -> Result<MessageDto, Problem> {
+    let missing = || Problem::NotFound(Missing::Message(id));
+    let message = store::messages::find(&app.db, id)
+        .await?
+        .ok_or_else(missing)?;
+    match store::channels::readable(&app.db, message.channel_id, caller.id).await {
+        Err(Problem::NotFound(_)) => Err(missing()),
+        Err(problem) => Err(problem),
+        Ok(_) => Ok(message),
+    }
+}
+
+/// Changes a message's text.
+///
+/// # Errors
+/// Not found, [`Problem::Forbidden`] for anybody but the author, or the database's.
+pub async fn update(
+    app: &App,
+    id: MessageId,
+    caller: &Caller,
+    text: MessageText,
+) -> Result<MessageDto, Problem> {
+    let message = readable(app, id, caller).await?;
+    if message.author.map(|author| author.id) != Some(caller.id) {
+        return Err(Problem::Forbidden("Only its author may change a message."));
+    }
+    let mut transaction = app.db.begin().await?;
+    let message = store::messages::update(&mut transaction, id, &text.into_string()).await?;
+    let message = message.ok_or(Problem::NotFound(Missing::Message(id)))?;
+    commit(
+        app,
+        transaction,
+        vec![Event::message_updated(message.channel_id, &message)],
+    )
+    .await?;
+    Ok(message)
+}
+
+/// Deletes a message.
+///
+/// # Errors
+/// Not found, [`Problem::Forbidden`] for anybody but the author and an ADMIN, or the database's.
+pub async fn delete(app: &App, id: MessageId, caller: &Caller) -> Result<(), Problem> {
+    let message = readable(app, id, caller).await?;
+    if message.author.map(|author| author.id) != Some(caller.id) && caller.role < Role::Admin {
+        return Err(Problem::Forbidden(
+            "Only its author or an administrator may delete a message.",
+        ));
+    }
+    let mut transaction = app.db.begin().await?;
+    if !store::messages::delete(&mut transaction, message.channel_id, id).await? {
+        return Err(Problem::NotFound(Missing::Message(id)));
+    }
+    commit(
+        app,
+        transaction,
+        vec![Event::message_deleted(message.channel_id, id)],
+    )
+    .await
+}

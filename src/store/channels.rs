@@ -1,0 +1,239 @@
+//! Channels and who is in them.
+
+use std::collections::HashMap;
+
+use sqlx::{PgConnection, PgPool};
+use time::OffsetDateTime;
+
+use crate::{
+    ids::{ChannelId, UserId},
+    model::{ChannelDto, ChannelKind, UserDto},
+    problem::{Missing, Problem},
+};
+
+/// A row of `channels`, without participants.
+#[derive(Clone, Debug, sqlx::FromRow)]
+pub struct Channel {
+    id: ChannelId,
+    name: Option<String>,
+    description: Option<String>,
+    /// Public or private.
+    #[sqlx(rename = "type")]
+    pub kind: ChannelKind,
+    last_message_at: OffsetDateTime,
+}
+
+impl Channel {
+    fn with(self, participants: Vec<UserDto>) -> ChannelDto {
+        let Self {
+            id,
+            name,
+            description,
+            kind,
+            last_message_at,
+        } = self;
+        ChannelDto {
+            id,
+            name,
+            description,
+            kind,
+            participants,
+            last_message_at,
+        }
+    }
+}
+
+/// Creates a public channel.
+///
+/// # Errors
+/// The database's.
+pub async fn insert_public(
+    db: &mut PgConnection,
+    name: &str,
+    description: &str,
+) -> Result<ChannelDto, Problem> {
+    const SQL: &str = "insert into channels (id, type, name, description) values ($1, 'PUBLIC', $2, $3) \
+                       returning id, name, description, type, created_at as last_message_at";
+    let channel: Channel = sqlx::query_as(SQL)
+        .bind(ChannelId::new())
+        .bind(name)
+        .bind(description)
+        .fetch_one(db)
+        .await?;
+    Ok(channel.with(Vec::new()))
+}
+
+/// Creates a private channel with these users in it and a read status for each, notifications on.
+///
+/// # Errors
+/// [`Problem::NotFound`] naming the first user who does not exist; the database's.
+pub async fn insert_private(
+    db: &mut PgConnection,
+    participants: &[UserId],
+) -> Result<ChannelDto, Problem> {
+    const MEMBERS: &str = "select id, username, email, role from users where id = any($1) order by created_at, id for key share";
+    const SQL: &str = "insert into channels (id, type) values ($1, 'PRIVATE') returning id, name, description, type, created_at as last_message_at";
+    const JOIN: &str = "with joined as (insert into channel_participants (channel_id, user_id) select $1, unnest($2)) \
+                        insert into read_statuses (id, user_id, channel_id, last_read_at, notification_enabled) \
+                        select gen_random_uuid(), unnest($2), $1, $3, true";
+    // Locked until the commit, so that a user deleted at the same time cannot break it.
+    let members: Vec<UserDto> = sqlx::query_as(MEMBERS)
+        .bind(participants)
+        .fetch_all(&mut *db)
+        .await?;
+    if let Some(unknown) = participants
+        .iter()
+        .find(|id| !members.iter().any(|member| member.id == **id))
+    {
+        return Err(Problem::NotFound(Missing::User(*unknown)));
+    }
+    let channel: Channel = sqlx::query_as(SQL)
+        .bind(ChannelId::new())
+        .fetch_one(&mut *db)
+        .await?;
+    sqlx::query(JOIN)
+        .bind(channel.id)
+        .bind(participants)
+        .bind(channel.last_message_at)
+        .execute(db)
+        .await?;
+    Ok(channel.with(members))
+}
+
+/// A channel, locked until the transaction ends.
+///
+/// # Errors
+/// Not found, or the database's.
+pub async fn lock(db: &mut PgConnection, id: ChannelId) -> Result<Channel, Problem> {
+    const SQL: &str = "select id, name, description, type, coalesce(last_message_at, created_at) as last_message_at \
+                       from channels where id = $1 for update";
+    sqlx::query_as(SQL)
+        .bind(id)
+        .fetch_optional(db)
+        .await?
+        .ok_or(Problem::NotFound(Missing::Channel(id)))
+}
+
+/// Changes a public channel; `None` leaves unchanged.
+///
+/// # Errors
+/// Not found, or the database's.
+pub async fn update(
+    db: &mut PgConnection,
+    id: ChannelId,
+    name: Option<&str>,
+    description: Option<&str>,
+) -> Result<ChannelDto, Problem> {
+    const SQL: &str = "update channels set name = coalesce($2, name), description = coalesce($3, description) where id = $1 \
+                       returning id, name, description, type, coalesce(last_message_at, created_at) as last_message_at";
+    let channel: Option<Channel> = sqlx::query_as(SQL)
+        .bind(id)
+        .bind(name)
+        .bind(description)
+        .fetch_optional(db)
+        .await?;
+    channel
+        .map(|channel| channel.with(Vec::new()))
+        .ok_or(Problem::NotFound(Missing::Channel(id)))
+}
+
+/// Deletes a channel and everything in it.
+///
+/// # Errors
+/// The database's.
+pub async fn delete(db: &mut PgConnection, id: ChannelId) -> Result<(), Problem> {
+    sqlx::query("delete from channels where id = $1")
+        .bind(id)
+        .execute(db)
+        .await?;
+    Ok(())
+}
+
+/// The users in a channel; none for a public one.
+///
+/// # Errors
+/// The database's.
+pub async fn participants(db: &mut PgConnection, id: ChannelId) -> Result<Vec<UserId>, Problem> {
+    Ok(
+        sqlx::query_scalar("select user_id from channel_participants where channel_id = $1")
+            .bind(id)
+            .fetch_all(db)
+            .await?,
+    )
+}
+
+/// The private channels that a user is in.
+///
+/// # Errors
+/// The database's.
+pub async fn private_of(db: &mut PgConnection, user: UserId) -> Result<Vec<ChannelId>, Problem> {
+    Ok(
+        sqlx::query_scalar("select channel_id from channel_participants where user_id = $1")
+            .bind(user)
+            .fetch_all(db)
+            .await?,
+    )
+}
+
+/// Every public channel and the private ones that the user is in, by creation time.
+///
+/// # Errors
+/// The database's.
+pub async fn visible_to(db: &PgPool, user: UserId) -> Result<Vec<ChannelDto>, Problem> {
+    const CHANNELS: &str = "select id, name, description, type, coalesce(last_message_at, created_at) as last_message_at from channels \
+                            where type = 'PUBLIC' or id in (select channel_id from channel_participants where user_id = $1) \
+                            order by created_at, id";
+    const MEMBERS: &str = "select p.channel_id, u.id, u.username, u.email, u.role from channel_participants p \
+                           join users u on u.id = p.user_id \
+                           where p.channel_id in (select channel_id from channel_participants where user_id = $1) \
+                           order by u.created_at, u.id";
+    #[derive(sqlx::FromRow)]
+    struct Member {
+        channel_id: ChannelId,
+        #[sqlx(flatten)]
+        user: UserDto,
+    }
+    let channels: Vec<Channel> = sqlx::query_as(CHANNELS).bind(user).fetch_all(db).await?;
+    let mut members: HashMap<ChannelId, Vec<UserDto>> = HashMap::new();
+    if channels
+        .iter()
+        .any(|channel| channel.kind == ChannelKind::Private)
+    {
+        for Member { channel_id, user } in sqlx::query_as(MEMBERS).bind(user).fetch_all(db).await? {
+            members.entry(channel_id).or_default().push(user);
+        }
+    }
+    Ok(channels
+        .into_iter()
+        .map(|channel| (members.remove(&channel.id).unwrap_or_default(), channel))
+        .map(|(m, c)| c.with(m))
+        .collect())
+}
+
+/// The position of the channel's newest message, if the user may read the channel.
+///
+/// # Errors
+/// [`Problem::NotFound`] as well when it is a private one that the user is not in; the database's.
+pub async fn readable(db: &PgPool, id: ChannelId, user: UserId) -> Result<i64, Problem> {
+    const SQL: &str = "select last_seq from channels c where c.id = $1 and (c.type = 'PUBLIC' \
+                       or exists (select from channel_participants p where p.channel_id = c.id and p.user_id = $2))";
+    sqlx::query_scalar(SQL)
+        .bind(id)
+        .bind(user)
+        .fetch_optional(db)
+        .await?
+        .ok_or(Problem::NotFound(Missing::Channel(id)))
+}
+
+/// The positions of the newest messages of these channels; a deleted channel is left out.
+///
+/// # Errors
+/// The database's.
+pub async fn positions(db: &PgPool, ids: &[ChannelId]) -> Result<Vec<(ChannelId, i64)>, Problem> {
+    Ok(
+        sqlx::query_as("select id, last_seq from channels where id = any($1)")
+            .bind(ids)
+            .fetch_all(db)
+            .await?,
+    )
+}

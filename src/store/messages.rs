@@ -1,0 +1,321 @@
+//! Messages.
+
+use std::collections::HashMap;
+
+use bytes::Bytes;
+use sqlx::{PgConnection, PgPool, Row, postgres::PgRow};
+use time::OffsetDateTime;
+use uuid::Uuid;
+
+use super::outbox::{Columns, Stored};
+use crate::{
+    ids::{ChannelId, MessageId, UserId},
+    model::{ChannelKind, Event, MessageDto, Role, UserDto},
+    problem::Problem,
+};
+
+/// Joined with the author, who may be gone.
+macro_rules! select {
+    ($rest:literal) => {
+        concat!(
+            "select m.id, m.channel_id, m.seq, m.content, m.client_message_id, m.created_at, m.updated_at, ",
+            "u.id as author_id, u.username, u.email, u.role from messages m left join users u on u.id = m.author_id ",
+            $rest
+        )
+    };
+}
+
+impl sqlx::FromRow<'_, PgRow> for MessageDto {
+    fn from_row(row: &PgRow) -> Result<Self, sqlx::Error> {
+        let author = match row.try_get::<Option<UserId>, _>("author_id")? {
+            Some(id) => {
+                let (username, email) = (row.try_get("username")?, row.try_get("email")?);
+                Some(UserDto {
+                    id,
+                    username,
+                    email,
+                    profile: None,
+                    online: None,
+                    role: row.try_get::<Role, _>("role")?,
+                })
+            }
+            None => None,
+        };
+        Ok(Self {
+            id: row.try_get("id")?,
+            created_at: row.try_get("created_at")?,
+            updated_at: row.try_get("updated_at")?,
+            content: row.try_get("content")?,
+            channel_id: row.try_get("channel_id")?,
+            author,
+            attachments: [],
+            seq: row.try_get("seq")?,
+            client_message_id: row.try_get("client_message_id")?,
+        })
+    }
+}
+
+/// Where a page begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cursor {
+    /// Behind the message at this position.
+    Position(i64),
+    /// Behind this instant.
+    Instant(OffsetDateTime),
+}
+
+/// Messages of a channel from the cursor on, `most` at most. Positions follow `created_at`, so either order is an order by time.
+///
+/// # Errors
+/// The database's.
+pub async fn page(
+    db: &PgPool,
+    channel: ChannelId,
+    cursor: Option<Cursor>,
+    newest_first: bool,
+    most: i64,
+) -> Result<Vec<MessageDto>, Problem> {
+    const DESC: &str = select!(
+        "where m.channel_id = $1 and m.seq < $2 and m.created_at < $3 order by m.seq desc limit $4"
+    );
+    const ASC: &str = select!(
+        "where m.channel_id = $1 and m.seq > $2 and m.created_at > $3 order by m.seq limit $4"
+    );
+    let (sql, mut seq, mut instant) = if newest_first {
+        (
+            DESC,
+            i64::MAX,
+            time::macros::datetime!(9999-12-31 23:59:59 UTC),
+        )
+    } else {
+        (ASC, 0, OffsetDateTime::UNIX_EPOCH)
+    };
+    match cursor {
+        Some(Cursor::Position(position)) => seq = position,
+        Some(Cursor::Instant(at)) => instant = at,
+        None => {}
+    }
+    Ok(sqlx::query_as(sql)
+        .bind(channel)
+        .bind(seq)
+        .bind(instant)
+        .bind(most)
+        .fetch_all(db)
+        .await?)
+}
+
+/// Messages with `after < seq <= through`, in order, `most` at most. Deleted ones are simply not there.
+///
+/// # Errors
+/// The database's.
+pub async fn between(
+    db: &PgPool,
+    channel: ChannelId,
+    after: i64,
+    through: i64,
+    most: i64,
+) -> Result<Vec<MessageDto>, Problem> {
+    const SQL: &str =
+        select!("where m.channel_id = $1 and m.seq > $2 and m.seq <= $3 order by m.seq limit $4");
+    Ok(sqlx::query_as(SQL)
+        .bind(channel)
+        .bind(after)
+        .bind(through)
+        .bind(most)
+        .fetch_all(db)
+        .await?)
+}
+
+/// One message.
+///
+/// # Errors
+/// The database's.
+pub async fn find(db: &PgPool, id: MessageId) -> Result<Option<MessageDto>, Problem> {
+    const SQL: &str = select!("where m.id = $1");
+    Ok(sqlx::query_as(SQL).bind(id).fetch_optional(db).await?)
+}
+
+/// Changes a message's text. The row is there: the caller holds its channel's lock or has seen it in this transaction.
+///
+/// # Errors
+/// The database's; `None` when the message has gone.
+pub async fn update(
+    db: &mut PgConnection,
+    id: MessageId,
+    content: &str,
+) -> Result<Option<MessageDto>, Problem> {
+    const FIND: &str = select!("where m.id = $1");
+    sqlx::query("update messages set content = $2, updated_at = clock_timestamp() where id = $1")
+        .bind(id)
+        .bind(content)
+        .execute(&mut *db)
+        .await?;
+    Ok(sqlx::query_as(FIND).bind(id).fetch_optional(db).await?)
+}
+
+/// Deletes a message, and sets back the instant of its channel's newest one. False if it was gone.
+///
+/// # Errors
+/// The database's.
+pub async fn delete(
+    db: &mut PgConnection,
+    channel: ChannelId,
+    id: MessageId,
+) -> Result<bool, Problem> {
+    const NEWEST: &str = "update channels set last_message_at = \
+                          (select created_at from messages where channel_id = $1 order by seq desc limit 1) where id = $1";
+    // The channel first: the order in which the writers of new messages take these locks.
+    sqlx::query("select 1 from channels where id = $1 for no key update")
+        .bind(channel)
+        .execute(&mut *db)
+        .await?;
+    let deleted = sqlx::query("delete from messages where id = $1")
+        .bind(id)
+        .execute(&mut *db)
+        .await?
+        .rows_affected()
+        > 0;
+    if deleted {
+        sqlx::query(NEWEST).bind(channel).execute(db).await?;
+    }
+    Ok(deleted)
+}
+
+/// A channel that messages are about to be written to; its row is locked.
+#[derive(Clone, Debug, sqlx::FromRow)]
+pub struct Target {
+    /// Channel.
+    pub id: ChannelId,
+    /// Public or private.
+    #[sqlx(rename = "type")]
+    pub kind: ChannelKind,
+    /// Position of its newest message.
+    pub last_seq: i64,
+    /// An instant not before that of its newest message.
+    pub now: OffsetDateTime,
+}
+
+/// Locks the channels until the transaction ends, in the order of their ids, so that two groups cannot lock each other out.
+///
+/// # Errors
+/// The database's.
+pub async fn lock_targets(
+    db: &mut PgConnection,
+    channels: &[ChannelId],
+) -> Result<Vec<Target>, Problem> {
+    const SQL: &str = "select id, type, last_seq, greatest(clock_timestamp(), last_message_at) as now from channels \
+                       where id = any($1) order by id for no key update";
+    Ok(sqlx::query_as(SQL).bind(channels).fetch_all(db).await?)
+}
+
+/// The authors that exist, kept from being deleted until the transaction ends.
+///
+/// # Errors
+/// The database's.
+pub async fn lock_authors(
+    db: &mut PgConnection,
+    authors: &[UserId],
+) -> Result<HashMap<UserId, UserDto>, Problem> {
+    const SQL: &str =
+        "select id, username, email, role from users where id = any($1) order by id for key share";
+    let users: Vec<UserDto> = sqlx::query_as(SQL).bind(authors).fetch_all(db).await?;
+    Ok(users.into_iter().map(|user| (user.id, user)).collect())
+}
+
+/// Who of these users is in which of these channels.
+///
+/// # Errors
+/// The database's.
+pub async fn memberships(
+    db: &mut PgConnection,
+    channels: &[ChannelId],
+    users: &[UserId],
+) -> Result<Vec<(ChannelId, UserId)>, Problem> {
+    const SQL: &str = "select channel_id, user_id from channel_participants where channel_id = any($1) and user_id = any($2)";
+    Ok(sqlx::query_as(SQL)
+        .bind(channels)
+        .bind(users)
+        .fetch_all(db)
+        .await?)
+}
+
+/// The messages that these authors have sent with these `clientMessageId`s before.
+///
+/// # Errors
+/// The database's.
+pub async fn sent_before(
+    db: &mut PgConnection,
+    authors: &[UserId],
+    client_ids: &[Uuid],
+) -> Result<Vec<MessageDto>, Problem> {
+    const SQL: &str = select!(
+        "where (m.author_id, m.client_message_id) in (select * from unnest($1::uuid[], $2::uuid[]))"
+    );
+    Ok(sqlx::query_as(SQL)
+        .bind(authors)
+        .bind(client_ids)
+        .fetch_all(db)
+        .await?)
+}
+
+/// A new message with the event that tells of it.
+pub struct New {
+    /// The row.
+    pub message: MessageDto,
+    /// The row as JSON: what the author's request and every subscriber gets.
+    pub body: Bytes,
+}
+
+/// Writes new messages, their events and their channels' positions, in one statement.
+///
+/// # Errors
+/// The database's.
+pub async fn insert(db: &mut PgConnection, new: &[New]) -> Result<Vec<Stored>, Problem> {
+    const SQL: &str = "with positions as ( \
+            select channel_id, max(seq) as seq, max(at) as at from unnest($2::uuid[], $3::bigint[], $7::timestamptz[]) as n (channel_id, seq, at) group by 1 \
+        ), moved as ( \
+            update channels c set last_seq = p.seq, last_message_at = p.at from positions p where c.id = p.channel_id \
+        ), written as ( \
+            insert into messages (id, channel_id, seq, author_id, content, client_message_id, created_at, updated_at) \
+            select id, channel_id, seq, author_id, content, client_message_id, at, at \
+            from unnest($1::uuid[], $2::uuid[], $3::bigint[], $4::uuid[], $5::text[], $6::uuid[], $7::timestamptz[]) \
+              as n (id, channel_id, seq, author_id, content, client_message_id, at) \
+        ) \
+        insert into outbox (event_id, topic, key, kind, seq, body) \
+        select * from unnest($8::uuid[], $9::text[], $10::text[], $11::text[], $12::bigint[], $13::text[]) returning id";
+    let events: Vec<Event> = new
+        .iter()
+        .map(|n| Event::message_created(n.message.channel_id, n.message.seq, n.body.clone()))
+        .collect();
+    let columns = Columns::of(&events);
+    let of = |message: &MessageDto| message.author.as_ref().map(|author| author.id);
+    let rows: Vec<i64> = sqlx::query_scalar(SQL)
+        .bind(new.iter().map(|n| n.message.id).collect::<Vec<_>>())
+        .bind(new.iter().map(|n| n.message.channel_id).collect::<Vec<_>>())
+        .bind(new.iter().map(|n| n.message.seq).collect::<Vec<_>>())
+        .bind(new.iter().map(|n| of(&n.message)).collect::<Vec<_>>())
+        .bind(
+            new.iter()
+                .map(|n| n.message.content.as_str())
+                .collect::<Vec<_>>(),
+        )
+        .bind(
+            new.iter()
+                .map(|n| n.message.client_message_id)
+                .collect::<Vec<_>>(),
+        )
+        .bind(new.iter().map(|n| n.message.created_at).collect::<Vec<_>>())
+        .bind(columns.ids)
+        .bind(columns.topics)
+        .bind(columns.keys)
+        .bind(columns.kinds)
+        .bind(columns.seqs)
+        .bind(columns.bodies)
+        .fetch_all(db)
+        .await?;
+    Ok(rows
+        .into_iter()
+        .zip(events)
+        .map(|(row, event)| Stored { row, event })
+        .collect())
+}

@@ -1,0 +1,87 @@
+//! PostgreSQL: the truth for everything people wrote. One file for each group of tables; free functions, no state.
+
+pub mod channels;
+pub mod messages;
+pub mod outbox;
+pub mod read_statuses;
+pub mod users;
+
+use std::time::Duration;
+
+use sqlx::{
+    Executor, PgPool,
+    postgres::{PgConnectOptions, PgPoolOptions},
+};
+
+use crate::{config::Config, problem::Problem};
+
+/// How long a request waits for a free connection before it is answered 503.
+const ACQUIRE_WITHIN: Duration = Duration::from_secs(3);
+
+/// The schema, run at every start; each statement may run again.
+const SCHEMA: &str = include_str!("../../schema.sql");
+
+/// Any number will do that nothing else in the database uses for `pg_advisory_lock`.
+const SCHEMA_LOCK: i64 = 0x4449_5343_4f44_4549;
+
+/// A pool that connects when it is first used.
+///
+/// # Errors
+/// When the URL cannot be parsed; the message does not contain it.
+pub fn pool(config: &Config) -> Result<PgPool, String> {
+    let options: PgConnectOptions = config
+        .database_url
+        .expose()
+        .parse()
+        .map_err(|_| "DATABASE_URL is not a PostgreSQL URL".to_owned())?;
+    // A statement that takes longer than this would make its request miss the five seconds in which a failure must be
+    // told; a transaction that a stalled node holds open would keep others from the channel.
+    let options = options.application_name("discodeit").options([
+        ("statement_timeout", "4000"),
+        ("lock_timeout", "3000"),
+        ("idle_in_transaction_session_timeout", "10000"),
+    ]);
+    Ok(PgPoolOptions::new()
+        .max_connections(config.database_pool)
+        .acquire_timeout(ACQUIRE_WITHIN)
+        .idle_timeout(Duration::from_secs(300))
+        .connect_lazy_with(options))
+}
+
+/// Runs schema.sql. Nodes that start together take turns.
+///
+/// # Errors
+/// When the database cannot be reached or refuses a statement.
+pub async fn prepare(db: &PgPool) -> Result<(), sqlx::Error> {
+    let mut transaction = db.begin().await?;
+    transaction
+        .execute("set local statement_timeout = '60s'; set local lock_timeout = '60s'")
+        .await?;
+    sqlx::query("select pg_advisory_xact_lock($1)")
+        .bind(SCHEMA_LOCK)
+        .execute(&mut *transaction)
+        .await?;
+    transaction.execute(sqlx::raw_sql(SCHEMA)).await?;
+    transaction.commit().await
+}
+
+/// Turns the violation of a named constraint into a problem of the caller's.
+pub trait OnConstraint<T> {
+    /// `problem` if this error is the violation of the constraint `name`, else the error as a problem of ours.
+    ///
+    /// # Errors
+    /// Always the error, translated.
+    fn on_constraint(self, table: &[(&str, fn() -> Problem)]) -> Result<T, Problem>;
+}
+
+impl<T> OnConstraint<T> for Result<T, sqlx::Error> {
+    fn on_constraint(self, table: &[(&str, fn() -> Problem)]) -> Result<T, Problem> {
+        self.map_err(|error| {
+            let name = error.as_database_error().and_then(|db| db.constraint());
+            let found = table
+                .iter()
+                .find(|(constraint, _)| Some(*constraint) == name);
+            found.map_or_else(|| Problem::from(error), |(_, problem)| problem())
+        })
+    }
+}

@@ -1,0 +1,125 @@
+//! The outbox: events whose cause is committed and which are not known to be in Kafka yet.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use sqlx::{PgConnection, PgPool, Postgres, Transaction};
+
+use crate::{
+    ids::EventId,
+    model::{Event, Topic, event},
+    problem::Problem,
+};
+
+/// An event with the number of its row.
+#[derive(Clone, Debug)]
+pub struct Stored {
+    /// The row.
+    pub row: i64,
+    /// The event.
+    pub event: Event,
+}
+
+/// Writes events beside their cause, in its transaction.
+///
+/// # Errors
+/// The database's.
+pub async fn insert(db: &mut PgConnection, events: Vec<Event>) -> Result<Vec<Stored>, Problem> {
+    const SQL: &str = "insert into outbox (event_id, topic, key, kind, seq, body) \
+                       select * from unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::bigint[], $6::text[]) returning id";
+    if events.is_empty() {
+        return Ok(Vec::new());
+    }
+    let columns = Columns::of(&events);
+    let rows: Vec<i64> = sqlx::query_scalar(SQL)
+        .bind(columns.ids)
+        .bind(columns.topics)
+        .bind(columns.keys)
+        .bind(columns.kinds)
+        .bind(columns.seqs)
+        .bind(columns.bodies)
+        .fetch_all(db)
+        .await?;
+    Ok(rows
+        .into_iter()
+        .zip(events)
+        .map(|(row, event)| Stored { row, event })
+        .collect())
+}
+
+/// The columns of several events, to insert them in one statement.
+pub(super) struct Columns<'a> {
+    pub(super) ids: Vec<EventId>,
+    pub(super) topics: Vec<&'a str>,
+    pub(super) keys: Vec<&'a str>,
+    pub(super) kinds: Vec<&'a str>,
+    pub(super) seqs: Vec<Option<i64>>,
+    pub(super) bodies: Vec<&'a str>,
+}
+
+impl<'a> Columns<'a> {
+    pub(super) fn of(events: &'a [Event]) -> Self {
+        Self {
+            ids: events.iter().map(|event| event.id).collect(),
+            topics: events.iter().map(|event| event.topic.name()).collect(),
+            keys: events.iter().map(|event| event.key.as_str()).collect(),
+            kinds: events.iter().map(|event| event.kind).collect(),
+            seqs: events.iter().map(|event| event.seq).collect(),
+            bodies: events
+                .iter()
+                .map(|event| std::str::from_utf8(&event.body).unwrap_or_default())
+                .collect(),
+        }
+    }
+}
+
+/// Deletes the rows of events that have arrived in Kafka.
+///
+/// # Errors
+/// The database's.
+pub async fn delete(db: impl sqlx::PgExecutor<'_>, rows: &[i64]) -> Result<(), Problem> {
+    sqlx::query("delete from outbox where id = any($1)")
+        .bind(rows)
+        .execute(db)
+        .await?;
+    Ok(())
+}
+
+/// Takes rows older than `age` that no other node has taken, oldest first. They are taken until the transaction ends.
+///
+/// # Errors
+/// The database's.
+pub async fn take(
+    db: &PgPool,
+    age: Duration,
+    most: i64,
+) -> Result<(Transaction<'static, Postgres>, Vec<Stored>), Problem> {
+    const SQL: &str = "select id, event_id, topic, key, kind, seq, body from outbox \
+                       where created_at < clock_timestamp() - make_interval(secs => $1) order by id limit $2 for update skip locked";
+    type Row = (i64, EventId, String, String, String, Option<i64>, String);
+    let mut transaction = db.begin().await?;
+    let rows: Vec<Row> = sqlx::query_as(SQL)
+        .bind(age.as_secs_f64())
+        .bind(most)
+        .fetch_all(&mut *transaction)
+        .await?;
+    let stored = rows
+        .into_iter()
+        .filter_map(|(row, id, topic, key, kind, seq, body)| {
+            // A newer version's row, during a rolling upgrade: left for a node that knows it.
+            let (topic, kind) = (Topic::named(&topic)?, event::kind(&kind)?);
+            Some(Stored {
+                row,
+                event: Event {
+                    id,
+                    topic,
+                    key,
+                    kind,
+                    seq,
+                    body: Bytes::from(body),
+                },
+            })
+        });
+    let stored = stored.collect();
+    Ok((transaction, stored))
+}
