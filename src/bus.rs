@@ -37,6 +37,10 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(2);
 /// Records that a node could not read in its time stay for those that come back: an hour.
 const RETENTION_MS: &str = "3600000";
 
+/// The sockets get a turn after this many bytes: a fraction of what may wait for one of them, and still many messages that
+/// leave in one write.
+const MAILBOX_TURN_BYTES: usize = crate::mailbox::MOST_WAITING_BYTES / 16;
+
 /// An event as a record brought it.
 #[derive(Debug)]
 pub struct Arrived {
@@ -177,11 +181,19 @@ impl Bus {
     pub async fn run(self: &Arc<Self>, mut arrived: impl FnMut(Arrived)) -> Result<(), Problem> {
         let consumer = self.clone().assign().await?;
         self.assigned.store(true, Ordering::Relaxed);
+        let mut unwritten = 0;
         loop {
+            // A burst of records must not fill the mailboxes before those who empty them had a turn.
+            if unwritten > MAILBOX_TURN_BYTES {
+                tokio::task::yield_now().await;
+                unwritten = 0;
+            }
             match consumer.recv().await {
-                Ok(record) => match self.parse(&record) {
-                    Some(event) => arrived(event),
-                    None => {
+                Ok(record) => {
+                    if let Some(event) = self.parse(&record) {
+                        unwritten += event.event.body.len();
+                        arrived(event);
+                    } else {
                         self.poison.fetch_add(1, Ordering::Relaxed);
                         warn!(
                             topic = record.topic(),
@@ -190,7 +202,7 @@ impl Bus {
                             "a Kafka record that this version cannot read was passed over"
                         );
                     }
-                },
+                }
                 // Lost brokers and the like: the client goes on by itself where it was.
                 Err(error) => debug!(error = %chain(&error), "Kafka cannot be read"),
             }

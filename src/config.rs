@@ -264,8 +264,8 @@ impl Config {
                 .unwrap_or_else(|| "discodeit.".to_owned()),
             kafka_partitions: from.number("KAFKA_PARTITIONS", 6, 1, 1000),
             jwt_secret: Secret(from.required("JWT_SECRET")),
-            access_token_ttl: from.duration("ACCESS_TOKEN_TTL", Duration::from_secs(15 * 60)),
-            session_ttl: from.duration("SESSION_TTL", Duration::from_secs(30 * 24 * 60 * 60)),
+            access_token_ttl: from.duration("ACCESS_TOKEN_TTL", Duration::from_mins(15)),
+            session_ttl: from.duration("SESSION_TTL", Duration::from_hours(30 * 24)),
             cookie_secure: from.parsed("COOKIE_SECURE", false, "true or false", |v| v.parse().ok()),
             admin: None,
             node_name: from
@@ -357,7 +357,7 @@ impl Config {
         // A client that is told less than a second would beat without end; a stream kept alive more seldom than clients
         // and proxies wait would be cut by them.
         if !self.heart_beat.is_zero() && self.heart_beat < Duration::from_secs(1)
-            || self.heart_beat > Duration::from_secs(600)
+            || self.heart_beat > Duration::from_mins(10)
         {
             mistakes.push("HEART_BEAT must be 0s, or 1s to 600s".to_owned());
         }
@@ -397,7 +397,7 @@ mod tests {
     fn four_settings_are_enough() {
         let config = read(&[]).expect("the required settings are there");
         assert_eq!(config.listen.port(), 8080);
-        assert_eq!(config.access_token_ttl, Duration::from_secs(900));
+        assert_eq!(config.access_token_ttl, Duration::from_mins(15));
     }
 
     #[test]
@@ -431,7 +431,7 @@ mod tests {
     #[test]
     fn durations_have_units() {
         assert_eq!(duration("500ms"), Some(Duration::from_millis(500)));
-        assert_eq!(duration("30d"), Some(Duration::from_secs(30 * 86_400)));
+        assert_eq!(duration("30d"), Some(Duration::from_hours(30 * 24)));
         for wrong in [
             "",
             "5",

@@ -194,7 +194,7 @@ impl Feeds {
             ..
         } = line;
         let offer = sequence.offer(at.previous(), at, text, |at, text| {
-            hand_on(listeners, stream, at, &text)
+            hand_on(listeners, stream, at, &text);
         });
         let repair = offer == Offer::Waiting && sequence.has_gap() && !line.repairing;
         line.repairing |= repair;

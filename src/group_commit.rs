@@ -3,21 +3,25 @@
 //! One task a node writes groups, one after the other. While one is being committed the next gathers; a message alone
 //! waits for nobody.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use bytes::Bytes;
-use sqlx::PgPool;
+use sqlx::{PgConnection, PgPool};
 use tokio::sync::{mpsc, oneshot};
-use tracing::error;
+use tracing::warn;
 use uuid::Uuid;
 
 use crate::{
     ids::{ChannelId, MessageId, UserId},
-    model::{ChannelKind, MessageDto, MessageText},
+    model::{ChannelKind, MessageDto, MessageText, UserDto},
     outbox::Outbox,
     problem::{Dependency, Missing, Problem, chain},
     store::{
-        messages::{self, New},
+        messages::{self, New, Target},
         outbox::Stored,
     },
 };
@@ -95,10 +99,12 @@ impl Groups {
                     outbox.publish(written.events);
                     written.answers
                 }
-                Err(problem) if posts.len() > 1 && !matches!(problem, Problem::Unavailable(..)) => {
-                    one_by_one(&db, &outbox, &posts).await
+                Err(Problem::Internal(_)) => one_by_one(&db, &outbox, &posts).await,
+                Err(problem) => {
+                    warn!(error = %chain(&problem), messages = posts.len(), "messages could not be written");
+                    let away = |_| Err(Problem::Unavailable(Dependency::Postgres, None));
+                    posts.iter().map(away).collect()
                 }
-                Err(problem) => refuse(posts.len(), problem),
             };
             for (sender, answer) in senders.into_iter().zip(answers) {
                 // A sender that is gone has closed its connection.
@@ -133,97 +139,13 @@ async fn one_by_one(db: &PgPool, outbox: &Outbox, posts: &[Post]) -> Vec<Result<
     answers
 }
 
-fn refuse(how_many: usize, problem: Problem) -> Vec<Result<Bytes, Problem>> {
-    if let Problem::Internal(source) = &problem {
-        error!(error = %chain(source.as_ref()), how_many, "messages could not be written");
-    }
-    let again = || match &problem {
-        Problem::Unavailable(dependency, _) => Problem::Unavailable(*dependency, None),
-        _ => Problem::internal("see the group's error"),
-    };
-    let mut answers: Vec<_> = (1..how_many).map(|_| Err(again())).collect();
-    answers.push(Err(problem));
-    answers
-}
-
 async fn write(db: &PgPool, posts: &[Post]) -> Result<Written, Problem> {
     let mut transaction = db.begin().await?;
-    let mut channels: Vec<ChannelId> = posts.iter().map(|post| post.channel).collect();
-    channels.sort_unstable();
-    channels.dedup();
-    let mut authors: Vec<UserId> = posts.iter().map(|post| post.author).collect();
-    authors.sort_unstable();
-    authors.dedup();
-    let targets = messages::lock_targets(&mut transaction, &channels).await?;
-    let private: Vec<_> = targets
-        .iter()
-        .filter(|target| target.kind == ChannelKind::Private)
-        .map(|target| target.id)
-        .collect();
-    let members = if private.is_empty() {
-        Vec::new()
-    } else {
-        messages::memberships(&mut transaction, &private, &authors).await?
-    };
-    let authors = messages::lock_authors(&mut transaction, &authors).await?;
-    let (who, ids): (Vec<_>, Vec<_>) = posts
-        .iter()
-        .filter_map(|post| Some((post.author, post.client_id?)))
-        .unzip();
-    let before = if ids.is_empty() {
-        Vec::new()
-    } else {
-        messages::sent_before(&mut transaction, &who, &ids).await?
-    };
-
-    let mut known: HashMap<(UserId, Uuid), Bytes> = HashMap::new();
-    for message in &before {
-        if let (Some(author), Some(id)) = (&message.author, message.client_message_id) {
-            known.insert((author.id, id), json(message)?);
-        }
-    }
-    let mut targets: HashMap<_, _> = targets
-        .into_iter()
-        .map(|target| (target.id, target))
-        .collect();
+    let mut facts = Facts::read(&mut transaction, posts).await?;
     let mut new = Vec::new();
     let mut answers = Vec::with_capacity(posts.len());
     for post in posts {
-        if let Some(body) = post.client_id.and_then(|id| known.get(&(post.author, id))) {
-            answers.push(Ok(body.clone()));
-            continue;
-        }
-        let target = targets.get_mut(&post.channel);
-        let target = target.filter(|target| {
-            target.kind == ChannelKind::Public || members.contains(&(post.channel, post.author))
-        });
-        let (Some(target), Some(author)) = (target, authors.get(&post.author)) else {
-            let missing = if authors.contains_key(&post.author) {
-                Missing::Channel(post.channel)
-            } else {
-                Missing::User(post.author)
-            };
-            answers.push(Err(Problem::NotFound(missing)));
-            continue;
-        };
-        target.last_seq += 1;
-        let message = MessageDto {
-            id: MessageId::new(),
-            created_at: target.now,
-            updated_at: target.now,
-            content: post.text.clone().into_string(),
-            channel_id: post.channel,
-            author: Some(author.clone()),
-            attachments: [],
-            seq: target.last_seq,
-            client_message_id: post.client_id,
-        };
-        let body = json(&message)?;
-        if let Some(id) = post.client_id {
-            known.insert((post.author, id), body.clone());
-        }
-        answers.push(Ok(body.clone()));
-        new.push(New { message, body });
+        answers.push(facts.admit(post, &mut new));
     }
     let events = if new.is_empty() {
         Vec::new()
@@ -232,6 +154,99 @@ async fn write(db: &PgPool, posts: &[Post]) -> Result<Written, Problem> {
     };
     transaction.commit().await?;
     Ok(Written { answers, events })
+}
+
+/// What a group's messages are judged by. Channels and authors stay as they are until the transaction ends.
+struct Facts {
+    channels: HashMap<ChannelId, Target>,
+    authors: HashMap<UserId, UserDto>,
+    /// Who is in which of the private channels.
+    members: HashSet<(ChannelId, UserId)>,
+    /// The answers to messages that were sent before.
+    sent: HashMap<(UserId, Uuid), Bytes>,
+}
+
+impl Facts {
+    async fn read(db: &mut PgConnection, posts: &[Post]) -> Result<Self, Problem> {
+        let channels = distinct(posts.iter().map(|post| post.channel));
+        let authors = distinct(posts.iter().map(|post| post.author));
+        let channels = messages::lock_targets(db, &channels).await?;
+        let private: Vec<_> = channels
+            .iter()
+            .filter(|target| target.kind == ChannelKind::Private)
+            .map(|target| target.id)
+            .collect();
+        let mut members = HashSet::new();
+        if !private.is_empty() {
+            members.extend(messages::memberships(db, &private, &authors).await?);
+        }
+        let authors = messages::lock_authors(db, &authors).await?;
+        let (who, ids): (Vec<_>, Vec<_>) = posts
+            .iter()
+            .filter_map(|post| Some((post.author, post.client_id?)))
+            .unzip();
+        let mut sent = HashMap::new();
+        if !ids.is_empty() {
+            for message in messages::sent_before(db, &who, &ids).await? {
+                if let (Some(author), Some(id)) = (&message.author, message.client_message_id) {
+                    sent.insert((author.id, id), json(&message)?);
+                }
+            }
+        }
+        let channels = channels.into_iter().map(|target| (target.id, target));
+        Ok(Self {
+            channels: channels.collect(),
+            authors,
+            members,
+            sent,
+        })
+    }
+
+    /// Judges one message, and adds it to the new ones if it is one.
+    fn admit(&mut self, post: &Post, new: &mut Vec<New>) -> Result<Bytes, Problem> {
+        let Post {
+            author, channel, ..
+        } = *post;
+        let sent = post.client_id.and_then(|id| self.sent.get(&(author, id)));
+        if let Some(body) = sent {
+            return Ok(body.clone());
+        }
+        let user = self.authors.get(&author);
+        let user = user.ok_or(Problem::NotFound(Missing::User(author)))?;
+        let target = self.channels.get_mut(&channel).filter(|target| {
+            target.kind == ChannelKind::Public || self.members.contains(&(channel, author))
+        });
+        let target = target.ok_or(Problem::NotFound(Missing::Channel(channel)))?;
+        let message = MessageDto {
+            id: MessageId::new(),
+            created_at: target.now,
+            updated_at: target.now,
+            content: post.text.clone().into_string(),
+            channel_id: channel,
+            author: Some(user.clone()),
+            attachments: [],
+            seq: target.last_seq + 1,
+            client_message_id: post.client_id,
+        };
+        let body = json(&message)?;
+        target.last_seq += 1;
+        if let Some(id) = post.client_id {
+            self.sent.insert((author, id), body.clone());
+        }
+        new.push(New {
+            message,
+            body: body.clone(),
+        });
+        Ok(body)
+    }
+}
+
+/// In order, so that every group takes its locks in the same one.
+fn distinct<T: Ord>(items: impl Iterator<Item = T>) -> Vec<T> {
+    let mut items: Vec<T> = items.collect();
+    items.sort_unstable();
+    items.dedup();
+    items
 }
 
 /// A message's JSON, made once: for its author, for Kafka, and for every subscriber.

@@ -11,7 +11,7 @@
 use std::{fmt, time::Duration};
 
 use bytes::Bytes;
-use redis::{Script, aio::ConnectionManager, streams::StreamRangeReply};
+use redis::{FromRedisValue, Script, Value, aio::ConnectionManager, streams::StreamRangeReply};
 
 use crate::{
     ids::{EventId, UserId},
@@ -24,7 +24,7 @@ const KEPT_FOR_USER: usize = 1_000;
 /// Entries kept of those for everyone.
 const KEPT_FOR_ALL: usize = 10_000;
 /// A user's stream goes this long after its last event.
-const USER_TTL: Duration = Duration::from_secs(24 * 60 * 60);
+const USER_TTL: Duration = Duration::from_hours(24);
 /// Says since when this Redis has kept everything: set when it is missing, so a Redis that lost its data shows.
 const EPOCH_KEY: &str = "sse:epoch";
 
@@ -71,6 +71,7 @@ pub struct Position {
 
 impl Position {
     /// The position right before this one in the log. Before a stream's first entry everything is.
+    #[must_use]
     pub fn previous(self) -> Self {
         if self.n <= 1 {
             Self::default()
@@ -224,6 +225,14 @@ end
 return id
 ";
 
+/// Returns since when this Redis has kept everything, and its clock, both in milliseconds. KEYS: epoch.
+const CLOCK: &str = r"
+local time = redis.call('TIME')
+local now = string.format('%d%03d', time[1], math.floor(time[2] / 1000))
+redis.call('SET', KEYS[1], now, 'NX')
+return {redis.call('GET', KEYS[1]), now}
+";
+
 /// What is to be appended.
 pub struct Append<'a> {
     /// To which stream.
@@ -241,6 +250,7 @@ pub struct Append<'a> {
 pub struct History {
     redis: ConnectionManager,
     append: Script,
+    clock: Script,
 }
 
 impl History {
@@ -249,6 +259,7 @@ impl History {
         Self {
             redis,
             append: Script::new(APPEND),
+            clock: Script::new(CLOCK),
         }
     }
 
@@ -289,18 +300,44 @@ impl History {
             .collect()
     }
 
+    /// Runs a pipeline in front of which Redis tells its clock and since when it has kept everything.
+    async fn with_clock<T: FromRedisValue>(
+        &self,
+        rest: &mut redis::Pipeline,
+    ) -> Result<(Clock, T), Problem> {
+        let mut redis = self.redis.clone();
+        let mut pipe = redis::pipe();
+        // Before any position is given out, so that none is older than what it is compared with.
+        pipe.invoke_script(&self.clock.key(EPOCH_KEY));
+        for command in rest.cmd_iter() {
+            pipe.add_command(command.clone());
+        }
+        let mut answer: redis::RedisResult<Vec<Value>> = pipe.query_async(&mut redis).await;
+        if answer
+            .as_ref()
+            .is_err_and(|error| error.code() == Some("NOSCRIPT"))
+        {
+            self.clock.load_async(&mut redis).await?;
+            answer = pipe.query_async(&mut redis).await;
+        }
+        let mut answer = answer?.into_iter();
+        let (kept_since, now_ms) = redis::from_redis_value(answer.next().unwrap_or(Value::Nil))
+            .map_err(Problem::internal)?;
+        let rest =
+            redis::from_redis_value(Value::Array(answer.collect())).map_err(Problem::internal)?;
+        Ok((Clock { kept_since, now_ms }, rest))
+    }
+
     /// The position behind the newest entry.
     ///
     /// # Errors
     /// [`Problem::Unavailable`] without Redis.
     pub async fn tip(&self, stream: Stream) -> Result<Position, Problem> {
-        let (tip, now): (StreamRangeReply, (u64, u64)) = redis::pipe()
-            .xrevrange_count(stream.key(), "+", "-", 1)
-            .cmd("TIME")
-            .query_async(&mut self.redis.clone())
-            .await?;
+        let mut pipe = redis::pipe();
+        pipe.xrevrange_count(stream.key(), "+", "-", 1);
+        let (clock, (tip,)): (_, (StreamRangeReply,)) = self.with_clock(&mut pipe).await?;
         let empty = Position {
-            epoch: now.0 * 1_000 + now.1 / 1_000,
+            epoch: clock.now_ms,
             n: 0,
         };
         Ok(tip
@@ -329,62 +366,45 @@ impl History {
         position: Position,
         most: usize,
     ) -> Result<Result<Vec<Entry>, Lost>, Problem> {
-        let mut redis = self.redis.clone();
+        let mut pipe = redis::pipe();
         // The entries before the oldest one: if a trim comes between, it looks like a loss and is none; the other way round
         // a loss would not be seen.
-        let (entries, oldest, newest, now): (
-            StreamRangeReply,
-            StreamRangeReply,
-            StreamRangeReply,
-            (u64, u64),
-        ) = redis::pipe()
-            .xrange_count(stream.key(), format!("({position}"), "+", most)
+        pipe.xrange_count(stream.key(), format!("({position}"), "+", most)
             .xrange_count(stream.key(), "-", "+", 1)
-            .xrevrange_count(stream.key(), "+", "-", 1)
-            .cmd("TIME")
-            .query_async(&mut redis)
-            .await?;
-        let now_ms = now.0 * 1_000 + now.1 / 1_000;
+            .xrevrange_count(stream.key(), "+", "-", 1);
+        let (clock, [entries, oldest, newest]): (_, [StreamRangeReply; 3]) =
+            self.with_clock(&mut pipe).await?;
         let at = |reply: &StreamRangeReply| {
             reply
                 .ids
                 .first()
                 .and_then(|entry| Position::parse(&entry.id))
         };
-        let kept_since = self.kept_since(now_ms).await?;
         let known = Known {
             oldest: at(&oldest),
             newest: at(&newest),
-            kept_since,
-            now_ms,
+            clock,
             expires: stream != Stream::All,
         };
         if let Err(lost) = known.check(position) {
             return Ok(Err(lost));
         }
-        Ok(Ok(entries.ids.into_iter().filter_map(entry).collect()))
+        Ok(Ok(entries.ids.iter().filter_map(entry).collect()))
     }
+}
 
-    /// Since when, in milliseconds since 1970, this Redis has kept everything.
-    async fn kept_since(&self, now_ms: u64) -> Result<u64, Problem> {
-        let mut redis = self.redis.clone();
-        let since: Option<u64> = redis::cmd("SET")
-            .arg(EPOCH_KEY)
-            .arg(now_ms)
-            .arg("NX")
-            .arg("GET")
-            .query_async(&mut redis)
-            .await?;
-        Ok(since.unwrap_or(now_ms))
-    }
+/// What Redis says of itself, in milliseconds since 1970.
+struct Clock {
+    /// Since when it has kept everything.
+    kept_since: u64,
+    now_ms: u64,
 }
 
 /// What is known of a stream when somebody asks for what came after a position.
 struct Known {
     oldest: Option<Position>,
     newest: Option<Position>,
-    kept_since: u64,
-    now_ms: u64,
+    clock: Clock,
     expires: bool,
 }
 
@@ -392,7 +412,7 @@ impl Known {
     /// Whether everything after `position` is still there.
     fn check(&self, position: Position) -> Result<(), Lost> {
         let ttl_ms = u64::try_from(USER_TTL.as_millis()).unwrap_or(u64::MAX);
-        if position.epoch > self.now_ms {
+        if position.epoch > self.clock.now_ms {
             return Err(Lost::Unknown);
         }
         if let (Some(oldest), Some(newest)) = (self.oldest, self.newest)
@@ -408,10 +428,10 @@ impl Known {
             };
         }
         // From here on the stream that the position speaks of is not the one that is there.
-        if position.epoch < self.kept_since {
+        if position.epoch < self.clock.kept_since {
             return Err(Lost::Unknown);
         }
-        if position.n > 0 || (self.expires && self.now_ms - position.epoch >= ttl_ms) {
+        if position.n > 0 || (self.expires && self.clock.now_ms - position.epoch >= ttl_ms) {
             return Err(Lost::Expired);
         }
         match self.oldest {
@@ -424,7 +444,7 @@ impl Known {
     }
 }
 
-fn entry(reply: redis::streams::StreamId) -> Option<Entry> {
+fn entry(reply: &redis::streams::StreamId) -> Option<Entry> {
     let at = Position::parse(&reply.id)?;
     let name: String = reply.get("name")?;
     let data: Vec<u8> = reply.get("data")?;
@@ -482,8 +502,10 @@ mod tests {
         let known = |oldest, newest, kept_since| Known {
             oldest,
             newest,
-            kept_since,
-            now_ms: 90_000_000,
+            clock: Clock {
+                kept_since,
+                now_ms: 90_000_000,
+            },
             expires: true,
         };
         let normal = known(Some(at(5_000, 11)), Some(at(5_000, 20)), 1_000);

@@ -116,12 +116,11 @@ struct Member {
 
 impl Member {
     fn give(&mut self, frame: Bytes) {
-        match &mut self.held {
-            Some(held) => held.push(frame),
-            None => {
-                let bytes = frame.len();
-                self.connection.mailbox.push(frame, bytes);
-            }
+        if let Some(held) = &mut self.held {
+            held.push(frame);
+        } else {
+            let bytes = frame.len();
+            self.connection.mailbox.push(frame, bytes);
         }
     }
 }
@@ -327,7 +326,7 @@ impl Hub {
             sequence, members, ..
         } = &mut *state;
         let offer = sequence.offer(seq - 1, seq, delivery, |seq, delivery| {
-            deliver_message(channel, members, seq, &delivery)
+            deliver_message(channel, members, seq, &delivery);
         });
         let repair = offer == Offer::Waiting && sequence.has_gap() && !state.repairing;
         state.repairing |= repair;
@@ -343,9 +342,9 @@ impl Hub {
         for ((feed, shape), members) in &mut state.members {
             if *feed == Feed::Events {
                 let frame = encode(shape, channel, Feed::Events, delivery, &[]);
-                members
-                    .iter_mut()
-                    .for_each(|member| member.give(frame.clone()));
+                for member in members {
+                    member.give(frame.clone());
+                }
             }
         }
     }
@@ -387,7 +386,7 @@ impl Hub {
             );
         }
         sequence.fill(through, |seq, delivery| {
-            deliver_message(channel, members, seq, &delivery)
+            deliver_message(channel, members, seq, &delivery);
         });
     }
 
@@ -465,7 +464,7 @@ impl Entrance {
         } = &mut *state;
         let channel = self.room.channel;
         sequence.start(last_seq, |seq, delivery| {
-            deliver_message(channel, members, seq, &delivery)
+            deliver_message(channel, members, seq, &delivery);
         });
         let position = sequence.position().unwrap_or(last_seq);
         let missing = after

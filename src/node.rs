@@ -65,6 +65,10 @@ impl Node {
     ///
     /// # Errors
     /// What only a person can mend.
+    #[expect(
+        clippy::unused_async,
+        reason = "its tasks need a runtime, which a caller that awaits has"
+    )]
     pub async fn start(config: Config) -> Result<Self, StartError> {
         let db = store::pool(&config).map_err(StartError::Setting)?;
         let redis = connect_redis(&config)?;

@@ -111,7 +111,7 @@ fn prepare(stream: &TcpStream) -> io::Result<()> {
     let socket = SockRef::from(stream);
     socket.set_tcp_keepalive(
         &TcpKeepalive::new()
-            .with_time(Duration::from_secs(60))
+            .with_time(Duration::from_mins(1))
             .with_interval(Duration::from_secs(15)),
     )?;
     socket.set_tcp_user_timeout(Some(UNACKNOWLEDGED))

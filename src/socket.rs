@@ -201,7 +201,7 @@ impl Socket {
                 (false, false) => Some(Interest::WRITABLE),
                 (false, true) => None,
             };
-            let readiness = async {
+            let reachable = async {
                 match interest {
                     Some(interest) => self.stream.ready(interest).await,
                     None => std::future::pending().await,
@@ -222,8 +222,8 @@ impl Socket {
                 self.leave_at,
             );
             tokio::select! {
-                ready = readiness => match ready {
-                    Ok(ready) if ready.is_readable() && reads => {
+                state = reachable => match state {
+                    Ok(state) if state.is_readable() && reads => {
                         if let Err(ending) = read(&self.stream, &mut self.websocket) {
                             return ending;
                         }
@@ -314,9 +314,9 @@ impl Socket {
                     // SockJS: broken JSON ends the connection.
                     let messages = sockjs::decode(&text)
                         .map_err(|_| Ending::close(1007, "Broken JSON encoding."))?;
-                    messages
-                        .iter()
-                        .for_each(|message| self.stomp.feed(message.as_bytes()));
+                    for message in messages {
+                        self.stomp.feed(message.as_bytes());
+                    }
                 }
             },
             Event::Binary(octets) if self.wire == Wire::Raw => self.stomp.feed(&octets),
@@ -677,7 +677,7 @@ fn deadline(
     waiting: bool,
     leave_at: Option<Instant>,
 ) -> Instant {
-    let far = Instant::now() + Duration::from_secs(3600);
+    let far = Instant::now() + Duration::from_hours(1);
     let sockjs = (wire == Wire::SockJs && !session.beats()).then(|| wrote + SOCKJS_HEARTBEAT);
     let stalled = waiting.then(|| wrote + STALLED_AFTER);
     let session = session.deadline().map(|at| began + at);

@@ -64,7 +64,7 @@ impl Tasks {
             loop {
                 let started = Instant::now();
                 let panicked = AssertUnwindSafe(work()).catch_unwind().await.is_err();
-                if started.elapsed() > Duration::from_secs(60) {
+                if started.elapsed() > Duration::from_mins(1) {
                     pause = SHORTEST;
                 }
                 warn!(

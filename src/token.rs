@@ -132,7 +132,7 @@ mod tests {
     fn tokens() -> Tokens {
         Tokens::new(
             &Secret::new("0123456789abcdef0123456789abcdef"),
-            Duration::from_secs(60),
+            Duration::from_mins(1),
         )
     }
 
@@ -178,7 +178,7 @@ mod tests {
         }
         let other = Tokens::new(
             &Secret::new("another-secret-of-32-bytes-or-so!"),
-            Duration::from_secs(60),
+            Duration::from_mins(1),
         );
         assert_eq!(
             other.check(&token).expect_err("wrong key"),

@@ -42,6 +42,7 @@ type Handler<T> =
     Arc<dyn Fn(T, Request) -> BoxFuture<'static, Result<Response, Problem>> + Send + Sync>;
 
 /// Everything this node serves.
+#[expect(clippy::too_many_lines, reason = "the whole URL space on one page")]
 pub fn routes(app: &Arc<App>) -> Route {
     use Method as M;
     let app = &request::filter(app);
@@ -193,15 +194,15 @@ fn resource<T: Send + 'static>(
     let answer = move |parameter: T, method: Method, request: Request| {
         let methods = methods.clone();
         async move {
-            let result = match methods.iter().find(|(known, _)| *known == method) {
-                Some((_, handler)) => handler(parameter, request).await,
-                None => {
+            let result =
+                if let Some((_, handler)) = methods.iter().find(|(known, _)| *known == method) {
+                    handler(parameter, request).await
+                } else {
                     let allow: Vec<_> = methods.iter().map(|(known, _)| known.as_str()).collect();
                     Err(Problem::MethodNotAllowed {
                         allow: allow.join(", "),
                     })
-                }
-            };
+                };
             result.unwrap_or_else(|failure| problem(&failure))
         }
     };
@@ -234,7 +235,7 @@ pub fn problem(problem: &Problem) -> Response {
     match problem {
         Problem::Internal(_) => error!(error = %chain(problem), "a request failed"),
         Problem::Unavailable(dependency, _) => {
-            warn!(error = %chain(problem), ?dependency, "a request met an unavailable store")
+            warn!(error = %chain(problem), ?dependency, "a request met an unavailable store");
         }
         _ => debug!(code = problem.code(), "a request was refused"),
     }

@@ -176,11 +176,18 @@ impl Request {
         let read = async {
             let mut json = None;
             for _ in 0..PARTS {
-                let Some(part) = parts.next_field().await.map_err(multipart_problem)? else {
+                let Some(part) = parts
+                    .next_field()
+                    .await
+                    .map_err(|error| multipart_problem(&error))?
+                else {
                     break;
                 };
                 let (is_json, is_file) = (part.name() == Some(name), part.name() == Some(file));
-                let body = part.bytes().await.map_err(multipart_problem)?;
+                let body = part
+                    .bytes()
+                    .await
+                    .map_err(|error| multipart_problem(&error))?;
                 if is_json {
                     json = Some(body);
                 } else if is_file && !body.is_empty() {
@@ -240,11 +247,11 @@ fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
         .map_err(|error| Problem::Malformed(format!("The JSON is invalid: {error}.").into()))
 }
 
-fn multipart_problem(error: multer::Error) -> Problem {
+fn multipart_problem(error: &multer::Error) -> Problem {
     match error {
         multer::Error::FieldSizeExceeded { limit, .. }
         | multer::Error::StreamSizeExceeded { limit } => Problem::TooLarge {
-            limit_bytes: usize::try_from(limit).unwrap_or(usize::MAX),
+            limit_bytes: usize::try_from(*limit).unwrap_or(usize::MAX),
         },
         _ => Problem::Malformed("The multipart body is invalid.".into()),
     }

@@ -67,6 +67,7 @@ async fn self_or_admin(id: UserId, request: &Request) -> Result<Caller, Problem>
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
+#[expect(clippy::struct_field_names, reason = "the contract's names")]
 struct UserUpdateRequest {
     new_username: Option<String>,
     new_email: Option<String>,

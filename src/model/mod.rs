@@ -23,7 +23,7 @@ pub mod instant {
     pub fn parse(text: &str) -> Option<OffsetDateTime> {
         let instant = OffsetDateTime::parse(text, &Rfc3339)
             .ok()?
-            .to_offset(UtcOffset::UTC);
+            .checked_to_offset(UtcOffset::UTC)?;
         // PostgreSQL's range is wider than ours; a year with more than four digits does not print.
         (0..=9999)
             .contains(&instant.year())

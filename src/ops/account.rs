@@ -2,7 +2,7 @@
 
 use std::{net::IpAddr, time::Duration};
 
-use redis::AsyncCommands;
+use redis::{AsyncCommands, aio::ConnectionManager};
 use tracing::{info, warn};
 
 use super::commit;
@@ -18,7 +18,7 @@ use crate::{
 };
 
 /// Wrong passwords are counted over this time.
-const FAILURES_WITHIN: Duration = Duration::from_secs(60);
+const FAILURES_WITHIN: Duration = Duration::from_mins(1);
 
 /// A session's two tokens.
 pub struct SignedIn {
@@ -55,46 +55,75 @@ pub async fn login(
     password: Secret,
     peer: IpAddr,
 ) -> Result<SignedIn, Problem> {
-    let name: String = fold(username).chars().take(50).collect();
-    let counter = format!("ratelimit:login:{name}@{peer}");
-    let mut redis = app.redis.clone();
-    let failures: Option<u32> = redis.get(&counter).await?;
-    if failures.is_some_and(|failures| failures >= app.config.login_failures) {
-        let seconds: i64 = redis.ttl(&counter).await?;
-        return Err(Problem::TooMany {
-            retry_after: Duration::from_secs(u64::try_from(seconds).unwrap_or(1)),
-        });
-    }
+    let key = fold(username);
+    let attempt = Attempt::begin(app, &key, peer).await?;
     // PostgreSQL takes no text with this character, so nobody has such a name.
-    let found = if name.contains('\0') {
+    let found = if key.contains('\0') {
         None
     } else {
-        store::users::credentials(&app.db, &fold(username)).await?
+        store::users::credentials(&app.db, &key).await?
     };
     let (user, hash) = found
         .map(|found| (found.user, Secret::new(found.password_hash)))
         .unzip();
     // Takes as long for a name that does not exist.
-    let matches = app.passwords.verify(password, hash).await?;
+    let matches = app.passwords.verify(password, hash.clone()).await?;
     let Some(user) = user.filter(|_| matches) else {
-        let within = i64::try_from(FAILURES_WITHIN.as_secs()).unwrap_or(i64::MAX);
-        let () = redis::pipe()
+        return Err(Problem::WrongCredentials);
+    };
+    attempt.succeeded().await?;
+    let (session, refresh) = app.sessions.open(user.id, user.role).await?;
+    // Whoever changes an account ends its sessions after the commit. So an account that changed while the password was
+    // being checked shows here, or this session is among those ended.
+    let now = store::users::credentials(&app.db, &key).await;
+    match now {
+        Ok(Some(now))
+            if now.user == user && hash.is_some_and(|hash| hash.expose() == now.password_hash) =>
+        {
+            let access = app.tokens.issue(&user, session)?;
+            Ok(SignedIn { access, refresh })
+        }
+        changed => {
+            app.sessions.revoke(user.id, session).await?;
+            changed?;
+            Err(Problem::WrongCredentials)
+        }
+    }
+}
+
+/// A login that counts as a failure until it has succeeded: counted before the password is looked at, so that guesses made
+/// at once count like guesses made in turn.
+struct Attempt {
+    redis: ConnectionManager,
+    counter: String,
+}
+
+impl Attempt {
+    async fn begin(app: &App, username_key: &str, peer: IpAddr) -> Result<Self, Problem> {
+        let name: String = username_key.chars().take(50).collect();
+        let counter = format!("ratelimit:login:{name}@{peer}");
+        let mut redis = app.redis.clone();
+        let within = FAILURES_WITHIN.as_secs();
+        let (attempts, seconds): (u32, i64) = redis::pipe()
             .incr(&counter, 1)
-            .ignore()
             .cmd("EXPIRE")
             .arg(&counter)
             .arg(within)
             .arg("NX")
             .ignore()
+            .ttl(&counter)
             .query_async(&mut redis)
             .await?;
-        return Err(Problem::WrongCredentials);
-    };
-    let (session, refresh) = app.sessions.open(user.id, user.role).await?;
-    Ok(SignedIn {
-        access: app.tokens.issue(&user, session)?,
-        refresh,
-    })
+        if attempts > app.config.login_failures {
+            let retry_after = Duration::from_secs(u64::try_from(seconds).unwrap_or(within));
+            return Err(Problem::TooMany { retry_after });
+        }
+        Ok(Self { redis, counter })
+    }
+
+    async fn succeeded(mut self) -> Result<(), Problem> {
+        Ok(self.redis.decr(&self.counter, 1).await?)
+    }
 }
 
 /// Exchanges a refresh token for new tokens. One that was exchanged before ends its session everywhere.

@@ -44,7 +44,7 @@ pub fn pool(config: &Config) -> Result<PgPool, String> {
     Ok(PgPoolOptions::new()
         .max_connections(config.database_pool)
         .acquire_timeout(ACQUIRE_WITHIN)
-        .idle_timeout(Duration::from_secs(300))
+        .idle_timeout(Duration::from_mins(5))
         .connect_lazy_with(options))
 }
 
@@ -65,17 +65,20 @@ pub async fn prepare(db: &PgPool) -> Result<(), sqlx::Error> {
     transaction.commit().await
 }
 
+/// Named constraints and the problems that their violations are.
+pub type Constraints<'a> = [(&'a str, fn() -> Problem)];
+
 /// Turns the violation of a named constraint into a problem of the caller's.
 pub trait OnConstraint<T> {
     /// `problem` if this error is the violation of the constraint `name`, else the error as a problem of ours.
     ///
     /// # Errors
     /// Always the error, translated.
-    fn on_constraint(self, table: &[(&str, fn() -> Problem)]) -> Result<T, Problem>;
+    fn on_constraint(self, table: &Constraints<'_>) -> Result<T, Problem>;
 }
 
 impl<T> OnConstraint<T> for Result<T, sqlx::Error> {
-    fn on_constraint(self, table: &[(&str, fn() -> Problem)]) -> Result<T, Problem> {
+    fn on_constraint(self, table: &Constraints<'_>) -> Result<T, Problem> {
         self.map_err(|error| {
             let name = error.as_database_error().and_then(|db| db.constraint());
             let found = table

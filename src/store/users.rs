@@ -2,7 +2,7 @@
 
 use sqlx::{PgConnection, PgPool};
 
-use super::OnConstraint;
+use super::{Constraints, OnConstraint};
 use crate::{
     config::Secret,
     ids::UserId,
@@ -31,7 +31,7 @@ pub struct Changes {
     pub password_hash: Option<Secret>,
 }
 
-const UNIQUE: [(&str, fn() -> Problem); 2] = [
+const UNIQUE: &Constraints<'_> = &[
     ("users_username_unique", || Problem::UsernameTaken),
     ("users_email_unique", || Problem::EmailTaken),
 ];
@@ -59,7 +59,7 @@ pub async fn insert(
         .bind(role)
         .fetch_one(db)
         .await
-        .on_constraint(&UNIQUE)
+        .on_constraint(UNIQUE)
 }
 
 /// Changes a user.
@@ -83,7 +83,7 @@ pub async fn update(
         .bind(changes.password_hash.as_ref().map(Secret::expose))
         .fetch_optional(db)
         .await
-        .on_constraint(&UNIQUE)?
+        .on_constraint(UNIQUE)?
         .ok_or(Problem::NotFound(Missing::User(id)))
 }
 

@@ -1,0 +1,1359 @@
+//! Accounts, logins, sessions, roles, and who may do what to whom.
+
+use std::collections::HashSet;
+
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD as BASE64};
+use discodeit::{Config, Node};
+use futures_util::future::join_all;
+use jsonwebtoken::{Algorithm, EncodingKey, Header};
+use redis::AsyncCommands;
+use reqwest::{Method, multipart};
+use serde_json::{Value, json};
+
+use crate::support::{Answer, Cluster, User, Visitor, eventually};
+
+const REFRESH: &str = "REFRESH-TOKEN";
+
+/// The names of an object's fields, sorted.
+pub(crate) fn keys(object: &Value) -> Vec<&str> {
+    let object = object
+        .as_object()
+        .unwrap_or_else(|| panic!("not an object: {object}"));
+    let mut keys: Vec<_> = object.keys().map(String::as_str).collect();
+    keys.sort_unstable();
+    keys
+}
+
+/// A string.
+pub(crate) fn text(value: &Value) -> &str {
+    value
+        .as_str()
+        .unwrap_or_else(|| panic!("not a string: {value}"))
+}
+
+/// Somebody with that role, signed in at that node.
+pub(crate) async fn with_role(cluster: &Cluster, node: usize, role: &str) -> User {
+    let user = cluster.user(node, "promoted").await;
+    let admin = cluster.admin(0).await;
+    let answer = set_role(&admin, &user.id, role).await;
+    assert_eq!(answer.status, 200, "{answer:?}");
+    User::sign_in(cluster.visitor(node), &user.name, "password").await
+}
+
+async fn set_role(by: &Visitor, user: &str, role: &str) -> Answer {
+    by.json(
+        Method::PUT,
+        "/api/auth/role",
+        &json!({ "userId": user, "newRole": role }),
+    )
+    .await
+}
+
+async fn update(by: &Visitor, user: &str, body: &Value) -> Answer {
+    by.multipart(
+        Method::PATCH,
+        &format!("/api/users/{user}"),
+        "userUpdateRequest",
+        body,
+    )
+    .await
+}
+
+/// The same address without cookies of its own: what it sends is what the test says.
+fn bare(visitor: &Visitor) -> Visitor {
+    let http = reqwest::Client::builder()
+        .no_proxy()
+        .build()
+        .expect("a client");
+    Visitor {
+        http,
+        base: visitor.base.clone(),
+        token: None,
+    }
+}
+
+/// The cookie that an answer sets: its value and its attributes.
+fn set_cookie(answer: &Answer, name: &str) -> Option<(String, HashSet<String>)> {
+    let mut cookies = answer
+        .headers
+        .get_all("set-cookie")
+        .iter()
+        .map(|value| value.to_str().expect("a cookie is text"));
+    let cookie = cookies.find_map(|cookie| cookie.strip_prefix(name)?.strip_prefix('='))?;
+    let mut parts = cookie.split(';').map(|part| part.trim().to_owned());
+    let value = parts.next().expect("a cookie has a value");
+    Some((value, parts.collect()))
+}
+
+/// Signs in without a cookie store: the access token and the refresh token.
+async fn tokens(visitor: &Visitor, name: &str) -> (String, String) {
+    let answer = bare(visitor).login(name, "password").await;
+    assert_eq!(answer.status, 200, "{answer:?}");
+    let (refresh, _) = set_cookie(&answer, REFRESH).expect("the refresh cookie is set");
+    (text(&answer.body).to_owned(), refresh)
+}
+
+/// POST with that refresh cookie and a matching CSRF cookie and header.
+async fn post_with(visitor: &Visitor, path: &str, refresh: &str) -> Answer {
+    let cookies = format!("XSRF-TOKEN=abc; {REFRESH}={refresh}");
+    let request = visitor.http.post(format!("{}{path}", visitor.base));
+    visitor
+        .send(
+            request
+                .header("cookie", cookies)
+                .header("x-xsrf-token", "abc"),
+        )
+        .await
+}
+
+async fn me_with(visitor: &Visitor, refresh: &str) -> Answer {
+    let request = visitor.http.get(format!("{}/api/auth/me", visitor.base));
+    visitor
+        .send(request.header("cookie", format!("{REFRESH}={refresh}")))
+        .await
+}
+
+/// What a token may do at that node: 200, or 401 once it is dead.
+async fn status_with(visitor: &Visitor, token: &str) -> u16 {
+    let request = bare(visitor)
+        .http
+        .get(format!("{}/api/users", visitor.base));
+    visitor.send(request.bearer_auth(token)).await.status
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn signing_up_tells_everything_that_is_wrong_at_once() {
+    let cluster = Cluster::start(1).await;
+    let visitor = cluster.visitor(0);
+    let sign_up = async |body: Value| {
+        visitor
+            .multipart(Method::POST, "/api/users", "userCreateRequest", &body)
+            .await
+    };
+    for nothing in [
+        json!({}),
+        json!({ "username": null, "email": null, "password": null }),
+    ] {
+        let answer = sign_up(nothing).await;
+        assert_eq!((answer.status, answer.code()), (400, "INVALID_INPUT"));
+        assert_eq!(
+            keys(&answer.body["details"]),
+            ["email", "password", "username"]
+        );
+    }
+    let answer = sign_up(json!({ "username": " x", "email": "x", "password": "1234" })).await;
+    assert_eq!(
+        keys(&answer.body["details"]),
+        ["email", "password", "username"],
+        "{answer:?}"
+    );
+    assert!(
+        answer.body["details"]
+            .as_object()
+            .expect("an object")
+            .values()
+            .all(Value::is_string)
+    );
+
+    let bad = [
+        (
+            "username",
+            vec![
+                String::new(),
+                "a ".into(),
+                "\u{3000}a".into(),
+                "a\nb".into(),
+                "a\0b".into(),
+                "é".repeat(51),
+            ],
+        ),
+        (
+            "email",
+            vec![
+                String::new(),
+                "a".into(),
+                "@b.org".into(),
+                "a@".into(),
+                "a b@c.org".into(),
+                format!("{}@example.org", "a".repeat(89)),
+            ],
+        ),
+        (
+            "password",
+            vec![String::new(), "1234".into(), "x".repeat(129)],
+        ),
+    ];
+    for (field, values) in bad {
+        for value in values {
+            let mut body =
+                json!({ "username": "ann", "email": "ann@example.org", "password": "password" });
+            body[field] = json!(value);
+            let answer = sign_up(body).await;
+            assert_eq!(
+                (answer.status, answer.code()),
+                (400, "INVALID_INPUT"),
+                "{field}: {value:?}"
+            );
+            assert_eq!(keys(&answer.body["details"]), [field], "{value:?}");
+        }
+    }
+    for body in [
+        json!({ "username": 5, "email": "a@b.org", "password": "password" }),
+        json!("ann"),
+        json!(null),
+    ] {
+        assert_eq!(sign_up(body).await.status, 400);
+    }
+
+    let (name, email) = ("🦀".repeat(50), format!("{}@example.org", "a".repeat(88)));
+    for (name, email, password) in [("a", "a@b", "12345"), (&name, &email, &"é".repeat(128))] {
+        let answer = visitor.sign_up(name, email, password).await;
+        assert_eq!(answer.status, 201, "{answer:?}");
+        assert_eq!(
+            (text(&answer.body["username"]), text(&answer.body["email"])),
+            (name, email)
+        );
+        assert_eq!(visitor.login(name, password).await.status, 200, "{name}");
+    }
+    let (users,): (i64,) = sqlx::query_as("select count(*) from users")
+        .fetch_one(&cluster.db)
+        .await
+        .expect("counted");
+    assert_eq!(users, 3, "two and the administrator");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_sign_up_part_may_come_without_a_content_type_and_among_others() {
+    let cluster = Cluster::start(1).await;
+    let visitor = cluster.visitor(0);
+    let body = |name: &str| {
+        json!({ "username": name, "email": format!("{name}@example.org"), "password": "password" })
+            .to_string()
+    };
+    let send = async |form| {
+        visitor
+            .send(visitor.request(Method::POST, "/api/users").multipart(form))
+            .await
+    };
+
+    let answer = send(multipart::Form::new().text("userCreateRequest", body("plain"))).await;
+    assert_eq!(answer.status, 201, "{answer:?}");
+    assert_eq!(
+        keys(&answer.body),
+        ["email", "id", "online", "profile", "role", "username"]
+    );
+    assert_eq!(
+        (&answer.body["role"], &answer.body["profile"]),
+        (&json!("USER"), &Value::Null)
+    );
+
+    // As a Blob, which browsers send with a file name.
+    let blob = multipart::Part::text(body("blob"))
+        .file_name("blob")
+        .mime_str("application/json")
+        .expect("a media type");
+    assert_eq!(
+        send(multipart::Form::new().part("userCreateRequest", blob))
+            .await
+            .status,
+        201
+    );
+
+    let among = multipart::Form::new()
+        .text("before", "{")
+        .text("userCreateRequest", body("among"))
+        .text("after", "x");
+    assert_eq!(send(among).await.status, 201);
+
+    let picture = |bytes: &'static [u8]| {
+        multipart::Part::bytes(bytes)
+            .file_name("me.png")
+            .mime_str("image/png")
+            .expect("a media type")
+    };
+    let empty = multipart::Form::new()
+        .part("profile", picture(b""))
+        .text("userCreateRequest", body("empty"));
+    assert_eq!(
+        send(empty).await.status,
+        201,
+        "a browser's file input without a file"
+    );
+    let full = multipart::Form::new()
+        .text("userCreateRequest", body("full"))
+        .part("profile", picture(b"PNG"));
+    let answer = send(full).await;
+    assert_eq!((answer.status, answer.code()), (400, "INVALID_INPUT"));
+    assert_eq!(keys(&answer.body["details"]), ["profile"]);
+    assert_eq!(
+        visitor.login("full", "password").await.status,
+        401,
+        "nothing was created"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn usernames_and_addresses_are_unique_without_regard_to_case() {
+    let cluster = Cluster::start(2).await;
+    let visitor = cluster.visitor(0);
+    assert_eq!(
+        visitor
+            .sign_up("Ångström", "Ann@Example.org", "password")
+            .await
+            .status,
+        201
+    );
+    let answer = visitor
+        .sign_up("ÅNGSTRÖM", "other@example.org", "password")
+        .await;
+    assert_eq!((answer.status, answer.code()), (409, "USERNAME_TAKEN"));
+    let answer = visitor
+        .sign_up("other", "aNN@eXAMPLE.ORG", "password")
+        .await;
+    assert_eq!((answer.status, answer.code()), (409, "EMAIL_TAKEN"));
+    assert_eq!(
+        visitor.login("ångström", "password").await.status,
+        200,
+        "login finds the name in any case"
+    );
+
+    // Everybody wants the same name at once, on two nodes.
+    let visitors = [cluster.visitor(0), cluster.visitor(1)];
+    let tries = (0..8).map(|n| {
+        let visitor = &visitors[n % 2];
+        async move {
+            visitor
+                .sign_up("wanted", &format!("wanted-{n}@example.org"), "password")
+                .await
+        }
+    });
+    let answers = join_all(tries).await;
+    assert_eq!(
+        answers.iter().filter(|answer| answer.status == 201).count(),
+        1
+    );
+    for answer in answers.iter().filter(|answer| answer.status != 201) {
+        assert_eq!((answer.status, answer.code()), (409, "USERNAME_TAKEN"));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_failed_login_does_not_tell_whether_the_name_exists() {
+    let cluster = Cluster::start(1).await;
+    let (visitor, ann) = (cluster.visitor(0), cluster.user(0, "ann").await);
+    let wrong = visitor.login(&ann.name, "not the password").await;
+    assert_eq!((wrong.status, wrong.code()), (401, "WRONG_CREDENTIALS"));
+    assert!(set_cookie(&wrong, REFRESH).is_none());
+    let nobody = [
+        "nobody".to_owned(),
+        String::new(),
+        "a\0b".to_owned(),
+        format!("{}\0", "x".repeat(60)),
+        "x".repeat(5_000),
+    ];
+    for name in nobody {
+        let unknown = visitor.login(&name, "password").await;
+        for field in ["status", "code", "message", "details", "exceptionType"] {
+            assert_eq!(
+                unknown.body[field], wrong.body[field],
+                "{name:?}: {unknown:?}"
+            );
+        }
+        assert_eq!(unknown.code(), "WRONG_CREDENTIALS");
+    }
+    for missing in [
+        json!({}),
+        json!({ "username": ann.name }),
+        json!({ "password": "password" }),
+    ] {
+        let answer = visitor.post("/api/auth/login", &missing).await;
+        assert_eq!(
+            (answer.status, answer.code()),
+            (400, "INVALID_INPUT"),
+            "{missing}"
+        );
+    }
+    assert_eq!(
+        visitor.login(&ann.name, &"x".repeat(50_000)).await.status,
+        400,
+        "it is not hashed"
+    );
+    assert_eq!(
+        visitor
+            .login(&ann.name.to_uppercase(), "password")
+            .await
+            .status,
+        200
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn too_many_failed_logins_stop_that_name_for_a_while_and_no_other() {
+    let cluster = Cluster::start_with(2, &[("LOGIN_FAILURES", "3")]).await;
+    let (ann, bob) = (cluster.user(0, "ann").await, cluster.user(0, "bob").await);
+    let visitors = [cluster.visitor(0), cluster.visitor(1)];
+    for n in 0..3 {
+        assert_eq!(
+            visitors[n % 2].login(&ann.name, "wrong").await.status,
+            401,
+            "try {n}"
+        );
+    }
+    for visitor in &visitors {
+        for (name, password) in [
+            (ann.name.clone(), "wrong"),
+            (ann.name.clone(), "password"),
+            (ann.name.to_uppercase(), "password"),
+        ] {
+            let answer = visitor.login(&name, password).await;
+            assert_eq!(
+                (answer.status, answer.code()),
+                (429, "TOO_MANY_REQUESTS"),
+                "{name}"
+            );
+            let seconds: u64 = answer
+                .header("retry-after")
+                .expect("when to come back")
+                .parse()
+                .expect("a number");
+            assert!((1..=60).contains(&seconds), "{seconds}");
+        }
+        let body = json!({ "username": ann.name, "password": "wrong" });
+        let elsewhere = visitor
+            .request(Method::POST, "/api/auth/login")
+            .header("x-forwarded-for", "203.0.113.7")
+            .json(&body);
+        assert_eq!(
+            visitor.send(elsewhere).await.status,
+            429,
+            "nobody may say for themselves where they are"
+        );
+        assert_eq!(
+            visitor.login(&bob.name, "password").await.status,
+            200,
+            "others are not concerned"
+        );
+    }
+    assert_eq!(
+        ann.get("/api/users").await.status,
+        200,
+        "nor is an open session"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn guesses_made_at_once_count_like_guesses_made_in_turn() {
+    let cluster = Cluster::start_with(1, &[("LOGIN_FAILURES", "3")]).await;
+    let (ann, visitor) = (cluster.user(0, "ann").await, cluster.visitor(0));
+    let answers = join_all((0..20).map(|_| visitor.login(&ann.name, "wrong"))).await;
+    let tried = answers.iter().filter(|answer| answer.status == 401).count();
+    assert!(
+        tried <= 3,
+        "{tried} passwords were tried where 3 are allowed"
+    );
+    assert!(
+        answers
+            .iter()
+            .all(|answer| [401, 429].contains(&answer.status)),
+        "{answers:?}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_access_token_says_who_it_is_for_how_long_and_in_which_session() {
+    let cluster = Cluster::start(1).await;
+    let ann = cluster.user(0, "ann").await;
+    let now = time::OffsetDateTime::now_utc().unix_timestamp();
+    let claims = User::claims(ann.token());
+    assert_eq!(
+        keys(&claims),
+        ["exp", "iat", "jti", "sid", "sub", "userDto"]
+    );
+    assert_eq!(text(&claims["sub"]), ann.name);
+    let (issued, expires) = (
+        claims["iat"].as_i64().expect("seconds"),
+        claims["exp"].as_i64().expect("seconds"),
+    );
+    assert!((now - 60..=now).contains(&issued), "{issued} at {now}");
+    assert_eq!(expires - issued, 15 * 60);
+    let dto = json!({
+        "id": ann.id, "username": ann.name, "email": format!("{}@example.org", ann.name),
+        "profile": null, "online": null, "role": "USER",
+    });
+    assert_eq!(claims["userDto"], dto);
+    for id in ["sid", "jti"] {
+        assert!(text(&claims[id]).parse::<uuid::Uuid>().is_ok(), "{claims}");
+    }
+    let header = ann.token().split('.').next().expect("a header");
+    let header: Value =
+        serde_json::from_slice(&BASE64.decode(header).expect("base64url")).expect("JSON");
+    assert_eq!(text(&header["alg"]), "HS256");
+
+    // Several tabs at once: sessions of their own, and all of them good.
+    let sessions = join_all((0..3).map(|_| tokens(&ann, &ann.name))).await;
+    let mut ids = HashSet::from([text(&claims["sid"]).to_owned()]);
+    for (token, _) in &sessions {
+        assert!(
+            ids.insert(text(&User::claims(token)["sid"]).to_owned()),
+            "a session of its own"
+        );
+        assert_eq!(status_with(&ann, token).await, 200);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn cookies_are_out_of_reach_where_they_must_be() {
+    let mut cluster = Cluster::start(1).await;
+    let secure = cluster.add(&[("COOKIE_SECURE", "true")]).await;
+    let ann = cluster.user(0, "ann").await;
+    for (node, is_secure) in [(0, false), (secure, true)] {
+        let visitor = bare(&cluster.visitor(node));
+        let answer = visitor.get("/api/auth/csrf-token").await;
+        assert_eq!((answer.status, &answer.body), (204, &Value::Null));
+        let (csrf, attributes) = set_cookie(&answer, "XSRF-TOKEN").expect("it is set");
+        assert!(csrf.len() >= 16, "it cannot be guessed: {csrf}");
+        assert!(
+            attributes.contains("Path=/") && attributes.contains("SameSite=Lax"),
+            "{attributes:?}"
+        );
+        assert!(!attributes.contains("HttpOnly"), "scripts must read it");
+        assert_eq!(attributes.contains("Secure"), is_secure, "{attributes:?}");
+
+        let answer = visitor.login(&ann.name, "password").await;
+        let (refresh, attributes) = set_cookie(&answer, REFRESH).expect("it is set");
+        for attribute in ["HttpOnly", "Path=/", "SameSite=Lax", "Max-Age=2592000"] {
+            assert!(attributes.contains(attribute), "{attributes:?}");
+        }
+        assert_eq!(attributes.contains("Secure"), is_secure, "{attributes:?}");
+        assert!(
+            !answer.headers["set-cookie"]
+                .to_str()
+                .expect("text")
+                .contains(text(&answer.body)),
+            "two different tokens"
+        );
+
+        // The store knows a hash of it only.
+        let session = text(&User::claims(text(&answer.body))["sid"]).to_owned();
+        let stored: std::collections::HashMap<String, String> = cluster
+            .redis
+            .clone()
+            .hgetall(format!("session:{session}"))
+            .await
+            .expect("Redis answers");
+        assert!(!stored.is_empty());
+        for secret in refresh.split('.').filter(|part| *part != session) {
+            assert!(
+                stored.values().all(|value| !value.contains(secret)),
+                "{stored:?}"
+            );
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn me_gives_a_token_and_leaves_the_cookie_as_it_is() {
+    let cluster = Cluster::start(1).await;
+    let ann = cluster.user(0, "ann").await;
+    let visitor = bare(&ann);
+    let (token, refresh) = tokens(&ann, &ann.name).await;
+    for _ in 0..2 {
+        let answer = me_with(&visitor, &refresh).await;
+        assert_eq!(answer.status, 200, "{answer:?}");
+        assert!(answer.header("set-cookie").is_none(), "{answer:?}");
+        let fresh = text(&answer.body);
+        assert_eq!(User::claims(fresh)["sid"], User::claims(&token)["sid"]);
+        assert_ne!(User::claims(fresh)["jti"], User::claims(&token)["jti"]);
+        assert_eq!(status_with(&visitor, fresh).await, 200);
+    }
+    let altered = format!("{refresh}x");
+    for wrong in [
+        "",
+        "garbage",
+        ".",
+        "a.b",
+        "00000000-0000-0000-0000-000000000000.x",
+        &token,
+        &altered,
+    ] {
+        let answer = me_with(&visitor, wrong).await;
+        assert_eq!(
+            (answer.status, answer.code()),
+            (401, "SESSION_ENDED"),
+            "{wrong}"
+        );
+    }
+    assert_eq!(visitor.get("/api/auth/me").await.status, 401);
+    let with_bearer = bare(&ann)
+        .request(Method::GET, "/api/auth/me")
+        .bearer_auth(&token);
+    assert_eq!(
+        visitor.send(with_bearer).await.status,
+        401,
+        "it takes the cookie and nothing else"
+    );
+    assert_eq!(
+        me_with(&visitor, &refresh).await.status,
+        200,
+        "asking with a wrong cookie ends nothing"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn refreshing_needs_the_csrf_token_and_rotates_the_cookie() {
+    let cluster = Cluster::start(2).await;
+    let ann = cluster.user(0, "ann").await;
+    let visitor = bare(&ann);
+    let (token, refresh) = tokens(&ann, &ann.name).await;
+    for (cookie, header) in [
+        (Some("a"), None),
+        (Some("a"), Some("b")),
+        (None, Some("a")),
+        (None, None),
+        (Some(""), Some("")),
+    ] {
+        let cookies = match cookie {
+            Some(csrf) => format!("XSRF-TOKEN={csrf}; {REFRESH}={refresh}"),
+            None => format!("{REFRESH}={refresh}"),
+        };
+        for path in ["/api/auth/refresh", "/api/auth/logout"] {
+            let request = visitor
+                .http
+                .post(format!("{}{path}", visitor.base))
+                .header("cookie", &cookies);
+            let request = header.into_iter().fold(request, |request, value| {
+                request.header("x-xsrf-token", value)
+            });
+            let answer = visitor.send(request).await;
+            assert_eq!(
+                (answer.status, answer.code()),
+                (403, "CSRF_MISMATCH"),
+                "{path} {cookie:?} {header:?}"
+            );
+        }
+    }
+    // A browser does it, at the other node, several times over.
+    let mut browser = User::sign_in(cluster.visitor(0), &ann.name, "password").await;
+    for node in [1, 0, 1] {
+        browser = browser.at_node(&cluster.address(node));
+        let answer = browser.post_csrf("/api/auth/refresh").await;
+        assert_eq!(answer.status, 200, "{answer:?}");
+        let (_, attributes) = set_cookie(&answer, REFRESH).expect("the cookie is rotated");
+        assert!(attributes.contains("HttpOnly"), "{attributes:?}");
+        assert_eq!(
+            User::claims(text(&answer.body))["sid"],
+            User::claims(browser.token())["sid"]
+        );
+        assert_eq!(status_with(&visitor, text(&answer.body)).await, 200);
+    }
+    let answer = post_with(&visitor, "/api/auth/refresh", &refresh).await;
+    let (next, _) = set_cookie(&answer, REFRESH).expect("the cookie is rotated");
+    assert_ne!(next, refresh);
+    assert_eq!(
+        me_with(&visitor, &refresh).await.status,
+        401,
+        "the old cookie is worth nothing"
+    );
+    assert_eq!(me_with(&visitor, &next).await.status, 200);
+    assert_eq!(
+        status_with(&visitor, &token).await,
+        200,
+        "the session goes on, and so do its access tokens"
+    );
+    let answer = post_with(&visitor, "/api/auth/refresh", "unknown.token").await;
+    assert_eq!((answer.status, answer.code()), (401, "SESSION_ENDED"));
+    assert_eq!(
+        set_cookie(&answer, REFRESH).expect("it is taken away").0,
+        ""
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_refreshes_made_at_once_with_one_token_exactly_one_wins() {
+    let cluster = Cluster::start(2).await;
+    let ann = cluster.user(0, "ann").await;
+    let visitors = [bare(&cluster.visitor(0)), bare(&cluster.visitor(1))];
+    for round in 0..5 {
+        let (token, refresh) = tokens(&ann, &ann.name).await;
+        let answers =
+            join_all((0..6).map(|n| post_with(&visitors[n % 2], "/api/auth/refresh", &refresh)))
+                .await;
+        let won: Vec<_> = answers
+            .iter()
+            .filter(|answer| answer.status == 200)
+            .collect();
+        assert_eq!(won.len(), 1, "round {round}: {answers:?}");
+        assert!(
+            answers
+                .iter()
+                .all(|answer| [200, 401].contains(&answer.status)),
+            "{answers:?}"
+        );
+        // Two held the token, and nobody can say which of them was its owner.
+        for dead in [token.as_str(), text(&won[0].body)] {
+            assert_eq!(status_with(&visitors[1], dead).await, 401);
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_refresh_token_used_twice_ends_its_session_everywhere() {
+    let cluster = Cluster::start(2).await;
+    let ann = cluster.user(0, "ann").await;
+    let (here, there) = (bare(&cluster.visitor(0)), bare(&cluster.visitor(1)));
+    let (first_token, first) = tokens(&here, &ann.name).await;
+    let answer = post_with(&there, "/api/auth/refresh", &first).await;
+    let (second_token, second) = (
+        text(&answer.body).to_owned(),
+        set_cookie(&answer, REFRESH).expect("rotated").0,
+    );
+    assert_eq!(status_with(&there, &second_token).await, 200);
+
+    let answer = post_with(&here, "/api/auth/refresh", &first).await;
+    assert_eq!((answer.status, answer.code()), (401, "SESSION_ENDED"));
+    for visitor in [&there, &here] {
+        assert_eq!(status_with(visitor, &first_token).await, 401);
+        assert_eq!(status_with(visitor, &second_token).await, 401);
+        assert_eq!(me_with(visitor, &second).await.status, 401);
+        assert_eq!(
+            post_with(visitor, "/api/auth/refresh", &second)
+                .await
+                .status,
+            401
+        );
+    }
+    assert_eq!(
+        ann.get("/api/users").await.status,
+        200,
+        "the user's other session is not concerned"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn logging_out_ends_the_session_on_every_node_at_once() {
+    let cluster = Cluster::start(2).await;
+    let ann = cluster.user(0, "ann").await;
+    let (here, there) = (bare(&cluster.visitor(0)), bare(&cluster.visitor(1)));
+    for _ in 0..3 {
+        let (token, refresh) = tokens(&here, &ann.name).await;
+        assert_eq!(status_with(&there, &token).await, 200);
+        let answer = post_with(&here, "/api/auth/logout", &refresh).await;
+        assert_eq!((answer.status, &answer.body), (204, &Value::Null));
+        let (value, attributes) = set_cookie(&answer, REFRESH).expect("the cookie is cleared");
+        assert!(
+            value.is_empty() && attributes.contains("Max-Age=0") && attributes.contains("Path=/"),
+            "{attributes:?}"
+        );
+        assert_eq!(status_with(&there, &token).await, 401);
+        assert_eq!(status_with(&here, &token).await, 401);
+        assert_eq!(me_with(&there, &refresh).await.status, 401);
+        assert_eq!(
+            post_with(&there, "/api/auth/logout", &refresh).await.status,
+            204,
+            "again"
+        );
+    }
+    let answer = here
+        .send(here.request(Method::POST, "/api/auth/logout"))
+        .await;
+    assert_eq!(answer.status, 204, "without any session: {answer:?}");
+    assert_eq!(
+        ann.get("/api/users").await.status,
+        200,
+        "the user's other session is not concerned"
+    );
+    // A browser's whole round.
+    assert_eq!(ann.post_csrf("/api/auth/logout").await.status, 204);
+    assert_eq!(ann.get("/api/users").await.status, 401);
+    assert_eq!(ann.get("/api/auth/me").await.status, 401);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_administrator_gives_a_role_and_the_users_sessions_end() {
+    let cluster = Cluster::start(2).await;
+    let (ann, bob, admin) = (
+        cluster.user(1, "ann").await,
+        cluster.user(0, "bob").await,
+        cluster.admin(0).await,
+    );
+    let manager = with_role(&cluster, 0, "CHANNEL_MANAGER").await;
+    for by in [&ann, &bob, &manager] {
+        let answer = set_role(by, &ann.id, "ADMIN").await;
+        assert_eq!((answer.status, answer.code()), (403, "FORBIDDEN"));
+    }
+    assert_eq!(
+        set_role(&cluster.visitor(0), &ann.id, "ADMIN").await.status,
+        401
+    );
+    let nobody = uuid::Uuid::now_v7().to_string();
+    let answer = set_role(&admin, &nobody, "USER").await;
+    assert_eq!((answer.status, answer.code()), (404, "USER_NOT_FOUND"));
+    assert_eq!(text(&answer.body["details"]["userId"]), nobody);
+    let answer = admin.json(Method::PUT, "/api/auth/role", &json!({})).await;
+    assert_eq!(
+        (answer.status, keys(&answer.body["details"])),
+        (400, vec!["newRole", "userId"])
+    );
+    for (user, role) in [
+        (ann.id.as_str(), "KING"),
+        (&ann.id, "admin"),
+        (&ann.id, ""),
+        ("x", "USER"),
+    ] {
+        assert_eq!(
+            set_role(&admin, user, role).await.status,
+            400,
+            "{user} {role}"
+        );
+    }
+    assert_eq!(
+        ann.get("/api/users").await.status,
+        200,
+        "nothing has happened so far"
+    );
+
+    let (token, refresh) = tokens(&ann, &ann.name).await;
+    let answer = set_role(&admin, &ann.id, "CHANNEL_MANAGER").await;
+    assert_eq!(answer.status, 200, "{answer:?}");
+    assert_eq!(
+        keys(&answer.body),
+        ["email", "id", "online", "profile", "role", "username"]
+    );
+    assert_eq!(
+        (text(&answer.body["id"]), text(&answer.body["role"])),
+        (ann.id.as_str(), "CHANNEL_MANAGER")
+    );
+    for dead in [ann.token(), &token] {
+        assert_eq!(status_with(&cluster.visitor(1), dead).await, 401);
+    }
+    assert_eq!(me_with(&bare(&ann), &refresh).await.status, 401);
+    assert_eq!(bob.get("/api/users").await.status, 200, "nobody else's");
+    let again = User::sign_in(cluster.visitor(1), &ann.name, "password").await;
+    assert_eq!(
+        text(&User::claims(again.token())["userDto"]["role"]),
+        "CHANNEL_MANAGER"
+    );
+    again.create_channel("mine").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_login_under_way_does_not_outlive_what_it_was_based_on() {
+    let cluster = Cluster::start(1).await;
+    let (admin, visitor) = (cluster.admin(0).await, cluster.visitor(0));
+    let manager = with_role(&cluster, 0, "CHANNEL_MANAGER").await;
+    // Hashing takes turns, so most of these have read their row and wait when it changes.
+    let logins = join_all((0..16).map(|_| visitor.login(&manager.name, "password")));
+    let (logins, changed) = tokio::join!(logins, async {
+        tokio::time::sleep(std::time::Duration::from_millis(30)).await;
+        set_role(&admin, &manager.id, "USER").await
+    });
+    assert_eq!(changed.status, 200);
+    for login in logins.iter().filter(|login| login.status == 200) {
+        let visitor = Visitor {
+            token: Some(text(&login.body).to_owned()),
+            ..bare(&visitor)
+        };
+        let status = visitor
+            .post(
+                "/api/channels/public",
+                &json!({ "name": "x", "description": "" }),
+            )
+            .await
+            .status;
+        assert!(
+            [401, 403].contains(&status),
+            "the old role still works: {status}"
+        );
+    }
+
+    let ann = cluster.user(0, "ann").await;
+    let logins = join_all((0..16).map(|_| visitor.login(&ann.name, "password")));
+    let (logins, changed) = tokio::join!(logins, async {
+        tokio::time::sleep(std::time::Duration::from_millis(30)).await;
+        update(&ann, &ann.id, &json!({ "newPassword": "another" })).await
+    });
+    assert_eq!(changed.status, 200);
+    for login in logins.iter().filter(|login| login.status == 200) {
+        assert_eq!(
+            status_with(&visitor, text(&login.body)).await,
+            401,
+            "a session that the old password opened lives on"
+        );
+    }
+    assert_eq!(ann.get("/api/users").await.status, 200);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn people_change_themselves_and_administrators_anybody() {
+    let cluster = Cluster::start(1).await;
+    let (ann, bob, admin) = (
+        cluster.user(0, "ann").await,
+        cluster.user(0, "bob").await,
+        cluster.admin(0).await,
+    );
+    let answer = update(&bob, &ann.id, &json!({ "newUsername": "stolen" })).await;
+    assert_eq!((answer.status, answer.code()), (403, "FORBIDDEN"));
+    assert_eq!(
+        update(&cluster.visitor(0), &ann.id, &json!({}))
+            .await
+            .status,
+        401
+    );
+    let nobody = uuid::Uuid::now_v7().to_string();
+    assert_eq!(
+        update(&admin, &nobody, &json!({ "newUsername": "nobody" }))
+            .await
+            .status,
+        404
+    );
+
+    let before = json!({ "username": ann.name, "email": format!("{}@example.org", ann.name) });
+    for nothing in [
+        json!({}),
+        json!({ "newUsername": null, "newEmail": null, "newPassword": null }),
+    ] {
+        let answer = update(&ann, &ann.id, &nothing).await;
+        assert_eq!(answer.status, 200, "{answer:?}");
+        assert_eq!(
+            keys(&answer.body),
+            ["email", "id", "online", "profile", "role", "username"]
+        );
+        assert_eq!(
+            (&answer.body["username"], &answer.body["email"]),
+            (&before["username"], &before["email"])
+        );
+    }
+    let answer = update(
+        &ann,
+        &ann.id,
+        &json!({ "newUsername": " ", "newEmail": "x", "newPassword": "1" }),
+    )
+    .await;
+    assert_eq!((answer.status, answer.code()), (400, "INVALID_INPUT"));
+    assert_eq!(
+        keys(&answer.body["details"]),
+        ["newEmail", "newPassword", "newUsername"]
+    );
+    let answer = update(
+        &ann,
+        &ann.id,
+        &json!({ "newUsername": bob.name.to_uppercase() }),
+    )
+    .await;
+    assert_eq!((answer.status, answer.code()), (409, "USERNAME_TAKEN"));
+    let taken = format!("{}@EXAMPLE.org", bob.name);
+    let answer = update(
+        &ann,
+        &ann.id,
+        &json!({ "newUsername": "anna", "newEmail": taken }),
+    )
+    .await;
+    assert_eq!((answer.status, answer.code()), (409, "EMAIL_TAKEN"));
+    let stays = update(
+        &ann,
+        &ann.id,
+        &json!({ "newUsername": ann.name.to_uppercase() }),
+    )
+    .await;
+    assert_eq!(
+        stays.status, 200,
+        "one's own name in another case is free: {stays:?}"
+    );
+
+    let answer = update(
+        &ann,
+        &ann.id,
+        &json!({ "newUsername": "Anna", "newEmail": "anna@example.org" }),
+    )
+    .await;
+    assert_eq!(
+        (text(&answer.body["username"]), text(&answer.body["email"])),
+        ("Anna", "anna@example.org")
+    );
+    let answer = update(&admin, &ann.id, &json!({ "newUsername": "Annabel" })).await;
+    assert_eq!(
+        (text(&answer.body["username"]), text(&answer.body["email"])),
+        ("Annabel", "anna@example.org")
+    );
+    assert_eq!(
+        ann.get("/api/users").await.status,
+        200,
+        "a name is no reason to sign in again"
+    );
+    assert_eq!(
+        cluster.visitor(0).login("annabel", "password").await.status,
+        200
+    );
+    assert_eq!(
+        cluster.visitor(0).login(&ann.name, "password").await.status,
+        401
+    );
+    let fresh = ann.get("/api/auth/me").await;
+    assert_eq!(text(&User::claims(text(&fresh.body))["sub"]), "Annabel");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_new_password_ends_the_other_sessions_and_not_ones_own() {
+    let cluster = Cluster::start(2).await;
+    let (ann, admin) = (cluster.user(0, "ann").await, cluster.admin(0).await);
+    let (there, (other, refresh)) = (
+        bare(&cluster.visitor(1)),
+        tokens(&cluster.visitor(1), &ann.name).await,
+    );
+    assert_eq!(
+        update(&ann, &ann.id, &json!({ "newPassword": "another" }))
+            .await
+            .status,
+        200
+    );
+    assert_eq!(status_with(&there, &other).await, 401);
+    assert_eq!(
+        post_with(&there, "/api/auth/refresh", &refresh)
+            .await
+            .status,
+        401
+    );
+    assert_eq!(status_with(&there, ann.token()).await, 200);
+    assert_eq!(ann.post_csrf("/api/auth/refresh").await.status, 200);
+    assert_eq!(there.login(&ann.name, "password").await.status, 401);
+    assert_eq!(there.login(&ann.name, "another").await.status, 200);
+
+    assert_eq!(
+        update(&admin, &ann.id, &json!({ "newPassword": "a third" }))
+            .await
+            .status,
+        200
+    );
+    assert_eq!(
+        ann.get("/api/users").await.status,
+        401,
+        "an administrator's change ends all of them"
+    );
+    assert_eq!(admin.get("/api/users").await.status, 200);
+    assert_eq!(there.login(&ann.name, "a third").await.status, 200);
+    let (stored,): (String,) = sqlx::query_as("select password_hash from users where id = $1")
+        .bind(ann.id.parse::<uuid::Uuid>().expect("an id"))
+        .fetch_one(&cluster.db)
+        .await
+        .expect("the row is there");
+    assert!(stored.starts_with("$argon2id$"), "{stored}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_deleted_accounts_messages_stay_without_an_author() {
+    let cluster = Cluster::start(2).await;
+    let (ann, bob, admin) = (
+        cluster.user(0, "ann").await,
+        cluster.user(1, "bob").await,
+        cluster.admin(0).await,
+    );
+    let (public, private) = (
+        admin.create_channel("general").await,
+        ann.create_private(&[&bob]).await,
+    );
+    for channel in [&public, &private] {
+        assert_eq!(ann.write(channel, "I was here").await.status, 201);
+    }
+    let path = format!("/api/users/{}", ann.id);
+    assert_eq!(bob.delete(&path).await.status, 403);
+    assert_eq!(cluster.visitor(0).delete(&path).await.status, 401);
+    let answer = ann.delete(&path).await;
+    assert_eq!((answer.status, &answer.body), (204, &Value::Null));
+
+    for node in [0, 1] {
+        assert_eq!(status_with(&cluster.visitor(node), ann.token()).await, 401);
+        assert_eq!(
+            cluster
+                .visitor(node)
+                .login(&ann.name, "password")
+                .await
+                .status,
+            401
+        );
+    }
+    assert_eq!(ann.get("/api/auth/me").await.status, 401);
+    for channel in [&public, &private] {
+        let messages = bob.history(channel).await;
+        assert_eq!(messages.len(), 1);
+        assert_eq!(
+            (text(&messages[0]["content"]), &messages[0]["author"]),
+            ("I was here", &Value::Null)
+        );
+    }
+    let channels = bob.get(&format!("/api/channels?userId={}", bob.id)).await;
+    let channel = channels
+        .body
+        .as_array()
+        .expect("a list")
+        .iter()
+        .find(|channel| channel["id"] == *private);
+    let participants = channel.expect("it is still there")["participants"]
+        .as_array()
+        .expect("a list");
+    assert_eq!(
+        participants
+            .iter()
+            .map(|user| text(&user["id"]))
+            .collect::<Vec<_>>(),
+        [bob.id.as_str()]
+    );
+    assert_eq!(bob.write(&private, "alone").await.status, 201);
+
+    let users = bob.get("/api/users").await;
+    assert!(!users.body.to_string().contains(&ann.id), "{users:?}");
+    let answer = admin.delete(&path).await;
+    assert_eq!((answer.status, answer.code()), (404, "USER_NOT_FOUND"));
+    let again = cluster
+        .visitor(0)
+        .sign_up(&ann.name, &format!("{}@example.org", ann.name), "password")
+        .await;
+    assert_eq!(again.status, 201, "the name is free again");
+    assert_ne!(again.body["id"], ann.id.as_str());
+    let answer = admin.delete(&format!("/api/users/{}", bob.id)).await;
+    assert_eq!(answer.status, 204, "an administrator may: {answer:?}");
+    assert_eq!(bob.get("/api/users").await.status, 401);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn users_are_listed_in_the_order_in_which_they_came() {
+    let cluster = Cluster::start(1).await;
+    let mut expected = vec!["admin".to_owned()];
+    let mut reader = None;
+    for name in ["zoe", "ann", "moe"] {
+        let user = cluster.user(0, name).await;
+        expected.push(user.name.clone());
+        reader = Some(user);
+    }
+    let reader = reader.expect("somebody came");
+    let answer = reader.get("/api/users").await;
+    assert_eq!(answer.status, 200);
+    assert!(
+        answer
+            .header("x-event-cursor")
+            .is_some_and(|cursor| !cursor.is_empty()),
+        "{answer:?}"
+    );
+    let users = answer.body.as_array().expect("a list");
+    assert_eq!(
+        users
+            .iter()
+            .map(|user| text(&user["username"]))
+            .collect::<Vec<_>>(),
+        expected
+    );
+    for user in users {
+        assert_eq!(
+            keys(user),
+            ["email", "id", "online", "profile", "role", "username"]
+        );
+        assert!(
+            user["online"].is_null() || user["online"].is_boolean(),
+            "{user}"
+        );
+        let role = if user["username"] == "admin" {
+            "ADMIN"
+        } else {
+            "USER"
+        };
+        assert_eq!(
+            (text(&user["role"]), &user["profile"]),
+            (role, &Value::Null)
+        );
+    }
+    assert!(
+        !answer.body.to_string().contains("argon2"),
+        "no hash gets out"
+    );
+    assert_eq!(cluster.visitor(0).get("/api/users").await.status, 401);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nodes_that_start_together_make_one_administrator() {
+    let cluster = Cluster::start(0).await;
+    let (database,): (String,) = sqlx::query_as("select current_database()")
+        .fetch_one(&cluster.db)
+        .await
+        .expect("a name");
+    let client: String = redis::cmd("CLIENT")
+        .arg("INFO")
+        .query_async(&mut cluster.redis.clone())
+        .await
+        .expect("Redis answers");
+    let number = client
+        .split(' ')
+        .find_map(|field| field.strip_prefix("db="))
+        .expect("a database")
+        .to_owned();
+    let start = async |password: &'static str| {
+        let prefix = format!("{database}.");
+        let find = |name: &str| {
+            let environment = |name: &str| {
+                #[expect(
+                    clippy::disallowed_methods,
+                    reason = "tests have no other way to learn of the stores"
+                )]
+                std::env::var(name).expect("the stores are named")
+            };
+            let value = match name {
+                "LISTEN" => "127.0.0.1:0".to_owned(),
+                "DATABASE_URL" => {
+                    let server = environment("TEST_DATABASE_URL");
+                    format!(
+                        "{}/{database}",
+                        server.rsplit_once('/').expect("it names a database").0
+                    )
+                }
+                "DATABASE_POOL" => "4".to_owned(),
+                "REDIS_URL" => format!("{}/{number}", environment("TEST_REDIS_URL")),
+                "KAFKA_BROKERS" => environment("TEST_KAFKA_BROKERS"),
+                "KAFKA_TOPIC_PREFIX" => prefix.clone(),
+                "KAFKA_PARTITIONS" => "2".to_owned(),
+                "JWT_SECRET" => "a secret of the tests, 32 bytes long".to_owned(),
+                "ADMIN_USERNAME" => "Root".to_owned(),
+                "ADMIN_EMAIL" => "root@example.org".to_owned(),
+                "ADMIN_PASSWORD" => password.to_owned(),
+                _ => return None,
+            };
+            Some(value)
+        };
+        Node::start(Config::read(&find).expect("the settings are right"))
+            .await
+            .expect("a node starts")
+    };
+    let nodes = join_all(["password"; 3].map(&start)).await;
+    let visitors: Vec<_> = nodes
+        .iter()
+        .map(|node| Visitor::new(&node.address().to_string()))
+        .collect();
+    eventually("all are ready", async || {
+        join_all(
+            visitors
+                .iter()
+                .map(|visitor| visitor.get("/api/health/ready")),
+        )
+        .await
+        .iter()
+        .all(|answer| answer.status == 200)
+    })
+    .await;
+    let root = User::sign_in(visitors[2].clone(), "root", "password").await;
+    let users = root.get("/api/users").await;
+    assert_eq!(users.body.as_array().map(Vec::len), Some(1), "{users:?}");
+    assert_eq!(
+        (
+            text(&users.body[0]["role"]),
+            text(&users.body[0]["username"])
+        ),
+        ("ADMIN", "Root")
+    );
+
+    // A later start with other settings leaves the account alone.
+    let late = start("changed").await;
+    let visitor = Visitor::new(&late.address().to_string());
+    eventually("it is ready", async || {
+        visitor.get("/api/health/ready").await.status == 200
+    })
+    .await;
+    assert_eq!(visitor.login("Root", "changed").await.status, 401);
+    assert_eq!(visitor.login("Root", "password").await.status, 200);
+    join_all(nodes.into_iter().chain([late]).map(Node::kill)).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_token_that_we_did_not_make_is_refused() {
+    const OURS: &[u8] = b"a secret of the tests, 32 bytes long";
+    let cluster = Cluster::start(1).await;
+    let ann = cluster.user(0, "ann").await;
+    let sign = |header: &Header, claims: &Value, key: &[u8]| {
+        jsonwebtoken::encode(header, claims, &EncodingKey::from_secret(key)).expect("signed")
+    };
+    let claims = User::claims(ann.token());
+    let with = |name: &str, value: Value| {
+        let mut claims = claims.clone();
+        claims[name] = value;
+        claims
+    };
+    let without = |name: &str| {
+        let mut claims = claims.clone();
+        claims.as_object_mut().expect("an object").remove(name);
+        claims
+    };
+    let hs256 = Header::new(Algorithm::HS256);
+    let visitor = bare(&ann);
+    assert_eq!(
+        status_with(&visitor, &sign(&hs256, &claims, OURS)).await,
+        200,
+        "this test signs as the node does"
+    );
+
+    let mut forged = vec![
+        sign(&hs256, &claims, b"another secret that is 32 bytes long"),
+        sign(&hs256, &claims, b""),
+        sign(&Header::new(Algorithm::HS384), &claims, OURS),
+        sign(&Header::new(Algorithm::HS512), &claims, OURS),
+        sign(&hs256, &with("exp", json!(1_000)), OURS),
+        sign(&hs256, &with("exp", json!("never")), OURS),
+        sign(&hs256, &with("nbf", json!(4_000_000_000_i64)), OURS),
+        sign(&hs256, &with("sid", json!(uuid::Uuid::new_v4())), OURS),
+        sign(&hs256, &json!([]), OURS),
+    ];
+    forged.extend(["exp", "sub", "sid", "userDto"].map(|name| sign(&hs256, &without(name), OURS)));
+    // Somebody else's name on one's own session.
+    let mut other = claims.clone();
+    other["userDto"]["id"] = json!(cluster.admin(0).await.id);
+    forged.push(sign(&hs256, &other, OURS));
+    let mut kid = hs256.clone();
+    kid.kid = Some("../../../../dev/null".to_owned());
+    forged.push(sign(&kid, &claims, b""));
+
+    let [payload, signature] = [1, 2].map(|n| ann.token().split('.').nth(n).expect("three parts"));
+    for alg in ["none", "None", "nOnE", "", "RS256", "ES256", "HS384"] {
+        let header = BASE64.encode(json!({ "alg": alg, "typ": "JWT" }).to_string());
+        forged.extend(["", signature].map(|signature| format!("{header}.{payload}.{signature}")));
+    }
+    let promoted = BASE64.encode(ann.token().split('.').nth(1).map_or_else(String::new, |_| {
+        let mut claims = claims.clone();
+        claims["userDto"]["role"] = json!("ADMIN");
+        claims.to_string()
+    }));
+    forged.push(format!(
+        "{}.{promoted}.{signature}",
+        ann.token().split('.').next().expect("three parts")
+    ));
+    let (_, refresh) = tokens(&ann, &ann.name).await;
+    forged.extend([
+        refresh,
+        String::new(),
+        "garbage".into(),
+        "a.b.c".into(),
+        "..".into(),
+        "x".repeat(10_000),
+    ]);
+    for token in &forged {
+        assert_eq!(status_with(&visitor, token).await, 401, "{token}");
+    }
+    for value in [
+        format!("Basic {}", ann.token()),
+        ann.token().to_owned(),
+        "Bearer".to_owned(),
+        format!("Bearer {}", ann.token().trim_end_matches(|c| c != '.')),
+    ] {
+        let answer = visitor
+            .send(
+                visitor
+                    .request(Method::GET, "/api/users")
+                    .header("authorization", &value),
+            )
+            .await;
+        assert_eq!(
+            (answer.status, answer.code()),
+            (401, "UNAUTHENTICATED"),
+            "{value}"
+        );
+    }
+    assert_eq!(
+        me_with(&visitor, ann.token()).await.status,
+        401,
+        "nor is an access token a refresh token"
+    );
+}

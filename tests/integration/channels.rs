@@ -1,0 +1,756 @@
+//! Channels, who is in them, and what has been read.
+
+use futures_util::future::join_all;
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use super::accounts::{keys, text, with_role};
+use crate::support::{Answer, Cluster, User, Visitor};
+
+const DTO: [&str; 6] = [
+    "description",
+    "id",
+    "lastMessageAt",
+    "name",
+    "participants",
+    "type",
+];
+const READ_STATUS: [&str; 5] = [
+    "channelId",
+    "id",
+    "lastReadAt",
+    "notificationEnabled",
+    "userId",
+];
+
+fn new_id() -> String {
+    uuid::Uuid::now_v7().to_string()
+}
+
+/// An instant of the API: RFC 3339, UTC with `Z`, microseconds at most.
+pub(crate) fn instant(value: &Value) -> time::OffsetDateTime {
+    let text = text(value);
+    assert!(
+        text.ends_with('Z') && text.len() <= "2026-01-31T09:15:02.123456Z".len(),
+        "{text}"
+    );
+    time::OffsetDateTime::parse(text, &time::format_description::well_known::Rfc3339).expect(text)
+}
+
+async fn public(by: &Visitor, name: &str, description: &str) -> Answer {
+    by.post(
+        "/api/channels/public",
+        &json!({ "name": name, "description": description }),
+    )
+    .await
+}
+
+async fn private(by: &Visitor, participants: &[&str]) -> Answer {
+    by.post(
+        "/api/channels/private",
+        &json!({ "participantIds": participants }),
+    )
+    .await
+}
+
+/// The channels that somebody sees.
+async fn list(user: &User) -> Vec<Value> {
+    let answer = user.get(&format!("/api/channels?userId={}", user.id)).await;
+    assert_eq!(answer.status, 200, "{answer:?}");
+    answer.body.as_array().expect("a list").clone()
+}
+
+async fn read_statuses(user: &User) -> Vec<Value> {
+    let answer = user
+        .get(&format!("/api/readStatuses?userId={}", user.id))
+        .await;
+    assert_eq!(answer.status, 200, "{answer:?}");
+    answer.body.as_array().expect("a list").clone()
+}
+
+async fn read(by: &Visitor, user: &str, channel: &str, at: &str) -> Answer {
+    by.post(
+        "/api/readStatuses",
+        &json!({ "userId": user, "channelId": channel, "lastReadAt": at }),
+    )
+    .await
+}
+
+fn ids(list: &[Value]) -> Vec<&str> {
+    list.iter().map(|item| text(&item["id"])).collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn public_channels_are_for_managers_and_administrators_to_manage() {
+    let cluster = Cluster::start(1).await;
+    let (ann, admin) = (cluster.user(0, "ann").await, cluster.admin(0).await);
+    let manager = with_role(&cluster, 0, "CHANNEL_MANAGER").await;
+    let answer = public(&ann, "mine", "").await;
+    assert_eq!((answer.status, answer.code()), (403, "FORBIDDEN"));
+    assert_eq!(public(&cluster.visitor(0), "mine", "").await.status, 401);
+
+    for by in [&manager, &admin] {
+        let answer = public(by, "General 🖖", "About\neverything").await;
+        assert_eq!(answer.status, 201, "{answer:?}");
+        assert_eq!(keys(&answer.body), DTO);
+        assert_eq!(
+            (
+                text(&answer.body["name"]),
+                text(&answer.body["description"])
+            ),
+            ("General 🖖", "About\neverything")
+        );
+        assert_eq!(
+            (text(&answer.body["type"]), &answer.body["participants"]),
+            ("PUBLIC", &json!([]))
+        );
+        let created = instant(&answer.body["lastMessageAt"]);
+        assert!(
+            (time::OffsetDateTime::now_utc() - created).abs() < time::Duration::minutes(1),
+            "the channel's own instant"
+        );
+
+        let path = format!("/api/channels/{}", text(&answer.body["id"]));
+        let refused = ann.patch(&path, &json!({ "newName": "mine" })).await;
+        assert_eq!((refused.status, refused.code()), (403, "FORBIDDEN"));
+        assert_eq!(ann.delete(&path).await.status, 403);
+        assert_eq!(
+            cluster.visitor(0).patch(&path, &json!({})).await.status,
+            401
+        );
+        assert_eq!(cluster.visitor(0).delete(&path).await.status, 401);
+
+        let mut expected = answer.body.clone();
+        for nothing in [
+            json!({}),
+            json!({ "newName": null, "newDescription": null }),
+        ] {
+            assert_eq!(
+                by.patch(&path, &nothing).await.body,
+                expected,
+                "null leaves unchanged"
+            );
+        }
+        expected["name"] = json!("Renamed");
+        let answer = by
+            .patch(
+                &path,
+                &json!({ "newName": "Renamed", "newDescription": null }),
+            )
+            .await;
+        assert_eq!((answer.status, &answer.body), (200, &expected));
+        expected["description"] = json!("");
+        assert_eq!(
+            by.patch(&path, &json!({ "newDescription": "" })).await.body,
+            expected
+        );
+        assert!(list(&ann).await.contains(&expected), "everybody sees it");
+
+        let answer = by.delete(&path).await;
+        assert_eq!((answer.status, &answer.body), (204, &Value::Null));
+        assert!(!ids(&list(&ann).await).contains(&text(&expected["id"])));
+        let gone = [
+            by.delete(&path).await,
+            by.patch(&path, &json!({ "newName": "x" })).await,
+        ];
+        for answer in gone {
+            assert_eq!((answer.status, answer.code()), (404, "CHANNEL_NOT_FOUND"));
+            assert_eq!(
+                answer.body["details"],
+                json!({ "channelId": expected["id"] })
+            );
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_channels_name_and_description_have_limits() {
+    let cluster = Cluster::start(1).await;
+    let admin = cluster.admin(0).await;
+    let channel = admin.create_channel("general").await;
+    let path = format!("/api/channels/{channel}");
+    let long = "é".repeat(501);
+    for (name, description, wrong) in [
+        ("", "", vec!["name"]),
+        ("   ", "", vec!["name"]),
+        ("a\0b", "", vec!["name"]),
+        ("a\nb", "", vec!["name"]),
+        (&*"é".repeat(101), "a\0b", vec!["description", "name"]),
+        ("a", &*long, vec!["description"]),
+    ] {
+        let answer = public(&admin, name, description).await;
+        assert_eq!(
+            (answer.status, answer.code()),
+            (400, "INVALID_INPUT"),
+            "{name:?}"
+        );
+        assert_eq!(keys(&answer.body["details"]), wrong);
+        let answer = admin
+            .patch(
+                &path,
+                &json!({ "newName": name, "newDescription": description }),
+            )
+            .await;
+        let wrong: Vec<_> = wrong
+            .iter()
+            .map(|field| {
+                format!(
+                    "new{}{}",
+                    field.split_at(1).0.to_uppercase(),
+                    field.split_at(1).1
+                )
+            })
+            .collect();
+        assert_eq!(
+            (answer.status, keys(&answer.body["details"])),
+            (400, wrong.iter().map(String::as_str).collect()),
+            "{name:?}"
+        );
+    }
+    assert_eq!(
+        admin
+            .post("/api/channels/public", &json!({ "description": "x" }))
+            .await
+            .status,
+        400
+    );
+    assert_eq!(
+        admin
+            .post(
+                "/api/channels/public",
+                &json!({ "name": 5, "description": "x" })
+            )
+            .await
+            .status,
+        400
+    );
+    let (name, description) = ("🦀".repeat(100), "🦀".repeat(500));
+    let answer = public(&admin, &name, &description).await;
+    assert_eq!(
+        (
+            answer.status,
+            text(&answer.body["name"]),
+            text(&answer.body["description"])
+        ),
+        (201, &*name, &*description)
+    );
+    assert_eq!(
+        text(&list(&admin).await[0]["name"]),
+        "general",
+        "the refused changes changed nothing"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_private_channel_has_two_to_a_hundred_distinct_known_people_and_its_maker() {
+    let cluster = Cluster::start(1).await;
+    let (ann, bob, moe) = (
+        cluster.user(0, "ann").await,
+        cluster.user(0, "bob").await,
+        cluster.user(0, "moe").await,
+    );
+    assert_eq!(
+        private(&cluster.visitor(0), &[&ann.id, &bob.id])
+            .await
+            .status,
+        401
+    );
+    let strangers: Vec<_> = (0..100).map(|_| new_id()).collect();
+    let too_many: Vec<_> = strangers
+        .iter()
+        .map(String::as_str)
+        .chain([ann.id.as_str()])
+        .collect();
+    let alone = [ann.id.as_str()];
+    for participants in [
+        &[][..],
+        &alone,
+        &[&ann.id, &ann.id],
+        &[&ann.id, &bob.id, &bob.id],
+        &[&bob.id, &moe.id],
+        &too_many,
+    ] {
+        let answer = private(&ann, participants).await;
+        assert_eq!(
+            (answer.status, answer.code()),
+            (400, "INVALID_INPUT"),
+            "{participants:?}"
+        );
+        assert_eq!(keys(&answer.body["details"]), ["participantIds"]);
+    }
+    for body in [json!({}), json!({ "participantIds": null })] {
+        assert_eq!(
+            ann.post("/api/channels/private", &body).await.code(),
+            "INVALID_INPUT"
+        );
+    }
+    for body in [
+        json!({ "participantIds": ["x", ann.id] }),
+        json!({ "participantIds": ann.id }),
+    ] {
+        assert_eq!(ann.post("/api/channels/private", &body).await.status, 400);
+    }
+    let nobody = new_id();
+    let answer = private(&ann, &[&ann.id, &bob.id, &nobody]).await;
+    assert_eq!((answer.status, answer.code()), (404, "USER_NOT_FOUND"));
+    assert_eq!(answer.body["details"], json!({ "userId": nobody }));
+    assert!(
+        list(&ann).await.is_empty() && read_statuses(&bob).await.is_empty(),
+        "nothing is left of it"
+    );
+
+    let answer = private(&ann, &[&bob.id, &ann.id]).await;
+    assert_eq!(answer.status, 201, "{answer:?}");
+    assert_eq!(keys(&answer.body), DTO);
+    assert_eq!(
+        (&answer.body["name"], &answer.body["description"]),
+        (&Value::Null, &Value::Null)
+    );
+    assert_eq!(text(&answer.body["type"]), "PRIVATE");
+    let participants = answer.body["participants"].as_array().expect("a list");
+    assert_eq!(ids(participants), [&ann.id, &bob.id]);
+    for participant in participants {
+        assert_eq!(
+            keys(participant),
+            ["email", "id", "online", "profile", "role", "username"]
+        );
+    }
+    for user in [&ann, &bob] {
+        assert_eq!(
+            list(user).await,
+            [answer.body.clone()],
+            "both see it as its maker was told"
+        );
+        let statuses = read_statuses(user).await;
+        assert_eq!(statuses.len(), 1);
+        assert_eq!(keys(&statuses[0]), READ_STATUS);
+        assert_eq!(
+            (&statuses[0]["userId"], &statuses[0]["channelId"]),
+            (&json!(user.id), &answer.body["id"])
+        );
+        assert_eq!(statuses[0]["notificationEnabled"], json!(true));
+        instant(&statuses[0]["lastReadAt"]);
+    }
+    assert_eq!(
+        private(&ann, &[&bob.id, &ann.id]).await.status,
+        201,
+        "two people may have several"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_private_channel_is_not_there_for_those_outside() {
+    let cluster = Cluster::start(1).await;
+    let (ann, bob, eve, admin) = (
+        cluster.user(0, "ann").await,
+        cluster.user(0, "bob").await,
+        cluster.user(0, "eve").await,
+        cluster.admin(0).await,
+    );
+    let manager = with_role(&cluster, 0, "CHANNEL_MANAGER").await;
+    let channel = ann.create_private(&[&bob]).await;
+    let message = text(&ann.write(&channel, "a secret").await.body["id"]).to_owned();
+    let (no_channel, no_message) = (new_id(), new_id());
+    for outside in [&eve, &manager, &admin] {
+        let mut answers = Vec::new();
+        // What is there answers like what is not.
+        for (channel, message) in [(&channel, &message), (&no_channel, &no_message)] {
+            let path = format!("/api/channels/{channel}");
+            if outside.id != eve.id {
+                answers.push((
+                    outside.patch(&path, &json!({ "newName": "x" })).await,
+                    channel,
+                ));
+                answers.push((outside.delete(&path).await, channel));
+            }
+            answers.push((
+                outside
+                    .get(&format!("/api/messages?channelId={channel}"))
+                    .await,
+                channel,
+            ));
+            answers.push((outside.write(channel, "let me in").await, channel));
+            answers.push((
+                read(outside, &outside.id, channel, "2026-01-31T09:15:02Z").await,
+                channel,
+            ));
+            let path = format!("/api/messages/{message}");
+            answers.push((
+                outside.patch(&path, &json!({ "newContent": "x" })).await,
+                message,
+            ));
+            answers.push((outside.delete(&path).await, message));
+        }
+        let half = answers.len() / 2;
+        for (n, (answer, id)) in answers.iter().enumerate() {
+            assert_eq!(answer.status, 404, "{answer:?}");
+            assert!(
+                answer.body["details"].to_string().contains(*id),
+                "{answer:?}"
+            );
+            assert_eq!(answer.code(), answers[n % half].0.code());
+            assert_eq!(answer.body["message"], answers[n % half].0.body["message"]);
+        }
+        assert!(!ids(&list(outside).await).contains(&channel.as_str()));
+        assert!(read_statuses(outside).await.is_empty());
+    }
+    let path = format!("/api/channels/{channel}");
+    assert_eq!(
+        eve.patch(&path, &json!({ "newName": "x" })).await.status,
+        403,
+        "as for any channel"
+    );
+    assert_eq!(
+        bob.history(&channel).await.len(),
+        1,
+        "nothing was written, changed or deleted"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_private_channel_cannot_be_changed_but_deleted_by_a_manager_inside() {
+    let cluster = Cluster::start(1).await;
+    let ann = cluster.user(0, "ann").await;
+    let manager = with_role(&cluster, 0, "CHANNEL_MANAGER").await;
+    let channel = manager.create_private(&[&ann]).await;
+    let path = format!("/api/channels/{channel}");
+    for body in [
+        json!({ "newName": "x" }),
+        json!({ "newDescription": "x" }),
+        json!({}),
+    ] {
+        let answer = manager.patch(&path, &body).await;
+        assert_eq!(
+            (answer.status, answer.code()),
+            (400, "PRIVATE_CHANNEL_UNCHANGEABLE")
+        );
+    }
+    assert_eq!(ann.delete(&path).await.status, 403);
+    assert_eq!(manager.delete(&path).await.status, 204);
+    assert!(list(&ann).await.is_empty());
+    assert!(read_statuses(&ann).await.is_empty());
+    assert_eq!(
+        ann.get(&format!("/api/messages?channelId={channel}"))
+            .await
+            .status,
+        404
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn people_see_the_public_channels_and_their_own_private_ones_by_creation_time() {
+    let cluster = Cluster::start(2).await;
+    let (ann, bob, admin) = (
+        cluster.user(0, "ann").await,
+        cluster.user(1, "bob").await,
+        cluster.admin(0).await,
+    );
+    let first = admin.create_channel("zoo").await;
+    let both = ann.create_private(&[&bob]).await;
+    let anns = ann.create_private(&[&admin]).await;
+    let last = admin.create_channel("aviary").await;
+    // The order is that of creation, whatever happens in them later.
+    assert_eq!(ann.write(&first, "hello").await.status, 201);
+    let written = instant(&bob.write(&both, "hello").await.body["createdAt"]);
+
+    let expected = [
+        (&ann, vec![&first, &both, &anns, &last]),
+        (&bob, vec![&first, &both, &last]),
+    ];
+    for (user, expected) in expected {
+        for node in [0, 1] {
+            let seen = list(&user.at_node(&cluster.address(node))).await;
+            assert_eq!(ids(&seen), expected, "the other node knows it as well");
+            for channel in &seen {
+                assert_eq!(keys(channel), DTO);
+                let private = channel["type"] == "PRIVATE";
+                assert_eq!(
+                    channel["participants"].as_array().map(Vec::len),
+                    Some(if private { 2 } else { 0 }),
+                    "{channel}"
+                );
+            }
+            assert_eq!(instant(&seen[1]["lastMessageAt"]), written);
+        }
+    }
+    let path = format!("/api/channels?userId={}", bob.id);
+    let answer = bob.get(&path).await;
+    assert!(
+        answer
+            .header("x-event-cursor")
+            .is_some_and(|cursor| !cursor.is_empty()),
+        "{answer:?}"
+    );
+    let others = ann.get(&path).await;
+    assert_eq!((others.status, others.code()), (403, "FORBIDDEN"));
+    let answer = admin.get(&path).await;
+    assert_eq!(answer.status, 200, "an administrator may look");
+    assert_eq!(
+        ids(answer.body.as_array().expect("a list")),
+        [&first, &both, &last]
+    );
+    assert_eq!(cluster.visitor(0).get(&path).await.status, 401);
+    for query in ["", "?userId=", "?userId=x", "?userid=x"] {
+        let answer = ann.get(&format!("/api/channels{query}")).await;
+        assert_eq!(
+            (answer.status, answer.code()),
+            (400, "MALFORMED_REQUEST"),
+            "{query}"
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_deleted_channel_takes_its_messages_and_read_statuses_along() {
+    let cluster = Cluster::start(1).await;
+    let (ann, admin) = (cluster.user(0, "ann").await, cluster.admin(0).await);
+    let (gone, stays) = (
+        admin.create_channel("gone").await,
+        admin.create_channel("stays").await,
+    );
+    for channel in [&gone, &stays] {
+        assert_eq!(ann.write(channel, "hello").await.status, 201);
+        assert_eq!(
+            read(&ann, &ann.id, channel, "2026-01-31T09:15:02Z")
+                .await
+                .status,
+            201
+        );
+    }
+    let message = text(&ann.history(&gone).await[0]["id"]).to_owned();
+    // Somebody writes without end while it goes: each message is written or refused, and none survives it.
+    let path = format!("/api/channels/{gone}");
+    let (answers, deleted) = tokio::join!(
+        join_all((0..20).map(|_| ann.write(&gone, "still here"))),
+        admin.delete(&path)
+    );
+    assert_eq!(deleted.status, 204);
+    for answer in answers {
+        assert!([201, 404].contains(&answer.status), "{answer:?}");
+    }
+    assert_eq!(
+        ann.get(&format!("/api/messages?channelId={gone}"))
+            .await
+            .code(),
+        "CHANNEL_NOT_FOUND"
+    );
+    assert_eq!(
+        ann.patch(
+            &format!("/api/messages/{message}"),
+            &json!({ "newContent": "x" })
+        )
+        .await
+        .code(),
+        "MESSAGE_NOT_FOUND"
+    );
+    assert_eq!(ann.write(&gone, "hello?").await.code(), "CHANNEL_NOT_FOUND");
+    assert_eq!(
+        read(&ann, &ann.id, &gone, "2026-01-31T09:15:02Z")
+            .await
+            .code(),
+        "CHANNEL_NOT_FOUND"
+    );
+    let statuses = read_statuses(&ann).await;
+    assert_eq!(
+        statuses
+            .iter()
+            .map(|status| text(&status["channelId"]))
+            .collect::<Vec<_>>(),
+        [&stays]
+    );
+    assert_eq!(ann.history(&stays).await.len(), 1);
+    let (messages,): (i64,) = sqlx::query_as("select count(*) from messages")
+        .fetch_one(&cluster.db)
+        .await
+        .expect("counted");
+    assert_eq!(messages, 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn there_is_one_read_status_for_a_user_and_a_channel() {
+    let cluster = Cluster::start(2).await;
+    let (ann, bob, admin) = (
+        cluster.user(0, "ann").await,
+        cluster.user(0, "bob").await,
+        cluster.admin(0).await,
+    );
+    let (public, private) = (
+        admin.create_channel("general").await,
+        ann.create_private(&[&bob]).await,
+    );
+    let answer = read(
+        &ann,
+        &ann.id,
+        &public,
+        "2026-01-31T18:15:02.123456789+09:00",
+    )
+    .await;
+    assert_eq!(answer.status, 201, "{answer:?}");
+    assert_eq!(keys(&answer.body), READ_STATUS);
+    assert_eq!(
+        (&answer.body["userId"], &answer.body["channelId"]),
+        (&json!(ann.id), &json!(public))
+    );
+    assert_eq!(
+        text(&answer.body["lastReadAt"]),
+        "2026-01-31T09:15:02.123456Z"
+    );
+    assert_eq!(
+        answer.body["notificationEnabled"],
+        json!(false),
+        "off for a public channel"
+    );
+    for channel in [&public, &private] {
+        let again = read(&ann, &ann.id, channel, "2026-01-31T09:15:02Z").await;
+        assert_eq!((again.status, again.code()), (409, "READ_STATUS_EXISTS"));
+    }
+    let others = [ann.at_node(&cluster.address(1)), ann.clone()];
+    let mine = admin.create_channel("another").await;
+    let answers =
+        join_all((0..6).map(|n| read(&others[n % 2], &ann.id, &mine, "2026-01-31T09:15:02Z")))
+            .await;
+    assert_eq!(
+        answers.iter().filter(|answer| answer.status == 201).count(),
+        1
+    );
+    assert_eq!(
+        answers.iter().filter(|answer| answer.status == 409).count(),
+        5
+    );
+
+    let answer = read(&ann, &bob.id, &public, "2026-01-31T09:15:02Z").await;
+    assert_eq!((answer.status, answer.code()), (403, "FORBIDDEN"));
+    assert_eq!(
+        read(&admin, &bob.id, &public, "2026-01-31T09:15:02Z")
+            .await
+            .status,
+        403,
+        "not even an administrator"
+    );
+    assert_eq!(
+        read(&ann, &ann.id, &new_id(), "2026-01-31T09:15:02Z")
+            .await
+            .code(),
+        "CHANNEL_NOT_FOUND"
+    );
+    assert_eq!(
+        read(
+            &cluster.visitor(0),
+            &ann.id,
+            &public,
+            "2026-01-31T09:15:02Z"
+        )
+        .await
+        .status,
+        401
+    );
+    let answer = bob.post("/api/readStatuses", &json!({})).await;
+    assert_eq!(
+        (answer.status, keys(&answer.body["details"])),
+        (400, vec!["channelId", "lastReadAt", "userId"])
+    );
+    for at in [
+        "",
+        "now",
+        "2026-01-31",
+        "2026-13-31T09:15:02Z",
+        "2026-01-31 09:15:02",
+        "9999-12-31T23:59:59-12:00",
+        "-0001-01-01T00:00:00Z",
+    ] {
+        let answer = read(&bob, &bob.id, &public, at).await;
+        assert_eq!(
+            (answer.status, answer.code()),
+            (400, "INVALID_INPUT"),
+            "{at}"
+        );
+        assert_eq!(keys(&answer.body["details"]), ["lastReadAt"], "{at}");
+    }
+    assert_eq!(
+        read(&bob, &bob.id, &public, "9999-12-31T23:59:59.999999Z")
+            .await
+            .status,
+        201
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_read_status_is_its_owners() {
+    let cluster = Cluster::start(1).await;
+    let (ann, bob, admin) = (
+        cluster.user(0, "ann").await,
+        cluster.user(0, "bob").await,
+        cluster.admin(0).await,
+    );
+    let channel = ann.create_private(&[&bob]).await;
+    let status = read_statuses(&ann).await.remove(0);
+    assert_eq!(status["channelId"], json!(channel));
+    let path = format!("/api/readStatuses/{}", text(&status["id"]));
+    let other = format!("/api/readStatuses?userId={}", ann.id);
+    for foreign in [&bob, &admin] {
+        let answer = foreign
+            .patch(&path, &json!({ "newNotificationEnabled": false }))
+            .await;
+        assert_eq!(
+            (answer.status, answer.code()),
+            (404, "READ_STATUS_NOT_FOUND")
+        );
+        assert_eq!(foreign.get(&other).await.status, 403);
+    }
+    assert_eq!(
+        ann.patch(&format!("/api/readStatuses/{}", new_id()), &json!({}))
+            .await
+            .status,
+        404
+    );
+    assert_eq!(
+        cluster.visitor(0).patch(&path, &json!({})).await.status,
+        401
+    );
+    assert_eq!(cluster.visitor(0).get(&other).await.status, 401);
+    assert!(ann.get(&other).await.header("x-event-cursor").is_some());
+
+    for nothing in [
+        json!({}),
+        json!({ "newLastReadAt": null, "newNotificationEnabled": null }),
+    ] {
+        let answer = ann.patch(&path, &nothing).await;
+        assert_eq!(
+            (answer.status, &answer.body),
+            (200, &status),
+            "null is not false"
+        );
+    }
+    let mut expected = status.clone();
+    expected["lastReadAt"] = json!("2030-01-01T00:00:00Z");
+    assert_eq!(
+        ann.patch(&path, &json!({ "newLastReadAt": "2030-01-01T00:00:00Z" }))
+            .await
+            .body,
+        expected
+    );
+    expected["notificationEnabled"] = json!(false);
+    let body = json!({ "newLastReadAt": null, "newNotificationEnabled": false });
+    assert_eq!(ann.patch(&path, &body).await.body, expected);
+    assert_eq!(read_statuses(&ann).await, [expected.clone()]);
+    let answer = ann
+        .patch(&path, &json!({ "newLastReadAt": "yesterday" }))
+        .await;
+    assert_eq!(
+        (answer.status, keys(&answer.body["details"])),
+        (400, vec!["newLastReadAt"])
+    );
+    let wrong = ann
+        .send(
+            ann.request(Method::PATCH, &path)
+                .json(&json!({ "newNotificationEnabled": "yes" })),
+        )
+        .await;
+    assert_eq!((wrong.status, wrong.code()), (400, "MALFORMED_REQUEST"));
+    assert_eq!(read_statuses(&ann).await, [expected]);
+    assert_eq!(
+        read_statuses(&bob).await[0]["notificationEnabled"],
+        json!(true),
+        "everybody has their own"
+    );
+}

@@ -1,0 +1,453 @@
+//! A message crosses the system: every subscriber, in order, once, on whichever node.
+
+use std::time::Duration;
+
+use serde_json::json;
+
+use crate::support::{Cluster, Stomp, User, eventually};
+
+/// No limit that a test could meet.
+const FAST: (&str, &str) = ("MESSAGE_RATE", "100000");
+
+/// The contents of the next messages, whose positions must follow each other.
+async fn read_in_order(stomp: &mut Stomp, first: i64, how_many: i64) -> Vec<String> {
+    let mut contents = Vec::new();
+    for seq in first..first + how_many {
+        let message = stomp.message().await;
+        assert_eq!(message["seq"], seq, "{message}");
+        contents.push(
+            message["content"]
+                .as_str()
+                .expect("a message has a text")
+                .to_owned(),
+        );
+    }
+    contents
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_subscriber_on_each_of_three_nodes_gets_every_message_in_order_and_once() {
+    const SENDERS: usize = 10;
+    const EACH: usize = 200;
+    let cluster = Cluster::start_with(3, &[FAST]).await;
+    let channel = cluster.channel().await;
+    let mut subscribers = Vec::new();
+    for node in 0..3 {
+        let user = cluster.user(node, "reader").await;
+        let mut stomp = Stomp::connect(&user).await;
+        stomp.subscribe(&channel).await;
+        subscribers.push(stomp);
+    }
+    let mut senders = tokio::task::JoinSet::new();
+    for sender in 0..SENDERS {
+        let user = cluster.user(sender % 3, "writer").await;
+        let channel = channel.clone();
+        senders.spawn(async move {
+            let mut stomp = Stomp::connect(&user).await;
+            for n in 0..EACH - 1 {
+                stomp.say(&user, &channel, &format!("{sender}/{n}")).await;
+            }
+            stomp
+                .say_surely(&user, &channel, &format!("{sender}/{}", EACH - 1))
+                .await;
+        });
+    }
+    let total = i64::try_from(SENDERS * EACH).expect("fits");
+    let mut seen = Vec::new();
+    for mut subscriber in subscribers {
+        let contents = read_in_order(&mut subscriber, 1, total).await;
+        subscriber.expect_nothing(Duration::from_millis(200)).await;
+        // Each sender's own messages in the order in which it sent them.
+        for sender in 0..SENDERS {
+            let of_sender: Vec<_> = contents
+                .iter()
+                .filter(|content| content.starts_with(&format!("{sender}/")))
+                .collect();
+            let expected: Vec<_> = (0..EACH).map(|n| format!("{sender}/{n}")).collect();
+            assert!(
+                of_sender.iter().eq(&expected.iter().collect::<Vec<_>>()),
+                "sender {sender}: {of_sender:?}"
+            );
+        }
+        seen.push(contents);
+    }
+    assert!(seen[0] == seen[1] && seen[1] == seen[2], "all see the same");
+    senders.join_all().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_that_stops_between_commit_and_publish_loses_nothing() {
+    let mut cluster = Cluster::start_with(1, &[FAST]).await;
+    let channel = cluster.channel().await;
+    let reader = cluster.user(0, "reader").await;
+    let mut stomp = Stomp::connect(&reader).await;
+    stomp.subscribe(&channel).await;
+    let mut events = crate::support::Sse::open(&reader, None).await;
+    events.expect("sync").await;
+    // A node that can commit and cannot publish.
+    let doomed = cluster
+        .add_unready(&[("KAFKA_BROKERS", "127.0.0.1:1")])
+        .await;
+    let writer = cluster
+        .user(0, "writer")
+        .await
+        .at_node(&cluster.address(doomed));
+    events
+        .expect_about("users.refresh", "userId", &writer.id)
+        .await;
+    for n in 0..20 {
+        assert_eq!(writer.write(&channel, &format!("{n}")).await.status, 201);
+    }
+    let private = writer.create_private(&[&reader]).await;
+    cluster.kill(doomed).await;
+    let committed = tokio::time::Instant::now();
+    let contents = read_in_order(&mut stomp, 1, 20).await;
+    assert!(contents.into_iter().eq((0..20).map(|n| n.to_string())));
+    events
+        .expect_about("channels.refresh", "channelId", &private)
+        .await;
+    assert!(
+        committed.elapsed() < Duration::from_secs(5),
+        "it took {:?}",
+        committed.elapsed()
+    );
+    // What the sweeper publishes after the audit has delivered is dropped.
+    eventually("the outbox is empty", async || {
+        sqlx::query_scalar::<_, i64>("select count(*) from outbox")
+            .fetch_one(&cluster.db)
+            .await
+            .expect("counted")
+            == 0
+    })
+    .await;
+    stomp.expect_nothing(Duration::from_millis(300)).await;
+    events.expect_nothing(Duration::from_millis(300)).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_private_channel_is_invisible_to_a_third_user() {
+    let cluster = Cluster::start(2).await;
+    let (ann, bob, eve) = (
+        cluster.user(0, "ann").await,
+        cluster.user(1, "bob").await,
+        cluster.user(1, "eve").await,
+    );
+    let mut eves_events = crate::support::Sse::open(&eve, None).await;
+    eves_events.expect("sync").await;
+    let channel = ann.create_private(&[&bob]).await;
+    assert_eq!(ann.write(&channel, "between us").await.status, 201);
+
+    let page = eve.get(&format!("/api/messages?channelId={channel}")).await;
+    assert_eq!((page.status, page.code()), (404, "CHANNEL_NOT_FOUND"));
+    assert_eq!(
+        eve.write(&channel, "hello?").await.code(),
+        "CHANNEL_NOT_FOUND"
+    );
+    let list = eve.get(&format!("/api/channels?userId={}", eve.id)).await;
+    assert!(!list.body.to_string().contains(&channel), "{list:?}");
+
+    for feed in ["messages", "events"] {
+        let mut stomp = Stomp::connect(&eve).await;
+        stomp
+            .send(&format!(
+                "SUBSCRIBE\nid:x\ndestination:/sub/channels.{channel}.{feed}\n\n\0"
+            ))
+            .await;
+        let error = stomp.expect("ERROR").await;
+        assert_eq!(error.header("code"), Some("CHANNEL_NOT_FOUND"));
+        assert!(
+            stomp.frame().await.is_none(),
+            "an ERROR closes the connection"
+        );
+    }
+    let mut stomp = Stomp::connect(&eve).await;
+    stomp.subscribe_with("/user/queue/errors", "").await;
+    stomp.say(&eve, &channel, "hello?").await;
+    assert_eq!(stomp.message().await["code"], "CHANNEL_NOT_FOUND");
+
+    let mut stomp = Stomp::connect(&bob).await;
+    stomp.subscribe(&channel).await;
+    assert_eq!(ann.write(&channel, "still between us").await.status, 201);
+    assert_eq!(stomp.message().await["content"], "still between us");
+    assert_eq!(
+        bob.history(&channel).await.len(),
+        2,
+        "nothing of hers was stored"
+    );
+    eves_events.expect_nothing(Duration::from_millis(300)).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_subscription_resumes_behind_a_position_without_hole_or_repeat() {
+    let cluster = Cluster::start_with(2, &[FAST]).await;
+    let channel = cluster.channel().await;
+    let (writer, reader) = (
+        cluster.user(0, "writer").await,
+        cluster.user(1, "reader").await,
+    );
+    let mut writing = Stomp::connect(&writer).await;
+    for n in 1..=30 {
+        writing.say(&writer, &channel, &n.to_string()).await;
+    }
+    writing.say_surely(&writer, &channel, "31").await;
+    // While it subscribes the writer goes on.
+    let more = tokio::spawn({
+        let (writer, channel) = (writer.clone(), channel.clone());
+        async move {
+            for n in 32..=200 {
+                writing.say(&writer, &channel, &n.to_string()).await;
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+            writing
+        }
+    });
+    for after in [10, 25, 31] {
+        let mut stomp = Stomp::connect(&reader).await;
+        let destination = format!("/sub/channels.{channel}.messages");
+        stomp
+            .subscribe_with(&destination, &format!("after-seq:{after}\n"))
+            .await;
+        let contents = read_in_order(&mut stomp, after + 1, 200 - after).await;
+        assert_eq!(contents.last().map(String::as_str), Some("200"));
+    }
+    let mut writing = more.await.expect("the writer goes on");
+    // More than a resumption brings: the client is told the stretch, and goes on live.
+    for n in 201..=510 {
+        writing.say(&writer, &channel, &n.to_string()).await;
+    }
+    writing.say_surely(&writer, &channel, "511").await;
+    let mut stomp = Stomp::connect(&reader).await;
+    stomp
+        .subscribe_with(
+            &format!("/sub/channels.{channel}.messages"),
+            "after-seq:3\n",
+        )
+        .await;
+    let gap = stomp.expect("MESSAGE").await;
+    assert_eq!(gap.header("gap"), Some("true"));
+    let through = gap.json()["toSeq"].as_i64().expect("a position");
+    assert_eq!(gap.json()["fromSeq"], 4);
+    writing.say_surely(&writer, &channel, "512").await;
+    assert_eq!(
+        read_in_order(&mut stomp, through + 1, 512 - through)
+            .await
+            .last()
+            .map(String::as_str),
+        Some("512")
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_message_that_kafka_never_brought_is_read_from_the_store() {
+    let cluster = Cluster::start(1).await;
+    let channel = cluster.channel().await;
+    let user = cluster.user(0, "ann").await;
+    let mut stomp = Stomp::connect(&user).await;
+    stomp.subscribe(&channel).await;
+    let write_unseen = async |seq: i64| {
+        let sql = "with moved as (update channels set last_seq = $2 where id = $1::uuid) \
+                   insert into messages (id, channel_id, seq, content, created_at, updated_at) values (gen_random_uuid(), $1::uuid, $2, $3, now(), now())";
+        sqlx::query(sql)
+            .bind(&channel)
+            .bind(seq)
+            .bind(format!("unseen {seq}"))
+            .execute(&cluster.db)
+            .await
+            .expect("written");
+    };
+    write_unseen(1).await;
+    assert_eq!(user.write(&channel, "seen").await.status, 201);
+    // The next one shows the gap.
+    let begun = tokio::time::Instant::now();
+    assert_eq!(read_in_order(&mut stomp, 1, 2).await, ["unseen 1", "seen"]);
+    assert!(
+        begun.elapsed() < Duration::from_secs(1),
+        "it took {:?}",
+        begun.elapsed()
+    );
+    // Nothing shows this one but the comparison with the store.
+    write_unseen(3).await;
+    assert_eq!(read_in_order(&mut stomp, 3, 1).await, ["unseen 3"]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_event_that_kafka_brings_again_is_delivered_once() {
+    let cluster = Cluster::start(2).await;
+    let channel = cluster.channel().await;
+    let (ann, bob) = (cluster.user(0, "ann").await, cluster.user(1, "bob").await);
+    let mut stomp = Stomp::connect(&bob).await;
+    stomp.subscribe(&channel).await;
+    let mut events = crate::support::Sse::open(&bob, None).await;
+    events.expect("sync").await;
+    // Keeps a copy of everything that goes through the outbox, and lets it in again later.
+    let copy = "create table copies as table outbox with no data; \
+                create function copy_row() returns trigger language plpgsql as $$ begin insert into copies select new.*; return new; end $$; \
+                create trigger copy_row after insert on outbox for each row execute function copy_row()";
+    sqlx::raw_sql(copy)
+        .execute(&cluster.db)
+        .await
+        .expect("the trigger is made");
+    for n in 0..5 {
+        assert_eq!(ann.write(&channel, &n.to_string()).await.status, 201);
+    }
+    let private = ann.create_private(&[&bob]).await;
+    assert_eq!(
+        read_in_order(&mut stomp, 1, 5).await,
+        ["0", "1", "2", "3", "4"]
+    );
+    let event = events
+        .expect_about("channels.refresh", "channelId", &private)
+        .await;
+    let again = "drop trigger copy_row on outbox; insert into outbox (event_id, topic, key, kind, seq, body, created_at) \
+                 select event_id, topic, key, kind, seq, body, now() - interval '1 minute' from copies";
+    sqlx::raw_sql(again)
+        .execute(&cluster.db)
+        .await
+        .expect("let in again");
+    eventually("the outbox is empty", async || {
+        sqlx::query_scalar::<_, i64>("select count(*) from outbox")
+            .fetch_one(&cluster.db)
+            .await
+            .expect("counted")
+            == 0
+    })
+    .await;
+    stomp.expect_nothing(Duration::from_millis(300)).await;
+    events.expect_nothing(Duration::from_millis(300)).await;
+    // The history has it once, under the id that was sent.
+    let mut redis = cluster.redis.clone();
+    let entries: redis::streams::StreamRangeReply = redis::cmd("XRANGE")
+        .arg(format!("sse:user:{}", bob.id))
+        .arg("-")
+        .arg("+")
+        .query_async(&mut redis)
+        .await
+        .expect("XRANGE");
+    let told: Vec<_> = entries
+        .ids
+        .iter()
+        .filter(|entry| {
+            entry
+                .get::<String>("data")
+                .is_some_and(|data| data.contains(&private))
+        })
+        .collect();
+    assert_eq!(told.len(), 1);
+    let (epoch, n) = told[0].id.split_once('-').expect("a stream id");
+    let (user_part, _) = event.id.split_once('.').expect("a pair");
+    let base36 = |text: &str| u64::from_str_radix(text, 36).expect("base 36").to_string();
+    let (wire_epoch, wire_n) = user_part.split_once('-').expect("epoch and number");
+    assert_eq!(
+        (base36(wire_epoch).as_str(), base36(wire_n).as_str()),
+        (epoch, n),
+        "the id on the wire is the one in the stream"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_deleted_message_leaves_a_hole_that_stops_nobody() {
+    let cluster = Cluster::start(1).await;
+    let channel = cluster.channel().await;
+    let user = cluster.user(0, "ann").await;
+    let ids: Vec<String> = {
+        let mut ids = Vec::new();
+        for n in 1..=5 {
+            ids.push(
+                user.write(&channel, &n.to_string()).await.body["id"]
+                    .as_str()
+                    .expect("an id")
+                    .to_owned(),
+            );
+        }
+        ids
+    };
+    for id in [&ids[1], &ids[4]] {
+        assert_eq!(
+            user.delete(&format!("/api/messages/{id}")).await.status,
+            204
+        );
+    }
+    let mut stomp = Stomp::connect(&user).await;
+    stomp
+        .subscribe_with(
+            &format!("/sub/channels.{channel}.messages"),
+            "after-seq:0\n",
+        )
+        .await;
+    let stored: Vec<_> = [
+        stomp.message().await,
+        stomp.message().await,
+        stomp.message().await,
+    ]
+    .map(|m| m["seq"].as_i64().expect("a position"))
+    .into();
+    assert_eq!(stored, [1, 3, 4]);
+    assert_eq!(
+        user.write(&channel, "6").await.body["seq"],
+        6,
+        "a position is not used again"
+    );
+    assert_eq!(stomp.message().await["seq"], 6);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_happens_to_a_message_is_told_to_those_who_follow_it() {
+    let cluster = Cluster::start(2).await;
+    let channel = cluster.channel().await;
+    let (ann, bob) = (cluster.user(0, "ann").await, cluster.user(1, "bob").await);
+    let mut stomp = Stomp::connect(&bob).await;
+    stomp
+        .subscribe_with(&format!("/sub/channels.{channel}.events"), "")
+        .await;
+    let id = ann.write(&channel, "teh").await.body["id"]
+        .as_str()
+        .expect("an id")
+        .to_owned();
+    let changed = ann
+        .patch(
+            &format!("/api/messages/{id}"),
+            &json!({ "newContent": "the" }),
+        )
+        .await;
+    assert_eq!(changed.status, 200);
+    assert_eq!(
+        stomp.message().await,
+        json!({ "type": "message.updated", "message": changed.body })
+    );
+    assert_eq!(ann.delete(&format!("/api/messages/{id}")).await.status, 204);
+    assert_eq!(
+        stomp.message().await,
+        json!({ "type": "message.deleted", "channelId": channel, "messageId": id })
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_client_that_does_not_read_is_cut_and_delays_nobody() {
+    let cluster = Cluster::start_with(1, &[FAST]).await;
+    let channel = cluster.channel().await;
+    let users: Vec<User> = vec![
+        cluster.user(0, "slow").await,
+        cluster.user(0, "quick").await,
+    ];
+    let mut slow = Stomp::connect(&users[0]).await;
+    slow.subscribe(&channel).await;
+    let mut quick = Stomp::connect(&users[1]).await;
+    quick.subscribe(&channel).await;
+    let mut writer = Stomp::connect(&users[1]).await;
+    let text = "x".repeat(2_000);
+    // Far more than the kernel's buffers and the queue take together, at the pace of the one who reads.
+    for round in 0..60 {
+        for _ in 0..99 {
+            writer.say(&users[1], &channel, &text).await;
+        }
+        writer.say_surely(&users[1], &channel, &text).await;
+        read_in_order(&mut quick, round * 100 + 1, 100).await;
+    }
+    let hub = &cluster.node(0).app().hub;
+    eventually("the slow connection is gone", async || {
+        hub.sessions()
+            .iter()
+            .all(|(user, _)| user.to_string() != users[0].id)
+    })
+    .await;
+}

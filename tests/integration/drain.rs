@@ -1,0 +1,110 @@
+//! A node may leave or die at any time.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::support::{Cluster, Sse, Stomp};
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_that_drains_says_goodbye_and_loses_nothing() {
+    let mut cluster = Cluster::start_with(2, &[("MESSAGE_RATE", "100000")]).await;
+    let channel = cluster.channel().await;
+    let user = cluster.user(0, "ann").await;
+    let reader = cluster.user(1, "bob").await;
+    let mut reading = Stomp::connect(&reader).await;
+    reading.subscribe(&channel).await;
+    let mut raw = Stomp::connect(&user).await;
+    raw.subscribe(&channel).await;
+    let mut sockjs = Stomp::open_sockjs(&cluster.address(0)).await;
+    sockjs.log_in(user.token()).await;
+    let mut events = Sse::open(&user, None).await;
+    events.expect("sync").await;
+    // A sender whose messages are under way when the node begins to leave.
+    let sending = tokio::spawn({
+        let (user, channel) = (user.clone(), channel.clone());
+        async move {
+            let mut accepted = 0;
+            while user
+                .write_if_possible(&channel, &format!("{accepted}"))
+                .await
+            {
+                accepted += 1;
+            }
+            accepted
+        }
+    });
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    let begun = Instant::now();
+    let address = cluster.address(0);
+    let drained = cluster.drain(0);
+    let goodbye = async {
+        let codes = (
+            raw.close_code().await,
+            sockjs.frame_texts_until_close().await,
+            events.next().await,
+        );
+        (codes, begun.elapsed())
+    };
+    let (clean, ((code, texts, event), _)) = tokio::join!(drained, goodbye);
+    assert!(clean, "everything ended by itself");
+    assert!(
+        begun.elapsed() < Duration::from_secs(5),
+        "it took {:?}",
+        begun.elapsed()
+    );
+    assert_eq!(code, Some(1001));
+    assert_eq!(
+        texts.last().map(String::as_str),
+        Some("c[1001,\"The node is leaving.\"]")
+    );
+    assert_eq!(event, None, "the stream ended cleanly");
+    assert!(
+        tokio::net::TcpStream::connect(address).await.is_err(),
+        "nobody listens any more"
+    );
+    let accepted = sending.await.expect("the sender was told");
+    assert!(accepted > 0);
+    for n in 0..accepted {
+        assert_eq!(
+            reading.message().await["content"],
+            n.to_string(),
+            "accepted means kept, and delivered"
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_client_of_a_node_that_died_resumes_on_another_without_a_gap() {
+    let mut cluster = Cluster::start_with(2, &[("MESSAGE_RATE", "100000")]).await;
+    let channel = cluster.channel().await;
+    let (writer, reader) = (cluster.user(1, "ann").await, cluster.user(0, "bob").await);
+    let mut reading = Stomp::connect(&reader).await;
+    reading.subscribe(&channel).await;
+    let writing = tokio::spawn({
+        let channel = channel.clone();
+        async move {
+            let mut stomp = Stomp::connect(&writer).await;
+            for n in 1..=300 {
+                stomp.say_surely(&writer, &channel, &n.to_string()).await;
+            }
+        }
+    });
+    let mut last = 0;
+    while last < 100 {
+        last = reading.message().await["seq"].as_i64().expect("a position");
+    }
+    cluster.kill(0).await;
+    let reader = reader.at_node(&cluster.address(1));
+    let mut reading = Stomp::connect(&reader).await;
+    reading
+        .subscribe_with(
+            &format!("/sub/channels.{channel}.messages"),
+            &format!("after-seq:{last}\n"),
+        )
+        .await;
+    for seq in last + 1..=300 {
+        assert_eq!(reading.message().await["seq"], seq);
+    }
+    writing.await.expect("everything was accepted");
+}

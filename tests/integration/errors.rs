@@ -1,0 +1,841 @@
+//! What goes wrong has one shape, whoever sends what; and the node lives.
+
+use reqwest::{Method, multipart};
+use serde_json::{Value, json};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+};
+
+use super::accounts::{keys, text};
+use crate::support::{Answer, Cluster, SOON, User, Visitor};
+
+/// A connection on which a test says exactly what it wants.
+struct Raw(TcpStream);
+
+impl Raw {
+    async fn open(cluster: &Cluster) -> Self {
+        Self(
+            TcpStream::connect(cluster.address(0))
+                .await
+                .expect("the node accepts"),
+        )
+    }
+
+    async fn send(&mut self, octets: impl AsRef<[u8]>) {
+        self.0
+            .write_all(octets.as_ref())
+            .await
+            .expect("the connection is open");
+    }
+
+    /// The next answer: its head and as much body as it announces. `None` when the node has closed instead.
+    async fn answer(&mut self) -> Option<Answer> {
+        let mut read = Vec::new();
+        let read = async {
+            loop {
+                if let Some(answer) = parse(&read) {
+                    return Some(answer);
+                }
+                match self.0.read_buf(&mut read).await {
+                    Ok(0) | Err(_) => return None,
+                    Ok(_) => {}
+                }
+            }
+        };
+        tokio::time::timeout(SOON, read)
+            .await
+            .expect("the node answers or closes")
+    }
+
+    /// One request on a connection of its own, which must be answered.
+    async fn ask(cluster: &Cluster, octets: impl AsRef<[u8]>) -> Answer {
+        let mut raw = Self::open(cluster).await;
+        raw.send(octets).await;
+        raw.answer().await.expect("an answer")
+    }
+}
+
+/// An answer once it is there as a whole.
+fn parse(read: &[u8]) -> Option<Answer> {
+    let end = read.windows(4).position(|four| four == b"\r\n\r\n")?;
+    let head = std::str::from_utf8(&read[..end]).expect("a head is text");
+    let mut lines = head.split("\r\n");
+    let status = lines.next()?.split(' ').nth(1)?.parse().expect("a status");
+    let headers = lines.map(|line| {
+        line.split_once(": ")
+            .unwrap_or_else(|| panic!("a header has a colon: {line:?}"))
+    });
+    let headers = headers.map(|(name, value)| {
+        let name: reqwest::header::HeaderName = name.parse().expect("a header's name");
+        (name, value.parse().expect("a header's value"))
+    });
+    let headers: reqwest::header::HeaderMap = headers.collect();
+    let length = headers
+        .get("content-length")
+        .map_or(0, |length| {
+            length.to_str().ok()?.parse().ok().unwrap_or(0).into()
+        })
+        .unwrap_or(0);
+    let body = read.get(end + 4..end + 4 + length)?;
+    let body = if body.is_empty() {
+        Value::Null
+    } else {
+        serde_json::from_slice(body).expect("JSON")
+    };
+    Some(Answer {
+        status,
+        headers,
+        body,
+    })
+}
+
+async fn alive(visitor: &Visitor) {
+    assert_eq!(
+        visitor.get("/api/health/live").await.status,
+        200,
+        "the node lives"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_not_there_says_so_in_the_one_shape() {
+    let cluster = Cluster::start(1).await;
+    let ann = cluster.user(0, "ann").await;
+    let unknown = [
+        "/",
+        "/api",
+        "/api/",
+        "/api/nothing",
+        "/api/users/x/y",
+        "/nothing",
+        "/metrics",
+        "/api/../etc/passwd",
+        "/api/%2e%2e/x",
+        "/%00",
+        "/api/%FF",
+    ];
+    for path in unknown {
+        for visitor in [&cluster.visitor(0), &*ann] {
+            let answer = visitor.get(path).await;
+            assert_eq!(
+                (answer.status, answer.code()),
+                (404, "PATH_NOT_FOUND"),
+                "{path}"
+            );
+            assert_eq!(answer.header("content-type"), Some("application/json"));
+            assert_eq!(
+                (text(&answer.body["exceptionType"]), &answer.body["details"]),
+                ("PathNotFound", &json!({}))
+            );
+            super::channels::instant(&answer.body["timestamp"]);
+        }
+    }
+    for kind in ["users", "channels", "messages", "readStatuses"] {
+        for id in [
+            "x",
+            "0",
+            "00000000-0000-0000-0000-00000000000",
+            "' or 1=1 --",
+            "..",
+            "%00",
+            "null",
+            "{id}",
+        ] {
+            let answer = ann.patch(&format!("/api/{kind}/{id}"), &json!({})).await;
+            assert!(
+                [404, 405].contains(&answer.status),
+                "{kind}/{id}: {answer:?}"
+            );
+            answer.code();
+        }
+    }
+    for (method, path, allow) in [
+        (Method::DELETE, "/api/users", "GET, POST"),
+        (Method::GET, "/api/auth/login", "POST"),
+        (Method::POST, "/api/auth/role", "PUT"),
+        (Method::PUT, "/api/messages", "GET, POST"),
+        (Method::GET, "/api/channels/public", "POST"),
+        (Method::POST, "/api/channels", "GET"),
+        (
+            Method::DELETE,
+            "/api/readStatuses/01890a5d-ac96-774b-bcce-b302099a8057",
+            "PATCH",
+        ),
+        (
+            Method::GET,
+            "/api/users/01890a5d-ac96-774b-bcce-b302099a8057",
+            "PATCH, DELETE",
+        ),
+        (Method::POST, "/api/health/live", "GET"),
+        (Method::OPTIONS, "/api/auth/me", "GET"),
+        (Method::TRACE, "/api/auth/me", "GET"),
+        (
+            Method::from_bytes(b"BREW").expect("a token"),
+            "/api/auth/csrf-token",
+            "GET",
+        ),
+    ] {
+        let answer = cluster
+            .visitor(0)
+            .send(ann.request(method.clone(), path))
+            .await;
+        assert_eq!(
+            (answer.status, answer.code()),
+            (405, "METHOD_NOT_ALLOWED"),
+            "{method} {path}"
+        );
+        assert_eq!(answer.header("allow"), Some(allow), "{method} {path}");
+    }
+    // A body that nobody reads does not stand in the way of the next request.
+    for _ in 0..3 {
+        assert_eq!(
+            ann.post("/api/nothing", &json!({ "a": "x".repeat(30_000) }))
+                .await
+                .status,
+            404
+        );
+        assert_eq!(ann.get("/api/users").await.status, 200);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_body_that_is_not_what_it_should_be_is_refused() {
+    let cluster = Cluster::start(1).await;
+    let admin = cluster.admin(0).await;
+    let send = async |content_type: Option<&str>, body: &[u8]| {
+        let request = admin
+            .request(Method::POST, "/api/channels/public")
+            .body(body.to_vec());
+        admin
+            .send(content_type.into_iter().fold(request, |request, value| {
+                request.header("content-type", value)
+            }))
+            .await
+    };
+    let good = br#"{"name":"x","description":"","unknown":[{}]}"#;
+    for good_type in [
+        "application/json",
+        "application/json; charset=utf-8",
+        "APPLICATION/JSON;charset=UTF-8",
+    ] {
+        assert_eq!(send(Some(good_type), good).await.status, 201, "{good_type}");
+    }
+    for wrong in [
+        None,
+        Some(""),
+        Some("text/plain"),
+        Some("application/x-www-form-urlencoded"),
+        Some("multipart/form-data; boundary=x"),
+        Some("application/jsonp"),
+    ] {
+        let answer = send(wrong, good).await;
+        assert_eq!(
+            (answer.status, answer.code()),
+            (415, "UNSUPPORTED_MEDIA_TYPE"),
+            "{wrong:?}"
+        );
+    }
+    let deep = [
+        "[".repeat(30_000),
+        format!("{{\"name\":{}", "[".repeat(30_000)),
+        r#"{"name":{"a":"#.to_owned() + &r#"{"a":"#.repeat(10_000),
+    ];
+    let broken = [
+        "",
+        " ",
+        "{",
+        "null",
+        "x",
+        "{\"name\":}",
+        "{\"name\":\"\\ud800\"}",
+        "{\"name\":\"x\"}}",
+        "{\"name\":\"a\",\"name\":\"b\"}",
+        "{\"name\":1e999}",
+    ];
+    let not_utf8: &[u8] = b"{\"name\":\"\xff\xfe\",\"description\":\"\"}";
+    let broken = broken
+        .iter()
+        .map(|body| body.as_bytes())
+        .chain(deep.iter().map(|body| body.as_bytes()))
+        .chain([not_utf8]);
+    for body in broken {
+        let answer = send(Some("application/json"), body).await;
+        let shown = String::from_utf8_lossy(&body[..body.len().min(40)]);
+        assert_eq!(
+            (answer.status, answer.code()),
+            (400, "MALFORMED_REQUEST"),
+            "{shown}"
+        );
+    }
+    // Deep nesting where nobody looks is nobody's harm.
+    let nested = format!(
+        "{{\"name\":\"x\",\"description\":\"\",\"unknown\":{}{}}}",
+        "[".repeat(20_000),
+        "]".repeat(20_000)
+    );
+    assert!(
+        [201, 400].contains(
+            &send(Some("application/json"), nested.as_bytes())
+                .await
+                .status
+        )
+    );
+
+    // Who is not allowed hears that first, and nothing of the body is read.
+    let head = "POST /api/channels/public HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 999999999\r\n\r\n";
+    assert_eq!(Raw::ask(&cluster, head).await.code(), "UNAUTHENTICATED");
+    alive(&admin).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_body_that_is_too_large_is_refused_before_it_is_read() {
+    let cluster = Cluster::start(1).await;
+    let visitor = cluster.visitor(0);
+    let head = "POST /api/auth/login HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n";
+    for length in ["65537", "9999999999"] {
+        let answer = Raw::ask(&cluster, format!("{head}Content-Length: {length}\r\n\r\n")).await;
+        assert_eq!((answer.status, answer.code()), (413, "PAYLOAD_TOO_LARGE"));
+        assert_eq!(answer.body["details"], json!({ "limitBytes": 65_536 }));
+    }
+    let mut chunked = Raw::open(&cluster).await;
+    chunked
+        .send(format!(
+            "{head}Transfer-Encoding: chunked\r\n\r\n1\r\n{{\r\n"
+        ))
+        .await;
+    for _ in 0..4 {
+        chunked
+            .send(format!("4000\r\n{}\r\n", " ".repeat(0x4000)))
+            .await;
+    }
+    let answer = chunked
+        .answer()
+        .await
+        .expect("an answer, though the body goes on");
+    assert_eq!((answer.status, answer.code()), (413, "PAYLOAD_TOO_LARGE"));
+
+    // As much as is allowed is read: then it is the password that is too long.
+    let body = |length: usize| json!({ "username": "x", "password": "y".repeat(length - 30) });
+    assert_eq!(
+        visitor.post("/api/auth/login", &body(65_536)).await.code(),
+        "INVALID_INPUT"
+    );
+
+    let boundary = "----x";
+    let head = format!(
+        "POST /api/users HTTP/1.1\r\nHost: x\r\nContent-Type: multipart/form-data; boundary={boundary}\r\n"
+    );
+    for part in ["userCreateRequest", "profile", "unknown"] {
+        let start =
+            format!("--{boundary}\r\nContent-Disposition: form-data; name=\"{part}\"\r\n\r\n");
+        let mut raw = Raw::open(&cluster).await;
+        raw.send(format!(
+            "{head}Transfer-Encoding: chunked\r\n\r\n{:x}\r\n{start}\r\n",
+            start.len()
+        ))
+        .await;
+        for _ in 0..5 {
+            raw.send(format!("4000\r\n{}\r\n", "x".repeat(0x4000)))
+                .await;
+        }
+        let answer = raw
+            .answer()
+            .await
+            .expect("an answer, though the body goes on");
+        assert_eq!(
+            (answer.status, answer.code()),
+            (413, "PAYLOAD_TOO_LARGE"),
+            "{part}"
+        );
+    }
+    alive(&visitor).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_broken_multipart_body_is_refused() {
+    let cluster = Cluster::start(1).await;
+    let visitor = cluster.visitor(0);
+    let form = multipart::Form::new()
+        .text("other", "{}")
+        .text("userUpdateRequest", "{}");
+    let answer = visitor
+        .send(visitor.request(Method::POST, "/api/users").multipart(form))
+        .await;
+    assert_eq!((answer.status, answer.code()), (400, "INVALID_INPUT"));
+    assert_eq!(keys(&answer.body["details"]), ["userCreateRequest"]);
+
+    let send = async |content_type: &str, body: &[u8]| {
+        visitor
+            .send(
+                visitor
+                    .request(Method::POST, "/api/users")
+                    .header("content-type", content_type)
+                    .body(body.to_vec()),
+            )
+            .await
+    };
+    for wrong in [
+        "application/json",
+        "multipart/form-data",
+        "multipart/mixed",
+        "text/plain; boundary=x",
+        "multipart/form-data; boundary=",
+    ] {
+        let answer = send(wrong, b"{}").await;
+        assert!([400, 415].contains(&answer.status), "{wrong}: {answer:?}");
+        answer.code();
+    }
+    assert_eq!(
+        send("application/json", b"{}").await.code(),
+        "UNSUPPORTED_MEDIA_TYPE"
+    );
+    let multipart = "multipart/form-data; boundary=x";
+    let part = "Content-Disposition: form-data; name=\"userCreateRequest\"\r\n\r\n";
+    for body in [
+        String::new(),
+        "garbage".to_owned(),
+        "--x--\r\n".to_owned(),
+        "--x\r\n".to_owned(),
+        format!("--x\r\n{part}{{}}"),
+        format!("--x\r\n{part}{{\r\n--x--\r\n"),
+        format!("--x\r\n{part}\r\n--x--\r\n"),
+        "--x\r\n\r\n{}\r\n--x--\r\n".to_owned(),
+        "--x\r\nContent-Disposition: form-data; name\r\n\r\n{}\r\n--x--\r\n".to_owned(),
+        format!("--x\r\n{}: y\r\n\r\n{{}}\r\n--x--\r\n", "H".repeat(20_000)),
+        format!(
+            "--x\r\nContent-Disposition: form-data; name=\"a\"\r\n\r\nb\r\n{}--x--\r\n",
+            "--x\r\nContent-Disposition: form-data; name=\"a\"\r\n\r\nb\r\n".repeat(500)
+        ),
+    ] {
+        let answer = send(multipart, body.as_bytes()).await;
+        assert_eq!(
+            answer.status,
+            400,
+            "{answer:?}: {}",
+            &body.get(..body.len().min(60)).unwrap_or_default()
+        );
+        answer.code();
+    }
+    alive(&visitor).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_answers_to_those_without_a_token() {
+    let cluster = Cluster::start(1).await;
+    let visitor = cluster.visitor(0);
+    let garbage = Visitor {
+        token: Some("garbage".to_owned()),
+        ..visitor.clone()
+    };
+    let id = uuid::Uuid::now_v7();
+    for (method, path) in [
+        (Method::GET, "/api/users".to_owned()),
+        (Method::PATCH, format!("/api/users/{id}")),
+        (Method::DELETE, format!("/api/users/{id}")),
+        (Method::PUT, "/api/auth/role".to_owned()),
+        (Method::GET, format!("/api/channels?userId={id}")),
+        (Method::POST, "/api/channels/public".to_owned()),
+        (Method::POST, "/api/channels/private".to_owned()),
+        (Method::PATCH, format!("/api/channels/{id}")),
+        (Method::DELETE, format!("/api/channels/{id}")),
+        (Method::GET, format!("/api/messages?channelId={id}")),
+        (Method::POST, "/api/messages".to_owned()),
+        (Method::PATCH, format!("/api/messages/{id}")),
+        (Method::DELETE, format!("/api/messages/{id}")),
+        (Method::GET, format!("/api/readStatuses?userId={id}")),
+        (Method::POST, "/api/readStatuses".to_owned()),
+        (Method::PATCH, format!("/api/readStatuses/{id}")),
+        (Method::GET, "/api/sse".to_owned()),
+    ] {
+        for visitor in [&visitor, &garbage] {
+            let answer = visitor.send(visitor.request(method.clone(), &path)).await;
+            assert_eq!(
+                (answer.status, answer.code()),
+                (401, "UNAUTHENTICATED"),
+                "{method} {path}"
+            );
+            assert_eq!(answer.body["details"], json!({}));
+        }
+        let query = format!(
+            "{path}{}access_token=x&token=x",
+            if path.contains('?') { '&' } else { '?' }
+        );
+        assert_eq!(
+            visitor
+                .send(visitor.request(method.clone(), &query))
+                .await
+                .status,
+            401
+        );
+    }
+    for path in ["/api/health/live", "/api/health/ready"] {
+        assert_eq!(
+            garbage.get(path).await.status,
+            200,
+            "{path} is for everybody"
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_answer_names_its_request() {
+    let cluster = Cluster::start(1).await;
+    let ann = cluster.user(0, "ann").await;
+    let ask = async |path: &str, id: Option<&[u8]>| {
+        let request = ann.request(Method::GET, path);
+        let request = id.into_iter().fold(request, |request, id| {
+            request.header(
+                "discodeit-request-id",
+                reqwest::header::HeaderValue::from_bytes(id).expect("a value"),
+            )
+        });
+        let answer = ann.send(request).await;
+        answer
+            .header("discodeit-request-id")
+            .expect("every answer has one")
+            .to_owned()
+    };
+    let longest = "x".repeat(64);
+    for own in [
+        "1",
+        "a-b_c.d/e",
+        "<script>\"';--",
+        "a%0d%0aX-Evil:1",
+        &longest,
+    ] {
+        for path in [
+            "/api/users",
+            "/api/nothing",
+            "/api/health/live",
+            "/api/auth/me",
+            "/api/auth/csrf-token",
+            "/api/channels",
+        ] {
+            assert_eq!(ask(path, Some(own.as_bytes())).await, own, "{path}");
+        }
+    }
+    let mut made = std::collections::HashSet::new();
+    let long = "x".repeat(65);
+    for own in [
+        None,
+        Some(&b""[..]),
+        Some(b"two words"),
+        Some("ünïcode".as_bytes()),
+        Some(b"tab\tbed"),
+        Some(long.as_bytes()),
+    ] {
+        let id = ask("/api/users", own).await;
+        assert_ne!(Some(id.as_bytes()), own);
+        assert!(
+            (1..=64).contains(&id.len()) && id.bytes().all(|octet| octet.is_ascii_graphic()),
+            "{id:?}"
+        );
+        assert!(made.insert(id), "a new one each time");
+    }
+    // What would begin a header of its own in the answer is refused, or ends as no more than a value.
+    for value in [
+        "a\rX-Evil: 1",
+        "a\0X-Evil: 1",
+        "a\n X-Evil: 1",
+        "a\r\n X-Evil: 1",
+    ] {
+        let mut raw = Raw::open(&cluster).await;
+        raw.send(format!(
+            "GET /api/health/live HTTP/1.1\r\nHost: x\r\nDiscodeit-Request-ID: {value}\r\n\r\n"
+        ))
+        .await;
+        if let Some(answer) = raw.answer().await {
+            assert!(answer.header("x-evil").is_none(), "{answer:?}");
+            assert!(
+                !format!("{:?}", answer.headers)
+                    .to_lowercase()
+                    .contains("evil"),
+                "{answer:?}"
+            );
+        }
+    }
+    alive(&ann).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_strange_request_target_ends_nothing() {
+    let cluster = Cluster::start(1).await;
+    let visitor = cluster.visitor(0);
+    // warp itself panics on a target without a path.
+    for line in [
+        "CONNECT example.org:443 HTTP/1.1",
+        "CONNECT 127.0.0.1:22 HTTP/1.1",
+        "GET example.org:80 HTTP/1.1",
+        "POST x:1 HTTP/1.1",
+    ] {
+        let mut raw = Raw::open(&cluster).await;
+        raw.send(format!("{line}\r\nHost: x\r\n\r\n")).await;
+        let answer = raw
+            .answer()
+            .await
+            .unwrap_or_else(|| panic!("no answer to {line}"));
+        assert_eq!(
+            (answer.status, answer.code()),
+            (400, "MALFORMED_REQUEST"),
+            "{line}"
+        );
+    }
+    for (line, status) in [
+        ("OPTIONS * HTTP/1.1", 404),
+        ("GET http://example.org HTTP/1.1", 404),
+        ("GET http://example.org/api/health/live HTTP/1.1", 200),
+        ("GET //api/health/live HTTP/1.1", 404),
+        ("GET /?/api/health/live HTTP/1.1", 404),
+        ("GET /api/health/live?%zz=%&&&=& HTTP/1.1", 200),
+        ("GET /api/health/live HTTP/1.0", 200),
+    ] {
+        let answer = Raw::ask(&cluster, format!("{line}\r\nHost: x\r\n\r\n")).await;
+        assert_eq!(answer.status, status, "{line}");
+        if status != 200 {
+            answer.code();
+        }
+    }
+    // What is no HTTP at all is answered or closed, and the next one is served.
+    let long_path = format!("GET /{} HTTP/1.1\r\nHost: x\r\n\r\n", "x".repeat(70_000));
+    let long_header = format!(
+        "GET / HTTP/1.1\r\nHost: x\r\nX: {}\r\n\r\n",
+        "x".repeat(100_000)
+    );
+    let many_headers = format!("GET / HTTP/1.1\r\n{}\r\n", "X: y\r\n".repeat(1_000));
+    for garbage in [
+        "\r\n\r\n",
+        "\0\0\0\0\r\n\r\n",
+        "GET / HTTP/9.9\r\n\r\n",
+        "\u{16}\u{3}\u{1}\u{2}\0\r\n\r\n",
+        "GET  /  HTTP/1.1\r\n\r\n",
+        "GET / HTTP/1.1\r\nContent-Length: -1\r\n\r\n",
+        "GET / HTTP/1.1\r\nno colon\r\n\r\n",
+        &long_path,
+        &long_header,
+        &many_headers,
+    ] {
+        let mut raw = Raw::open(&cluster).await;
+        // The node may close before it has read everything.
+        drop(raw.0.write_all(garbage.as_bytes()).await);
+        raw.0.shutdown().await.ok();
+        if let Some(answer) = raw.answer().await {
+            assert!((400..500).contains(&answer.status), "{answer:?}");
+        }
+    }
+    alive(&visitor).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_request_cannot_hide_in_another() {
+    let cluster = Cluster::start(1).await;
+    let hidden = "GET /api/users HTTP/1.1\r\nHost: x\r\nDiscodeit-Request-ID: hidden\r\n\r\n";
+    let head = "POST /api/auth/login HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n";
+    for framing in [
+        format!(
+            "Content-Length: {}\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+            hidden.len() + 5
+        ),
+        "Content-Length: 0\r\nContent-Length: 5\r\n\r\n".to_owned(),
+        "Transfer-Encoding: xchunked\r\n\r\n".to_owned(),
+        "Transfer-Encoding: chunked, identity\r\n\r\n".to_owned(),
+        "Transfer-Encoding : chunked\r\n\r\n".to_owned(),
+        "Content-Length: +0\r\n\r\n".to_owned(),
+    ] {
+        let mut raw = Raw::open(&cluster).await;
+        drop(
+            raw.0
+                .write_all(format!("{head}{framing}{hidden}").as_bytes())
+                .await,
+        );
+        let first = raw.answer().await;
+        assert!(
+            first
+                .as_ref()
+                .is_none_or(|answer| (400..500).contains(&answer.status)),
+            "{framing:?}: {first:?}"
+        );
+        let second = raw.answer().await;
+        assert!(
+            second.is_none(),
+            "{framing:?}: the connection goes on with {second:?}"
+        );
+    }
+}
+
+/// Every query parameter, path and text of the API, with what breaks other servers in it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_text_in_any_place_is_more_than_text() {
+    let cluster = Cluster::start(1).await;
+    let (admin, channel) = (cluster.admin(0).await, cluster.channel().await);
+    assert_eq!(admin.write(&channel, "one").await.status, 201);
+    let evil = [
+        "'",
+        "\"",
+        "' or '1'='1",
+        "'; drop table users; --",
+        "1); select pg_sleep(9)--",
+        "\\",
+        "%",
+        "_",
+        "\0",
+        "\u{fffd}",
+        "${jndi:ldap://x}",
+        "{{7*7}}",
+        "$1",
+        "../../etc/passwd",
+        "a\r\nb",
+        "\u{202e}",
+        "NaN",
+        "-1",
+        "1e9",
+        "2147483648",
+        "9223372036854775808",
+        "null",
+        "[]",
+        "{}",
+    ];
+    for text in evil {
+        for (path, name) in [
+            ("/api/channels", "userId"),
+            ("/api/readStatuses", "userId"),
+            ("/api/messages", "channelId"),
+            ("/api/messages", "cursor"),
+            ("/api/messages", "size"),
+            ("/api/messages", "sort"),
+        ] {
+            let request = admin.request(Method::GET, path).query(&[(name, text)]);
+            let request = if name == "channelId" || path != "/api/messages" {
+                request
+            } else {
+                request.query(&[("channelId", &channel)])
+            };
+            let answer = admin.send(request).await;
+            assert_eq!(answer.status, 400, "{path} {name}={text:?}: {answer:?}");
+            answer.code();
+        }
+        let answers = [
+            admin.login(text, text).await,
+            admin.sign_up(text, text, text).await,
+            admin
+                .post(
+                    "/api/channels/public",
+                    &json!({ "name": text, "description": text }),
+                )
+                .await,
+            admin.write(&channel, text).await,
+            admin
+                .post(
+                    "/api/channels/private",
+                    &json!({ "participantIds": [text] }),
+                )
+                .await,
+            admin
+                .post(
+                    "/api/readStatuses",
+                    &json!({ "userId": text, "channelId": text, "lastReadAt": text }),
+                )
+                .await,
+            admin
+                .send(
+                    admin
+                        .request(Method::GET, "/api/users")
+                        .query(&[(text, text)]),
+                )
+                .await,
+        ];
+        for answer in answers {
+            assert!(answer.status < 500, "{text:?}: {answer:?}");
+            let shown = answer.body.to_string().to_lowercase();
+            assert!(
+                !["select ", "sqlx", "postgres", ".rs:", "panicked"]
+                    .iter()
+                    .any(|word| shown.contains(word))
+                    || shown.contains("pg_sleep"),
+                "{shown}"
+            );
+        }
+    }
+    assert_eq!(
+        admin.get("/api/users").await.body.as_array().map(Vec::len),
+        Some(1),
+        "nobody has such an address"
+    );
+    let written = admin.history(&channel).await;
+    assert!(
+        written
+            .iter()
+            .any(|message| message["content"] == "'; drop table users; --")
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn fields_that_nobody_asked_for_are_ignored() {
+    let cluster = Cluster::start(1).await;
+    let visitor = cluster.visitor(0);
+    let id = uuid::Uuid::now_v7().to_string();
+    let body = json!({
+        "username": "eve", "email": "eve@example.org", "password": "password", "id": id, "role": "ADMIN", "newRole": "ADMIN",
+        "createdAt": "2000-01-01T00:00:00Z", "passwordHash": "x", "online": true, "profile": { "id": id },
+    });
+    let answer = visitor
+        .multipart(Method::POST, "/api/users", "userCreateRequest", &body)
+        .await;
+    assert_eq!((answer.status, text(&answer.body["role"])), (201, "USER"));
+    assert_ne!(answer.body["id"], json!(id));
+    let eve = User::sign_in(visitor, "eve", "password").await;
+    let body = json!({ "role": "ADMIN", "newRole": "ADMIN", "id": id, "username": "eva" });
+    let answer = eve
+        .multipart(
+            Method::PATCH,
+            &format!("/api/users/{}", eve.id),
+            "userUpdateRequest",
+            &body,
+        )
+        .await;
+    assert_eq!(
+        (text(&answer.body["role"]), text(&answer.body["username"])),
+        ("USER", "eve")
+    );
+    let answer = eve
+        .post(
+            "/api/channels/public",
+            &json!({ "name": "x", "description": "", "role": "ADMIN" }),
+        )
+        .await;
+    assert_eq!((answer.status, answer.code()), (403, "FORBIDDEN"));
+
+    let channel = cluster.channel().await;
+    let body = json!({
+        "content": "x", "channelId": channel, "authorId": eve.id, "id": id, "seq": 77, "createdAt": "2000-01-01T00:00:00Z", "author": null,
+    });
+    let answer = eve
+        .multipart(Method::POST, "/api/messages", "messageCreateRequest", &body)
+        .await;
+    assert_eq!(
+        (
+            answer.status,
+            &answer.body["seq"],
+            text(&answer.body["author"]["id"])
+        ),
+        (201, &json!(1), eve.id.as_str())
+    );
+    assert!(
+        answer.body["id"] != json!(id)
+            && text(&answer.body["createdAt"]).starts_with("20")
+            && !text(&answer.body["createdAt"]).starts_with("2000")
+    );
+    let listed = eve.get("/api/users").await;
+    let roles: Vec<_> = listed
+        .body
+        .as_array()
+        .expect("a list")
+        .iter()
+        .map(|user| text(&user["role"]))
+        .collect();
+    assert_eq!(
+        roles,
+        ["ADMIN", "USER"],
+        "the administrator and Eve, who is not one"
+    );
+}

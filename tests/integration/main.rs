@@ -1,0 +1,16 @@
+//! Real nodes, several in one process, on real PostgreSQL, Redis and Kafka; each test with a database, a Redis database and
+//! Kafka topics of its own. `make test` starts the stores.
+
+#![expect(unreachable_pub, reason = "a test binary exports nothing")]
+#![expect(clippy::too_many_lines, reason = "a test tells its whole story")]
+
+mod accounts;
+mod channels;
+mod delivery;
+mod drain;
+mod errors;
+mod events;
+mod faults;
+mod messages;
+mod stomp;
+mod support;

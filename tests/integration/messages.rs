@@ -1,0 +1,721 @@
+//! Messages over HTTP: their rules, their order, and their pages.
+
+use std::collections::HashSet;
+
+use futures_util::future::join_all;
+use reqwest::{Method, multipart};
+use serde_json::{Value, json};
+
+use super::{
+    accounts::{keys, text},
+    channels::instant,
+};
+use crate::support::{Answer, Cluster, User};
+
+const PART: &str = "messageCreateRequest";
+const DTO: [&str; 8] = [
+    "attachments",
+    "author",
+    "channelId",
+    "content",
+    "createdAt",
+    "id",
+    "seq",
+    "updatedAt",
+];
+
+async fn post(by: &User, body: &Value) -> Answer {
+    by.multipart(Method::POST, "/api/messages", PART, body)
+        .await
+}
+
+/// A message with an id that its sender made up.
+async fn post_once(by: &User, channel: &str, content: &str, client_id: &str) -> Answer {
+    post(by, &json!({ "content": content, "channelId": channel, "authorId": by.id, "clientMessageId": client_id })).await
+}
+
+/// A page, after checking its shape.
+async fn page(by: &User, channel: &str, query: &str) -> Value {
+    let answer = by
+        .get(&format!("/api/messages?channelId={channel}{query}"))
+        .await;
+    assert_eq!(answer.status, 200, "{query}: {answer:?}");
+    assert_eq!(
+        keys(&answer.body),
+        ["content", "hasNext", "nextCursor", "size", "totalElements"]
+    );
+    assert_eq!(
+        answer.body["hasNext"],
+        json!(answer.body["nextCursor"].is_string()),
+        "{query}"
+    );
+    assert!(answer.body["nextCursor"].is_string() || answer.body["nextCursor"].is_null());
+    assert!(answer.body["totalElements"].is_null());
+    answer.body
+}
+
+fn content(page: &Value) -> &Vec<Value> {
+    page["content"].as_array().expect("a page has content")
+}
+
+fn seqs(messages: &[Value]) -> Vec<i64> {
+    messages
+        .iter()
+        .map(|message| message["seq"].as_i64().expect("a position"))
+        .collect()
+}
+
+/// Follows the cursors to the end.
+async fn all_pages(by: &User, channel: &str, sort: &str, size: usize) -> Vec<Value> {
+    let (mut messages, mut cursor) = (Vec::new(), String::new());
+    loop {
+        let page = page(
+            by,
+            channel,
+            &format!("&sort={sort}&size={size}&cursor={cursor}"),
+        )
+        .await;
+        assert_eq!(page["size"], json!(size));
+        assert!(
+            content(&page).len() <= size
+                && (page["hasNext"] == false || content(&page).len() == size),
+            "{page}"
+        );
+        messages.extend(content(&page).iter().cloned());
+        match page["nextCursor"].as_str() {
+            Some(next) => next.clone_into(&mut cursor),
+            None => return messages,
+        }
+    }
+}
+
+async fn last_message_at(by: &User, channel: &str) -> Value {
+    let channels = by.get(&format!("/api/channels?userId={}", by.id)).await;
+    let found = channels
+        .body
+        .as_array()
+        .expect("a list")
+        .iter()
+        .find(|found| found["id"] == *channel);
+    found.expect("the channel is there")["lastMessageAt"].clone()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_message_is_shown_as_it_was_written() {
+    let cluster = Cluster::start(1).await;
+    let (ann, channel) = (cluster.user(0, "ann").await, cluster.channel().await);
+    let written = "  <b>\"quoted\"</b>\r\n\u{2028}\u{feff}😀 e\u{301} \\u0041 ' ; --\t\u{1} ";
+    let answer = ann.write(&channel, written).await;
+    assert_eq!(answer.status, 201, "{answer:?}");
+    let message = &answer.body;
+    assert_eq!(keys(message), DTO);
+    assert_eq!(
+        (text(&message["content"]), text(&message["channelId"])),
+        (written, channel.as_str())
+    );
+    assert_eq!(
+        (&message["seq"], &message["attachments"]),
+        (&json!(1), &json!([]))
+    );
+    assert_eq!(
+        keys(&message["author"]),
+        ["email", "id", "online", "profile", "role", "username"]
+    );
+    assert_eq!(
+        (
+            text(&message["author"]["id"]),
+            text(&message["author"]["username"])
+        ),
+        (ann.id.as_str(), ann.name.as_str())
+    );
+    assert_eq!(message["createdAt"], message["updatedAt"]);
+    let age = time::OffsetDateTime::now_utc() - instant(&message["createdAt"]);
+    assert!(age.abs() < time::Duration::minutes(1), "{age}");
+    assert_eq!(
+        ann.history(&channel).await,
+        [message.clone()],
+        "as its author was told"
+    );
+    assert_eq!(last_message_at(&ann, &channel).await, message["createdAt"]);
+
+    // Clients send the part with and without a type of its own, and a list of no files.
+    let body = json!({ "content": "plain", "channelId": channel, "authorId": ann.id }).to_string();
+    let empty = multipart::Part::bytes(&b""[..])
+        .file_name("")
+        .mime_str("application/octet-stream")
+        .expect("a media type");
+    let form = multipart::Form::new()
+        .part("attachments", empty)
+        .text(PART, body.clone());
+    let answer = ann
+        .send(ann.request(Method::POST, "/api/messages").multipart(form))
+        .await;
+    assert_eq!(
+        (answer.status, text(&answer.body["content"])),
+        (201, "plain")
+    );
+    let file = multipart::Part::bytes(&b"bytes"[..])
+        .file_name("a.txt")
+        .mime_str("text/plain")
+        .expect("a media type");
+    let form = multipart::Form::new()
+        .text(PART, body)
+        .part("attachments", file);
+    let answer = ann
+        .send(ann.request(Method::POST, "/api/messages").multipart(form))
+        .await;
+    assert_eq!(
+        (answer.status, keys(&answer.body["details"])),
+        (400, vec!["attachments"])
+    );
+    assert_eq!(ann.history(&channel).await.len(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn only_what_a_caller_may_write_is_written() {
+    let cluster = Cluster::start(1).await;
+    let (ann, bob, channel) = (
+        cluster.user(0, "ann").await,
+        cluster.user(0, "bob").await,
+        cluster.channel().await,
+    );
+    let body =
+        |content: &str| json!({ "content": content, "channelId": channel, "authorId": ann.id });
+    for content in [
+        "",
+        " ",
+        "\n\u{3000}",
+        "a\0b",
+        &"a".repeat(2_001),
+        &"😀".repeat(2_001),
+    ] {
+        let answer = post(&ann, &body(content)).await;
+        assert_eq!(
+            (answer.status, answer.code()),
+            (400, "INVALID_INPUT"),
+            "{}",
+            content.len()
+        );
+        assert_eq!(keys(&answer.body["details"]), ["content"]);
+    }
+    let answer = post(&ann, &json!({})).await;
+    assert_eq!(
+        (answer.status, keys(&answer.body["details"])),
+        (400, vec!["authorId", "channelId", "content"])
+    );
+    for field in ["channelId", "authorId", "clientMessageId"] {
+        let mut body = body("hello");
+        body[field] = json!("not-an-id");
+        assert_eq!(
+            post(&ann, &body).await.code(),
+            "MALFORMED_REQUEST",
+            "{field}"
+        );
+    }
+    let answer = post(&bob, &body("in another's name")).await;
+    assert_eq!((answer.status, answer.code()), (403, "FORBIDDEN"));
+    let admin = cluster.admin(0).await;
+    assert_eq!(
+        post(&admin, &body("in another's name")).await.status,
+        403,
+        "not even an administrator"
+    );
+    let nowhere = uuid::Uuid::now_v7().to_string();
+    let answer = ann.write(&nowhere, "hello").await;
+    assert_eq!((answer.status, answer.code()), (404, "CHANNEL_NOT_FOUND"));
+    assert_eq!(answer.body["details"], json!({ "channelId": nowhere }));
+    let visitor = cluster.visitor(0);
+    assert_eq!(
+        visitor
+            .multipart(Method::POST, "/api/messages", PART, &body("hello"))
+            .await
+            .status,
+        401
+    );
+    assert_eq!(
+        visitor
+            .get(&format!("/api/messages?channelId={channel}"))
+            .await
+            .status,
+        401
+    );
+
+    let longest = [
+        "a".repeat(2_000),
+        "😀".repeat(2_000),
+        "\u{1}".repeat(2_000),
+        "\"\\".repeat(1_000),
+    ];
+    for content in &longest {
+        assert_eq!(ann.write(&channel, content).await.status, 201);
+    }
+    let stored = ann.history(&channel).await;
+    assert_eq!(
+        stored
+            .iter()
+            .map(|message| text(&message["content"]))
+            .collect::<Vec<_>>(),
+        longest
+    );
+    assert_eq!(
+        seqs(&stored),
+        [1, 2, 3, 4],
+        "what was refused took no position"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_message_is_its_authors_to_change_and_its_authors_or_an_administrators_to_delete() {
+    let cluster = Cluster::start(2).await;
+    let (ann, bob, admin) = (
+        cluster.user(0, "ann").await,
+        cluster.user(1, "bob").await,
+        cluster.admin(0).await,
+    );
+    let channel = admin.create_channel("general").await;
+    let before = ann.write(&channel, "first").await.body;
+    let path = format!("/api/messages/{}", text(&before["id"]));
+    let new = json!({ "newContent": "changed" });
+    for other in [&bob, &admin] {
+        let answer = other.patch(&path, &new).await;
+        assert_eq!((answer.status, answer.code()), (403, "FORBIDDEN"));
+    }
+    assert_eq!(bob.delete(&path).await.status, 403);
+    assert_eq!(cluster.visitor(0).patch(&path, &new).await.status, 401);
+    assert_eq!(cluster.visitor(0).delete(&path).await.status, 401);
+    for content in [
+        json!(""),
+        json!(" "),
+        json!("a\0b"),
+        json!("a".repeat(2_001)),
+        Value::Null,
+    ] {
+        let answer = ann.patch(&path, &json!({ "newContent": content })).await;
+        assert_eq!(
+            (answer.status, keys(&answer.body["details"])),
+            (400, vec!["newContent"]),
+            "{content}"
+        );
+    }
+    assert_eq!(ann.history(&channel).await, [before.clone()]);
+
+    let answer = ann.patch(&path, &new).await;
+    assert_eq!(answer.status, 200, "{answer:?}");
+    assert!(instant(&answer.body["updatedAt"]) > instant(&before["createdAt"]));
+    let mut expected = before.clone();
+    expected["content"] = json!("changed");
+    expected["updatedAt"] = answer.body["updatedAt"].clone();
+    assert_eq!(answer.body, expected, "nothing else changes");
+    assert_eq!(
+        bob.history(&channel).await,
+        [expected],
+        "the other node shows it at once"
+    );
+
+    let unknown = format!("/api/messages/{}", uuid::Uuid::now_v7());
+    for answer in [ann.patch(&unknown, &new).await, ann.delete(&unknown).await] {
+        assert_eq!((answer.status, answer.code()), (404, "MESSAGE_NOT_FOUND"));
+    }
+    let deleted = [
+        (&ann, path),
+        (
+            &admin,
+            format!(
+                "/api/messages/{}",
+                text(&ann.write(&channel, "second").await.body["id"])
+            ),
+        ),
+    ];
+    for (by, path) in deleted {
+        // Twice at once: one of them did it.
+        let (one, two) = tokio::join!(by.delete(&path), by.delete(&path));
+        let mut statuses = [one.status, two.status];
+        statuses.sort_unstable();
+        assert_eq!(statuses, [204, 404]);
+        assert_eq!(ann.patch(&path, &new).await.code(), "MESSAGE_NOT_FOUND");
+    }
+    assert!(bob.history(&channel).await.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn deleting_the_newest_message_sets_back_the_channels_last_one() {
+    let cluster = Cluster::start(1).await;
+    let (ann, channel) = (cluster.user(0, "ann").await, cluster.channel().await);
+    let empty = last_message_at(&ann, &channel).await;
+    let mut messages = Vec::new();
+    for content in ["one", "two", "three"] {
+        messages.push(ann.write(&channel, content).await.body);
+        assert_eq!(
+            last_message_at(&ann, &channel).await,
+            messages[messages.len() - 1]["createdAt"]
+        );
+    }
+    for (deleted, last) in [
+        (1, &messages[2]["createdAt"]),
+        (2, &messages[0]["createdAt"]),
+        (0, &empty),
+    ] {
+        assert_eq!(
+            ann.delete(&format!("/api/messages/{}", text(&messages[deleted]["id"])))
+                .await
+                .status,
+            204
+        );
+        assert_eq!(
+            last_message_at(&ann, &channel).await,
+            *last,
+            "without {deleted}"
+        );
+    }
+    let next = ann.write(&channel, "four").await.body;
+    assert_eq!(next["seq"], json!(4), "a position is never given twice");
+    assert_eq!(last_message_at(&ann, &channel).await, next["createdAt"]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn positions_have_no_holes_whoever_writes_where() {
+    let cluster = Cluster::start(2).await;
+    let (ann, bob, admin) = (
+        cluster.user(0, "ann").await,
+        cluster.user(1, "bob").await,
+        cluster.admin(0).await,
+    );
+    let channels = [
+        admin.create_channel("one").await,
+        admin.create_channel("two").await,
+    ];
+    // Many at once on both nodes, a third of them refused.
+    let writes = (0..120).map(|n| {
+        let (by, channel) = ([&ann, &bob][n % 2], &channels[n / 2 % 2]);
+        async move {
+            let refused = n % 3 == 0;
+            let answer = if refused {
+                by.write(&uuid::Uuid::now_v7().to_string(), "x").await
+            } else {
+                by.write(channel, &format!("{n}")).await
+            };
+            assert_eq!(answer.status, if refused { 404 } else { 201 }, "{answer:?}");
+            (!refused).then_some((channel, answer.body))
+        }
+    });
+    let written: Vec<_> = join_all(writes).await.into_iter().flatten().collect();
+    for channel in &channels {
+        let stored = ann.history(channel).await;
+        assert_eq!(seqs(&stored), (1..=40).collect::<Vec<_>>());
+        assert!(
+            stored
+                .windows(2)
+                .all(|pair| instant(&pair[0]["createdAt"]) <= instant(&pair[1]["createdAt"]))
+        );
+        let mut answered: Vec<_> = written
+            .iter()
+            .filter(|(to, _)| *to == channel)
+            .map(|(_, message)| message.clone())
+            .collect();
+        answered.sort_by_key(|message| message["seq"].as_i64());
+        assert_eq!(answered, stored, "each author was told what was stored");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_message_sent_again_with_its_client_id_is_the_same_message() {
+    let cluster = Cluster::start(2).await;
+    let (ann, bob, channel) = (
+        cluster.user(0, "ann").await,
+        cluster.user(0, "bob").await,
+        cluster.channel().await,
+    );
+    let there = ann.at_node(&cluster.address(1));
+    let id = uuid::Uuid::new_v4().to_string();
+    let first = post_once(&ann, &channel, "once", &id).await;
+    assert_eq!(
+        (first.status, &first.body["clientMessageId"]),
+        (201, &json!(id))
+    );
+    for by in [&ann, &there] {
+        let again = post_once(by, &channel, "once", &id).await;
+        assert_eq!((again.status, &again.body), (201, &first.body));
+    }
+    let bobs = post_once(&bob, &channel, "mine", &id).await;
+    assert_eq!(
+        (bobs.status, &bobs.body["seq"]),
+        (201, &json!(2)),
+        "another's id is another id"
+    );
+
+    for round in 0..5 {
+        let id = uuid::Uuid::new_v4().to_string();
+        let answers =
+            join_all((0..8).map(|n| post_once([&ann, &there][n % 2], &channel, "at once", &id)))
+                .await;
+        for answer in &answers {
+            assert_eq!(
+                (answer.status, &answer.body),
+                (201, &answers[0].body),
+                "round {round}"
+            );
+        }
+    }
+    let history = bob.history(&channel).await;
+    assert_eq!(seqs(&history), (1..=7).collect::<Vec<_>>());
+    assert!(
+        history
+            .iter()
+            .all(|message| message["clientMessageId"].is_string())
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_client_id_that_is_used_in_two_channels_at_once_makes_one_message() {
+    let cluster = Cluster::start(2).await;
+    let (ann, admin) = (cluster.user(0, "ann").await, cluster.admin(0).await);
+    let there = ann.at_node(&cluster.address(1));
+    let channels = [
+        admin.create_channel("one").await,
+        admin.create_channel("two").await,
+    ];
+    for round in 0..15 {
+        let id = uuid::Uuid::new_v4().to_string();
+        let (one, two) = tokio::join!(
+            post_once(&ann, &channels[0], "x", &id),
+            post_once(&there, &channels[1], "x", &id)
+        );
+        assert_eq!(
+            (one.status, two.status),
+            (201, 201),
+            "round {round}: {one:?} {two:?}"
+        );
+        assert_eq!(one.body, two.body, "the first is the answer to both");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn pages_neither_skip_nor_repeat_while_others_write() {
+    let cluster = Cluster::start(2).await;
+    let (ann, bob, channel) = (
+        cluster.user(0, "ann").await,
+        cluster.user(1, "bob").await,
+        cluster.channel().await,
+    );
+    let written = join_all((0..125).map(|n| [&ann, &bob][n % 2].write(&channel, "before"))).await;
+    assert!(written.iter().all(|answer| answer.status == 201));
+    let newest_first: Vec<i64> = (1..=125).rev().collect();
+    assert_eq!(
+        seqs(&all_pages(&bob, &channel, "createdAt,desc", 100).await),
+        newest_first
+    );
+
+    let writing = async {
+        for _ in 0..4 {
+            let answers =
+                join_all((0..20).map(|n| [&ann, &bob][n % 2].write(&channel, "meanwhile"))).await;
+            assert!(answers.iter().all(|answer| answer.status == 201));
+        }
+    };
+    let (down, up, ()) = tokio::join!(
+        all_pages(&ann, &channel, "createdAt,desc", 10),
+        all_pages(&bob, &channel, "createdAt,asc", 10),
+        writing
+    );
+    let down = seqs(&down);
+    assert!(down[0] >= 125);
+    assert_eq!(
+        down,
+        (1..=down[0]).rev().collect::<Vec<_>>(),
+        "from the newest at that moment to the first"
+    );
+    let up = seqs(&up);
+    assert!(up.len() >= 125);
+    assert_eq!(up, (1..).take(up.len()).collect::<Vec<_>>());
+    assert_eq!(
+        seqs(&ann.history(&channel).await),
+        (1..=205).collect::<Vec<_>>()
+    );
+
+    // A deleted message is simply not there, also when it was the one a cursor points to.
+    let first = page(&ann, &channel, "&size=5").await;
+    let last = &content(&first)[4];
+    assert_eq!(last["seq"], json!(201));
+    let author = if last["author"]["id"] == ann.id.as_str() {
+        &ann
+    } else {
+        &bob
+    };
+    assert_eq!(
+        author
+            .delete(&format!("/api/messages/{}", text(&last["id"])))
+            .await
+            .status,
+        204
+    );
+    let second = page(
+        &ann,
+        &channel,
+        &format!("&size=2&cursor={}", text(&first["nextCursor"])),
+    )
+    .await;
+    assert_eq!(seqs(content(&second)), [200, 199]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn messages_of_one_instant_are_each_on_one_page() {
+    let cluster = Cluster::start(1).await;
+    let (ann, channel) = (cluster.user(0, "ann").await, cluster.channel().await);
+    join_all((0..30).map(|_| ann.write(&channel, "x"))).await;
+    let same =
+        "update messages set created_at = '2026-01-31T09:15:02.5Z' where seq between 6 and 25";
+    sqlx::query(same)
+        .execute(&cluster.db)
+        .await
+        .expect("changed");
+    let rest = "update messages set created_at = case when seq < 6 then '2026-01-30T00:00:00Z'::timestamptz else '2026-02-01T00:00:00Z' end \
+                where seq not between 6 and 25";
+    sqlx::query(rest)
+        .execute(&cluster.db)
+        .await
+        .expect("changed");
+    for size in [1, 7, 10, 30] {
+        assert_eq!(
+            seqs(&all_pages(&ann, &channel, "createdAt,desc", size).await),
+            (1..=30).rev().collect::<Vec<_>>(),
+            "{size}"
+        );
+        assert_eq!(
+            seqs(&all_pages(&ann, &channel, "createdAt,asc", size).await),
+            (1..=30).collect::<Vec<_>>(),
+            "{size}"
+        );
+    }
+    // A plain instant stands between the messages before it and those after it.
+    for (query, first, how_many) in [
+        ("&cursor=2026-02-01T00:00:00Z&sort=createdAt,desc", 25, 25),
+        ("&cursor=2026-01-31T09:15:02.500001Z", 25, 25),
+        ("&cursor=2026-01-31T18:15:02.5%2B09:00", 5, 5),
+        ("&cursor=2026-01-31T09:15:02.5Z", 5, 5),
+        ("&cursor=2026-01-30T12:00:00Z&sort=createdAt,asc", 6, 25),
+        ("&cursor=2026-01-31T09:15:02.5Z&sort=createdAt,asc", 26, 5),
+    ] {
+        let page = page(&ann, &channel, query).await;
+        assert_eq!(
+            (content(&page)[0]["seq"].as_i64(), content(&page).len()),
+            (Some(first), how_many),
+            "{query}"
+        );
+    }
+    for query in [
+        "&cursor=1970-01-01T00:00:00Z",
+        "&cursor=9999-12-31T00:00:00Z&sort=createdAt,asc",
+        "&cursor=0001-01-01T00:00:00Z",
+    ] {
+        let page = page(&ann, &channel, query).await;
+        assert_eq!(
+            (content(&page).len(), &page["nextCursor"]),
+            (0, &Value::Null),
+            "{query}"
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_page_has_limits_and_an_end() {
+    let cluster = Cluster::start(1).await;
+    let (ann, channel) = (cluster.user(0, "ann").await, cluster.channel().await);
+    let empty = page(&ann, &channel, "").await;
+    assert_eq!(
+        empty,
+        json!({ "content": [], "nextCursor": null, "size": 50, "hasNext": false, "totalElements": null })
+    );
+    join_all((0..100).map(|_| ann.write(&channel, "x"))).await;
+    for (query, first, how_many, has_next) in [
+        ("", 100, 50, true),
+        ("&size=&cursor=&sort=", 100, 50, true),
+        ("&size=100", 100, 100, false),
+        ("&size=99", 100, 99, true),
+        ("&size=1&sort=createdAt,asc", 1, 1, true),
+        ("&size=100&sort=createdAt%2Casc", 1, 100, false),
+        ("&sort=createdAt,desc", 100, 50, true),
+    ] {
+        let page = page(&ann, &channel, query).await;
+        assert_eq!(
+            (content(&page)[0]["seq"].as_i64(), content(&page).len()),
+            (Some(first), how_many),
+            "{query}"
+        );
+        assert_eq!(page["hasNext"], json!(has_next), "{query}");
+    }
+    let answer = ann.get(&format!("/api/messages?channelId={channel}")).await;
+    assert!(
+        answer
+            .header("x-event-cursor")
+            .is_some_and(|cursor| !cursor.is_empty()),
+        "{answer:?}"
+    );
+    let second = page(
+        &ann,
+        &channel,
+        &format!("&cursor={}", text(&answer.body["nextCursor"])),
+    )
+    .await;
+    assert_eq!(
+        (content(&second).len(), &second["nextCursor"]),
+        (50, &Value::Null),
+        "a full last page is the last"
+    );
+    let ids: HashSet<_> = content(&answer.body)
+        .iter()
+        .chain(content(&second))
+        .map(|message| text(&message["id"]))
+        .collect();
+    assert_eq!(ids.len(), 100);
+
+    for (field, values) in [
+        (
+            "size",
+            vec!["0", "101", "-1", "x", "1.5", "99999999999999999999"],
+        ),
+        (
+            "cursor",
+            vec![
+                "x",
+                "-1",
+                "99999999999999999999",
+                "2026-01-31",
+                "9999-12-31T23:59:59-12:00",
+                "%00",
+                "1%27%20or%201=1",
+            ],
+        ),
+        (
+            "sort",
+            vec!["createdAt,up", "id", "createdAt;drop", "content,desc", ","],
+        ),
+    ] {
+        for value in values {
+            let answer = ann
+                .get(&format!(
+                    "/api/messages?channelId={channel}&{field}={value}"
+                ))
+                .await;
+            assert_eq!(
+                (answer.status, answer.code()),
+                (400, "INVALID_INPUT"),
+                "{field}={value}"
+            );
+            assert_eq!(keys(&answer.body["details"]), [field], "{value}");
+        }
+    }
+    for query in ["", "?channelId=", "?channelId=x", "?size=5"] {
+        let answer = ann.get(&format!("/api/messages{query}")).await;
+        assert_eq!(
+            (answer.status, answer.code()),
+            (400, "MALFORMED_REQUEST"),
+            "{query}"
+        );
+    }
+    assert_eq!(
+        ann.get(&format!("/api/messages?channelId={}", uuid::Uuid::now_v7()))
+            .await
+            .code(),
+        "CHANNEL_NOT_FOUND"
+    );
+}

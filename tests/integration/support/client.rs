@@ -1,0 +1,322 @@
+//! An HTTP client of the API.
+
+use reqwest::{Method, multipart};
+use serde_json::{Value, json};
+
+/// What the server said.
+#[derive(Debug)]
+pub struct Answer {
+    /// Status.
+    pub status: u16,
+    /// Headers.
+    pub headers: reqwest::header::HeaderMap,
+    /// The body as JSON; null when it is empty, a string when it is something else.
+    pub body: Value,
+}
+
+impl Answer {
+    /// A header's value.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name)?.to_str().ok()
+    }
+
+    /// The error's code, after checking that it has the shape every error has.
+    pub fn code(&self) -> &str {
+        let body = self
+            .body
+            .as_object()
+            .unwrap_or_else(|| panic!("an error has a JSON body: {self:?}"));
+        let mut fields: Vec<_> = body.keys().map(String::as_str).collect();
+        fields.sort_unstable();
+        assert_eq!(
+            fields,
+            [
+                "code",
+                "details",
+                "exceptionType",
+                "message",
+                "status",
+                "timestamp"
+            ],
+            "{self:?}"
+        );
+        assert_eq!(body["status"], self.status, "{self:?}");
+        assert!(body["details"].is_object(), "{self:?}");
+        assert!(self.header("discodeit-request-id").is_some(), "{self:?}");
+        body["code"].as_str().expect("a code is a string")
+    }
+}
+
+/// A browser without a session: it keeps cookies.
+#[derive(Clone)]
+pub struct Visitor {
+    /// The HTTP client.
+    pub http: reqwest::Client,
+    /// `http://127.0.0.1:12345`
+    pub base: String,
+    /// The access token, if signed in.
+    pub token: Option<String>,
+}
+
+impl Visitor {
+    /// A new one at that address.
+    pub fn new(address: &str) -> Self {
+        let http = reqwest::Client::builder()
+            .cookie_store(true)
+            .no_proxy()
+            .build()
+            .expect("a client");
+        Self {
+            http,
+            base: format!("http://{address}"),
+            token: None,
+        }
+    }
+
+    /// A request with the token, if there is one.
+    pub fn request(&self, method: Method, path: &str) -> reqwest::RequestBuilder {
+        let request = self.http.request(method, format!("{}{path}", self.base));
+        match &self.token {
+            Some(token) => request.bearer_auth(token),
+            None => request,
+        }
+    }
+
+    /// Sends it.
+    pub async fn send(&self, request: reqwest::RequestBuilder) -> Answer {
+        let response = request.send().await.expect("the node answers");
+        let (status, headers) = (response.status().as_u16(), response.headers().clone());
+        let text = response.text().await.expect("the answer is complete");
+        let body = if text.is_empty() {
+            Value::Null
+        } else {
+            serde_json::from_str(&text).unwrap_or(Value::String(text))
+        };
+        Answer {
+            status,
+            headers,
+            body,
+        }
+    }
+
+    /// GET.
+    pub async fn get(&self, path: &str) -> Answer {
+        self.send(self.request(Method::GET, path)).await
+    }
+
+    /// DELETE.
+    pub async fn delete(&self, path: &str) -> Answer {
+        self.send(self.request(Method::DELETE, path)).await
+    }
+
+    /// Any method with a JSON body.
+    pub async fn json(&self, method: Method, path: &str, body: &Value) -> Answer {
+        self.send(self.request(method, path).json(body)).await
+    }
+
+    /// POST with a JSON body.
+    pub async fn post(&self, path: &str, body: &Value) -> Answer {
+        self.json(Method::POST, path, body).await
+    }
+
+    /// PATCH with a JSON body.
+    pub async fn patch(&self, path: &str, body: &Value) -> Answer {
+        self.json(Method::PATCH, path, body).await
+    }
+
+    /// Any method with a multipart body of one JSON part.
+    pub async fn multipart(
+        &self,
+        method: Method,
+        path: &str,
+        part: &'static str,
+        body: &Value,
+    ) -> Answer {
+        let json = multipart::Part::text(body.to_string())
+            .mime_str("application/json")
+            .expect("a media type");
+        self.send(
+            self.request(method, path)
+                .multipart(multipart::Form::new().part(part, json)),
+        )
+        .await
+    }
+
+    /// Signs up.
+    pub async fn sign_up(&self, username: &str, email: &str, password: &str) -> Answer {
+        let body = json!({ "username": username, "email": email, "password": password });
+        self.multipart(Method::POST, "/api/users", "userCreateRequest", &body)
+            .await
+    }
+
+    /// Signs in; the answer's body is the token.
+    pub async fn login(&self, username: &str, password: &str) -> Answer {
+        self.post(
+            "/api/auth/login",
+            &json!({ "username": username, "password": password }),
+        )
+        .await
+    }
+
+    /// Gets a CSRF cookie and returns its value for the header.
+    pub async fn csrf(&self) -> String {
+        let answer = self.get("/api/auth/csrf-token").await;
+        assert_eq!(answer.status, 204);
+        let cookie = answer.header("set-cookie").expect("a cookie is set");
+        let value = cookie
+            .strip_prefix("XSRF-TOKEN=")
+            .expect("it is the CSRF cookie");
+        value.split(';').next().expect("it has a value").to_owned()
+    }
+
+    /// POST with the CSRF cookie repeated in its header, as `/api/auth/refresh` and `/api/auth/logout` want it.
+    pub async fn post_csrf(&self, path: &str) -> Answer {
+        let token = self.csrf().await;
+        self.send(
+            self.request(Method::POST, path)
+                .header("x-xsrf-token", token),
+        )
+        .await
+    }
+}
+
+/// Somebody who has signed in.
+#[derive(Clone)]
+pub struct User {
+    /// The browser, with token and cookies.
+    pub at: Visitor,
+    /// The user's id.
+    pub id: String,
+    /// The user's name.
+    pub name: String,
+}
+
+impl std::ops::Deref for User {
+    type Target = Visitor;
+
+    fn deref(&self) -> &Visitor {
+        &self.at
+    }
+}
+
+impl User {
+    /// Signs in with that browser.
+    pub async fn sign_in(mut visitor: Visitor, name: &str, password: &str) -> Self {
+        let answer = visitor.login(name, password).await;
+        assert_eq!(answer.status, 200, "{answer:?}");
+        let token = answer
+            .body
+            .as_str()
+            .expect("the token is a string")
+            .to_owned();
+        let id = Self::claims(&token)["userDto"]["id"]
+            .as_str()
+            .expect("the token names the user")
+            .to_owned();
+        visitor.token = Some(token);
+        Self {
+            at: visitor,
+            id,
+            name: name.to_owned(),
+        }
+    }
+
+    /// What a token says, unchecked.
+    pub fn claims(token: &str) -> Value {
+        use base64::Engine;
+        let payload = token.split('.').nth(1).expect("a JWT has three parts");
+        let json = base64::engine::general_purpose::URL_SAFE_NO_PAD
+            .decode(payload)
+            .expect("a JWT is base64url");
+        serde_json::from_slice(&json).expect("a JWT is JSON")
+    }
+
+    /// The token.
+    pub fn token(&self) -> &str {
+        self.at.token.as_deref().expect("a user has a token")
+    }
+
+    /// The same browser, token and cookies, at another node.
+    pub fn at_node(&self, address: &str) -> Self {
+        let mut moved = self.clone();
+        moved.at.base = format!("http://{address}");
+        moved
+    }
+
+    /// Creates a public channel and returns its id.
+    pub async fn create_channel(&self, name: &str) -> String {
+        let answer = self
+            .post(
+                "/api/channels/public",
+                &json!({ "name": name, "description": "" }),
+            )
+            .await;
+        assert_eq!(answer.status, 201, "{answer:?}");
+        answer.body["id"]
+            .as_str()
+            .expect("a channel has an id")
+            .to_owned()
+    }
+
+    /// Creates a private channel with these users and returns its id.
+    pub async fn create_private(&self, others: &[&User]) -> String {
+        let ids: Vec<_> = others
+            .iter()
+            .map(|user| user.id.as_str())
+            .chain([self.id.as_str()])
+            .collect();
+        let answer = self
+            .post("/api/channels/private", &json!({ "participantIds": ids }))
+            .await;
+        assert_eq!(answer.status, 201, "{answer:?}");
+        answer.body["id"]
+            .as_str()
+            .expect("a channel has an id")
+            .to_owned()
+    }
+
+    /// Posts a message over HTTP.
+    pub async fn write(&self, channel: &str, content: &str) -> Answer {
+        let body = json!({ "content": content, "channelId": channel, "authorId": self.id });
+        self.multipart(Method::POST, "/api/messages", "messageCreateRequest", &body)
+            .await
+    }
+
+    /// Posts a message over HTTP; false when the node no longer takes requests.
+    pub async fn write_if_possible(&self, channel: &str, content: &str) -> bool {
+        let body =
+            json!({ "content": content, "channelId": channel, "authorId": self.id }).to_string();
+        let form = multipart::Form::new().text("messageCreateRequest", body);
+        let response = self
+            .request(Method::POST, "/api/messages")
+            .multipart(form)
+            .send()
+            .await;
+        response.is_ok_and(|response| response.status() == 201)
+    }
+
+    /// Every message of a channel, oldest first, by paging.
+    pub async fn history(&self, channel: &str) -> Vec<Value> {
+        let mut messages = Vec::new();
+        let mut cursor = String::new();
+        loop {
+            let answer = self
+                .get(&format!(
+                    "/api/messages?channelId={channel}&size=100&sort=createdAt,asc&cursor={cursor}"
+                ))
+                .await;
+            assert_eq!(answer.status, 200, "{answer:?}");
+            messages.extend(
+                answer.body["content"]
+                    .as_array()
+                    .expect("a page has content")
+                    .iter()
+                    .cloned(),
+            );
+            match answer.body["nextCursor"].as_str() {
+                Some(next) => next.clone_into(&mut cursor),
+                None => return messages,
+            }
+        }
+    }
+}

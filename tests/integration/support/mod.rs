@@ -1,0 +1,30 @@
+//! What the tests stand on.
+
+mod client;
+mod cluster;
+mod cut;
+mod sse;
+mod stomp;
+
+pub use client::{Answer, User, Visitor};
+pub use cluster::Cluster;
+pub use cut::Cut;
+pub use sse::Sse;
+pub use stomp::Stomp;
+
+use std::time::Duration;
+
+/// Something that should happen soon has this long on a busy machine.
+pub const SOON: Duration = Duration::from_secs(10);
+
+/// Waits until `what` holds.
+pub async fn eventually(what: &str, mut holds: impl AsyncFnMut() -> bool) {
+    let deadline = tokio::time::Instant::now() + SOON;
+    while !holds().await {
+        assert!(
+            tokio::time::Instant::now() < deadline,
+            "it never happened: {what}"
+        );
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}

@@ -1,0 +1,155 @@
+//! An EventSource that shows everything.
+
+use std::time::Duration;
+
+use futures_util::{StreamExt, stream::BoxStream};
+use reqwest::Method;
+use serde_json::Value;
+
+use super::{SOON, Visitor};
+
+/// An event as it was dispatched.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SseEvent {
+    /// Id.
+    pub id: String,
+    /// Name.
+    pub name: String,
+    /// Data.
+    pub data: String,
+}
+
+impl SseEvent {
+    /// The data as JSON.
+    pub fn json(&self) -> Value {
+        serde_json::from_str(&self.data).unwrap_or_else(|error| panic!("{error}: {self:?}"))
+    }
+}
+
+/// An open stream.
+pub struct Sse {
+    body: BoxStream<'static, reqwest::Result<bytes::Bytes>>,
+    text: String,
+    /// The answer's headers.
+    pub headers: reqwest::header::HeaderMap,
+    /// The last event id, as a client keeps it.
+    pub last_id: String,
+    /// Comments seen.
+    pub comments: usize,
+}
+
+impl Sse {
+    /// Opens a stream with the visitor's token and cookies, and `Last-Event-ID` when there is one.
+    pub async fn open(visitor: &Visitor, last_id: Option<&str>) -> Self {
+        let request = visitor
+            .request(Method::GET, "/api/sse")
+            .header("accept", "text/event-stream");
+        Self::open_with(match last_id {
+            Some(id) => request.header("last-event-id", id),
+            None => request,
+        })
+        .await
+    }
+
+    /// Opens a stream with the id in the query, as polyfills do.
+    pub async fn open_by_query(visitor: &Visitor, last_id: &str) -> Self {
+        Self::open_with(
+            visitor
+                .request(Method::GET, "/api/sse")
+                .query(&[("lastEventId", last_id)]),
+        )
+        .await
+    }
+
+    /// Sends the request, which must be answered with a stream.
+    pub async fn open_with(request: reqwest::RequestBuilder) -> Self {
+        let response = request.send().await.expect("the node answers");
+        assert_eq!(response.status(), 200, "{response:?}");
+        assert_eq!(response.headers()["content-type"], "text/event-stream");
+        let headers = response.headers().clone();
+        Self {
+            body: response.bytes_stream().boxed(),
+            text: String::new(),
+            headers,
+            last_id: String::new(),
+            comments: 0,
+        }
+    }
+
+    /// The next event; `None` when the stream has ended.
+    pub async fn next(&mut self) -> Option<SseEvent> {
+        loop {
+            while let Some((block, rest)) = self.text.split_once("\n\n") {
+                let (block, rest) = (block.to_owned(), rest.to_owned());
+                self.text = rest;
+                let mut event = SseEvent {
+                    id: String::new(),
+                    name: "message".to_owned(),
+                    data: String::new(),
+                };
+                let mut has_data = false;
+                for line in block.split('\n') {
+                    match line.split_once(':').unwrap_or((line, "")) {
+                        ("", _) => self.comments += 1,
+                        ("id", value) => value.clone_into(&mut event.id),
+                        ("event", value) => value.clone_into(&mut event.name),
+                        ("data", value) => {
+                            event.data.push_str(value);
+                            has_data = true;
+                        }
+                        ("retry", value) => assert!(value.parse::<u32>().is_ok(), "{line}"),
+                        _ => panic!("an unknown field: {line:?}"),
+                    }
+                }
+                if has_data {
+                    event.id.clone_into(&mut self.last_id);
+                    return Some(event);
+                }
+            }
+            match tokio::time::timeout(SOON, self.body.next())
+                .await
+                .expect("the stream says something")
+            {
+                Some(Ok(piece)) => self
+                    .text
+                    .push_str(std::str::from_utf8(&piece).expect("UTF-8")),
+                Some(Err(_)) | None => return None,
+            }
+        }
+    }
+
+    /// The next event, which must have that name.
+    pub async fn expect(&mut self, name: &str) -> SseEvent {
+        let event = self
+            .next()
+            .await
+            .unwrap_or_else(|| panic!("ended where {name} was expected"));
+        assert_eq!(event.name, name, "{event:?}");
+        event
+    }
+
+    /// The name of the next event.
+    pub async fn expect_any(&mut self) -> String {
+        self.next().await.expect("an event comes").name
+    }
+
+    /// The next event of that name about that id; others pass.
+    pub async fn expect_about(&mut self, name: &str, key: &str, id: &str) -> SseEvent {
+        loop {
+            let event = self
+                .next()
+                .await
+                .unwrap_or_else(|| panic!("ended where {name} was expected"));
+            if event.name == name && event.json()[key] == id {
+                return event;
+            }
+        }
+    }
+
+    /// No event comes for that long.
+    pub async fn expect_nothing(&mut self, time: Duration) {
+        if let Ok(event) = tokio::time::timeout(time, self.next()).await {
+            panic!("nothing was expected: {event:?}");
+        }
+    }
+}
