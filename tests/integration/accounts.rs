@@ -884,6 +884,38 @@ async fn a_login_under_way_does_not_outlive_what_it_was_based_on() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_session_that_the_old_password_opens_while_it_changes_ends_with_it() {
+    let cluster = Cluster::start(1).await;
+    let (ann, visitor) = (cluster.user(0, "ann").await, bare(&cluster.visitor(0)));
+    // The change has done everything but its commit when the login comes.
+    let mut lock = cluster.db.begin().await.expect("a transaction");
+    let hold = sqlx::query("lock table outbox in share mode");
+    hold.execute(&mut *lock).await.expect("locked");
+    let change = async { update(&ann, &ann.id, &json!({ "newPassword": "another" })).await };
+    let login = async {
+        eventually("the change waits for its commit", async || {
+            let waits = "select count(*) from pg_stat_activity where datname = current_database() \
+                         and wait_event_type = 'Lock' and query like '%into outbox%'";
+            let (waiting,): (i64,) = sqlx::query_as(waits)
+                .fetch_one(&cluster.db)
+                .await
+                .expect("counted");
+            waiting > 0
+        })
+        .await;
+        let answer = visitor.login(&ann.name, "password").await;
+        lock.rollback().await.expect("unlocked");
+        answer
+    };
+    let (changed, login) = tokio::join!(change, login);
+    assert_eq!(changed.status, 200, "{changed:?}");
+    if login.status == 200 {
+        assert_eq!(status_with(&visitor, text(&login.body)).await, 401);
+    }
+    assert_eq!(ann.get("/api/users").await.status, 200);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn people_change_themselves_and_administrators_anybody() {
     let cluster = Cluster::start(1).await;
     let (ann, bob, admin) = (

@@ -10,7 +10,7 @@ use super::{
     accounts::{keys, text},
     channels::instant,
 };
-use crate::support::{Answer, Cluster, User};
+use crate::support::{Answer, Cluster, User, eventually};
 
 const PART: &str = "messageCreateRequest";
 const DTO: [&str; 8] = [
@@ -470,23 +470,35 @@ async fn a_client_id_that_is_used_in_two_channels_at_once_makes_one_message() {
     let cluster = Cluster::start(2).await;
     let (ann, admin) = (cluster.user(0, "ann").await, cluster.admin(0).await);
     let there = ann.at_node(&cluster.address(1));
-    let channels = [
+    let (one, two) = (
         admin.create_channel("one").await,
         admin.create_channel("two").await,
-    ];
-    for round in 0..15 {
-        let id = uuid::Uuid::new_v4().to_string();
-        let (one, two) = tokio::join!(
-            post_once(&ann, &channels[0], "x", &id),
-            post_once(&there, &channels[1], "x", &id)
-        );
-        assert_eq!(
-            (one.status, two.status),
-            (201, 201),
-            "round {round}: {one:?} {two:?}"
-        );
-        assert_eq!(one.body, two.body, "the first is the answer to both");
-    }
+    );
+    let id = uuid::Uuid::new_v4().to_string();
+    // Both nodes have looked for the id and found nothing when the first of them writes.
+    let mut lock = cluster.db.begin().await.expect("a transaction");
+    let hold = sqlx::query("lock table outbox in share mode");
+    hold.execute(&mut *lock).await.expect("locked");
+    let release = async {
+        eventually("both wait", async || {
+            let waits = "select count(*) from pg_stat_activity where datname = current_database() \
+                         and wait_event_type = 'Lock' and query like '%into outbox%'";
+            let (waiting,): (i64,) = sqlx::query_as(waits)
+                .fetch_one(&cluster.db)
+                .await
+                .expect("counted");
+            waiting == 2
+        })
+        .await;
+        lock.rollback().await.expect("unlocked");
+    };
+    let (one, two, ()) = tokio::join!(
+        post_once(&ann, &one, "x", &id),
+        post_once(&there, &two, "x", &id),
+        release
+    );
+    assert_eq!((one.status, two.status), (201, 201), "{one:?} {two:?}");
+    assert_eq!(one.body, two.body, "the first is the answer to both");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -7,10 +7,6 @@ use super::{Cut, User, Visitor, eventually};
 
 /// The environment that `make test` sets.
 fn environment(name: &str) -> String {
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "tests have no other way to learn of the stores"
-    )]
     std::env::var(name).unwrap_or_else(|_| {
         panic!("{name} is not set: the tests need real stores, run `make test`")
     })

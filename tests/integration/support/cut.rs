@@ -34,7 +34,6 @@ impl Cut {
             changed: Notify::new(),
         });
         let (target, shared) = (target.to_owned(), state.clone());
-        #[expect(clippy::disallowed_methods, reason = "it ends with the test's runtime")]
         tokio::spawn(async move {
             while let Ok((mut client, _)) = listener.accept().await {
                 let (target, state) = (target.clone(), shared.clone());

@@ -1,0 +1,96 @@
+//! What must hold for any bytes. The fuzz targets call these, and so does a test on the corpus.
+
+use discodeit::{sockjs as sj, stomp as st, websocket as ws};
+
+/// Cuts the input at a place that its first byte names.
+fn halves(data: &[u8]) -> (&[u8], &[u8]) {
+    let at = data
+        .first()
+        .map_or(0, |first| usize::from(*first) * data.len() / 256);
+    data.split_at(at)
+}
+
+/// Frames do not depend on how their octets arrive, and a decoded frame encodes to one that decodes to the same.
+pub(crate) fn stomp(data: &[u8]) {
+    let decode = |pieces: &[&[u8]], version: Option<st::Version>| {
+        let mut decoder = st::Decoder::new(st::Limits::default());
+        if let Some(version) = version {
+            decoder.set_version(version);
+        }
+        let (mut items, mut failure) = (Vec::new(), None);
+        for piece in pieces {
+            decoder.feed(piece);
+            loop {
+                match decoder.next() {
+                    Ok(Some(item)) => items.push(item),
+                    Ok(None) => break,
+                    Err(malformed) => {
+                        failure = Some(malformed.code());
+                        break;
+                    }
+                }
+            }
+        }
+        (items, failure)
+    };
+    for version in [
+        None,
+        Some(st::Version::V10),
+        Some(st::Version::V11),
+        Some(st::Version::V12),
+    ] {
+        let (whole, failure) = decode(&[data], version);
+        let (first, second) = halves(data);
+        let (split, split_failure) = decode(&[first, second], version);
+        assert_eq!(format!("{whole:?}"), format!("{split:?}"));
+        assert_eq!(failure, split_failure);
+        if version == Some(st::Version::V12) {
+            for item in whole {
+                if let st::Item::Frame(frame) = item {
+                    let octets = st::encode(&frame, st::Version::V12);
+                    let (again, _) = decode(&[&octets], version);
+                    if let Some(st::Item::Frame(again)) = again.first() {
+                        assert_eq!(frame.command, again.command);
+                        assert_eq!(frame.body, again.body);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// A payload decodes or does not, and what decodes encodes to something that decodes to the same.
+pub(crate) fn sockjs(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else {
+        return;
+    };
+    if let Ok(messages) = sj::decode(text) {
+        let frame = sj::messages(messages.iter().map(String::as_str));
+        let array = frame.strip_prefix('a').unwrap_or_default();
+        assert_eq!(sj::decode(array).ok(), Some(messages));
+    }
+}
+
+/// Events do not depend on how the octets arrive.
+pub(crate) fn websocket(data: &[u8]) {
+    let decode = |pieces: &[&[u8]]| {
+        let mut decoder = ws::Decoder::new(64 * 1024);
+        let mut events = Vec::new();
+        for piece in pieces {
+            decoder.feed(piece);
+            loop {
+                match decoder.next() {
+                    Ok(Some(event)) => events.push(format!("{event:?}")),
+                    Ok(None) => break,
+                    Err(violation) => {
+                        events.push(format!("{violation:?}"));
+                        return events;
+                    }
+                }
+            }
+        }
+        events
+    };
+    let (first, second) = halves(data);
+    assert_eq!(decode(&[data]), decode(&[first, second]));
+}
