@@ -37,7 +37,7 @@ pub struct Connection {
     pub user: UserId,
     /// The session whose end is this connection's.
     pub session: SessionId,
-    /// Complete WebSocket frames.
+    /// What is to be written, in the shape of its [`Wire`].
     pub mailbox: Arc<Mailbox<Bytes>>,
 }
 
@@ -438,7 +438,7 @@ fn encode(
         body: &delivery.body,
     }
     .write(shape.version, &mut octets);
-    shape.wire.stomp(&octets)
+    shape.wire.text(&octets)
 }
 
 /// A subscription on its way in; dropping it gives up.

@@ -4,9 +4,10 @@
 //! carries events to every node. From the edge inwards:
 //!
 //! - [`node`] starts and ends everything; [`config`] is its settings, [`tasks`] its tasks, [`app`] its parts.
-//! - [`server`] accepts connections; [`http`] answers requests; [`socket`] serves STOMP connections.
-//! - [`websocket`], [`sockjs`] and [`stomp`] are the protocols, without IO. [`wire`] combines them, [`access`] says who may
-//!   do what with which destination.
+//! - [`server`] accepts connections; [`http`] answers requests; [`sockjs`] makes of WebSockets and requests a [`link`] each,
+//!   on which [`socket`] serves STOMP.
+//! - [`websocket`] and [`stomp`] are protocols without IO, as is the framing of SockJS. [`wire`] combines them, [`access`]
+//!   says who may do what with which destination.
 //! - [`ops`] is what the system does; [`group_commit`] writes new messages; [`store`] is the SQL.
 //! - [`outbox`] hands committed events to [`bus`] (Kafka) and, for SSE, to [`history`] (Redis) before.
 //! - [`hub`] and [`feeds`] are the sockets of this node and what each follows; [`sequence`] is the rule by which they deliver
@@ -23,6 +24,7 @@ pub mod history;
 pub mod http;
 pub mod hub;
 pub mod ids;
+pub mod link;
 pub mod mailbox;
 pub mod model;
 pub mod node;

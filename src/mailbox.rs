@@ -81,6 +81,11 @@ impl<T> Mailbox<T> {
         self.changed.notify_one();
     }
 
+    /// Why the connection is to close, if it is.
+    pub fn farewell(&self) -> Option<Farewell> {
+        self.inner.lock().farewell
+    }
+
     /// Moves everything that waits to the end of `into`.
     pub fn take(&self, into: &mut VecDeque<T>) -> Option<Farewell> {
         let mut inner = self.inner.lock();

@@ -17,6 +17,7 @@ use crate::{
     feeds::Feeds,
     group_commit::GroupCommit,
     history::History,
+    http,
     hub::Hub,
     ops, outbox,
     outbox::Outbox,
@@ -120,7 +121,8 @@ impl Node {
         tasks.spawn("repair.queue", repair::run(app.clone(), gaps));
         tasks.spawn("repair.audit", repair::audit(app.clone()));
         tasks.spawn("repair.sessions", repair::audit_sessions(app.clone()));
-        tasks.spawn("accept", server::run(listener, app.clone()));
+        let site = server::Site::new(http::routes(&app), &app.config, tasks);
+        tasks.spawn("accept", server::run(listener, site));
         info!(%address, node = app.config.node_name, "listening");
         Ok(Self { app, address })
     }

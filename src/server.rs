@@ -24,7 +24,13 @@ use tracing::{Instrument, debug, info_span, warn};
 use uuid::Uuid;
 use warp::reply::Response;
 
-use crate::{app::App, http as api, problem::Problem};
+use crate::{
+    config::{Config, Network},
+    http as api,
+    problem::Problem,
+    sockjs,
+    tasks::Tasks,
+};
 
 /// A request's head must come within this time. It is also how long an idle connection is kept; the proxy gives its own up
 /// sooner, so that it never sends into one that is being closed.
@@ -54,6 +60,33 @@ pub struct Head {
     pub permit: Arc<OwnedSemaphorePermit>,
 }
 
+/// What is served, and within which limits.
+pub struct Site {
+    /// Every route.
+    pub routes: api::Route,
+    /// Owns the connections; when it drains, nothing new is accepted.
+    pub tasks: Tasks,
+    /// Named in every answer.
+    pub node_name: String,
+    /// Open connections at most; the next ones wait.
+    pub max_connections: usize,
+    /// Whose `X-Forwarded-For` is believed.
+    pub trusted_proxies: Vec<Network>,
+}
+
+impl Site {
+    /// These routes, as the node's settings say.
+    pub fn new(routes: api::Route, config: &Config, tasks: &Tasks) -> Self {
+        Self {
+            routes,
+            tasks: tasks.clone(),
+            node_name: config.node_name.clone(),
+            max_connections: config.max_connections,
+            trusted_proxies: config.trusted_proxies.clone(),
+        }
+    }
+}
+
 /// Binds the address.
 ///
 /// # Errors
@@ -72,9 +105,9 @@ pub fn bind(address: SocketAddr) -> io::Result<TcpListener> {
 }
 
 /// Accepts connections until the node drains.
-pub async fn run(listener: TcpListener, app: Arc<App>) {
-    let routes = api::routes(&app);
-    let permits = Arc::new(Semaphore::new(app.config.max_connections));
+pub async fn run(listener: TcpListener, site: Site) {
+    let site = Arc::new(site);
+    let permits = Arc::new(Semaphore::new(site.max_connections));
     loop {
         // The place first: beyond the cap connections wait in the kernel's queue.
         let next = async {
@@ -83,7 +116,7 @@ pub async fn run(listener: TcpListener, app: Arc<App>) {
         };
         let accepted = tokio::select! {
             accepted = next => accepted,
-            () = app.tasks.draining().cancelled() => return,
+            () = site.tasks.draining().cancelled() => return,
         };
         match accepted {
             Some((permit, Ok((stream, peer)))) => {
@@ -91,8 +124,8 @@ pub async fn run(listener: TcpListener, app: Arc<App>) {
                     debug!(%error, "a connection closed before it began");
                     continue;
                 }
-                let connection = serve(stream, peer, Arc::new(permit), routes.clone(), app.clone());
-                app.tasks.spawn("connection", connection);
+                let connection = serve(stream, peer, Arc::new(permit), site.clone());
+                site.tasks.spawn("connection", connection);
             }
             Some((_, Err(error))) if error.kind() == io::ErrorKind::ConnectionAborted => {}
             Some((_, Err(error))) => {
@@ -121,16 +154,15 @@ async fn serve(
     stream: TcpStream,
     peer: SocketAddr,
     permit: Arc<OwnedSemaphorePermit>,
-    routes: api::Route,
-    app: Arc<App>,
+    site: Arc<Site>,
 ) {
-    let service = warp::service(routes);
-    let (draining, answer_app) = (app.tasks.draining().clone(), app.clone());
+    let service = warp::service(site.routes.clone());
+    let draining = site.tasks.draining().clone();
     let service = service_fn(move |request| {
         answer(
             request,
             service.clone(),
-            answer_app.clone(),
+            site.clone(),
             peer.ip(),
             permit.clone(),
         )
@@ -159,7 +191,7 @@ async fn serve(
 async fn answer<S>(
     mut request: Request<Incoming>,
     mut service: S,
-    app: Arc<App>,
+    site: Arc<Site>,
     peer: IpAddr,
     permit: Arc<OwnedSemaphorePermit>,
 ) -> Result<Response, Infallible>
@@ -169,7 +201,8 @@ where
 {
     let started = Instant::now();
     let id = request_id(request.headers());
-    let span = info_span!("http", method = %request.method(), path = request.uri().path(), request.id = id.to_str().unwrap_or_default());
+    let path = sockjs::loggable(request.uri().path());
+    let span = info_span!("http", method = %request.method(), path = &*path, request.id = id.to_str().unwrap_or_default());
     // warp panics on a target without a path, as `CONNECT host:port` has one (warp#1166).
     let mut response = if request.uri().path_and_query().is_none() {
         api::problem(&Problem::Malformed(
@@ -179,7 +212,7 @@ where
         let head = Head {
             headers: request.headers().clone(),
             query: request.uri().query().map(str::to_owned),
-            client: client(request.headers(), peer, &app),
+            client: client(request.headers(), peer, &site.trusted_proxies),
             permit,
         };
         request.extensions_mut().insert(Arc::new(head));
@@ -195,7 +228,7 @@ where
         }
     };
     response.headers_mut().insert(REQUEST_ID, id);
-    if let Ok(node) = HeaderValue::from_str(&app.config.node_name) {
+    if let Ok(node) = HeaderValue::from_str(&site.node_name) {
         response.headers_mut().insert(NODE, node);
     }
     let status = response.status();
@@ -220,13 +253,8 @@ fn request_id(headers: &HeaderMap) -> HeaderValue {
 }
 
 /// The last address in `X-Forwarded-For` that is not a trusted proxy's own, if the peer is one.
-fn client(headers: &HeaderMap, peer: IpAddr, app: &App) -> IpAddr {
-    let trusted = |address: IpAddr| {
-        app.config
-            .trusted_proxies
-            .iter()
-            .any(|network| network.contains(address))
-    };
+fn client(headers: &HeaderMap, peer: IpAddr, proxies: &[Network]) -> IpAddr {
+    let trusted = |address: IpAddr| proxies.iter().any(|network| network.contains(address));
     if !trusted(peer) {
         return peer;
     }

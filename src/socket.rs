@@ -1,23 +1,17 @@
-//! One STOMP connection: a task that owns the TCP stream, the decoders, the STOMP session and what waits to be written.
+//! STOMP on one connection: a task that owns the [`Link`], the decoder and the STOMP session.
 //!
-//! The protocols are pure; here is their IO. Frames are handled one after the other, in order; only SENDs overlap, since
+//! The protocol is pure; here is what it does. Frames are handled one after the other, in order; only SENDs overlap, since
 //! each is answered after a commit that it shares with others.
 
 use std::{
-    cell::RefCell,
     collections::{HashMap, VecDeque},
-    io::{self, IoSlice},
     sync::Arc,
     time::Duration,
 };
 
-use bytes::{Buf, Bytes};
+use bytes::Bytes;
 use serde_json::json;
-use tokio::{
-    io::Interest,
-    net::TcpStream,
-    time::{Instant, sleep_until, timeout},
-};
+use tokio::time::{Instant, sleep_until};
 use tracing::debug;
 
 use crate::{
@@ -26,74 +20,53 @@ use crate::{
     group_commit::Answer,
     hub::{Connection, Feed, Shape},
     ids::ChannelId,
-    mailbox::{Farewell, Mailbox, STALLED_AFTER},
+    link::{End, Link},
+    mailbox::Farewell,
     ops::{self, message::MessageCreateRequest},
     problem::{Dependency, Problem},
-    sockjs,
     stomp::{self, Action, Frame, Item, Limits, Message, Refusal, Session, Settings, Tick},
     store,
     token::Caller,
-    websocket::{self, Event},
-    wire::Wire,
 };
 
-/// A STOMP frame of 64 KiB inside SockJS's JSON, in which an octet can take six, and room for a few more.
-const MESSAGE_BYTES: usize = 6 * 64 * 1024 + 16 * 1024;
-/// Read at once, into a buffer of the thread: an idle connection keeps none.
-const READ_BYTES: usize = 16 * 1024;
 /// SENDs that wait for their commit; then nothing more is read from this client.
 const PENDING: usize = 16;
-/// Frames written in one system call.
-const VECTORED: usize = 64;
-/// SockJS: a heartbeat after this long without traffic to the client, where STOMP has none.
-const SOCKJS_HEARTBEAT: Duration = Duration::from_secs(25);
-/// The last frames must leave within this time, and the peer has as long to close.
-const LINGER: Duration = Duration::from_secs(2);
 /// Stored messages that a subscription with `after-seq` brings.
 const MOST_RESUMED: i64 = 500;
 
-thread_local! {
-    static SCRATCH: RefCell<Vec<u8>> = RefCell::new(vec![0; READ_BYTES]);
-}
-
-/// Serves a connection until it ends. `early` is what the client sent right behind its handshake.
-pub async fn run(app: Arc<App>, stream: TcpStream, early: &[u8], wire: Wire) {
-    let mut socket = Socket::new(app, stream, wire);
-    if wire == Wire::SockJs {
-        socket
-            .out
-            .push_back(websocket::text(sockjs::OPEN.as_bytes()));
-    }
-    socket.websocket.feed(early);
+/// Serves a connection until it ends.
+pub async fn run(app: Arc<App>, link: Link) {
+    let mut socket = Socket::new(app, link);
     let ending = socket.serve().await;
     socket.finish(ending).await;
 }
 
-/// How a connection ends.
-enum Ending {
-    /// The peer is gone or hopeless: nothing more is written.
-    Cut,
-    /// A close frame, with what the client should be told before.
-    Close {
-        code: u16,
-        reason: &'static str,
-        error: Option<Refusal>,
-    },
+/// How a connection ends, and what the client should be told before.
+struct Ending {
+    end: End,
+    error: Option<Refusal>,
+}
+
+impl From<End> for Ending {
+    fn from(end: End) -> Self {
+        Self { end, error: None }
+    }
+}
+
+impl From<Farewell> for Ending {
+    fn from(farewell: Farewell) -> Self {
+        let revoked = || Refusal::new("SESSION_ENDED", "Unauthorized");
+        Self {
+            end: farewell.into(),
+            error: (farewell == Farewell::Revoked).then(revoked),
+        }
+    }
 }
 
 impl Ending {
-    fn close(code: u16, reason: &'static str) -> Self {
-        Self::Close {
-            code,
-            reason,
-            error: None,
-        }
-    }
-
     fn refused(refusal: Refusal) -> Self {
-        Self::Close {
-            code: 1002,
-            reason: "",
+        Self {
+            end: End::close(1002, ""),
             error: Some(refusal),
         }
     }
@@ -133,27 +106,20 @@ impl Bucket {
 
 struct Socket {
     app: Arc<App>,
-    stream: TcpStream,
-    wire: Wire,
-    websocket: websocket::Decoder,
+    link: Link,
     stomp: stomp::Decoder,
     session: Session,
     began: Instant,
-    mailbox: Arc<Mailbox<Bytes>>,
     user: Option<(Caller, Arc<Connection>)>,
     subscriptions: HashMap<String, Subscription>,
     pending: VecDeque<Pending>,
-    /// WebSocket frames to be written; the first may be written in part.
-    out: VecDeque<Bytes>,
-    /// When something was written last.
-    wrote: Instant,
     sends: Bucket,
     /// When to leave because the node does.
     leave_at: Option<Instant>,
 }
 
 impl Socket {
-    fn new(app: Arc<App>, stream: TcpStream, wire: Wire) -> Self {
+    fn new(app: Arc<App>, link: Link) -> Self {
         let now = Instant::now();
         let beat = u32::try_from(app.config.heart_beat.as_millis()).unwrap_or(u32::MAX);
         let settings = Settings {
@@ -163,18 +129,13 @@ impl Socket {
         let rate = f64::from(app.config.message_rate);
         Self {
             app,
-            stream,
-            wire,
-            websocket: websocket::Decoder::new(MESSAGE_BYTES),
+            link,
             stomp: stomp::Decoder::new(Limits::default()),
             session: Session::new(settings, Duration::ZERO),
             began: now,
-            mailbox: Arc::default(),
             user: None,
             subscriptions: HashMap::new(),
             pending: VecDeque::new(),
-            out: VecDeque::new(),
-            wrote: now,
             sends: Bucket {
                 tokens: 2.0 * rate,
                 rate,
@@ -194,42 +155,17 @@ impl Socket {
             if let Err(ending) = self.turn().await {
                 return ending;
             }
+            let deadline = self.deadline();
             let reads = self.pending.len() < PENDING;
-            let interest = match (reads, self.out.is_empty()) {
-                (true, true) => Some(Interest::READABLE),
-                (true, false) => Some(Interest::READABLE | Interest::WRITABLE),
-                (false, false) => Some(Interest::WRITABLE),
-                (false, true) => None,
-            };
-            let reachable = async {
-                match interest {
-                    Some(interest) => self.stream.ready(interest).await,
-                    None => std::future::pending().await,
-                }
-            };
             let answered = async {
                 match self.pending.front_mut() {
                     Some(first) => (&mut first.answer).await,
                     None => std::future::pending().await,
                 }
             };
-            let deadline = deadline(
-                &self.session,
-                self.began,
-                self.wire,
-                self.wrote,
-                !self.out.is_empty(),
-                self.leave_at,
-            );
             tokio::select! {
-                state = reachable => match state {
-                    Ok(state) if state.is_readable() && reads => {
-                        if let Err(ending) = read(&self.stream, &mut self.websocket) {
-                            return ending;
-                        }
-                    }
-                    Ok(_) => {}
-                    Err(_) => return Ending::Cut,
+                ready = self.link.ready(reads) => if let Err(end) = ready {
+                    return end.into();
                 },
                 answer = answered => {
                     let answer = answer.unwrap_or(Err(Problem::Unavailable(Dependency::Node, None)));
@@ -237,7 +173,6 @@ impl Socket {
                         return ending;
                     }
                 }
-                () = self.mailbox.changed() => {}
                 () = sleep_until(deadline) => if let Err(ending) = self.tick() {
                     return ending;
                 },
@@ -249,38 +184,45 @@ impl Socket {
         }
     }
 
-    /// Handles what has been read and writes what waits, as far as both go without waiting for the peer.
+    /// Handles what has arrived and writes what waits, as far as both go without waiting for the client.
     async fn turn(&mut self) -> Result<(), Ending> {
         self.handle().await?;
-        if let Some(farewell) = self.mailbox.take(&mut self.out) {
-            self.write()?;
-            return Err(said(farewell));
+        let farewell = self.link.flush()?;
+        let wrote = self.link.wrote().saturating_duration_since(self.began);
+        self.session.on_sent(wrote);
+        match farewell {
+            Some(farewell) => Err(farewell.into()),
+            None => Ok(()),
         }
-        self.write()
+    }
+
+    /// The moment at which [`Self::tick`] has something to do.
+    fn deadline(&self) -> Instant {
+        let far = Instant::now() + Duration::from_hours(1);
+        let session = self.session.deadline().map(|at| self.began + at);
+        let leave_at = self.leave_at.filter(|_| self.pending.is_empty());
+        [self.link.deadline(), session, leave_at]
+            .into_iter()
+            .flatten()
+            .fold(far, Instant::min)
     }
 
     fn tick(&mut self) -> Result<(), Ending> {
-        let now = Instant::now();
-        if !self.out.is_empty() && now >= self.wrote + STALLED_AFTER {
-            debug!("a connection that takes nothing is cut");
-            return Err(Ending::Cut);
+        self.link.tick()?;
+        if self.leave_at.is_some_and(|at| Instant::now() >= at) && self.pending.is_empty() {
+            return Err(Farewell::Draining.into());
         }
-        if self.leave_at.is_some_and(|at| now >= at) && self.pending.is_empty() {
-            return Err(said(Farewell::Draining));
-        }
+        // Be it a ping or an empty message: the client lives.
+        let heard = self.link.heard().saturating_duration_since(self.began);
+        self.session.on_bytes(heard);
         match self.session.on_tick(self.now()) {
-            Tick::Nothing => {}
-            Tick::Beat => self.out.push_back(self.wire.stomp(b"\n")),
-            Tick::TimedOut(refusal) => return Err(Ending::refused(refusal)),
+            Tick::Nothing => Ok(()),
+            Tick::Beat => {
+                self.link.send(b"\n");
+                Ok(())
+            }
+            Tick::TimedOut(refusal) => Err(Ending::refused(refusal)),
         }
-        if self.wire == Wire::SockJs
-            && !self.session.beats()
-            && now >= self.wrote + SOCKJS_HEARTBEAT
-        {
-            self.out
-                .push_back(websocket::text(sockjs::HEARTBEAT.as_bytes()));
-        }
-        Ok(())
     }
 
     /// Handles everything that has been read, until a SEND too many is pending.
@@ -297,35 +239,11 @@ impl Socket {
             if self.pending.len() >= PENDING {
                 return Ok(());
             }
-            match self.websocket.next() {
-                Ok(None) => return Ok(()),
-                Ok(Some(event)) => self.event(event)?,
-                Err(violation) => return Err(Ending::close(violation.code, violation.reason)),
+            match self.link.next()? {
+                Some(octets) => self.stomp.feed(&octets),
+                None => return Ok(()),
             }
         }
-    }
-
-    fn event(&mut self, event: Event) -> Result<(), Ending> {
-        self.session.on_bytes(self.now());
-        match event {
-            Event::Text(text) => match self.wire {
-                Wire::Raw => self.stomp.feed(text.as_bytes()),
-                Wire::SockJs => {
-                    // SockJS: broken JSON ends the connection.
-                    let messages = sockjs::decode(&text)
-                        .map_err(|_| Ending::close(1007, "Broken JSON encoding."))?;
-                    for message in messages {
-                        self.stomp.feed(message.as_bytes());
-                    }
-                }
-            },
-            Event::Binary(octets) if self.wire == Wire::Raw => self.stomp.feed(&octets),
-            Event::Binary(_) => return Err(Ending::close(1003, "SockJS is text.")),
-            Event::Ping(payload) => self.out.push_back(websocket::pong(&payload)),
-            Event::Pong => {}
-            Event::Close { code } => return Err(Ending::close(code, "")),
-        }
-        Ok(())
     }
 
     async fn frame(&mut self, frame: Frame) -> Result<(), Ending> {
@@ -373,7 +291,7 @@ impl Socket {
             }
             Action::Disconnect { receipt } => {
                 self.receipt(receipt);
-                Err(Ending::close(1000, ""))
+                Err(End::close(1000, "").into())
             }
             Action::Refuse(refusal) => Err(Ending::refused(refusal)),
         }
@@ -381,7 +299,7 @@ impl Socket {
 
     fn reply(&mut self, frame: &Frame) {
         let octets = stomp::encode(frame, self.session.version());
-        self.out.push_back(self.wire.stomp(&octets));
+        self.link.send(&octets);
     }
 
     fn receipt(&mut self, id: Option<String>) {
@@ -403,7 +321,7 @@ impl Socket {
         let connection = self
             .app
             .hub
-            .join(caller.id, caller.session, self.mailbox.clone());
+            .join(caller.id, caller.session, self.link.mailbox().clone());
         let connection = connection.ok_or_else(|| {
             Ending::refused(Refusal::new(
                 "TOO_MANY_CONNECTIONS",
@@ -424,8 +342,10 @@ impl Socket {
         }
         let connected = self.session.connected(&name, &session_id, self.now());
         self.stomp.set_version(self.session.version());
-        let octets = stomp::encode(&connected, self.session.version());
-        self.out.push_back(self.wire.stomp(&octets));
+        if self.session.beats() {
+            self.link.beats_itself();
+        }
+        self.reply(&connected);
         Ok(())
     }
 
@@ -439,7 +359,7 @@ impl Socket {
             return Err(refusal(&Problem::Unauthenticated));
         };
         let shape = Shape {
-            wire: self.wire,
+            wire: self.link.wire(),
             version: self.session.version(),
             subscription: id.as_str().into(),
         };
@@ -580,27 +500,8 @@ impl Socket {
                     body: body.as_bytes(),
                 }
                 .write(shape.version, &mut octets);
-                self.out.push_back(self.wire.stomp(&octets));
+                self.link.send(&octets);
             }
-        }
-        Ok(())
-    }
-
-    /// Writes what waits, as much as the kernel takes.
-    fn write(&mut self) -> Result<(), Ending> {
-        while !self.out.is_empty() {
-            match write_some(&self.stream, &mut self.out) {
-                Ok(()) => {
-                    self.wrote = Instant::now();
-                    self.session.on_sent(self.now());
-                }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
-                Err(_) => return Err(Ending::Cut),
-            }
-        }
-        // A burst's queue is not kept for an idle connection.
-        if self.out.capacity() > VECTORED {
-            self.out = VecDeque::new();
         }
         Ok(())
     }
@@ -608,44 +509,10 @@ impl Socket {
     /// Says what is to be said and closes.
     async fn finish(mut self, ending: Ending) {
         self.forget();
-        let Ending::Close {
-            code,
-            reason,
-            error,
-        } = ending
-        else {
-            return;
-        };
-        if let Some(refusal) = error {
+        if let Some(refusal) = ending.error {
             self.reply(&refusal.frame());
         }
-        if self.wire == Wire::SockJs {
-            self.out
-                .push_back(websocket::text(sockjs::close(code, reason).as_bytes()));
-        }
-        self.out.push_back(websocket::close(code, reason));
-        let (stream, mut out) = (&self.stream, std::mem::take(&mut self.out));
-        let flush = async {
-            while !out.is_empty() {
-                stream.writable().await?;
-                match write_some(stream, &mut out) {
-                    Err(error) if error.kind() != io::ErrorKind::WouldBlock => return Err(error),
-                    _ => {}
-                }
-            }
-            // Read on until the peer closes: closing first, with its octets unread, would reset the connection and might
-            // take from it what was just written.
-            loop {
-                stream.readable().await?;
-                let mut rest = [0; 1024];
-                match stream.try_read(&mut rest) {
-                    Ok(0) => return Ok(()),
-                    Err(error) if error.kind() != io::ErrorKind::WouldBlock => return Err(error),
-                    _ => {}
-                }
-            }
-        };
-        drop(timeout(LINGER, flush).await);
+        self.link.end(ending.end).await;
     }
 
     /// Takes the connection out of the hub. Twice does no harm.
@@ -665,75 +532,6 @@ impl Socket {
 impl Drop for Socket {
     fn drop(&mut self) {
         self.forget();
-    }
-}
-
-/// The moment at which [`Socket::tick`] has something to do.
-fn deadline(
-    session: &Session,
-    began: Instant,
-    wire: Wire,
-    wrote: Instant,
-    waiting: bool,
-    leave_at: Option<Instant>,
-) -> Instant {
-    let far = Instant::now() + Duration::from_hours(1);
-    let sockjs = (wire == Wire::SockJs && !session.beats()).then(|| wrote + SOCKJS_HEARTBEAT);
-    let stalled = waiting.then(|| wrote + STALLED_AFTER);
-    let session = session.deadline().map(|at| began + at);
-    [sockjs, stalled, session, leave_at]
-        .into_iter()
-        .flatten()
-        .fold(far, Instant::min)
-}
-
-/// Reads what is there.
-fn read(stream: &TcpStream, into: &mut websocket::Decoder) -> Result<(), Ending> {
-    SCRATCH.with_borrow_mut(|scratch| match stream.try_read(scratch) {
-        Ok(0) => Err(Ending::Cut),
-        Ok(n) => {
-            into.feed(&scratch[..n]);
-            Ok(())
-        }
-        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(()),
-        Err(_) => Err(Ending::Cut),
-    })
-}
-
-/// Writes the first frames in one system call.
-fn write_some(stream: &TcpStream, out: &mut VecDeque<Bytes>) -> io::Result<()> {
-    let mut slices = [IoSlice::new(&[]); VECTORED];
-    let mut filled = 0;
-    for (slice, frame) in slices.iter_mut().zip(out.iter()) {
-        *slice = IoSlice::new(frame);
-        filled += 1;
-    }
-    let mut written = stream.try_write_vectored(&slices[..filled])?;
-    while let Some(first) = out.front_mut() {
-        if written < first.len() {
-            first.advance(written);
-            break;
-        }
-        written -= first.len();
-        out.pop_front();
-    }
-    Ok(())
-}
-
-fn said(farewell: Farewell) -> Ending {
-    match farewell {
-        // The code that other servers of this kind use.
-        Farewell::Slow => Ending::close(4500, "The connection fell behind."),
-        Farewell::TooMany => Ending::close(1008, "Too many connections."),
-        Farewell::Draining => Ending::close(1001, "The node is leaving."),
-        Farewell::Revoked => {
-            let error = Some(Refusal::new("SESSION_ENDED", "Unauthorized"));
-            Ending::Close {
-                code: 1008,
-                reason: "The session has ended.",
-                error,
-            }
-        }
     }
 }
 

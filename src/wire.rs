@@ -1,4 +1,4 @@
-//! How STOMP octets are wrapped for a connection. One frame, encoded for one shape, is shared by all connections of it.
+//! How a text is wrapped for a connection. One text, encoded for one shape, is shared by all connections of it.
 
 use bytes::Bytes;
 
@@ -7,21 +7,43 @@ use crate::{sockjs, websocket};
 /// The transport of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Wire {
-    /// STOMP frames in WebSocket text messages.
+    /// WebSocket text messages.
     Raw,
     /// SockJS frames in WebSocket text messages.
     SockJs,
+    /// SockJS over HTTP: JSON strings, so that those which wait together can leave as one frame.
+    Http,
 }
 
 impl Wire {
-    /// A complete WebSocket frame with that STOMP text.
-    pub fn stomp(self, octets: &[u8]) -> Bytes {
+    /// The text as it is written: a complete WebSocket frame, or over HTTP a part of one of SockJS's.
+    ///
+    /// `octets` should be UTF-8; for SockJS, what is not becomes U+FFFD.
+    pub fn text(self, octets: &[u8]) -> Bytes {
         match self {
             Self::Raw => websocket::text(octets),
-            // What we encode is UTF-8: headers and bodies come from strings and JSON.
-            Self::SockJs => websocket::text(
-                sockjs::messages([String::from_utf8_lossy(octets).as_ref()]).as_bytes(),
-            ),
+            Self::SockJs => websocket::text_with(octets.len() + 16, |out| {
+                out.extend_from_slice(b"a[");
+                sockjs::write_string(out, &String::from_utf8_lossy(octets));
+                out.push(b']');
+            }),
+            Self::Http => {
+                let mut out = Vec::new();
+                sockjs::write_string(&mut out, &String::from_utf8_lossy(octets));
+                out.into()
+            }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_text_is_wrapped_as_its_transport_asks() {
+        assert_eq!(Wire::Raw.text(b"a\n")[..], *b"\x81\x02a\n");
+        assert_eq!(Wire::SockJs.text(b"a\n")[..], *b"\x81\x08a[\"a\\n\"]");
+        assert_eq!(Wire::Http.text(b"a\n")[..], *b"\"a\\n\"");
     }
 }

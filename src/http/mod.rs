@@ -45,6 +45,7 @@ type Handler<T> =
 #[expect(clippy::too_many_lines, reason = "the whole URL space on one page")]
 pub fn routes(app: &Arc<App>) -> Route {
     use Method as M;
+    let ws = ws::routes(app);
     let app = &request::filter(app);
     let api = path("api");
 
@@ -131,24 +132,7 @@ pub fn routes(app: &Arc<App>) -> Route {
         at(app, path!("sse"), &[(M::GET, on(events::open))]),
         path("health").and(health).boxed(),
     ]));
-    // A SockJS segment is any text, so these are told apart by the handler's own rule and not by their type.
-    let segments = path::param::<String>().and(path::param::<String>());
-    let sockjs = segments
-        .and(path!("websocket"))
-        .map(|server, session| (server, session));
-    let ws = path("ws").and(any_of([
-        at(
-            app,
-            path!("info"),
-            &[(M::GET, on(ws::info)), (M::OPTIONS, on(ws::info_options))],
-        ),
-        at(app, path!("websocket"), &[(M::GET, on(ws::raw))]),
-        resource(app, sockjs.boxed(), &[(M::GET, on_id(ws::sockjs))]),
-    ]));
-    any_of([api.boxed(), ws.boxed()])
-        .recover(recover)
-        .unify()
-        .boxed()
+    any_of([api.boxed(), ws]).recover(recover).unify().boxed()
 }
 
 /// A handler of a path without parameters.

@@ -2,7 +2,10 @@
 //! Kafka topics of its own. `make test` starts the stores.
 
 #![expect(unreachable_pub, reason = "a test binary exports nothing")]
-#![expect(clippy::disallowed_methods, reason = "tests spawn, and read what `make test` sets")]
+#![expect(
+    clippy::disallowed_methods,
+    reason = "tests spawn, and read what `make test` sets"
+)]
 #![expect(clippy::too_many_lines, reason = "a test tells its whole story")]
 
 mod accounts;

@@ -39,6 +39,11 @@ pub fn close(code: u16, reason: &str) -> String {
     into_text(out)
 }
 
+/// The close frame of a session that ended without being closed.
+pub fn interrupted() -> String {
+    close(1002, "Connection interrupted")
+}
+
 /// The JSON body of `/info`.
 ///
 /// `websocket` is false when that transport is switched off, `cookie_needed` is true behind a

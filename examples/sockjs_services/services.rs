@@ -1,0 +1,68 @@
+//! The four services that SockJS's protocol suite is run against.
+
+use discodeit::{
+    config::Network,
+    link::Link,
+    server::{self, Site},
+    sockjs::{self, Parameters},
+    tasks::Tasks,
+};
+use tokio::net::TcpListener;
+use warp::{Filter, path};
+
+/// Sends back what comes.
+pub(crate) async fn echo(mut link: Link) {
+    let end = loop {
+        match link.receive().await {
+            Ok(text) => link.send(&text),
+            Err(end) => break end,
+        }
+    };
+    link.end(end).await;
+}
+
+/// Closes at once.
+pub(crate) async fn close(mut link: Link) {
+    link.close(3000, "Go away!").await;
+}
+
+/// Serves `/echo`, `/disabled_websocket_echo`, `/cookie_needed_echo` and `/close` until the tasks drain.
+pub(crate) async fn serve(listener: TcpListener, parameters: Parameters, tasks: Tasks) {
+    let service = |name: &'static str, parameters: &Parameters| {
+        sockjs::routes(
+            path(name),
+            parameters.clone(),
+            &tasks,
+            sockjs::handler(echo),
+        )
+    };
+    let without_websocket = Parameters {
+        websocket: false,
+        ..parameters.clone()
+    };
+    let with_cookie = Parameters {
+        cookie: true,
+        ..parameters.clone()
+    };
+    let routes = service("echo", &parameters)
+        .or(service("disabled_websocket_echo", &without_websocket))
+        .unify()
+        .or(service("cookie_needed_echo", &with_cookie))
+        .unify()
+        .or(sockjs::routes(
+            path("close"),
+            parameters,
+            &tasks,
+            sockjs::handler(close),
+        ))
+        .unify()
+        .boxed();
+    let site = Site {
+        routes,
+        tasks,
+        node_name: "sockjs".to_owned(),
+        max_connections: 10_000,
+        trusted_proxies: Vec::<Network>::new(),
+    };
+    server::run(listener, site).await;
+}
