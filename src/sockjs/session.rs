@@ -27,10 +27,8 @@ use crate::{
 const BREAK_SEEN_WITHIN: Duration = Duration::from_millis(150);
 /// How often to look meanwhile.
 const LOOK_AGAIN: Duration = Duration::from_millis(5);
-/// A client waits this long for room in its queue, then it is told that there is none.
-const ROOM_WITHIN: Duration = Duration::from_secs(10);
-/// And this long for its messages to be handled, so that what they lead to is there for its next poll. A slow application
-/// makes its clients slow, but not so slow that they give up.
+/// A client waits this long for its messages to be handled, so that what they lead to is there for its next poll. A slow
+/// application makes its clients slow, but not so slow that they give up.
 const HANDLED_WITHIN: Duration = Duration::from_secs(1);
 /// What a waiting message costs beside its octets.
 const MESSAGE_COST: usize = size_of::<Vec<u8>>();
@@ -161,7 +159,8 @@ impl Sessions {
             return Sent::Unknown;
         };
         let bytes = messages.iter().map(|text| text.len() + MESSAGE_COST).sum();
-        let Ok(number) = timeout(ROOM_WITHIN, session.push(messages, bytes)).await else {
+        let room = session.push(messages, bytes);
+        let Ok(number) = timeout(self.parameters.patience, room).await else {
             return Sent::Full;
         };
         // Not handled in time is no failure: they are in its queue.
@@ -316,9 +315,12 @@ impl Session {
         }
     }
 
-    /// The link: the next message.
+    /// The link: the next message. From a client that does not receive the answers to what it says nothing is taken.
     pub(crate) fn pop(&self) -> Option<Vec<u8>> {
         let mut state = self.state.lock();
+        if state.outgoing_bytes >= MOST_WAITING_BYTES {
+            return None;
+        }
         let message = state.incoming.pop_front()?;
         state.incoming_bytes -= message.len() + MESSAGE_COST;
         state.taken += 1;
@@ -339,7 +341,6 @@ impl Session {
                 state.handled = state.taken;
                 self.to_senders.notify_waiters();
             }
-            // From a client that does not receive the answers to what it says nothing more is read.
             let reads = reads && state.outgoing_bytes < MOST_WAITING_BYTES;
             state.incoming.is_empty() || !reads
         };

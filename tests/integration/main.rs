@@ -16,5 +16,6 @@ mod errors;
 mod events;
 mod faults;
 mod messages;
+mod sockjs_http;
 mod stomp;
 mod support;

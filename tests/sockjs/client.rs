@@ -1,0 +1,273 @@
+//! HTTP/1.1 by hand: chunk by chunk, and with connections that break.
+
+use std::net::SocketAddr;
+
+use tokio::{
+    io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
+    net::TcpStream,
+    time::timeout,
+};
+
+use crate::{SOON, Server};
+
+pub type Headers<'a> = &'a [(&'a str, &'a str)];
+
+/// A connection to the server.
+pub struct Connection {
+    stream: BufReader<TcpStream>,
+}
+
+/// A response up to its body.
+#[derive(Debug)]
+pub struct Head {
+    pub version: String,
+    pub status: u16,
+    headers: Vec<(String, String)>,
+}
+
+impl Head {
+    pub fn header(&self, name: &str) -> Option<&str> {
+        let mut values = self.headers.iter().filter(|(key, _)| key == name);
+        let value = values.next().map(|(_, value)| value.as_str());
+        assert!(values.next().is_none(), "{name} is there once: {self:?}");
+        value
+    }
+
+    /// Whether the directives that forbid caching are there, octet for octet.
+    pub fn assert_not_cached(&self) {
+        assert_eq!(
+            self.header("cache-control"),
+            Some("no-store, no-cache, no-transform, must-revalidate, max-age=0")
+        );
+        assert_eq!(self.header("expires"), None);
+        assert_eq!(self.header("last-modified"), None);
+    }
+
+    /// Whether the answer may be kept for a year.
+    pub fn assert_cached(&self) {
+        assert_eq!(
+            self.header("cache-control"),
+            Some("public, max-age=31536000")
+        );
+        assert!(self.header("expires").is_some());
+        assert_eq!(self.header("last-modified"), None);
+    }
+
+    /// Whether a page of that origin may read the answer.
+    pub fn assert_cors(&self, origin: Option<&str>) {
+        assert_eq!(
+            self.header("access-control-allow-origin"),
+            Some(origin.unwrap_or("*"))
+        );
+        assert_eq!(
+            self.header("access-control-allow-credentials"),
+            origin.map(|_| "true")
+        );
+    }
+}
+
+/// A response as a whole.
+#[derive(Debug)]
+pub struct Answer {
+    pub head: Head,
+    pub body: String,
+}
+
+impl Answer {
+    pub fn status(&self) -> u16 {
+        self.head.status
+    }
+
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.head.header(name)
+    }
+
+    /// A preflight's answer.
+    pub fn assert_preflight(&self, methods: &str, origin: &str) {
+        assert_eq!(self.status(), 204);
+        self.head.assert_cached();
+        self.head.assert_cors(Some(origin));
+        assert_eq!(self.header("access-control-max-age"), Some("31536000"));
+        assert_eq!(self.header("access-control-allow-methods"), Some(methods));
+        assert_eq!(self.body, "");
+    }
+}
+
+impl Connection {
+    pub async fn open(address: SocketAddr) -> Self {
+        let stream = TcpStream::connect(address).await.expect("it listens");
+        Self {
+            stream: BufReader::new(stream),
+        }
+    }
+
+    /// Sends a request; a body has its length announced, no body nothing.
+    pub async fn ask(
+        &mut self,
+        method: &str,
+        path: &str,
+        version: &str,
+        headers: Headers<'_>,
+        body: Option<&str>,
+    ) {
+        let mut request = format!("{method} {path} HTTP/{version}\r\nHost: localhost\r\n");
+        for (name, value) in headers {
+            request.push_str(&format!("{name}: {value}\r\n"));
+        }
+        if let Some(body) = body {
+            request.push_str(&format!("Content-Length: {}\r\n", body.len()));
+        }
+        request.push_str("\r\n");
+        request.push_str(body.unwrap_or_default());
+        self.write(request.as_bytes()).await;
+    }
+
+    pub async fn write(&mut self, octets: &[u8]) {
+        self.stream
+            .write_all(octets)
+            .await
+            .expect("the connection is open");
+    }
+
+    async fn line(&mut self) -> String {
+        let mut line = String::new();
+        let read = timeout(SOON, self.stream.read_line(&mut line)).await;
+        read.expect("the server says something").expect("a line");
+        assert!(line.ends_with("\r\n"), "the connection ended: {line:?}");
+        line.truncate(line.len() - 2);
+        line
+    }
+
+    pub async fn head(&mut self) -> Head {
+        let status = self.line().await;
+        let mut parts = status.split(' ');
+        let version = parts.next().expect("a version").to_owned();
+        let status = parts.next().and_then(|status| status.parse().ok());
+        let mut headers = Vec::new();
+        loop {
+            let line = self.line().await;
+            let Some((name, value)) = line.split_once(": ") else {
+                assert_eq!(line, "");
+                break;
+            };
+            headers.push((name.to_owned(), value.to_owned()));
+        }
+        Head {
+            version,
+            status: status.expect("a status"),
+            headers,
+        }
+    }
+
+    pub async fn exactly(&mut self, length: usize) -> String {
+        let mut body = vec![0; length];
+        let read = timeout(SOON, self.stream.read_exact(&mut body)).await;
+        read.expect("the server says something").expect("octets");
+        String::from_utf8(body).expect("text")
+    }
+
+    /// The next chunk; `None` for the last one.
+    pub async fn chunk(&mut self) -> Option<String> {
+        let length = self.line().await;
+        let length = usize::from_str_radix(&length, 16).expect("a chunk's length");
+        let chunk = self.exactly(length).await;
+        assert_eq!(self.line().await, "");
+        (length > 0).then_some(chunk)
+    }
+
+    /// Everything until the server closes.
+    pub async fn rest(&mut self) -> String {
+        let mut rest = String::new();
+        let read = timeout(SOON, self.stream.read_to_string(&mut rest)).await;
+        read.expect("the server closes").expect("text");
+        rest
+    }
+
+    pub async fn answer(&mut self) -> Answer {
+        let head = self.head().await;
+        let mut body = String::new();
+        if let Some(length) = head.header("content-length") {
+            body = self.exactly(length.parse().expect("a length")).await;
+        } else if head.header("transfer-encoding") == Some("chunked") {
+            while let Some(chunk) = self.chunk().await {
+                body.push_str(&chunk);
+            }
+        } else {
+            assert!(matches!(head.status, 204 | 304), "{head:?}");
+        }
+        Answer { head, body }
+    }
+
+    /// Breaks the connection: the peer gets a reset.
+    pub fn reset(self) {
+        let stream = self.stream.into_inner();
+        stream.set_zero_linger().expect("an option");
+    }
+}
+
+impl Server {
+    /// One request on a connection of its own.
+    pub async fn request(
+        &self,
+        method: &str,
+        path: &str,
+        headers: Headers<'_>,
+        body: Option<&str>,
+    ) -> Answer {
+        let mut connection = Connection::open(self.address).await;
+        connection.ask(method, path, "1.1", headers, body).await;
+        connection.answer().await
+    }
+
+    /// Likewise.
+    pub async fn get(&self, path: &str) -> Answer {
+        self.request("GET", path, &[], None).await
+    }
+
+    /// Likewise.
+    pub async fn post(&self, path: &str, body: &str) -> Answer {
+        self.request("POST", path, &[], Some(body)).await
+    }
+
+    /// What one poll brings.
+    pub async fn poll(&self, session: &str) -> String {
+        let answer = self.post(&format!("{session}/xhr"), "").await;
+        assert_eq!(answer.status(), 200, "{answer:?}");
+        answer.body
+    }
+
+    /// Sends a payload that is accepted.
+    pub async fn send(&self, session: &str, payload: &str) {
+        let answer = self.post(&format!("{session}/xhr_send"), payload).await;
+        assert_eq!((answer.status(), answer.body.as_str()), (204, ""));
+    }
+
+    /// Begins a streaming response.
+    pub async fn stream(&self, method: &str, path: &str) -> (Head, Connection) {
+        let mut connection = Connection::open(self.address).await;
+        connection.ask(method, path, "1.1", &[], None).await;
+        let head = connection.head().await;
+        assert_eq!(head.header("transfer-encoding"), Some("chunked"));
+        assert_eq!(head.header("content-length"), None);
+        (head, connection)
+    }
+
+    /// Begins an xhr stream and lets its prelude pass.
+    pub async fn xhr_stream(&self, session: &str) -> Connection {
+        let path = format!("{session}/xhr_streaming");
+        let (head, mut connection) = self.stream("POST", &path).await;
+        assert_eq!(head.status, 200);
+        let prelude = connection.chunk().await.expect("a prelude");
+        assert_eq!(prelude, format!("{}\n", "h".repeat(2048)));
+        connection
+    }
+
+    /// Begins a poll that waits.
+    pub async fn begin_poll(&self, session: &str) -> Connection {
+        let mut connection = Connection::open(self.address).await;
+        let path = format!("{session}/xhr");
+        connection.ask("POST", &path, "1.1", &[], Some("")).await;
+        tokio::time::sleep(std::time::Duration::from_millis(250)).await;
+        connection
+    }
+}

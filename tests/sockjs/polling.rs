@@ -1,0 +1,280 @@
+//! One response, one frame: xhr and jsonp.
+
+use serde_json::Value;
+
+use crate::{client::Answer, session, start};
+
+const FORM: [(&str, &str); 1] = [("Content-Type", "application/x-www-form-urlencoded")];
+
+#[tokio::test]
+async fn a_session_opens_takes_echoes_and_has_one_receiver() {
+    // Protocol.test_simpleSession
+    let server = start().await;
+    let url = session("echo");
+    assert_eq!(server.poll(&url).await, "o\n");
+    server.send(&url, "[\"a\"]").await;
+    assert_eq!(server.poll(&url).await, "a[\"a\"]\n");
+    let stranger = server
+        .post("/echo/000/bad_session/xhr_send", "[\"a\"]")
+        .await;
+    assert_eq!(stranger.status(), 404);
+    let _first = server.begin_poll(&url).await;
+    assert_eq!(
+        server.poll(&url).await,
+        "c[2010,\"Another connection still open\"]\n"
+    );
+}
+
+#[tokio::test]
+async fn every_poll_of_a_closed_session_is_told_so() {
+    // Protocol.test_closeSession
+    let server = start().await;
+    let url = session("close");
+    assert_eq!(server.poll(&url).await, "o\n");
+    for _ in 0..3 {
+        assert_eq!(server.poll(&url).await, "c[3000,\"Go away!\"]\n");
+    }
+}
+
+#[tokio::test]
+async fn xhr_answers_carry_the_headers_that_browsers_need() {
+    // XhrPolling.test_transport
+    let server = start().await;
+    let url = session("echo");
+    let origin = [("Origin", "test")];
+    let answer = server
+        .request("POST", &format!("{url}/xhr"), &origin, Some(""))
+        .await;
+    assert_eq!((answer.status(), answer.body.as_str()), (200, "o\n"));
+    assert_eq!(
+        answer.header("content-type"),
+        Some("application/javascript; charset=UTF-8")
+    );
+    answer.head.assert_cors(Some("test"));
+    answer.head.assert_not_cached();
+    let answer = server
+        .request("POST", &format!("{url}/xhr_send"), &origin, Some("[\"x\"]"))
+        .await;
+    assert_eq!((answer.status(), answer.body.as_str()), (204, ""));
+    assert_eq!(
+        answer.header("content-type"),
+        Some("text/plain; charset=UTF-8")
+    );
+    answer.head.assert_cors(Some("test"));
+    answer.head.assert_not_cached();
+    assert_eq!(server.poll(&url).await, "a[\"x\"]\n");
+}
+
+#[tokio::test]
+async fn nobody_can_send_into_a_session_that_is_not() {
+    // XhrPolling.test_invalid_session
+    let server = start().await;
+    for transport in ["xhr_send", "jsonp_send"] {
+        let path = format!("{}/{transport}", session("echo"));
+        assert_eq!(server.post(&path, "[\"x\"]").await.status(), 404);
+    }
+}
+
+#[tokio::test]
+async fn a_failed_send_does_not_harm_the_session() {
+    // XhrPolling.test_invalid_json
+    let server = start().await;
+    let url = session("echo");
+    let path = format!("{url}/xhr_send");
+    assert_eq!(server.poll(&url).await, "o\n");
+    for (body, says) in [
+        ("[\"x", "Broken JSON encoding."),
+        ("[1]", "Broken JSON encoding."),
+        ("", "Payload expected."),
+    ] {
+        let answer = server.post(&path, body).await;
+        assert_eq!(answer.status(), 500);
+        assert!(answer.body.contains(says), "{answer:?}");
+    }
+    server.send(&url, "[\"a\"]").await;
+    assert_eq!(server.poll(&url).await, "a[\"a\"]\n");
+}
+
+#[tokio::test]
+async fn messages_of_any_content_type_are_taken_and_leave_together() {
+    // XhrPolling.test_content_types
+    let server = start().await;
+    let url = session("echo");
+    assert_eq!(server.poll(&url).await, "o\n");
+    let types = [
+        "text/plain",
+        "T",
+        "application/json",
+        "application/xml",
+        "",
+        "application/json; charset=utf-8",
+        "text/xml; charset=utf-8",
+        "text/xml",
+    ];
+    for content_type in types {
+        let headers = [("Content-Type", content_type)];
+        let path = format!("{url}/xhr_send");
+        let answer = server
+            .request("POST", &path, &headers, Some("[\"a\"]"))
+            .await;
+        assert_eq!((answer.status(), answer.body.as_str()), (204, ""));
+    }
+    let merged = ["\"a\""; 8].join(",");
+    assert_eq!(server.poll(&url).await, format!("a[{merged}]\n"));
+}
+
+#[tokio::test]
+async fn sending_nothing_is_allowed() {
+    // XhrPolling.test_sending_empty_frame
+    let server = start().await;
+    let url = session("echo");
+    assert_eq!(server.poll(&url).await, "o\n");
+    server.send(&url, "[]").await;
+    server.send(&url, "[\"a\"]").await;
+    assert_eq!(server.poll(&url).await, "a[\"a\"]\n");
+}
+
+#[tokio::test]
+async fn a_post_without_length_is_a_post_without_body() {
+    // HttpQuirks.test_emptyContentLengthForPost
+    let server = start().await;
+    let path = format!("{}/xhr", session("echo"));
+    let answer = server.request("POST", &path, &[], None).await;
+    assert_eq!((answer.status(), answer.body.as_str()), (200, "o\n"));
+}
+
+#[tokio::test]
+async fn what_browsers_mangle_goes_out_escaped() {
+    // JSONEncoding.test_xhr_server_encodes
+    let server = start().await;
+    let url = session("echo");
+    assert_eq!(server.poll(&url).await, "o\n");
+    let ranges = [
+        0x200c..=0x200f,
+        0x2028..=0x202f,
+        0x2060..=0x206f,
+        0xfff0..=0xffff,
+    ];
+    let units: Vec<u32> = ranges.into_iter().flatten().collect();
+    let raw: String = units
+        .iter()
+        .filter_map(|unit| char::from_u32(*unit))
+        .collect();
+    let escaped: String = units.iter().map(|unit| format!("\\u{unit:04x}")).collect();
+    server.send(&url, &format!("[\"{raw}\"]")).await;
+    assert_eq!(server.poll(&url).await, format!("a[\"{escaped}\"]\n"));
+}
+
+#[tokio::test]
+async fn what_clients_escape_is_understood() {
+    // JSONEncoding.test_xhr_server_decodes, with every unit instead of the client's list.
+    let server = start().await;
+    let url = session("echo");
+    assert_eq!(server.poll(&url).await, "o\n");
+    let units = || (0..=0xffff_u32).filter(|unit| char::from_u32(*unit).is_some());
+    let escaped: String = units().map(|unit| format!("\\u{unit:04x}")).collect();
+    server.send(&url, &format!("[\"{escaped}\"]")).await;
+    let mut echoed = server.poll(&url).await;
+    assert_eq!(echoed.pop(), Some('\n'));
+    let echoed: Value =
+        serde_json::from_str(echoed.strip_prefix('a').expect("an a")).expect("JSON");
+    let raw: String = units().filter_map(char::from_u32).collect();
+    assert!(echoed[0] == raw.as_str(), "every character came back");
+}
+
+#[tokio::test]
+async fn jsonp_calls_back() {
+    // JsonPolling.test_transport
+    let server = start().await;
+    let url = session("echo");
+    let answer = server.get(&format!("{url}/jsonp?c=%63allback")).await;
+    assert_eq!(answer.status(), 200);
+    assert_eq!(
+        answer.header("content-type"),
+        Some("application/javascript; charset=UTF-8")
+    );
+    assert_eq!(answer.header("x-content-type-options"), Some("nosniff"));
+    answer.head.assert_not_cached();
+    assert_eq!(answer.body, "/**/callback(\"o\");\r\n");
+    let path = format!("{url}/jsonp_send");
+    let answer = server
+        .request("POST", &path, &FORM, Some("d=%5B%22x%22%5D"))
+        .await;
+    assert_eq!((answer.status(), answer.body.as_str()), (200, "ok"));
+    assert_eq!(
+        answer.header("content-type"),
+        Some("text/plain; charset=UTF-8")
+    );
+    answer.head.assert_not_cached();
+    let answer = server.get(&format!("{url}/jsonp?c=%63allback")).await;
+    assert_eq!(answer.body, "/**/callback(\"a[\\\"x\\\"]\");\r\n");
+}
+
+#[tokio::test]
+async fn a_callback_must_be_there_and_be_a_name() {
+    // JsonPolling and HtmlFile: .test_no_callback, .test_invalid_callback
+    let server = start().await;
+    let says = |answer: &Answer, what: &str| {
+        assert_eq!(answer.status(), 500);
+        assert!(answer.body.contains(what), "{answer:?}");
+    };
+    for transport in ["jsonp", "htmlfile"] {
+        for query in ["", "?c=", "?d=x"] {
+            let answer = server.get(&format!("/echo/a/a/{transport}{query}")).await;
+            says(&answer, "\"callback\" parameter required");
+        }
+        let long = "x".repeat(33);
+        for callback in ["%20", "*", "abc(", "abc%28", &long] {
+            let answer = server
+                .get(&format!("/echo/a/a/{transport}?c={callback}"))
+                .await;
+            says(&answer, "invalid \"callback\" parameter");
+        }
+    }
+    // None of them has made a session.
+    assert_eq!(server.post("/echo/a/a/xhr_send", "[]").await.status(), 404);
+}
+
+#[tokio::test]
+async fn jsonp_sends_are_forms_or_plain_text() {
+    // JsonPolling.test_invalid_json, .test_content_types, .test_sending_empty_frame
+    let server = start().await;
+    let url = session("echo");
+    let path = format!("{url}/jsonp_send");
+    let poll = async || server.get(&format!("{url}/jsonp?c=x")).await.body;
+    assert_eq!(poll().await, "/**/x(\"o\");\r\n");
+    for (body, says) in [
+        ("d=%5B%22x", "Broken JSON encoding."),
+        ("", "Payload expected."),
+        ("d=", "Payload expected."),
+        ("p=p", "Payload expected."),
+    ] {
+        let answer = server.request("POST", &path, &FORM, Some(body)).await;
+        assert_eq!(answer.status(), 500);
+        assert!(answer.body.contains(says), "{answer:?}");
+    }
+    for body in ["d=%5B%5D", "d=%5B%22abc%22%5D"] {
+        let answer = server.request("POST", &path, &FORM, Some(body)).await;
+        assert_eq!(answer.body, "ok");
+    }
+    let plain = [("Content-Type", "text/plain")];
+    let answer = server
+        .request("POST", &path, &plain, Some("[\"%61bc\"]"))
+        .await;
+    assert_eq!(answer.body, "ok");
+    assert_eq!(poll().await, "/**/x(\"a[\\\"abc\\\",\\\"%61bc\\\"]\");\r\n");
+}
+
+#[tokio::test]
+async fn a_closed_session_calls_back_too() {
+    // JsonPolling.test_close
+    let server = start().await;
+    let path = format!("{}/jsonp?c=x", session("close"));
+    assert_eq!(server.get(&path).await.body, "/**/x(\"o\");\r\n");
+    for _ in 0..2 {
+        assert_eq!(
+            server.get(&path).await.body,
+            "/**/x(\"c[3000,\\\"Go away!\\\"]\");\r\n"
+        );
+    }
+}

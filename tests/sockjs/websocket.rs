@@ -1,0 +1,193 @@
+//! WebSockets, with SockJS's frames and without.
+
+use futures_util::{SinkExt, StreamExt};
+use tokio::{net::TcpStream, time::timeout};
+use tokio_tungstenite::{
+    MaybeTlsStream, WebSocketStream, connect_async,
+    tungstenite::{Message, protocol::CloseFrame},
+};
+
+use crate::{SOON, Server, client::Connection, session, start};
+
+type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
+
+impl Server {
+    async fn websocket(&self, path: &str) -> Socket {
+        let url = format!("ws://{}{path}", self.address);
+        let (socket, response) = connect_async(url).await.expect("the handshake");
+        assert_eq!(response.headers().get("content-length"), None);
+        socket
+    }
+}
+
+async fn next(socket: &mut Socket) -> Option<Message> {
+    let next = timeout(SOON, socket.next()).await;
+    next.expect("the server says something")?.ok()
+}
+
+async fn text(socket: &mut Socket) -> String {
+    match next(socket).await {
+        Some(Message::Text(text)) => text.to_string(),
+        other => panic!("no text: {other:?}"),
+    }
+}
+
+async fn say(socket: &mut Socket, text: &str) {
+    socket.send(Message::text(text)).await.expect("it is open");
+}
+
+#[tokio::test]
+async fn a_websocket_opens_and_echoes() {
+    // Websocket.test_transport
+    let server = start().await;
+    let path = format!("{}/websocket", session("echo"));
+    let mut socket = server.websocket(&path).await;
+    assert_eq!(text(&mut socket).await, "o");
+    say(&mut socket, "[\"a\"]").await;
+    assert_eq!(text(&mut socket).await, "a[\"a\"]");
+    say(&mut socket, "[\"b\",\"c\"]").await;
+    assert_eq!(text(&mut socket).await, "a[\"b\"]");
+    assert_eq!(text(&mut socket).await, "a[\"c\"]");
+    say(&mut socket, "\"bare\"").await;
+    assert_eq!(text(&mut socket).await, "a[\"bare\"]");
+}
+
+#[tokio::test]
+async fn a_closed_websocket_says_so_first() {
+    // Websocket.test_close
+    let server = start().await;
+    let path = format!("{}/websocket", session("close"));
+    let mut socket = server.websocket(&path).await;
+    assert_eq!(text(&mut socket).await, "o");
+    assert_eq!(text(&mut socket).await, "c[3000,\"Go away!\"]");
+    assert!(matches!(next(&mut socket).await, Some(Message::Close(_))));
+    assert_eq!(next(&mut socket).await, None);
+}
+
+#[tokio::test]
+async fn the_handshake_is_the_rfcs() {
+    // Websocket.test_headersSanity
+    let server = start().await;
+    let mut connection = Connection::open(server.address).await;
+    let headers = [
+        ("Upgrade", "websocket"),
+        ("Connection", "Upgrade"),
+        ("Sec-WebSocket-Version", "13"),
+        ("Sec-WebSocket-Origin", "http://asd"),
+        ("Sec-WebSocket-Key", "x3JJHMbDL1EzLkh9GBhXDw=="),
+    ];
+    let path = format!("{}/websocket", session("echo"));
+    connection.ask("GET", &path, "1.1", &headers, None).await;
+    let head = connection.head().await;
+    assert_eq!(head.status, 101);
+    assert_eq!(
+        head.header("sec-websocket-accept"),
+        Some("HSmrc0sMlYUkAGmm5OPpG2HaGWk=")
+    );
+    let lower = |name| head.header(name).map(str::to_lowercase);
+    assert_eq!(lower("connection").as_deref(), Some("upgrade"));
+    assert_eq!(lower("upgrade").as_deref(), Some("websocket"));
+    assert_eq!(head.header("content-length"), None);
+}
+
+#[tokio::test]
+async fn what_is_no_handshake_is_refused() {
+    // WebsocketHttpErrors.test_httpMethod, .test_invalidConnectionHeader
+    let server = start().await;
+    for path in ["/echo/0/0/websocket", "/echo/websocket"] {
+        assert_eq!(server.get(path).await.status(), 400);
+        let headers = [("Upgrade", "WebSocket"), ("Connection", "close")];
+        let answer = server.request("GET", path, &headers, None).await;
+        assert_eq!(answer.status(), 400);
+        let headers = [
+            ("Upgrade", "websocket"),
+            ("Connection", "Upgrade"),
+            ("Sec-WebSocket-Version", "8"),
+        ];
+        let answer = server.request("GET", path, &headers, None).await;
+        assert_eq!(answer.status(), 426);
+        assert_eq!(answer.header("sec-websocket-version"), Some("13"));
+    }
+}
+
+#[tokio::test]
+async fn empty_messages_are_ignored() {
+    // Websocket.test_empty_frame
+    let server = start().await;
+    let path = format!("{}/websocket", session("echo"));
+    let mut socket = server.websocket(&path).await;
+    assert_eq!(text(&mut socket).await, "o");
+    for payload in ["", "[]", "[\"a\"]"] {
+        say(&mut socket, payload).await;
+    }
+    assert_eq!(text(&mut socket).await, "a[\"a\"]");
+}
+
+#[tokio::test]
+async fn websockets_share_no_session_however_they_are_named() {
+    // Websocket.test_reuseSessionId
+    let server = start().await;
+    let url = session("echo");
+    let path = format!("{url}/websocket");
+    let mut first = server.websocket(&path).await;
+    assert_eq!(text(&mut first).await, "o");
+    let mut second = server.websocket(&path).await;
+    assert_eq!(text(&mut second).await, "o");
+    say(&mut first, "[\"a\"]").await;
+    assert_eq!(text(&mut first).await, "a[\"a\"]");
+    say(&mut second, "[\"b\"]").await;
+    assert_eq!(text(&mut second).await, "a[\"b\"]");
+    // Nor can anybody speak in it who knows the name.
+    let answer = server.post(&format!("{url}/xhr_send"), "[\"x\"]").await;
+    assert_eq!(answer.status(), 404);
+    first.close(None).await.expect("it closes");
+    second.close(None).await.expect("it closes");
+    let mut third = server.websocket(&path).await;
+    assert_eq!(text(&mut third).await, "o");
+    say(&mut third, "[\"a\"]").await;
+    assert_eq!(text(&mut third).await, "a[\"a\"]");
+}
+
+#[tokio::test]
+async fn broken_json_cuts_a_websocket() {
+    // Websocket.test_broken_json
+    let server = start().await;
+    let path = format!("{}/websocket", session("echo"));
+    let mut socket = server.websocket(&path).await;
+    assert_eq!(text(&mut socket).await, "o");
+    say(&mut socket, "[\"a").await;
+    assert_eq!(next(&mut socket).await, None, "not a word");
+}
+
+#[tokio::test]
+async fn half_a_surrogate_pair_costs_nothing() {
+    let server = start().await;
+    let path = format!("{}/websocket", session("echo"));
+    let mut socket = server.websocket(&path).await;
+    assert_eq!(text(&mut socket).await, "o");
+    say(&mut socket, "[\"\\ud83d\\ude00\",\"\\ud800\"]").await;
+    assert_eq!(text(&mut socket).await, "a[\"\\ud83d\\ude00\"]");
+    assert_eq!(text(&mut socket).await, "a[\"\\ufffd\"]");
+}
+
+#[tokio::test]
+async fn a_raw_websocket_has_no_frames_of_sockjs() {
+    // RawWebsocket.test_transport
+    let server = start().await;
+    let mut socket = server.websocket("/echo/websocket").await;
+    say(&mut socket, "Hello world!\u{ffff}").await;
+    assert_eq!(text(&mut socket).await, "Hello world!\u{ffff}");
+    say(&mut socket, "[\"a").await;
+    assert_eq!(text(&mut socket).await, "[\"a");
+}
+
+#[tokio::test]
+async fn a_raw_websocket_is_closed_with_code_and_reason() {
+    // RawWebsocket.test_close
+    let server = start().await;
+    let mut socket = server.websocket("/close/websocket").await;
+    let Some(Message::Close(Some(CloseFrame { code, reason }))) = next(&mut socket).await else {
+        panic!("no close frame");
+    };
+    assert_eq!((u16::from(code), reason.as_str()), (3000, "Go away!"));
+}
