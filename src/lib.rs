@@ -4,8 +4,8 @@
 //! carries events to every node. From the edge inwards:
 //!
 //! - [`node`] starts and ends everything; [`config`] is its settings, [`tasks`] its tasks, [`app`] its parts.
-//! - [`server`] accepts connections; [`http`] answers requests; [`sockjs`] makes of WebSockets and requests a [`link`] each,
-//!   on which [`socket`] serves STOMP.
+//! - [`server`] accepts connections; [`http`] answers requests; [`sockjs`] makes a [`link`] of each WebSocket and of each
+//!   client's requests, on which [`socket`] serves STOMP.
 //! - [`websocket`] and [`stomp`] are protocols without IO, as is the framing of SockJS. [`wire`] combines them, [`access`]
 //!   says who may do what with which destination.
 //! - [`ops`] is what the system does; [`group_commit`] writes new messages; [`store`] is the SQL.

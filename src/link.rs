@@ -76,7 +76,7 @@ impl From<Farewell> for End {
 
 /// One connection.
 ///
-/// An application turns in a circle: it takes with [`Self::next`] all that has arrived, answers with [`Self::send`], writes
+/// An application turns in a circle: it takes with [`Self::take`] all that has arrived, answers with [`Self::send`], writes
 /// with [`Self::flush`], and waits with [`Self::ready`] until there is something to do. At [`Self::deadline`] it calls
 /// [`Self::tick`]. One that has no other concerns calls [`Self::receive`], which does all of that.
 #[derive(Debug)]
@@ -89,6 +89,7 @@ pub struct Link {
 }
 
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "nearly every link is a socket")]
 enum Kind {
     Socket(Socket),
     Session(Application),
@@ -175,9 +176,9 @@ impl Link {
     ///
     /// # Errors
     /// When the client closed the connection or broke the protocol.
-    pub fn next(&mut self) -> Result<Option<Vec<u8>>, End> {
+    pub fn take(&mut self) -> Result<Option<Vec<u8>>, End> {
         match &mut self.kind {
-            Kind::Socket(socket) => socket.next(self.wire, &mut self.out),
+            Kind::Socket(socket) => socket.take(self.wire, &mut self.out),
             Kind::Session(Application(session)) => Ok(session.pop()),
         }
     }
@@ -221,7 +222,7 @@ impl Link {
         let changed = self.mailbox.changed();
         match &mut self.kind {
             Kind::Socket(socket) => tokio::select! {
-                ready = socket.ready(reads, self.out.len()) => ready,
+                result = socket.ready(reads, self.out.len()) => result,
                 () = changed => Ok(()),
             },
             Kind::Session(Application(session)) => {
@@ -254,17 +255,13 @@ impl Link {
         if self.deadline().is_none_or(|deadline| now < deadline) {
             return Ok(());
         }
-        match &self.kind {
-            Kind::Socket(Socket { blocked: None, .. }) => {
-                self.out
-                    .push_back(websocket::text(sockjs::HEARTBEAT.as_bytes()));
-                Ok(())
-            }
-            _ => {
-                debug!("a connection that takes nothing is cut");
-                Err(End::Gone)
-            }
+        if matches!(&self.kind, Kind::Socket(Socket { blocked: None, .. })) {
+            self.out
+                .push_back(websocket::text(sockjs::HEARTBEAT.as_bytes()));
+            return Ok(());
         }
+        debug!("a connection that takes nothing is cut");
+        Err(End::Gone)
     }
 
     /// The next text, however long it takes; meanwhile everything is written that has been sent. Cancel safe.
@@ -273,7 +270,7 @@ impl Link {
     /// How the connection ends; hand it to [`Self::end`].
     pub async fn receive(&mut self) -> Result<Vec<u8>, End> {
         loop {
-            if let Some(text) = self.next()? {
+            if let Some(text) = self.take()? {
                 return Ok(text);
             }
             if let Some(farewell) = self.flush()? {
@@ -287,7 +284,7 @@ impl Link {
                 }
             };
             tokio::select! {
-                ready = self.ready(true) => ready?,
+                result = self.ready(true) => result?,
                 () = due => self.tick()?,
             }
         }
@@ -353,7 +350,7 @@ struct Socket {
 }
 
 impl Socket {
-    fn next(&mut self, wire: Wire, replies: &mut VecDeque<Bytes>) -> Result<Option<Vec<u8>>, End> {
+    fn take(&mut self, wire: Wire, replies: &mut VecDeque<Bytes>) -> Result<Option<Vec<u8>>, End> {
         loop {
             if let Some(text) = self.texts.next() {
                 return Ok(Some(text.into_bytes()));

@@ -164,7 +164,7 @@ impl Socket {
                 }
             };
             tokio::select! {
-                ready = self.link.ready(reads) => if let Err(end) = ready {
+                result = self.link.ready(reads) => if let Err(end) = result {
                     return end.into();
                 },
                 answer = answered => {
@@ -239,7 +239,7 @@ impl Socket {
             if self.pending.len() >= PENDING {
                 return Ok(());
             }
-            match self.link.next()? {
+            match self.link.take()? {
                 Some(octets) => self.stomp.feed(&octets),
                 None => return Ok(()),
             }

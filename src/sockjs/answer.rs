@@ -2,6 +2,7 @@
 
 use std::{convert::Infallible, sync::Arc, time::Duration};
 
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use bytes::{Buf, Bytes};
 use futures_util::{Stream, StreamExt, stream, stream::BoxStream};
 use http::{
@@ -233,12 +234,11 @@ pub(super) struct Endpoint {
 impl Endpoint {
     pub(super) fn new(sessions: Arc<Sessions>) -> Self {
         let iframe = framing::iframe(&sessions.parameters.client_url);
-        let hash = Sha256::digest(&iframe);
-        let tag: String = hash.iter().take(8).map(|o| format!("{o:02x}")).collect();
+        let tag = URL_SAFE_NO_PAD.encode(Sha256::digest(&iframe));
         Self {
             iframe: iframe.into(),
             iframe_tag: HeaderValue::from_str(&format!("\"{tag}\""))
-                .expect("hexadecimal digits are visible ASCII"),
+                .expect("base64 is visible ASCII"),
             sessions,
         }
     }

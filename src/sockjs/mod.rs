@@ -42,7 +42,7 @@ pub struct Parameters {
     pub patience: Duration,
     /// Sessions over HTTP at once. Default 10,000.
     pub sessions: usize,
-    /// Whether there are WebSockets. Default true.
+    /// Whether the WebSocket transports are there. Default true.
     pub websocket: bool,
     /// Whether `JSESSIONID` is set, for balancers that stick by it. Default false.
     pub cookie: bool,

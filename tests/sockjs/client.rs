@@ -112,10 +112,10 @@ impl Connection {
     ) {
         let mut request = format!("{method} {path} HTTP/{version}\r\nHost: localhost\r\n");
         for (name, value) in headers {
-            request.push_str(&format!("{name}: {value}\r\n"));
+            request.extend([name, ": ", value, "\r\n"]);
         }
         if let Some(body) = body {
-            request.push_str(&format!("Content-Length: {}\r\n", body.len()));
+            request.extend(["Content-Length: ", &body.len().to_string(), "\r\n"]);
         }
         request.push_str("\r\n");
         request.push_str(body.unwrap_or_default());

@@ -6,6 +6,10 @@ use crate::{client::Answer, session, start};
 
 const FORM: [(&str, &str); 1] = [("Content-Type", "application/x-www-form-urlencoded")];
 
+fn escape(unit: &u32) -> String {
+    format!("\\u{unit:04x}")
+}
+
 #[tokio::test]
 async fn a_session_opens_takes_echoes_and_has_one_receiver() {
     // Protocol.test_simpleSession
@@ -160,7 +164,8 @@ async fn what_browsers_mangle_goes_out_escaped() {
         .iter()
         .filter_map(|unit| char::from_u32(*unit))
         .collect();
-    let escaped: String = units.iter().map(|unit| format!("\\u{unit:04x}")).collect();
+    let escaped: Vec<String> = units.iter().map(escape).collect();
+    let escaped = escaped.concat();
     server.send(&url, &format!("[\"{raw}\"]")).await;
     assert_eq!(server.poll(&url).await, format!("a[\"{escaped}\"]\n"));
 }
@@ -172,7 +177,8 @@ async fn what_clients_escape_is_understood() {
     let url = session("echo");
     assert_eq!(server.poll(&url).await, "o\n");
     let units = || (0..=0xffff_u32).filter(|unit| char::from_u32(*unit).is_some());
-    let escaped: String = units().map(|unit| format!("\\u{unit:04x}")).collect();
+    let escaped: Vec<String> = units().map(|unit| escape(&unit)).collect();
+    let escaped = escaped.concat();
     server.send(&url, &format!("[\"{escaped}\"]")).await;
     let mut echoed = server.poll(&url).await;
     assert_eq!(echoed.pop(), Some('\n'));

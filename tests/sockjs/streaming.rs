@@ -1,4 +1,4 @@
-//! One response, many frames, each a chunk of its own: xhr_streaming, eventsource and htmlfile.
+//! One response, many frames, each a chunk of its own: xhr streaming, eventsource and htmlfile.
 
 use crate::{client::Connection, session, start};
 

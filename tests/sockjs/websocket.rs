@@ -1,4 +1,4 @@
-//! WebSockets, with SockJS's frames and without.
+//! The WebSocket transports, with SockJS's frames and without.
 
 use futures_util::{SinkExt, StreamExt};
 use tokio::{net::TcpStream, time::timeout};
