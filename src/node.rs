@@ -21,6 +21,7 @@ use crate::{
     ops, outbox,
     outbox::Outbox,
     password::Passwords,
+    presence::{self, Presence},
     problem::{Problem, chain},
     repair::{self, Repairs},
     server,
@@ -84,6 +85,7 @@ impl Node {
         let app = Arc::new(App {
             sessions: Sessions::new(redis.clone(), config.session_ttl),
             history: History::new(redis.clone()),
+            presence: Presence::new(redis.clone()),
             redis,
             tokens: Tokens::new(&config.jwt_secret, config.access_token_ttl),
             passwords: Passwords::new()?,
@@ -120,6 +122,7 @@ impl Node {
         tasks.spawn("repair.queue", repair::run(app.clone(), gaps));
         tasks.spawn("repair.audit", repair::audit(app.clone()));
         tasks.spawn("repair.sessions", repair::audit_sessions(app.clone()));
+        tasks.spawn("presence", presence::run(app.clone()));
         tasks.spawn("accept", server::run(listener, app.clone()));
         info!(%address, node = app.config.node_name, "listening");
         Ok(Self { app, address })

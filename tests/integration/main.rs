@@ -2,7 +2,11 @@
 //! Kafka topics of its own. `make test` starts the stores.
 
 #![expect(unreachable_pub, reason = "a test binary exports nothing")]
-#![expect(clippy::disallowed_methods, reason = "tests spawn, and read what `make test` sets")]
+#![expect(
+    clippy::disallowed_methods,
+    reason = "tests spawn, and read what `make test` sets"
+)]
+#![expect(clippy::string_slice, reason = "tests know what they cut")]
 #![expect(clippy::too_many_lines, reason = "a test tells its whole story")]
 
 mod accounts;
@@ -13,5 +17,6 @@ mod errors;
 mod events;
 mod faults;
 mod messages;
+mod presence;
 mod stomp;
 mod support;
