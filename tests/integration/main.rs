@@ -16,6 +16,7 @@ mod drain;
 mod errors;
 mod events;
 mod faults;
+mod logins;
 mod messages;
 mod presence;
 mod stomp;
