@@ -18,6 +18,7 @@ use crate::{
     model::{Control, Topic},
     outbox::Outbox,
     password::Passwords,
+    presence::Presence,
     repair::{Gap, Repairs},
     sessions::Sessions,
     tasks::Tasks,
@@ -36,6 +37,8 @@ pub struct App {
     pub sessions: Sessions,
     /// The SSE history, in Redis.
     pub history: History,
+    /// Who is online, in Redis.
+    pub presence: Presence,
     /// Access tokens.
     pub tokens: Tokens,
     /// Password hashes.

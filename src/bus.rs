@@ -20,7 +20,7 @@ use rdkafka::{
     producer::{DeliveryFuture, FutureProducer, FutureRecord},
     types::RDKafkaErrorCode,
 };
-use tokio::task::spawn_blocking;
+use tokio::{task::spawn_blocking, time::Instant};
 use tracing::{debug, info, warn};
 
 use crate::{
@@ -33,6 +33,9 @@ use crate::{
 
 /// A broker that does not answer within this time counts as away.
 const ANSWER_WITHIN: Duration = Duration::from_secs(2);
+
+/// Kafka that cannot be followed for this long is worth a warning.
+const FOLLOW_WITHIN: Duration = Duration::from_secs(5);
 
 /// Records that a node could not read in its time stay for those that come back: an hour.
 const RETENTION_MS: &str = "3600000";
@@ -179,7 +182,18 @@ impl Bus {
     /// # Errors
     /// When Kafka cannot be reached at the start.
     pub async fn run(self: &Arc<Self>, mut arrived: impl FnMut(Arrived)) -> Result<(), Problem> {
-        let consumer = self.clone().assign().await?;
+        // A topic that was made a moment ago has no leader yet, and a broker that is just starting does not answer.
+        let started = Instant::now();
+        let consumer = loop {
+            match self.clone().assign().await {
+                Ok(consumer) => break consumer,
+                Err(problem) if started.elapsed() < FOLLOW_WITHIN => {
+                    debug!(error = %chain(&problem), "Kafka cannot be followed yet");
+                    tokio::time::sleep(Duration::from_millis(100)).await;
+                }
+                Err(problem) => return Err(problem),
+            }
+        };
         self.assigned.store(true, Ordering::Relaxed);
         let mut unwritten = 0;
         loop {

@@ -12,7 +12,7 @@
 //! - [`outbox`] hands committed events to [`bus`] (Kafka) and, for SSE, to [`history`] (Redis) before.
 //! - [`hub`] and [`feeds`] are the sockets of this node and what each follows; [`sequence`] is the rule by which they deliver
 //!   once and in order; [`repair`] reads what is missing; [`mailbox`] bounds what waits for one connection.
-//! - [`sessions`], [`token`] and [`password`] say who somebody is; [`model`], [`ids`] and [`problem`] are the words.
+//! - [`presence`] says who is online; [`sessions`], [`token`] and [`password`] say who somebody is; [`model`], [`ids`] and [`problem`] are the words.
 
 pub mod access;
 pub mod app;
@@ -31,6 +31,7 @@ pub mod node;
 pub mod ops;
 pub mod outbox;
 pub mod password;
+pub mod presence;
 pub mod problem;
 pub mod repair;
 pub mod sequence;

@@ -22,6 +22,7 @@ use crate::{
     ops, outbox,
     outbox::Outbox,
     password::Passwords,
+    presence::{self, Presence},
     problem::{Problem, chain},
     repair::{self, Repairs},
     server,
@@ -85,6 +86,7 @@ impl Node {
         let app = Arc::new(App {
             sessions: Sessions::new(redis.clone(), config.session_ttl),
             history: History::new(redis.clone()),
+            presence: Presence::new(redis.clone()),
             redis,
             tokens: Tokens::new(&config.jwt_secret, config.access_token_ttl),
             passwords: Passwords::new()?,
@@ -121,6 +123,7 @@ impl Node {
         tasks.spawn("repair.queue", repair::run(app.clone(), gaps));
         tasks.spawn("repair.audit", repair::audit(app.clone()));
         tasks.spawn("repair.sessions", repair::audit_sessions(app.clone()));
+        tasks.spawn("presence", presence::run(app.clone()));
         let site = server::Site::new(http::routes(&app), &app.config, tasks);
         tasks.spawn("accept", server::run(listener, site));
         info!(%address, node = app.config.node_name, "listening");

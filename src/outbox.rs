@@ -73,10 +73,10 @@ impl Outbox {
     }
 
     /// Tells the nodes at once of something that no transaction of PostgreSQL caused. What Kafka does not carry now, each
-    /// node finds out by looking at the sessions of its sockets.
-    pub fn announce(&self, event: &Event) {
-        if let Err(error) = self.bus.send(event, None) {
-            debug!(error = %chain(&error), "a control event was not published");
+    /// node finds out by comparing with Redis: its sockets' sessions, and the histories it follows.
+    pub fn announce(&self, event: &Event, position: Option<Position>) {
+        if let Err(error) = self.bus.send(event, position) {
+            debug!(error = %chain(&error), kind = event.kind, "an event was not published");
         }
     }
 }

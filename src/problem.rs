@@ -231,10 +231,10 @@ impl From<sqlx::Error> for Problem {
             | sqlx::Error::PoolTimedOut
             | sqlx::Error::PoolClosed
             | sqlx::Error::WorkerCrashed => true,
-            // Class 57: stopping or starting, or a statement that took too long; class 53: no resources; 08: connection;
+            // Class 57: stopping or starting, or a statement that took too long; class 53: no resources; 08: connection; 40: a deadlock;
             // 55P03: a lock that did not come; 25P03, 25006: an idle transaction ended, a standby.
             sqlx::Error::Database(db) => db.code().is_some_and(|code| {
-                ["57", "53", "08"]
+                ["57", "53", "08", "40"]
                     .iter()
                     .any(|class| code.starts_with(class))
                     || ["55P03", "25P03", "25006"].contains(&code.as_ref())

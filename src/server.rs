@@ -5,13 +5,23 @@ use std::{
     convert::Infallible,
     io,
     net::{IpAddr, SocketAddr},
-    sync::Arc,
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    task::{Context, Poll},
     time::Duration,
 };
 
+use bytes::Bytes;
 use futures_util::FutureExt;
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
-use hyper::{Request, body::Incoming, service::service_fn};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header::CONNECTION};
+use hyper::{
+    Request,
+    body::{Body, Frame, Incoming, SizeHint},
+    service::service_fn,
+};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 use tokio::{
@@ -196,13 +206,14 @@ async fn answer<S>(
     permit: Arc<OwnedSemaphorePermit>,
 ) -> Result<Response, Infallible>
 where
-    S: Service<Request<Incoming>, Response = Response, Error = Infallible> + Send,
+    S: Service<Request<Watched>, Response = Response, Error = Infallible> + Send,
     S::Future: Send,
 {
     let started = Instant::now();
     let id = request_id(request.headers());
     let path = sockjs::loggable(request.uri().path());
     let span = info_span!("http", method = %request.method(), path = &*path, request.id = id.to_str().unwrap_or_default());
+    let unread = Arc::new(AtomicBool::new(false));
     // warp panics on a target without a path, as `CONNECT host:port` has one (warp#1166).
     let mut response = if request.uri().path_and_query().is_none() {
         api::problem(&Problem::Malformed(
@@ -217,6 +228,11 @@ where
         };
         request.extensions_mut().insert(Arc::new(head));
         // A panic in one handler is that request's 500, not its connection's end.
+        let request = request.map(|body| Watched {
+            body,
+            ended: false,
+            unread: unread.clone(),
+        });
         let work = async {
             std::panic::AssertUnwindSafe(service.call(request))
                 .catch_unwind()
@@ -228,6 +244,13 @@ where
         }
     };
     response.headers_mut().insert(REQUEST_ID, id);
+    // hyper closes a connection on which a body was left; who keeps connections, as our proxy does, must know before it
+    // sends the next request on it.
+    if unread.load(Ordering::Acquire) {
+        response
+            .headers_mut()
+            .insert(CONNECTION, HeaderValue::from_static("close"));
+    }
     if let Ok(node) = HeaderValue::from_str(&site.node_name) {
         response.headers_mut().insert(NODE, node);
     }
@@ -239,6 +262,43 @@ where
         span.in_scope(|| debug!(status = status.as_u16(), elapsed_ms, "answered"));
     }
     Ok(response)
+}
+
+/// A request's body that tells when it is dropped before its end.
+struct Watched {
+    body: Incoming,
+    ended: bool,
+    unread: Arc<AtomicBool>,
+}
+
+impl Body for Watched {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        let frame = Pin::new(&mut self.body).poll_frame(context);
+        self.ended |= matches!(frame, Poll::Ready(None));
+        frame
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+impl Drop for Watched {
+    fn drop(&mut self) {
+        if !self.ended && !self.body.is_end_stream() {
+            self.unread.store(true, Ordering::Release);
+        }
+    }
 }
 
 /// The client's own id if it is one of 1 to 64 visible ASCII characters, else a new one.

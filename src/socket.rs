@@ -22,6 +22,7 @@ use crate::{
     ids::ChannelId,
     link::{End, Link},
     mailbox::Farewell,
+    model::from_json,
     ops::{self, message::MessageCreateRequest},
     problem::{Dependency, Problem},
     stomp::{self, Action, Frame, Item, Limits, Message, Refusal, Session, Settings, Tick},
@@ -424,13 +425,12 @@ impl Socket {
         let Some((caller, _)) = &self.user else {
             return Err(Ending::refused(refusal(&Problem::Unauthenticated)));
         };
-        let request: Result<MessageCreateRequest, _> = serde_json::from_slice(body);
+        let request: Result<MessageCreateRequest, _> = from_json(body);
         let client_id = request
             .as_ref()
             .ok()
             .and_then(|request| request.client_message_id);
         let posted = request
-            .map_err(|error| Problem::Malformed(format!("The JSON is invalid: {error}.").into()))
             .and_then(|request| {
                 if self.sends.take(Instant::now()) {
                     Ok(request)

@@ -46,7 +46,7 @@ impl Tasks {
         };
         drop(
             self.tracker
-                .spawn(task.instrument(debug_span!("task", name))),
+                .spawn(task.instrument(debug_span!(parent: None, "task", name))),
         );
     }
 

@@ -13,7 +13,7 @@ use warp::{Filter, filters::BoxedFilter};
 
 use crate::{
     app::App,
-    model::Role,
+    model::{Role, from_json},
     ops,
     problem::Problem,
     server::Head,
@@ -148,7 +148,7 @@ impl Request {
         let body = tokio::time::timeout(JSON_WITHIN, self.collect(JSON_BYTES))
             .await
             .map_err(|_| Problem::RequestTimeout)??;
-        parse(&body)
+        from_json(&body)
     }
 
     /// The JSON part of that name of a multipart body (RFC 7578), with or without a content type of its own, in any place.
@@ -203,7 +203,7 @@ impl Request {
         let body = tokio::time::timeout(JSON_WITHIN, read)
             .await
             .map_err(|_| Problem::RequestTimeout)??;
-        parse(&body)
+        from_json(&body)
     }
 
     /// The content type without parameters, in lower case.
@@ -240,11 +240,6 @@ impl Request {
             }
         }
     }
-}
-
-fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
-    serde_json::from_slice(body)
-        .map_err(|error| Problem::Malformed(format!("The JSON is invalid: {error}.").into()))
 }
 
 fn multipart_problem(error: &multer::Error) -> Problem {

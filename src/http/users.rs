@@ -51,7 +51,12 @@ pub(super) async fn sign_up(request: Request) -> Result<Response, Problem> {
 pub(super) async fn list(request: Request) -> Result<Response, Problem> {
     let caller = request.caller().await?;
     let cursor = events::cursor(&request.app, caller.id).await;
-    let users = store::users::all(&request.app.db).await?;
+    let mut users = store::users::all(&request.app.db).await?;
+    // Not known while Redis is away, which must not keep the list from being read.
+    let online = request.app.presence.online().await.ok();
+    for user in &mut users {
+        user.online = online.as_ref().map(|online| online.contains(&user.id));
+    }
     Ok(events::with_cursor(reply(StatusCode::OK, &users)?, cursor))
 }
 

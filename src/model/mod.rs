@@ -14,6 +14,30 @@ pub use message::{MessageDto, MessageText};
 pub use read_status::ReadStatusDto;
 pub use user::{Email, NewPassword, Role, UserDto, Username};
 
+use serde::de::DeserializeOwned;
+
+use crate::problem::Problem;
+
+/// A JSON object from outside.
+///
+/// # Errors
+/// [`Problem::Malformed`] with the place and not the value, which may be a secret.
+pub fn from_json<T: DeserializeOwned>(octets: &[u8]) -> Result<T, Problem> {
+    // An array would be taken for the fields in their order.
+    if octets.trim_ascii_start().first() != Some(&b'{') {
+        return Err(Problem::Malformed("A JSON object is expected.".into()));
+    }
+    serde_json::from_slice(octets).map_err(|error| {
+        let what = if error.is_data() {
+            "has a value of a wrong form"
+        } else {
+            "is broken"
+        };
+        let (line, column) = (error.line(), error.column());
+        Problem::Malformed(format!("The JSON {what} at line {line}, column {column}.").into())
+    })
+}
+
 /// Instants on the wire: RFC 3339, UTC, at most microseconds.
 pub mod instant {
     use serde::{Deserialize, Deserializer, Serializer, de::Error as _, ser::Error as _};

@@ -2,7 +2,7 @@
 
 use std::{net::IpAddr, time::Duration};
 
-use redis::{AsyncCommands, aio::ConnectionManager};
+use redis::aio::ConnectionManager;
 use tracing::{info, warn};
 
 use super::commit;
@@ -122,7 +122,18 @@ impl Attempt {
     }
 
     async fn succeeded(mut self) -> Result<(), Problem> {
-        Ok(self.redis.decr(&self.counter, 1).await?)
+        let within = FAILURES_WITHIN.as_secs();
+        // The counter may have gone meanwhile: what is made then goes too.
+        Ok(redis::pipe()
+            .decr(&self.counter, 1)
+            .ignore()
+            .cmd("EXPIRE")
+            .arg(&self.counter)
+            .arg(within)
+            .arg("NX")
+            .ignore()
+            .query_async(&mut self.redis)
+            .await?)
     }
 }
 
@@ -187,7 +198,7 @@ fn announce_revoked(app: &App, user_id: UserId, session_id: SessionId) {
     };
     // This node's sockets are cut even while Kafka is away.
     app.obey(&control);
-    app.outbox.announce(&Event::control(&control));
+    app.outbox.announce(&Event::control(&control), None);
 }
 
 /// Who calls with that access token, its session alive.
@@ -299,11 +310,20 @@ pub async fn update(
         },
     )
     .await?;
-    let ended = match password {
+    let mut ended = match &password {
         Some(_) => app.sessions.revoke_all(id, Some(caller.session)).await?,
         None => Vec::new(),
     };
     commit(app, transaction, vec![Event::user(id)]).await?;
+    if password.is_some() {
+        // And again: somebody may have signed in between, with the old password.
+        match app.sessions.revoke_all(id, Some(caller.session)).await {
+            Ok(late) => ended.extend(late),
+            Err(error) => {
+                warn!(user.id = %id, error = %chain(&error), "sessions opened while the password changed may live on");
+            }
+        }
+    }
     for session in ended {
         announce_revoked(app, id, session);
     }

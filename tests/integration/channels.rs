@@ -318,7 +318,7 @@ async fn a_private_channel_has_two_to_a_hundred_distinct_known_people_and_its_ma
     for user in [&ann, &bob] {
         assert_eq!(
             list(user).await,
-            [answer.body.clone()],
+            std::slice::from_ref(&answer.body),
             "both see it as its maker was told"
         );
         let statuses = read_statuses(user).await;
@@ -752,5 +752,78 @@ async fn a_read_status_is_its_owners() {
         read_statuses(&bob).await[0]["notificationEnabled"],
         json!(true),
         "everybody has their own"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn deletions_of_everything_at_once_do_not_stand_in_each_others_way() {
+    let cluster = Cluster::start(2).await;
+    let admin = cluster.admin(0).await;
+    let there = admin.at_node(&cluster.address(1));
+    let (one, two) = (
+        admin.create_channel("one").await,
+        admin.create_channel("two").await,
+    );
+    let people = join_all((0..4).map(|n| cluster.user(n % 2, "somebody"))).await;
+    let mut writes = Vec::new();
+    for n in 0..80 {
+        let channel = if n % 2 == 0 { &one } else { &two };
+        writes.push(people[n * 7 % 4].write(channel, "x"));
+    }
+    join_all(writes).await;
+    for user in &people {
+        let others: Vec<_> = people.iter().filter(|other| other.id != user.id).collect();
+        user.create_private(&others).await;
+    }
+    let messages: Vec<_> = admin
+        .history(&two)
+        .await
+        .iter()
+        .map(|message| format!("/api/messages/{}", text(&message["id"])))
+        .collect();
+    let user_paths: Vec<_> = people
+        .iter()
+        .map(|user| format!("/api/users/{}", user.id))
+        .collect();
+    let channel_path = format!("/api/channels/{one}");
+    let (users, channel, messages, writes) = tokio::join!(
+        join_all(
+            user_paths
+                .iter()
+                .enumerate()
+                .map(|(n, path)| [&admin, &there][n % 2].delete(path))
+        ),
+        there.delete(&channel_path),
+        join_all(
+            messages
+                .iter()
+                .rev()
+                .enumerate()
+                .map(|(n, path)| [&admin, &there][n % 2].delete(path))
+        ),
+        join_all((0..40).map(|n| people[n % 4].write(if n % 3 == 0 { &one } else { &two }, "y"))),
+    );
+    let statuses = |answers: &[Answer]| {
+        answers
+            .iter()
+            .map(|answer| answer.status)
+            .collect::<Vec<_>>()
+    };
+    assert!(
+        users
+            .iter()
+            .chain(&messages)
+            .chain([&channel])
+            .all(|answer| answer.status == 204),
+        "{:?} {:?} {}",
+        statuses(&users),
+        statuses(&messages),
+        channel.status
+    );
+    assert!(
+        writes
+            .iter()
+            .all(|answer| [201, 401, 404].contains(&answer.status)),
+        "{writes:?}"
     );
 }

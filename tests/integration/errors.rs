@@ -245,7 +245,7 @@ async fn a_body_that_is_not_what_it_should_be_is_refused() {
     let broken = broken
         .iter()
         .map(|body| body.as_bytes())
-        .chain(deep.iter().map(|body| body.as_bytes()))
+        .chain(deep.iter().map(String::as_bytes))
         .chain([not_utf8]);
     for body in broken {
         let answer = send(Some("application/json"), body).await;

@@ -6,6 +6,7 @@
     clippy::disallowed_methods,
     reason = "tests spawn, and read what `make test` sets"
 )]
+#![expect(clippy::string_slice, reason = "tests know what they cut")]
 #![expect(clippy::too_many_lines, reason = "a test tells its whole story")]
 
 mod accounts;
@@ -15,7 +16,9 @@ mod drain;
 mod errors;
 mod events;
 mod faults;
+mod logins;
 mod messages;
+mod presence;
 mod sockjs_http;
 mod stomp;
 mod support;

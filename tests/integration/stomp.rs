@@ -245,7 +245,7 @@ async fn a_sub_protocol_that_was_offered_is_chosen() {
             .insert("sec-websocket-protocol", HeaderValue::from_static(offered));
         match (connect_async(request).await, chosen) {
             (Ok((_, response)), Some(chosen)) => {
-                assert_eq!(response.headers()["sec-websocket-protocol"], chosen)
+                assert_eq!(response.headers()["sec-websocket-protocol"], chosen);
             }
             // The client itself insists on one of its protocols.
             (Err(_), None) => {}

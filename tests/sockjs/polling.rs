@@ -6,7 +6,7 @@ use crate::{client::Answer, session, start};
 
 const FORM: [(&str, &str); 1] = [("Content-Type", "application/x-www-form-urlencoded")];
 
-fn escape(unit: &u32) -> String {
+fn escape(unit: u32) -> String {
     format!("\\u{unit:04x}")
 }
 
@@ -164,7 +164,7 @@ async fn what_browsers_mangle_goes_out_escaped() {
         .iter()
         .filter_map(|unit| char::from_u32(*unit))
         .collect();
-    let escaped: Vec<String> = units.iter().map(escape).collect();
+    let escaped: Vec<String> = units.iter().copied().map(escape).collect();
     let escaped = escaped.concat();
     server.send(&url, &format!("[\"{raw}\"]")).await;
     assert_eq!(server.poll(&url).await, format!("a[\"{escaped}\"]\n"));
@@ -177,7 +177,7 @@ async fn what_clients_escape_is_understood() {
     let url = session("echo");
     assert_eq!(server.poll(&url).await, "o\n");
     let units = || (0..=0xffff_u32).filter(|unit| char::from_u32(*unit).is_some());
-    let escaped: Vec<String> = units().map(|unit| escape(&unit)).collect();
+    let escaped: Vec<String> = units().map(escape).collect();
     let escaped = escaped.concat();
     server.send(&url, &format!("[\"{escaped}\"]")).await;
     let mut echoed = server.poll(&url).await;

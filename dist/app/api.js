@@ -1,0 +1,55 @@
+// The calls the app makes, one line each. Lists come with the place in the event stream they were read at.
+import { authorized } from "./session.js";
+
+/** @typedef {import("./types.js").User} User */
+/** @typedef {import("./types.js").Channel} Channel */
+/** @typedef {import("./types.js").Message} Message */
+/** @typedef {import("./types.js").MessagePage} MessagePage */
+
+/** How many messages one page holds. */
+export const PAGE = 50;
+
+/**
+ * @template T
+ * @typedef {{items: T[], cursor: string | null}} List
+ */
+
+/** @param {string} path @returns {Promise<List<any>>} */
+async function list(path) {
+  const { data, headers } = await authorized("GET", path);
+  return { items: data, cursor: headers.get("X-Event-Cursor") };
+}
+
+/** @param {string} method @param {string} path @param {unknown} [json] @returns {Promise<any>} */
+async function call(method, path, json) {
+  return (await authorized(method, path, { json })).data;
+}
+
+/** @returns {Promise<List<User>>} */
+export const users = () => list("/users");
+
+/** @param {string} userId @returns {Promise<List<Channel>>} */
+export const channels = (userId) => list(`/channels?userId=${userId}`);
+
+/** @param {string} name @param {string} description @returns {Promise<Channel>} */
+export const createPublicChannel = (name, description) => call("POST", "/channels/public", { name, description });
+
+/** @param {string[]} participantIds @returns {Promise<Channel>} */
+export const createPrivateChannel = (participantIds) => call("POST", "/channels/private", { participantIds });
+
+/** @param {string} id @param {string} newName @param {string} newDescription @returns {Promise<Channel>} */
+export const updateChannel = (id, newName, newDescription) =>
+  call("PATCH", `/channels/${id}`, { newName, newDescription });
+
+/** @param {string} id @returns {Promise<void>} */
+export const deleteChannel = (id) => call("DELETE", `/channels/${id}`);
+
+/** @param {string} channelId @param {string | null} [cursor] @returns {Promise<MessagePage>} */
+export const messages = (channelId, cursor) =>
+  call("GET", `/messages?${new URLSearchParams({ channelId, size: String(PAGE), ...(cursor && { cursor }) })}`);
+
+/** @param {string} id @param {string} newContent @returns {Promise<Message>} */
+export const updateMessage = (id, newContent) => call("PATCH", `/messages/${id}`, { newContent });
+
+/** @param {string} id @returns {Promise<void>} */
+export const deleteMessage = (id) => call("DELETE", `/messages/${id}`);

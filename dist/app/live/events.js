@@ -1,0 +1,103 @@
+// The event stream, GET /api/sse.
+//
+// The `eventsource` package rather than event-source-polyfill: it is maintained, sends the Last-Event-ID header, and
+// lets us make the request ourselves. So each reconnection carries a token of that moment, where the polyfill keeps
+// the first one for ever; a passing 502 is retried, where any EventSource would give up; and a stream on which not
+// even the keep-alive arrives any more is noticed.
+
+import { EventSource } from "../../vendor/eventsource.js";
+import { backoff, pauseOrOnline } from "../patience.js";
+import { phase, renew, token } from "../session.js";
+
+/** The server writes at least every 15 s; three times that without a byte means that the line is dead. */
+const SILENCE_MS = 45_000;
+
+/** @type {EventSource | null} */
+let stream = null;
+let failures = 0;
+
+/**
+ * @param {string | null} cursor the place in the stream that the lists were read at
+ * @param {Record<string, (data: any) => void>} handlers by event name
+ */
+export function listen(cursor, handlers) {
+  stop();
+  /** @type {string | null} */
+  let position = cursor;
+
+  const open = () => {
+    const query = position ? `?lastEventId=${encodeURIComponent(position)}` : "";
+    const mine = new EventSource(`/api/sse${query}`, { fetch: connect });
+    stream = mine;
+    for (const [name, handle] of Object.entries(handlers)) {
+      mine.addEventListener(name, (event) => {
+        position = event.lastEventId || position;
+        handle(JSON.parse(event.data));
+      });
+    }
+    mine.addEventListener("error", () => void reopen(mine));
+  };
+
+  /** After a refusal the stream is closed for good: a new one, with a new token. @param {EventSource} old */
+  const reopen = async (old) => {
+    if (old.readyState !== EventSource.CLOSED || stream !== old) return;
+    await pauseOrOnline(backoff(failures++));
+    await renew().catch(() => {});
+    if (stream === old && phase.peek() === "signed-in") open();
+  };
+
+  failures = 0;
+  open();
+}
+
+export function stop() {
+  stream?.close();
+  stream = null;
+}
+
+/**
+ * @param {string | URL} url
+ * @param {import("../../vendor/eventsource.js").EventSourceFetchInit} init
+ */
+async function connect(url, init) {
+  if (failures > 0) await pauseOrOnline(backoff(failures - 1));
+  const silence = new AbortController();
+  // Not an AbortError, which EventSource takes for our own wish to end.
+  const watch = watchdog(() => silence.abort(new TypeError("silent")));
+  try {
+    const response = await fetch(url, {
+      ...init,
+      headers: { ...init.headers, Authorization: `Bearer ${await token()}` },
+      signal: AbortSignal.any([/** @type {AbortSignal} */ (init.signal), silence.signal]),
+    });
+    if (response.status === 429 || response.status >= 500) throw new TypeError(`status ${response.status}`);
+    failures = 0;
+    return { ...plain(response), body: response.body?.pipeThrough(watch.stream()) ?? null };
+  } catch (error) {
+    watch.end();
+    failures++;
+    throw error;
+  }
+}
+
+/** @param {Response} response */
+function plain({ url, status, redirected, headers }) {
+  return { url, status, redirected, headers };
+}
+
+/** @param {() => void} onSilence */
+function watchdog(onSilence) {
+  let timer = setTimeout(onSilence, SILENCE_MS);
+  const end = () => clearTimeout(timer);
+  /** @returns {ReadableWritablePair<any, Uint8Array<ArrayBuffer>>} */
+  const stream = () =>
+    new TransformStream({
+      transform(chunk, controller) {
+        end();
+        timer = setTimeout(onSilence, SILENCE_MS);
+        controller.enqueue(chunk);
+      },
+      flush: end,
+    });
+  return { stream, end };
+}

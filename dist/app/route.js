@@ -1,0 +1,32 @@
+// Where in the app we are, kept in location.hash so that links, reloads and the back button work.
+import { signal } from "./ui.js";
+
+const LAST = "discodeit.last-channel";
+
+/** The id of the open channel, or null. */
+export const openChannelId = signal(read());
+
+addEventListener("hashchange", () => (openChannelId.value = read()));
+
+function read() {
+  return /^#\/channels\/([\w-]+)$/.exec(location.hash)?.[1] ?? null;
+}
+
+/** @param {string} id */
+export const channelLink = (id) => `#/channels/${id}`;
+
+/** @param {string} id */
+export function goToChannel(id) {
+  location.hash = channelLink(id);
+}
+
+/** The same, without a step in the history: for choices the reader did not make. @param {string | null} id */
+export function replaceChannel(id) {
+  history.replaceState(null, "", id ? channelLink(id) : location.pathname);
+  openChannelId.value = id;
+}
+
+export const lastChannelId = () => localStorage.getItem(LAST);
+
+/** @param {string} id */
+export const rememberChannel = (id) => localStorage.setItem(LAST, id);

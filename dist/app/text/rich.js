@@ -1,0 +1,62 @@
+// A message's text as elements: code, links, and everything else as it was written. Only ever text nodes and
+// attributes, never markup from the message.
+import { html } from "../ui.js";
+
+const FENCE = /```(?:[\w+#.-]{0,20}\n)?([\s\S]+?)\n?```\n?/g;
+const CODE_OR_URL = /`([^`\n]+)`|https?:\/\/[^\s<>"`]+/gi;
+/** Ends a sentence around a link rather than the link. */
+const TRAILING = /[.,!?;:'"…。、，！？；：」』】》〉]+$/u;
+const ONLY_EMOJI =
+  /^(?:\s|\p{Emoji_Presentation}|\p{Extended_Pictographic}|\p{Regional_Indicator}|\p{Emoji_Modifier}|\u200d|\ufe0f)+$/u;
+const FEW = 12;
+
+/** @param {string} content */
+export function rich(content) {
+  /** @type {unknown[]} */
+  const parts = [];
+  let from = 0;
+  for (const match of content.matchAll(FENCE)) {
+    parts.push(...inline(content.slice(from, match.index)), html`<pre class="code-block"><code>${match[1]}</code></pre>`);
+    from = match.index + match[0].length;
+  }
+  parts.push(...inline(content.slice(from)));
+  return parts;
+}
+
+/** A few emoji and nothing else, which are shown large. @param {string} content */
+export const isOnlyEmoji = (content) => content.length <= FEW * 2 && ONLY_EMOJI.test(content) && content.trim() !== "";
+
+/** @param {string} text @returns {unknown[]} */
+function inline(text) {
+  const parts = [];
+  let from = 0;
+  for (const match of text.matchAll(CODE_OR_URL)) {
+    const [whole, code] = match;
+    parts.push(text.slice(from, match.index));
+    from = match.index + whole.length;
+    if (code !== undefined) {
+      parts.push(html`<code>${code}</code>`);
+      continue;
+    }
+    const address = withoutTrailing(whole);
+    parts.push(isLink(address) ? html`<a href=${address} target="_blank" rel="noopener noreferrer">${address}</a>` : address);
+    parts.push(whole.slice(address.length));
+  }
+  parts.push(text.slice(from));
+  return parts.filter((part) => part !== "");
+}
+
+/** @param {string} url */
+function withoutTrailing(url) {
+  let end = url.replace(TRAILING, "");
+  // A closing bracket belongs to the link only if it was opened inside it.
+  while (/[)\]）]$/.test(end) && !/[([（]/.test(end.slice(end.search(/\/\//)))) end = end.slice(0, -1).replace(TRAILING, "");
+  return end;
+}
+
+/** @param {string} address */
+function isLink(address) {
+  if (!URL.canParse(address)) return false;
+  const { protocol } = new URL(address);
+  return protocol === "https:" || protocol === "http:";
+}

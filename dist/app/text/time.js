@@ -1,0 +1,25 @@
+// Dates and times as people read them.
+const LOCALE = navigator.languages.find((each) => each.startsWith("en")) ?? "en-GB";
+const clock = new Intl.DateTimeFormat(LOCALE, { hour: "2-digit", minute: "2-digit" });
+const exact = new Intl.DateTimeFormat(LOCALE, { dateStyle: "full", timeStyle: "medium" });
+const thisYear = new Intl.DateTimeFormat(LOCALE, { weekday: "long", day: "numeric", month: "long" });
+const otherYear = new Intl.DateTimeFormat(LOCALE, { day: "numeric", month: "long", year: "numeric" });
+
+/** @param {string} instant */
+export const timeOfDay = (instant) => clock.format(Date.parse(instant));
+
+/** @param {string} instant */
+export const exactTime = (instant) => exact.format(Date.parse(instant));
+
+/** The same for two instants of one local day. @param {string} instant */
+export const dayKey = (instant) => new Date(instant).toDateString();
+
+/** @param {string} instant */
+export function dayLabel(instant) {
+  const day = new Date(instant);
+  const today = new Date();
+  const yesterday = new Date(today.getFullYear(), today.getMonth(), today.getDate() - 1);
+  if (day.toDateString() === today.toDateString()) return "Today";
+  if (day.toDateString() === yesterday.toDateString()) return "Yesterday";
+  return (day.getFullYear() === today.getFullYear() ? thisYear : otherYear).format(day);
+}

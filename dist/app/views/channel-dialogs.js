@@ -1,0 +1,74 @@
+import * as api from "../api.js";
+import { goToChannel } from "../route.js";
+import { dropChannel, putChannel, refreshChannels } from "../state/channels.js";
+import { toastError } from "../state/toasts.js";
+import { html } from "../ui.js";
+import { closeDialog, Confirm, Dialog, openDialog } from "./dialog.js";
+import { Field, FormError, useForm } from "./form.js";
+
+/** @typedef {import("../types.js").Channel} Channel */
+
+export function CreateChannel() {
+  const form = useForm(async ({ name, description }) => {
+    const channel = await api.createPublicChannel(name.trim(), description.trim());
+    await refreshChannels();
+    closeDialog();
+    goToChannel(channel.id);
+  });
+  return html`
+    <${Dialog} title="Create a channel">
+      <form onSubmit=${form.onSubmit} onInput=${form.clear}>
+        <p class="lead">Everybody on this server can read it and write in it.</p>
+        <${ChannelFields} complaints=${form.complaints} />
+        <${FormError} error=${form.error} />
+        <div class="dialog-actions">
+          <button type="button" class="quiet" onClick=${closeDialog}>Cancel</button>
+          <button class="primary" disabled=${form.busy}>Create channel</button>
+        </div>
+      </form>
+    <//>
+  `;
+}
+
+/** @param {{channel: Channel}} props a PUBLIC one */
+export function EditChannel({ channel }) {
+  const form = useForm(async ({ name, description }) => {
+    putChannel(await api.updateChannel(channel.id, name.trim(), description.trim()));
+    closeDialog();
+  });
+  return html`
+    <${Dialog} title=${`Edit #${channel.name}`}>
+      <form onSubmit=${form.onSubmit} onInput=${form.clear}>
+        <${ChannelFields} channel=${channel} complaints=${form.complaints} />
+        <${FormError} error=${form.error} />
+        <div class="dialog-actions">
+          <button type="button" class="danger quiet apart" onClick=${() => askToDelete(channel)}>Delete channel</button>
+          <button type="button" class="quiet" onClick=${closeDialog}>Cancel</button>
+          <button class="primary" disabled=${form.busy}>Save</button>
+        </div>
+      </form>
+    <//>
+  `;
+}
+
+/** @param {{channel?: Channel, complaints: Record<string, string>}} props */
+function ChannelFields({ channel, complaints }) {
+  return html`
+    <${Field} label="Name" name="name" value=${channel?.name ?? ""} maxlength=${100} required autofocus autocomplete="off"
+      complaint=${complaints.name ?? complaints.newName} />
+    <${Field} label="Description" name="description" value=${channel?.description ?? ""} maxlength=${500} multiline
+      hint="What it is about. May be left empty." complaint=${complaints.description ?? complaints.newDescription} />
+  `;
+}
+
+/** @param {Channel} channel */
+export function askToDelete(channel) {
+  const what = channel.type === "PUBLIC" ? `#${channel.name}` : "this private conversation";
+  const remove = () =>
+    api.deleteChannel(channel.id).then(() => dropChannel(channel.id), toastError);
+  openDialog(html`
+    <${Confirm} key="delete" title=${`Delete ${what}?`} action="Delete" onConfirm=${remove}>
+      <p class="lead">All of its messages go with it, for everybody. This cannot be undone.</p>
+    <//>
+  `);
+}

@@ -1,0 +1,64 @@
+// Modal dialogs, one at a time, on the browser's own <dialog>: it keeps the focus inside and Escape closes it.
+import { html, signal, useId, useLayoutEffect, useRef } from "../ui.js";
+import { CloseIcon } from "./icons.js";
+
+/** What is in the dialog, null when there is none. */
+const content = signal(/** @type {unknown} */ (null));
+
+/** @param {unknown} vnode a component that renders a Dialog */
+export const openDialog = (vnode) => (content.value = vnode);
+export const closeDialog = () => (content.value = null);
+
+addEventListener("hashchange", closeDialog);
+
+export function DialogHost() {
+  return content.value;
+}
+
+/** @param {{title: string, children?: unknown}} props */
+export function Dialog({ title, children }) {
+  const ref = useRef(/** @type {HTMLDialogElement | null} */ (null));
+  const id = useId();
+  useLayoutEffect(() => {
+    ref.current?.showModal();
+    /** @type {HTMLElement | null | undefined} */ (ref.current?.querySelector("[data-autofocus]"))?.focus();
+  }, []);
+  /** A press on the backdrop is a press on the dialog element itself. @param {MouseEvent} event */
+  const onPress = (event) => event.target === ref.current && closeDialog();
+  return html`
+    <dialog ref=${ref} class="dialog" aria-labelledby=${id} onClose=${closeDialog} onMouseDown=${onPress}>
+      <div class="dialog-body">
+        <header>
+          <h2 id=${id}>${title}</h2>
+          <button type="button" class="icon-button" aria-label="Close" onClick=${closeDialog}><${CloseIcon} /></button>
+        </header>
+        ${children}
+      </div>
+    </dialog>
+  `;
+}
+
+/**
+ * Asks before something that cannot be undone.
+ *
+ * @param {{title: string, action: string, onConfirm: () => Promise<unknown>, children?: unknown}} props
+ */
+export function Confirm({ title, action, onConfirm, children }) {
+  /** @param {SubmitEvent} event */
+  const confirm = (event) => {
+    event.preventDefault();
+    closeDialog();
+    void onConfirm();
+  };
+  return html`
+    <${Dialog} title=${title}>
+      <form onSubmit=${confirm}>
+        ${children}
+        <div class="dialog-actions">
+          <button type="button" class="quiet" onClick=${closeDialog}>Cancel</button>
+          <button class="danger" data-autofocus>${action}</button>
+        </div>
+      </form>
+    <//>
+  `;
+}

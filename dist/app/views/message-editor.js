@@ -1,0 +1,39 @@
+import * as api from "../api.js";
+import { current } from "../state/conversations.js";
+import { editing } from "../state/editing.js";
+import { toastError } from "../state/toasts.js";
+import { html, useState } from "../ui.js";
+import { Counter, lengthOf, LONGEST, trimmed, WritingArea } from "./writing.js";
+
+/** @param {{message: import("../types.js").Message}} props */
+export function MessageEditor({ message }) {
+  const [text, setText] = useState(message.content);
+  const [busy, setBusy] = useState(false);
+  const stop = () => (editing.value = null);
+  const content = trimmed(text);
+  const sendable = content !== "" && lengthOf(content) <= LONGEST;
+
+  const save = async () => {
+    if (busy || !sendable) return;
+    if (content === message.content) return stop();
+    setBusy(true);
+    try {
+      current.peek()?.revise(await api.updateMessage(message.id, content));
+      stop();
+    } catch (error) {
+      toastError(error);
+      setBusy(false);
+    }
+  };
+
+  return html`
+    <div class="editor">
+      <${WritingArea} label="Edit message" text=${text} onText=${setText} onSubmit=${save} onEscape=${stop} focus=${message.id} />
+      <div class="editor-foot">
+        <span>Escape to <button type="button" class="link" onClick=${stop}>cancel</button>, Enter to
+        ${" "}<button type="button" class="link" disabled=${!sendable || busy} onClick=${save}>save</button></span>
+        <${Counter} length=${lengthOf(content)} />
+      </div>
+    </div>
+  `;
+}

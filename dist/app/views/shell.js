@@ -1,0 +1,67 @@
+// The frame of the signed-in app: channels, the conversation, members.
+import { link } from "../live/stomp.js";
+import { channels } from "../state/channels.js";
+import { current } from "../state/conversations.js";
+import { closeDrawer, drawer, membersBeside } from "../state/drawers.js";
+import { html, useEffect, useState } from "../ui.js";
+import { Conversation } from "./conversation.js";
+import { closeDialog, DialogHost } from "./dialog.js";
+import { Nowhere } from "./empty.js";
+import { Members } from "./members.js";
+import { Sidebar } from "./sidebar.js";
+
+/** Shorter interruptions are not worth a word. */
+const UNNOTICED_MS = 1_200;
+
+export function Shell() {
+  useDrawerKeys();
+  useEffect(() => closeDialog, []);
+  const timeline = current.value;
+  const beside = membersBeside.value ? "with-members" : "";
+  return html`
+    <div class=${`shell ${beside}`} data-drawer=${drawer.value ?? "none"}>
+      <${Sidebar} />
+      <main class="centre">
+        <${ConnectionBar} />
+        ${timeline && html`<${Conversation} key=${timeline.channelId} timeline=${timeline} />`}
+        ${!timeline && html`<${Nowhere} loading=${channels.value === null} />`}
+      </main>
+      <${Members} />
+      <div class="drawer-shade" onClick=${closeDrawer}></div>
+      <${DialogHost} />
+    </div>
+  `;
+}
+
+/** A drawer that opens takes the focus, Escape closes it, and the focus returns to where it was. */
+function useDrawerKeys() {
+  const open = drawer.value;
+  useEffect(() => {
+    if (!open) return;
+    const before = document.activeElement;
+    const panel = document.querySelector(open === "channels" ? ".sidebar" : ".members");
+    /** @type {HTMLElement | null | undefined} */ (panel?.querySelector("a, button"))?.focus({ preventScroll: true });
+    /** @param {KeyboardEvent} event */
+    const onKey = (event) => event.key === "Escape" && closeDrawer();
+    addEventListener("keydown", onKey);
+    return () => {
+      removeEventListener("keydown", onKey);
+      if (before instanceof HTMLElement && before.isConnected) before.focus({ preventScroll: true });
+    };
+  }, [open]);
+}
+
+function ConnectionBar() {
+  const [shown, setShown] = useState(false);
+  const away = link.value !== "on" && link.value !== "off";
+  useEffect(() => {
+    if (!away) return setShown(false);
+    const timer = setTimeout(() => setShown(true), UNNOTICED_MS);
+    return () => clearTimeout(timer);
+  }, [away]);
+  return html`
+    <div class="connection" role="status">
+      ${shown && away && html`<p><span class="spinner"></span>${link.value === "lost" ? "Reconnecting…" : "Connecting…"}</p>`}
+    </div>
+  `;
+}

@@ -1,0 +1,173 @@
+// One person's browser: a Chromium with a profile of its own, and what such a person does and sees.
+import assert from "node:assert/strict";
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { chromium } from "playwright-core";
+
+const FLAGS = [
+  "--no-sandbox",
+  "--disable-gpu",
+  "--disable-quic",
+  "--no-first-run",
+  "--disable-background-networking",
+  "--disable-component-update",
+  "--disable-sync",
+];
+const PATIENCE_MS = 20_000;
+
+export class Person {
+  /**
+   * @param {string} name
+   * @param {string} url
+   * @param {import("playwright-core").BrowserContextOptions & {before?: () => void}} [options] `before` runs in each
+   *   page ahead of its own scripts
+   */
+  static async open(name, url, { before, ...options } = {}) {
+    const profile = await mkdtemp(join(tmpdir(), "discodeit-browser-"));
+    const context = await chromium.launchPersistentContext(profile, {
+      executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium",
+      headless: true,
+      args: FLAGS,
+      viewport: { width: 1360, height: 850 },
+      colorScheme: "dark",
+      locale: "en-GB",
+      ...options,
+    });
+    context.setDefaultTimeout(PATIENCE_MS);
+    if (before) await context.addInitScript(before);
+    const person = new Person(name, url, profile, context);
+    person.page = context.pages()[0] ?? (await context.newPage());
+    person.watch(person.page);
+    await person.page.goto(url);
+    return person;
+  }
+
+  /**
+   * @param {string} name @param {string} url @param {string} profile
+   * @param {import("playwright-core").BrowserContext} context
+   */
+  constructor(name, url, profile, context) {
+    this.name = name;
+    this.url = url;
+    this.profile = profile;
+    this.context = context;
+    /** @type {import("playwright-core").Page} */
+    this.page = /** @type {any} */ (undefined);
+    /** Errors of the page's own making. @type {string[]} */
+    this.errors = [];
+    /** Nodes that answered this browser. @type {Set<string>} */
+    this.nodes = new Set();
+  }
+
+  /** @param {import("playwright-core").Page} page */
+  watch(page) {
+    page.on("pageerror", (error) => this.errors.push(String(error)));
+    page.on("console", (line) => {
+      if (/Content Security Policy|Uncaught/.test(line.text())) this.errors.push(line.text());
+    });
+    page.on("response", (response) => {
+      const node = response.headers()["discodeit-node"];
+      if (node) this.nodes.add(node);
+    });
+  }
+
+  async close() {
+    await this.context.close();
+    await rm(this.profile, { recursive: true, force: true });
+  }
+
+  /** @param {string} password */
+  async signUp(password) {
+    const { page } = this;
+    await page.getByRole("button", { name: "Create an account" }).click();
+    await page.getByLabel("Username").fill(this.name);
+    await page.getByLabel("Email").fill(`${this.name}@example.org`);
+    await page.getByLabel("Password").fill(password);
+    await page.getByRole("button", { name: "Create account" }).click();
+    await this.isIn();
+  }
+
+  /** @param {string} password */
+  async signIn(password) {
+    const { page } = this;
+    await page.getByLabel("Username").fill(this.name);
+    await page.getByLabel("Password").fill(password);
+    await page.getByRole("button", { name: "Sign in", exact: true }).click();
+  }
+
+  async signOut() {
+    await this.page.getByRole("button", { name: "Sign out" }).click();
+    await this.isOut();
+  }
+
+  /** @param {import("playwright-core").Page} [page] */
+  async isIn(page = this.page) {
+    await page.locator(".user-panel", { hasText: this.name }).waitFor();
+  }
+
+  /** @param {import("playwright-core").Page} [page] */
+  async isOut(page = this.page) {
+    await page.getByRole("heading", { name: "Welcome back" }).waitFor();
+  }
+
+  /** @param {string} name what the left column calls it */
+  channel(name) {
+    return this.page.getByRole("navigation", { name: "Channels" }).getByRole("link", { name, exact: true });
+  }
+
+  /** @param {string} name */
+  async enter(name) {
+    await this.channel(name).click();
+    await this.page.getByRole("heading", { level: 1, name, exact: true }).waitFor();
+    await this.page.getByRole("log").waitFor();
+  }
+
+  /** As somebody who may. @param {string} name @param {string} [description] */
+  async createChannel(name, description = "") {
+    await this.page.getByRole("button", { name: "Create channel" }).click();
+    const dialog = this.page.getByRole("dialog");
+    await dialog.getByLabel("Name").fill(name);
+    await dialog.getByLabel("Description").fill(description);
+    await dialog.getByRole("button", { name: "Create channel" }).click();
+    await this.page.getByRole("heading", { level: 1, name, exact: true }).waitFor();
+  }
+
+  /** @param {string} text its lines are typed with Shift+Enter between them */
+  async say(text) {
+    const box = this.page.locator(".composer textarea");
+    for (const [index, line] of text.split("\n").entries()) {
+      if (index) await box.press("Shift+Enter");
+      await box.pressSequentially(line);
+    }
+    await box.press("Enter");
+  }
+
+  /** Waits until each is shown. @param {...string} texts */
+  async sees(...texts) {
+    for (const text of texts) await this.message(text).first().waitFor();
+  }
+
+  /** @param {string} text */
+  message(text) {
+    return this.page.locator(".message .text").filter({ hasText: text });
+  }
+
+  /** What the open channel shows, from top to bottom. @returns {Promise<string[]>} */
+  read() {
+    return this.page.locator(".message .text").allInnerTexts();
+  }
+
+  /** These, in this order, each once, and nothing between them that is not theirs. @param {string[]} texts */
+  async hasRead(texts) {
+    await this.sees(...texts);
+    const among = new Set(texts);
+    assert.deepEqual((await this.read()).filter((text) => among.has(text)), texts);
+  }
+
+  /** Nothing of one's own is still on its way. */
+  async everythingSent() {
+    await this.page.locator(".message.pending").first().waitFor({ state: "detached" });
+    assert.equal(await this.page.locator(".message.failed").count(), 0);
+  }
+}

@@ -1,0 +1,79 @@
+// A TCP forwarder with a source address of its own: it makes nginx's ip_hash see each browser as another network,
+// and it can cut the line.
+import http from "node:http";
+import net from "node:net";
+
+/**
+ * @param {URL} target
+ * @param {string} source the local address to connect from, in 127.0.0.0/8
+ */
+export async function forward(target, source) {
+  let up = true;
+  /** @type {Set<net.Socket>} */
+  const sockets = new Set();
+  const server = net.createServer((inside) => {
+    if (!up) return inside.destroy();
+    const outside = net.connect({ host: target.hostname, port: Number(target.port || 80), localAddress: source });
+    for (const [here, there] of [[inside, outside], [outside, inside]]) {
+      sockets.add(here);
+      here.pipe(there);
+      here.on("error", () => there.destroy());
+      here.on("close", () => (sockets.delete(here), there.destroy()));
+    }
+  });
+  await new Promise((resolve) => server.listen(0, "127.0.0.1", () => resolve(undefined)));
+  const { port } = /** @type {net.AddressInfo} */ (server.address());
+  return {
+    source,
+    url: `http://127.0.0.1:${port}`,
+    /** Ends every connection and lets none through. */
+    cut() {
+      up = false;
+      for (const socket of sockets) socket.destroy();
+    },
+    mend() {
+      up = true;
+    },
+    close() {
+      this.cut();
+      server.close();
+    },
+  };
+}
+
+/**
+ * Which node answers a given source address.
+ *
+ * @param {URL} target
+ * @param {string} source
+ * @returns {Promise<string | undefined>}
+ */
+function nodeFor(target, source) {
+  return new Promise((resolve, reject) => {
+    const url = new URL("/api/auth/csrf-token", target);
+    const request = http.get(url, { localAddress: source, agent: false, timeout: 10_000 }, (response) => {
+      response.resume();
+      resolve(/** @type {string | undefined} */ (response.headers["discodeit-node"]));
+    });
+    request.on("timeout", () => request.destroy(new Error("no answer in 10 s")));
+    request.on("error", reject);
+  });
+}
+
+/**
+ * Two source addresses that nginx sends to two different nodes.
+ *
+ * @param {URL} target
+ * @returns {Promise<{source: string, node: string}[]>}
+ */
+export async function twoSources(target) {
+  const found = new Map();
+  for (let net = 1; net <= 64 && found.size < 2; net++) {
+    const source = `127.0.${net}.1`;
+    const node = await nodeFor(target, source);
+    if (!node) throw new Error("the answers carry no Discodeit-Node header");
+    if (!found.has(node)) found.set(node, { source, node });
+  }
+  if (found.size < 2) throw new Error(`one node, ${[...found.keys()]}, answers every source address`);
+  return [...found.values()];
+}

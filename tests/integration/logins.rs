@@ -1,0 +1,686 @@
+//! Logins, tokens and sessions.
+
+use std::collections::HashSet;
+
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD as BASE64};
+use futures_util::future::join_all;
+use jsonwebtoken::{Algorithm, EncodingKey, Header};
+use redis::AsyncCommands;
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use super::accounts::{keys, set_role, text, update, with_role};
+use crate::support::{Answer, Cluster, User, Visitor, eventually};
+
+const REFRESH: &str = "REFRESH-TOKEN";
+
+/// The same address without cookies of its own: what it sends is what the test says.
+pub(crate) fn bare(visitor: &Visitor) -> Visitor {
+    let http = reqwest::Client::builder()
+        .no_proxy()
+        .build()
+        .expect("a client");
+    Visitor {
+        http,
+        base: visitor.base.clone(),
+        token: None,
+    }
+}
+
+/// The cookie that an answer sets: its value and its attributes.
+fn set_cookie(answer: &Answer, name: &str) -> Option<(String, HashSet<String>)> {
+    let mut cookies = answer
+        .headers
+        .get_all("set-cookie")
+        .iter()
+        .map(|value| value.to_str().expect("a cookie is text"));
+    let cookie = cookies.find_map(|cookie| cookie.strip_prefix(name)?.strip_prefix('='))?;
+    let mut parts = cookie.split(';').map(|part| part.trim().to_owned());
+    let value = parts.next().expect("a cookie has a value");
+    Some((value, parts.collect()))
+}
+
+/// Signs in without a cookie store: the access token and the refresh token.
+pub(crate) async fn tokens(visitor: &Visitor, name: &str) -> (String, String) {
+    let answer = bare(visitor).login(name, "password").await;
+    assert_eq!(answer.status, 200, "{answer:?}");
+    let (refresh, _) = set_cookie(&answer, REFRESH).expect("the refresh cookie is set");
+    (text(&answer.body).to_owned(), refresh)
+}
+
+/// POST with that refresh cookie and a matching CSRF cookie and header.
+pub(crate) async fn post_with(visitor: &Visitor, path: &str, refresh: &str) -> Answer {
+    let cookies = format!("XSRF-TOKEN=abc; {REFRESH}={refresh}");
+    let request = visitor.http.post(format!("{}{path}", visitor.base));
+    visitor
+        .send(
+            request
+                .header("cookie", cookies)
+                .header("x-xsrf-token", "abc"),
+        )
+        .await
+}
+
+pub(crate) async fn me_with(visitor: &Visitor, refresh: &str) -> Answer {
+    let request = visitor.http.get(format!("{}/api/auth/me", visitor.base));
+    visitor
+        .send(request.header("cookie", format!("{REFRESH}={refresh}")))
+        .await
+}
+
+/// What a token may do at that node: 200, or 401 once it is dead.
+pub(crate) async fn status_with(visitor: &Visitor, token: &str) -> u16 {
+    let request = bare(visitor)
+        .http
+        .get(format!("{}/api/users", visitor.base));
+    visitor.send(request.bearer_auth(token)).await.status
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_failed_login_does_not_tell_whether_the_name_exists() {
+    let cluster = Cluster::start(1).await;
+    let (visitor, ann) = (cluster.visitor(0), cluster.user(0, "ann").await);
+    let wrong = visitor.login(&ann.name, "not the password").await;
+    assert_eq!((wrong.status, wrong.code()), (401, "WRONG_CREDENTIALS"));
+    assert!(set_cookie(&wrong, REFRESH).is_none());
+    let nobody = [
+        "nobody".to_owned(),
+        String::new(),
+        "a\0b".to_owned(),
+        format!("{}\0", "x".repeat(60)),
+        "x".repeat(5_000),
+    ];
+    for name in nobody {
+        let unknown = visitor.login(&name, "password").await;
+        for field in ["status", "code", "message", "details", "exceptionType"] {
+            assert_eq!(
+                unknown.body[field], wrong.body[field],
+                "{name:?}: {unknown:?}"
+            );
+        }
+        assert_eq!(unknown.code(), "WRONG_CREDENTIALS");
+    }
+    for missing in [
+        json!({}),
+        json!({ "username": ann.name }),
+        json!({ "password": "password" }),
+    ] {
+        let answer = visitor.post("/api/auth/login", &missing).await;
+        assert_eq!(
+            (answer.status, answer.code()),
+            (400, "INVALID_INPUT"),
+            "{missing}"
+        );
+    }
+    assert_eq!(
+        visitor.login(&ann.name, &"x".repeat(50_000)).await.status,
+        400,
+        "it is not hashed"
+    );
+    assert_eq!(
+        visitor
+            .login(&ann.name.to_uppercase(), "password")
+            .await
+            .status,
+        200
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn too_many_failed_logins_stop_that_name_for_a_while_and_no_other() {
+    let cluster = Cluster::start_with(2, &[("LOGIN_FAILURES", "3")]).await;
+    let (ann, bob) = (cluster.user(0, "ann").await, cluster.user(0, "bob").await);
+    let visitors = [cluster.visitor(0), cluster.visitor(1)];
+    for n in 0..3 {
+        assert_eq!(
+            visitors[n % 2].login(&ann.name, "wrong").await.status,
+            401,
+            "try {n}"
+        );
+    }
+    for visitor in &visitors {
+        for (name, password) in [
+            (ann.name.clone(), "wrong"),
+            (ann.name.clone(), "password"),
+            (ann.name.to_uppercase(), "password"),
+        ] {
+            let answer = visitor.login(&name, password).await;
+            assert_eq!(
+                (answer.status, answer.code()),
+                (429, "TOO_MANY_REQUESTS"),
+                "{name}"
+            );
+            let seconds: u64 = answer
+                .header("retry-after")
+                .expect("when to come back")
+                .parse()
+                .expect("a number");
+            assert!((1..=60).contains(&seconds), "{seconds}");
+        }
+        let body = json!({ "username": ann.name, "password": "wrong" });
+        let elsewhere = visitor
+            .request(Method::POST, "/api/auth/login")
+            .header("x-forwarded-for", "203.0.113.7")
+            .json(&body);
+        assert_eq!(
+            visitor.send(elsewhere).await.status,
+            429,
+            "nobody may say for themselves where they are"
+        );
+        assert_eq!(
+            visitor.login(&bob.name, "password").await.status,
+            200,
+            "others are not concerned"
+        );
+    }
+    assert_eq!(
+        ann.get("/api/users").await.status,
+        200,
+        "nor is an open session"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn guesses_made_at_once_count_like_guesses_made_in_turn() {
+    let cluster = Cluster::start_with(1, &[("LOGIN_FAILURES", "3")]).await;
+    let (ann, visitor) = (cluster.user(0, "ann").await, cluster.visitor(0));
+    let answers = join_all((0..20).map(|_| visitor.login(&ann.name, "wrong"))).await;
+    let tried = answers.iter().filter(|answer| answer.status == 401).count();
+    assert!(
+        tried <= 3,
+        "{tried} passwords were tried where 3 are allowed"
+    );
+    assert!(
+        answers
+            .iter()
+            .all(|answer| [401, 429].contains(&answer.status)),
+        "{answers:?}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_access_token_says_who_it_is_for_how_long_and_in_which_session() {
+    let cluster = Cluster::start(1).await;
+    let ann = cluster.user(0, "ann").await;
+    let now = time::OffsetDateTime::now_utc().unix_timestamp();
+    let claims = User::claims(ann.token());
+    assert_eq!(
+        keys(&claims),
+        ["exp", "iat", "jti", "sid", "sub", "userDto"]
+    );
+    assert_eq!(text(&claims["sub"]), ann.name);
+    let (issued, expires) = (
+        claims["iat"].as_i64().expect("seconds"),
+        claims["exp"].as_i64().expect("seconds"),
+    );
+    assert!((now - 60..=now).contains(&issued), "{issued} at {now}");
+    assert_eq!(expires - issued, 15 * 60);
+    let dto = json!({
+        "id": ann.id, "username": ann.name, "email": format!("{}@example.org", ann.name),
+        "profile": null, "online": null, "role": "USER",
+    });
+    assert_eq!(claims["userDto"], dto);
+    for id in ["sid", "jti"] {
+        assert!(text(&claims[id]).parse::<uuid::Uuid>().is_ok(), "{claims}");
+    }
+    let header = ann.token().split('.').next().expect("a header");
+    let header: Value =
+        serde_json::from_slice(&BASE64.decode(header).expect("base64url")).expect("JSON");
+    assert_eq!(text(&header["alg"]), "HS256");
+
+    // Several tabs at once: sessions of their own, and all of them good.
+    let sessions = join_all((0..3).map(|_| tokens(&ann, &ann.name))).await;
+    let mut ids = HashSet::from([text(&claims["sid"]).to_owned()]);
+    for (token, _) in &sessions {
+        assert!(
+            ids.insert(text(&User::claims(token)["sid"]).to_owned()),
+            "a session of its own"
+        );
+        assert_eq!(status_with(&ann, token).await, 200);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn cookies_are_out_of_reach_where_they_must_be() {
+    let mut cluster = Cluster::start(1).await;
+    let secure = cluster.add(&[("COOKIE_SECURE", "true")]).await;
+    let ann = cluster.user(0, "ann").await;
+    for (node, is_secure) in [(0, false), (secure, true)] {
+        let visitor = bare(&cluster.visitor(node));
+        let answer = visitor.get("/api/auth/csrf-token").await;
+        assert_eq!((answer.status, &answer.body), (204, &Value::Null));
+        let (csrf, attributes) = set_cookie(&answer, "XSRF-TOKEN").expect("it is set");
+        assert!(csrf.len() >= 16, "it cannot be guessed: {csrf}");
+        assert!(
+            attributes.contains("Path=/") && attributes.contains("SameSite=Lax"),
+            "{attributes:?}"
+        );
+        assert!(!attributes.contains("HttpOnly"), "scripts must read it");
+        assert_eq!(attributes.contains("Secure"), is_secure, "{attributes:?}");
+
+        let answer = visitor.login(&ann.name, "password").await;
+        let (refresh, attributes) = set_cookie(&answer, REFRESH).expect("it is set");
+        for attribute in ["HttpOnly", "Path=/", "SameSite=Lax", "Max-Age=2592000"] {
+            assert!(attributes.contains(attribute), "{attributes:?}");
+        }
+        assert_eq!(attributes.contains("Secure"), is_secure, "{attributes:?}");
+        assert!(
+            !answer.headers["set-cookie"]
+                .to_str()
+                .expect("text")
+                .contains(text(&answer.body)),
+            "two different tokens"
+        );
+
+        // The store knows a hash of it only.
+        let session = text(&User::claims(text(&answer.body))["sid"]).to_owned();
+        let stored: std::collections::HashMap<String, String> = cluster
+            .redis
+            .clone()
+            .hgetall(format!("session:{session}"))
+            .await
+            .expect("Redis answers");
+        assert!(!stored.is_empty());
+        for secret in refresh.split('.').filter(|part| *part != session) {
+            assert!(
+                stored.values().all(|value| !value.contains(secret)),
+                "{stored:?}"
+            );
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn me_gives_a_token_and_leaves_the_cookie_as_it_is() {
+    let cluster = Cluster::start(1).await;
+    let ann = cluster.user(0, "ann").await;
+    let visitor = bare(&ann);
+    let (token, refresh) = tokens(&ann, &ann.name).await;
+    for _ in 0..2 {
+        let answer = me_with(&visitor, &refresh).await;
+        assert_eq!(answer.status, 200, "{answer:?}");
+        assert!(answer.header("set-cookie").is_none(), "{answer:?}");
+        let fresh = text(&answer.body);
+        assert_eq!(User::claims(fresh)["sid"], User::claims(&token)["sid"]);
+        assert_ne!(User::claims(fresh)["jti"], User::claims(&token)["jti"]);
+        assert_eq!(status_with(&visitor, fresh).await, 200);
+    }
+    let altered = format!("{refresh}x");
+    for wrong in [
+        "",
+        "garbage",
+        ".",
+        "a.b",
+        "00000000-0000-0000-0000-000000000000.x",
+        &token,
+        &altered,
+    ] {
+        let answer = me_with(&visitor, wrong).await;
+        assert_eq!(
+            (answer.status, answer.code()),
+            (401, "SESSION_ENDED"),
+            "{wrong}"
+        );
+    }
+    assert_eq!(visitor.get("/api/auth/me").await.status, 401);
+    let with_bearer = bare(&ann)
+        .request(Method::GET, "/api/auth/me")
+        .bearer_auth(&token);
+    assert_eq!(
+        visitor.send(with_bearer).await.status,
+        401,
+        "it takes the cookie and nothing else"
+    );
+    assert_eq!(
+        me_with(&visitor, &refresh).await.status,
+        200,
+        "asking with a wrong cookie ends nothing"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn refreshing_needs_the_csrf_token_and_rotates_the_cookie() {
+    let cluster = Cluster::start(2).await;
+    let ann = cluster.user(0, "ann").await;
+    let visitor = bare(&ann);
+    let (token, refresh) = tokens(&ann, &ann.name).await;
+    for (cookie, header) in [
+        (Some("a"), None),
+        (Some("a"), Some("b")),
+        (None, Some("a")),
+        (None, None),
+        (Some(""), Some("")),
+    ] {
+        let cookies = match cookie {
+            Some(csrf) => format!("XSRF-TOKEN={csrf}; {REFRESH}={refresh}"),
+            None => format!("{REFRESH}={refresh}"),
+        };
+        for path in ["/api/auth/refresh", "/api/auth/logout"] {
+            let request = visitor
+                .http
+                .post(format!("{}{path}", visitor.base))
+                .header("cookie", &cookies);
+            let request = header.into_iter().fold(request, |request, value| {
+                request.header("x-xsrf-token", value)
+            });
+            let answer = visitor.send(request).await;
+            assert_eq!(
+                (answer.status, answer.code()),
+                (403, "CSRF_MISMATCH"),
+                "{path} {cookie:?} {header:?}"
+            );
+        }
+    }
+    // A browser does it, at the other node, several times over.
+    let mut browser = User::sign_in(cluster.visitor(0), &ann.name, "password").await;
+    for node in [1, 0, 1] {
+        browser = browser.at_node(&cluster.address(node));
+        let answer = browser.post_csrf("/api/auth/refresh").await;
+        assert_eq!(answer.status, 200, "{answer:?}");
+        let (_, attributes) = set_cookie(&answer, REFRESH).expect("the cookie is rotated");
+        assert!(attributes.contains("HttpOnly"), "{attributes:?}");
+        assert_eq!(
+            User::claims(text(&answer.body))["sid"],
+            User::claims(browser.token())["sid"]
+        );
+        assert_eq!(status_with(&visitor, text(&answer.body)).await, 200);
+    }
+    let answer = post_with(&visitor, "/api/auth/refresh", &refresh).await;
+    let (next, _) = set_cookie(&answer, REFRESH).expect("the cookie is rotated");
+    assert_ne!(next, refresh);
+    assert_eq!(
+        me_with(&visitor, &refresh).await.status,
+        401,
+        "the old cookie is worth nothing"
+    );
+    assert_eq!(me_with(&visitor, &next).await.status, 200);
+    assert_eq!(
+        status_with(&visitor, &token).await,
+        200,
+        "the session goes on, and so do its access tokens"
+    );
+    let answer = post_with(&visitor, "/api/auth/refresh", "unknown.token").await;
+    assert_eq!((answer.status, answer.code()), (401, "SESSION_ENDED"));
+    assert_eq!(
+        set_cookie(&answer, REFRESH).expect("it is taken away").0,
+        ""
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_refreshes_made_at_once_with_one_token_exactly_one_wins() {
+    let cluster = Cluster::start(2).await;
+    let ann = cluster.user(0, "ann").await;
+    let visitors = [bare(&cluster.visitor(0)), bare(&cluster.visitor(1))];
+    for round in 0..5 {
+        let (token, refresh) = tokens(&ann, &ann.name).await;
+        let answers =
+            join_all((0..6).map(|n| post_with(&visitors[n % 2], "/api/auth/refresh", &refresh)))
+                .await;
+        let won: Vec<_> = answers
+            .iter()
+            .filter(|answer| answer.status == 200)
+            .collect();
+        assert_eq!(won.len(), 1, "round {round}: {answers:?}");
+        assert!(
+            answers
+                .iter()
+                .all(|answer| [200, 401].contains(&answer.status)),
+            "{answers:?}"
+        );
+        // Two held the token, and nobody can say which of them was its owner.
+        for dead in [token.as_str(), text(&won[0].body)] {
+            assert_eq!(status_with(&visitors[1], dead).await, 401);
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_refresh_token_used_twice_ends_its_session_everywhere() {
+    let cluster = Cluster::start(2).await;
+    let ann = cluster.user(0, "ann").await;
+    let (here, there) = (bare(&cluster.visitor(0)), bare(&cluster.visitor(1)));
+    let (first_token, first) = tokens(&here, &ann.name).await;
+    let answer = post_with(&there, "/api/auth/refresh", &first).await;
+    let (second_token, second) = (
+        text(&answer.body).to_owned(),
+        set_cookie(&answer, REFRESH).expect("rotated").0,
+    );
+    assert_eq!(status_with(&there, &second_token).await, 200);
+
+    let answer = post_with(&here, "/api/auth/refresh", &first).await;
+    assert_eq!((answer.status, answer.code()), (401, "SESSION_ENDED"));
+    for visitor in [&there, &here] {
+        assert_eq!(status_with(visitor, &first_token).await, 401);
+        assert_eq!(status_with(visitor, &second_token).await, 401);
+        assert_eq!(me_with(visitor, &second).await.status, 401);
+        assert_eq!(
+            post_with(visitor, "/api/auth/refresh", &second)
+                .await
+                .status,
+            401
+        );
+    }
+    assert_eq!(
+        ann.get("/api/users").await.status,
+        200,
+        "the user's other session is not concerned"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn logging_out_ends_the_session_on_every_node_at_once() {
+    let cluster = Cluster::start(2).await;
+    let ann = cluster.user(0, "ann").await;
+    let (here, there) = (bare(&cluster.visitor(0)), bare(&cluster.visitor(1)));
+    for _ in 0..3 {
+        let (token, refresh) = tokens(&here, &ann.name).await;
+        assert_eq!(status_with(&there, &token).await, 200);
+        let answer = post_with(&here, "/api/auth/logout", &refresh).await;
+        assert_eq!((answer.status, &answer.body), (204, &Value::Null));
+        let (value, attributes) = set_cookie(&answer, REFRESH).expect("the cookie is cleared");
+        assert!(
+            value.is_empty() && attributes.contains("Max-Age=0") && attributes.contains("Path=/"),
+            "{attributes:?}"
+        );
+        assert_eq!(status_with(&there, &token).await, 401);
+        assert_eq!(status_with(&here, &token).await, 401);
+        assert_eq!(me_with(&there, &refresh).await.status, 401);
+        assert_eq!(
+            post_with(&there, "/api/auth/logout", &refresh).await.status,
+            204,
+            "again"
+        );
+    }
+    let answer = here
+        .send(here.request(Method::POST, "/api/auth/logout"))
+        .await;
+    assert_eq!(answer.status, 204, "without any session: {answer:?}");
+    assert_eq!(
+        ann.get("/api/users").await.status,
+        200,
+        "the user's other session is not concerned"
+    );
+    // A browser's whole round.
+    assert_eq!(ann.post_csrf("/api/auth/logout").await.status, 204);
+    assert_eq!(ann.get("/api/users").await.status, 401);
+    assert_eq!(ann.get("/api/auth/me").await.status, 401);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_login_under_way_does_not_outlive_what_it_was_based_on() {
+    let cluster = Cluster::start(1).await;
+    let (admin, visitor) = (cluster.admin(0).await, cluster.visitor(0));
+    let manager = with_role(&cluster, 0, "CHANNEL_MANAGER").await;
+    // Hashing takes turns, so most of these have read their row and wait when it changes.
+    let logins = join_all((0..16).map(|_| visitor.login(&manager.name, "password")));
+    let (logins, changed) = tokio::join!(logins, async {
+        tokio::time::sleep(std::time::Duration::from_millis(30)).await;
+        set_role(&admin, &manager.id, "USER").await
+    });
+    assert_eq!(changed.status, 200);
+    for login in logins.iter().filter(|login| login.status == 200) {
+        let visitor = Visitor {
+            token: Some(text(&login.body).to_owned()),
+            ..bare(&visitor)
+        };
+        let status = visitor
+            .post(
+                "/api/channels/public",
+                &json!({ "name": "x", "description": "" }),
+            )
+            .await
+            .status;
+        assert!(
+            [401, 403].contains(&status),
+            "the old role still works: {status}"
+        );
+    }
+
+    let ann = cluster.user(0, "ann").await;
+    let logins = join_all((0..16).map(|_| visitor.login(&ann.name, "password")));
+    let (logins, changed) = tokio::join!(logins, async {
+        tokio::time::sleep(std::time::Duration::from_millis(30)).await;
+        update(&ann, &ann.id, &json!({ "newPassword": "another" })).await
+    });
+    assert_eq!(changed.status, 200);
+    for login in logins.iter().filter(|login| login.status == 200) {
+        assert_eq!(
+            status_with(&visitor, text(&login.body)).await,
+            401,
+            "a session that the old password opened lives on"
+        );
+    }
+    assert_eq!(ann.get("/api/users").await.status, 200);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_session_that_the_old_password_opens_while_it_changes_ends_with_it() {
+    let cluster = Cluster::start(1).await;
+    let (ann, visitor) = (cluster.user(0, "ann").await, bare(&cluster.visitor(0)));
+    // The change has done everything but its commit when the login comes.
+    let mut lock = cluster.db.begin().await.expect("a transaction");
+    let hold = sqlx::query("lock table outbox in share mode");
+    hold.execute(&mut *lock).await.expect("locked");
+    let change = async { update(&ann, &ann.id, &json!({ "newPassword": "another" })).await };
+    let login = async {
+        eventually("the change waits for its commit", async || {
+            let waits = "select count(*) from pg_stat_activity where datname = current_database() \
+                         and wait_event_type = 'Lock' and query like '%into outbox%'";
+            let (waiting,): (i64,) = sqlx::query_as(waits)
+                .fetch_one(&cluster.db)
+                .await
+                .expect("counted");
+            waiting > 0
+        })
+        .await;
+        let answer = visitor.login(&ann.name, "password").await;
+        lock.rollback().await.expect("unlocked");
+        answer
+    };
+    let (changed, login) = tokio::join!(change, login);
+    assert_eq!(changed.status, 200, "{changed:?}");
+    if login.status == 200 {
+        assert_eq!(status_with(&visitor, text(&login.body)).await, 401);
+    }
+    assert_eq!(ann.get("/api/users").await.status, 200);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_token_that_we_did_not_make_is_refused() {
+    const OURS: &[u8] = b"a secret of the tests, 32 bytes long";
+    let cluster = Cluster::start(1).await;
+    let ann = cluster.user(0, "ann").await;
+    let sign = |header: &Header, claims: &Value, key: &[u8]| {
+        jsonwebtoken::encode(header, claims, &EncodingKey::from_secret(key)).expect("signed")
+    };
+    let claims = User::claims(ann.token());
+    let with = |name: &str, value: Value| {
+        let mut claims = claims.clone();
+        claims[name] = value;
+        claims
+    };
+    let without = |name: &str| {
+        let mut claims = claims.clone();
+        claims.as_object_mut().expect("an object").remove(name);
+        claims
+    };
+    let hs256 = Header::new(Algorithm::HS256);
+    let visitor = bare(&ann);
+    assert_eq!(
+        status_with(&visitor, &sign(&hs256, &claims, OURS)).await,
+        200,
+        "this test signs as the node does"
+    );
+
+    let mut forged = vec![
+        sign(&hs256, &claims, b"another secret that is 32 bytes long"),
+        sign(&hs256, &claims, b""),
+        sign(&Header::new(Algorithm::HS384), &claims, OURS),
+        sign(&Header::new(Algorithm::HS512), &claims, OURS),
+        sign(&hs256, &with("exp", json!(1_000)), OURS),
+        sign(&hs256, &with("exp", json!("never")), OURS),
+        sign(&hs256, &with("nbf", json!(4_000_000_000_i64)), OURS),
+        sign(&hs256, &with("sid", json!(uuid::Uuid::new_v4())), OURS),
+        sign(&hs256, &json!([]), OURS),
+    ];
+    forged.extend(["exp", "sub", "sid", "userDto"].map(|name| sign(&hs256, &without(name), OURS)));
+    // Somebody else's name on one's own session.
+    let mut other = claims.clone();
+    other["userDto"]["id"] = json!(cluster.admin(0).await.id);
+    forged.push(sign(&hs256, &other, OURS));
+    let mut kid = hs256.clone();
+    kid.kid = Some("../../../../dev/null".to_owned());
+    forged.push(sign(&kid, &claims, b""));
+
+    let [payload, signature] = [1, 2].map(|n| ann.token().split('.').nth(n).expect("three parts"));
+    for alg in ["none", "None", "nOnE", "", "RS256", "ES256", "HS384"] {
+        let header = BASE64.encode(json!({ "alg": alg, "typ": "JWT" }).to_string());
+        forged.extend(["", signature].map(|signature| format!("{header}.{payload}.{signature}")));
+    }
+    let promoted = BASE64.encode(ann.token().split('.').nth(1).map_or_else(String::new, |_| {
+        let mut claims = claims.clone();
+        claims["userDto"]["role"] = json!("ADMIN");
+        claims.to_string()
+    }));
+    forged.push(format!(
+        "{}.{promoted}.{signature}",
+        ann.token().split('.').next().expect("three parts")
+    ));
+    let (_, refresh) = tokens(&ann, &ann.name).await;
+    forged.extend([
+        refresh,
+        String::new(),
+        "garbage".into(),
+        "a.b.c".into(),
+        "..".into(),
+        "x".repeat(10_000),
+    ]);
+    for token in &forged {
+        assert_eq!(status_with(&visitor, token).await, 401, "{token}");
+    }
+    for value in [
+        format!("Basic {}", ann.token()),
+        ann.token().to_owned(),
+        "Bearer".to_owned(),
+        format!("Bearer {}", ann.token().trim_end_matches(|c| c != '.')),
+    ] {
+        let answer = visitor
+            .send(
+                visitor
+                    .request(Method::GET, "/api/users")
+                    .header("authorization", &value),
+            )
+            .await;
+        assert_eq!(
+            (answer.status, answer.code()),
+            (401, "UNAUTHENTICATED"),
+            "{value}"
+        );
+    }
+    assert_eq!(
+        me_with(&visitor, ann.token()).await.status,
+        401,
+        "nor is an access token a refresh token"
+    );
+}

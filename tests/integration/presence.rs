@@ -1,0 +1,108 @@
+//! Who is online.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::support::{Cluster, Sse, Stomp, User, eventually};
+
+async fn is_online(asker: &User, user: &User) -> bool {
+    let list = asker.get("/api/users").await;
+    let entry = list
+        .body
+        .as_array()
+        .expect("a list")
+        .iter()
+        .find(|entry| entry["id"] == user.id)
+        .cloned();
+    entry.expect("the user is listed")["online"]
+        .as_bool()
+        .expect("it is known")
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whoever_is_connected_anywhere_is_online_and_a_change_is_told_once_a_second_at_most() {
+    let mut cluster = Cluster::start(2).await;
+    let (ann, bob) = (cluster.user(0, "ann").await, cluster.user(1, "bob").await);
+    assert!(!is_online(&ann, &bob).await);
+    let mut events = Sse::open(&ann, None).await;
+    events.expect("sync").await;
+    events
+        .expect_about("users.refresh", "userId", &ann.id)
+        .await;
+    let stomp = Stomp::connect(&bob).await;
+    let begun = Instant::now();
+    events
+        .expect_about("users.refresh", "userId", &bob.id)
+        .await;
+    assert!(
+        begun.elapsed() < Duration::from_secs(4),
+        "it took {:?}",
+        begun.elapsed()
+    );
+    assert!(is_online(&ann, &bob).await);
+
+    // Many who come at once are one event, or two.
+    let mut crowd = Vec::new();
+    for _ in 0..10 {
+        let user = cluster.user(0, "crowd").await;
+        events
+            .expect_about("users.refresh", "userId", &user.id)
+            .await;
+        crowd.push(user);
+    }
+    let mut connections = Vec::new();
+    for user in &crowd {
+        connections.push(Stomp::connect(user).await);
+    }
+    let mut told = 0;
+    while tokio::time::timeout(Duration::from_millis(2_500), events.next())
+        .await
+        .is_ok()
+    {
+        told += 1;
+    }
+    assert!((1..=3).contains(&told), "told {told} times");
+
+    // Who leaves has a while to come back; of a node that died nobody has to say anything.
+    drop(stomp);
+    let mut redis = cluster.redis.clone();
+    let mut left = async |user: &User| -> f64 {
+        let score: Option<f64> = redis::cmd("ZSCORE")
+            .arg("presence:{users}")
+            .arg(&user.id)
+            .query_async(&mut redis)
+            .await
+            .expect("ZSCORE");
+        let (seconds, micros): (u64, u64) = redis::cmd("TIME")
+            .query_async(&mut redis)
+            .await
+            .expect("TIME");
+        #[expect(clippy::cast_precision_loss, reason = "far below 2^52")]
+        let now = (seconds * 1_000 + micros / 1_000) as f64;
+        score.map_or(0.0, |till| (till - now) / 1_000.0)
+    };
+    eventually("the lease is shortened", async || left(&bob).await <= 20.0).await;
+    assert!(is_online(&ann, &bob).await, "still within the grace");
+    let stomp = Stomp::connect(&bob).await;
+    eventually("the lease is long again", async || left(&bob).await > 30.0).await;
+    cluster.kill(1).await;
+    drop(stomp);
+    assert!(
+        (15.0..=40.0).contains(&left(&bob).await),
+        "nobody shortened it, and nobody renews it"
+    );
+    // Rather than wait for its end, let it be over.
+    let mut redis = cluster.redis.clone();
+    let () = redis::cmd("ZADD")
+        .arg("presence:{users}")
+        .arg(1)
+        .arg(&bob.id)
+        .query_async(&mut redis)
+        .await
+        .expect("ZADD");
+    events
+        .expect_about("users.refresh", "userId", &bob.id)
+        .await;
+    assert!(!is_online(&ann, &bob).await);
+}
