@@ -1,7 +1,7 @@
 //! The four services that SockJS's protocol suite is run against.
 
 use discodeit::{
-    config::Network,
+    http::Route,
     link::Link,
     server::{self, Site},
     sockjs::{self, Parameters},
@@ -57,12 +57,17 @@ pub(crate) async fn serve(listener: TcpListener, parameters: Parameters, tasks: 
         ))
         .unify()
         .boxed();
+    serve_routes(listener, routes, tasks).await;
+}
+
+/// Serves these routes until the tasks drain.
+pub(crate) async fn serve_routes(listener: TcpListener, routes: Route, tasks: Tasks) {
     let site = Site {
         routes,
         tasks,
         node_name: "sockjs".to_owned(),
         max_connections: 10_000,
-        trusted_proxies: Vec::<Network>::new(),
+        trusted_proxies: Vec::new(),
     };
     server::run(listener, site).await;
 }

@@ -112,7 +112,9 @@ pub fn routes(
 pub fn loggable(path: &str) -> Cow<'_, str> {
     let mut parts = path.rsplitn(3, '/');
     match (parts.next(), parts.next(), parts.next()) {
-        (Some(transport), Some(_), Some(before)) if answer::is_transport(transport) => {
+        (Some(transport), Some(_), Some(before))
+            if !before.is_empty() && answer::is_transport(transport) =>
+        {
             format!("{before}/-/{transport}").into()
         }
         _ => path.into(),

@@ -1,11 +1,16 @@
 //! Nothing is unbounded.
 
-use std::time::Duration;
+use std::{net::SocketAddr, time::Duration};
 
-use discodeit::sockjs::Parameters;
+use discodeit::{
+    link::Link,
+    server,
+    sockjs::{self, Parameters},
+    tasks::Tasks,
+};
 use tokio::time::{Instant, sleep};
 
-use crate::{client::Connection, session, start_with};
+use crate::{Server, client::Connection, services, session, start_with};
 
 #[tokio::test]
 async fn there_are_only_so_many_sessions() {
@@ -76,4 +81,45 @@ async fn a_client_that_does_not_receive_is_not_listened_to_for_ever() {
         got += frame.matches("xx\"").count();
     }
     assert_eq!(got, accepted);
+}
+
+/// Says more than anybody should have to keep for somebody who does not listen.
+async fn flood(mut link: Link) {
+    for n in 0..100 {
+        let text = link.wire().text(format!("{n:0>20000}").as_bytes());
+        let bytes = text.len();
+        link.mailbox().push(text, bytes);
+        if n < 5 {
+            link.flush().expect("a session takes it");
+        }
+    }
+    if let Err(end) = link.receive().await {
+        link.end(end).await;
+    }
+}
+
+#[tokio::test]
+async fn a_session_that_falls_behind_is_closed_after_what_it_was_given() {
+    let listener = server::bind(SocketAddr::from(([127, 0, 0, 1], 0))).expect("a port is free");
+    let address = listener.local_addr().expect("it is bound");
+    let tasks = Tasks::new();
+    let routes = sockjs::routes(
+        warp::path("flood"),
+        Parameters::default(),
+        &tasks,
+        sockjs::handler(flood),
+    );
+    tasks.spawn(
+        "services",
+        services::serve_routes(listener, routes, tasks.clone()),
+    );
+    let server = Server { address, tasks };
+    let url = session("flood");
+    assert_eq!(server.poll(&url).await, "o\n");
+    let first = server.poll(&url).await;
+    assert!(first.starts_with("a[\"000"), "{}", first.len());
+    assert_eq!(
+        server.poll(&url).await,
+        "c[4500,\"The connection fell behind.\"]\n"
+    );
 }
