@@ -10,8 +10,9 @@ use http::{
     header::{
         ACCESS_CONTROL_ALLOW_CREDENTIALS, ACCESS_CONTROL_ALLOW_HEADERS,
         ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_MAX_AGE,
-        ACCESS_CONTROL_REQUEST_HEADERS, ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, COOKIE,
-        ETAG, EXPIRES, IF_NONE_MATCH, ORIGIN, SET_COOKIE, VARY, X_CONTENT_TYPE_OPTIONS,
+        ACCESS_CONTROL_REQUEST_HEADERS, ALLOW, CACHE_CONTROL, CONTENT_LENGTH,
+        CONTENT_SECURITY_POLICY, CONTENT_TYPE, COOKIE, ETAG, EXPIRES, IF_NONE_MATCH, ORIGIN,
+        SET_COOKIE, VARY, X_CONTENT_TYPE_OPTIONS,
     },
 };
 use hyper::upgrade::OnUpgrade;
@@ -35,6 +36,9 @@ const NEVER: HeaderValue =
 const LONG: HeaderValue = HeaderValue::from_static("public, max-age=31536000");
 const YEAR: HeaderValue = HeaderValue::from_static("31536000");
 const FAR_OFF: HeaderValue = HeaderValue::from_static("Thu, 31 Dec 2099 23:59:59 GMT");
+/// A page of frames needs nothing but the scripts that they are.
+const ONLY_ITSELF: HeaderValue =
+    HeaderValue::from_static("default-src 'none'; script-src 'unsafe-inline'");
 const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=UTF-8");
 const HTML: HeaderValue = HeaderValue::from_static("text/html; charset=UTF-8");
 const JSON: HeaderValue = HeaderValue::from_static("application/json; charset=UTF-8");
@@ -359,6 +363,9 @@ impl Endpoint {
         // nginx and those who understand it: send on what comes.
         headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
         headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+        if matches!(framing, Framing::HtmlFile(_)) {
+            headers.insert(CONTENT_SECURITY_POLICY, ONLY_ITSELF);
+        }
         response
     }
 
