@@ -80,6 +80,8 @@ for (const file of files) {
   await writeFile(join(vendor, file.to), file.umd ? unwrapUmd(code, file.umd) : relink(code, file.to));
   await writeFile(join(vendor, file.to.replace(/\.js$/, ".d.ts")), types(file));
 }
+// As it is: the page that SockJS's iframe transports load asks for it as a plain script, of the version the app uses.
+await cp(join(packages, "sockjs-client/dist/sockjs.min.js"), join(vendor, "sockjs.min.js"));
 const names = files.map(({ from }) => from.split("/").slice(0, from.startsWith("@") ? 2 : 1).join("/"));
 for (const name of new Set([...names, ...bundled])) await copyLicence(name);
-console.log(`vendor: ${files.length} files`);
+console.log(`vendor: ${files.length + 1} files`);
