@@ -52,6 +52,16 @@ kafka_jars() {
   echo "$run/kafka-$version"
 }
 
+# A Node that can run the browser tests: the one in PATH unless it is too old, else the one that dev/install fetched.
+new_node() {
+  local candidate
+  for candidate in "$(command -v node || true)" "$run/node/node_modules/node/bin/node"; do
+    [ -x "$candidate" ] || continue
+    [ "$("$candidate" -p 'parseInt(process.versions.node)')" -lt 20 ] || { echo "$candidate"; return; }
+  done
+  return 1
+}
+
 secret() { od -An -N24 -tx1 /dev/urandom | tr -d ' \n'; }
 
 # ---- processes ---------------------------------------------------------------------------------------------------
