@@ -20,14 +20,13 @@ fn main() -> ExitCode {
         clippy::disallowed_methods,
         reason = "the one place where the environment is read"
     )]
-    let config = match Config::read(&|name| std::env::var(name).ok()) {
-        Ok(config) => config,
-        Err(mistakes) => return complain(USAGE, &mistakes.to_string()),
-    };
+    let environment = |name: &str| std::env::var(name).ok();
     match std::env::args().nth(1).as_deref() {
         None => {}
         Some("health") => {
-            return if health(config.listen) {
+            let listen = environment("LISTEN").unwrap_or_else(|| "0.0.0.0:8080".to_owned());
+            let healthy = listen.parse().is_ok_and(health);
+            return if healthy {
                 ExitCode::SUCCESS
             } else {
                 ExitCode::FAILURE
@@ -40,6 +39,10 @@ fn main() -> ExitCode {
             );
         }
     }
+    let config = match Config::read(&environment) {
+        Ok(config) => config,
+        Err(mistakes) => return complain(USAGE, &mistakes.to_string()),
+    };
     if let Err(mistake) = telemetry::start(&config) {
         return complain(USAGE, &mistake);
     }

@@ -39,6 +39,8 @@ pub fn pool(config: &Config) -> Result<PgPool, String> {
     let options = options.application_name("discodeit").options([
         ("statement_timeout", "4000"),
         ("lock_timeout", "3000"),
+        // Not "already exists, skipping" at every start.
+        ("client_min_messages", "warning"),
         ("idle_in_transaction_session_timeout", "10000"),
     ]);
     Ok(PgPoolOptions::new()
