@@ -11,13 +11,14 @@ run=$PWD/.run
 say() { echo "discodeit: $*" >&2; }
 die() { say "$*"; exit 1; }
 
-# select_system NAME: "up" or "test". Each has a folder of its own, and ports that begin with a digit of its own.
+# select_system NAME: "up", "test" or "measure". Each has a folder of its own, and ports that begin with a digit of its own.
 select_system() {
   name=$1
   case $name in
     up) digit=1 ;;
     test) digit=2 ;;
-    *) die "there is no system '$name', only up and test" ;;
+    measure) digit=5 ;;
+    *) die "there is no system '$name', only up, test and measure" ;;
   esac
   folder=$run/$name
   mkdir -p "$folder"/{logs,pids}
