@@ -61,6 +61,23 @@ create table if not exists read_statuses (
 );
 create index if not exists read_statuses_by_channel on read_statuses (channel_id);
 
+create table if not exists notifications (
+    id           uuid        primary key,
+    receiver_id  uuid        not null constraint notifications_receiver references users on delete cascade,
+    type         text        not null constraint notifications_type_known check (type in ('NEW_MESSAGE', 'ROLE_CHANGED', 'ASYNC_FAILED')),
+    -- What happened: the message, the failed file, the change. However often the work is done again, there is one for each receiver.
+    cause_id     uuid        not null,
+    title        text        not null,
+    content      text        not null,
+    target_id    uuid,
+    created_at   timestamptz not null,
+    -- A notification that its receiver has deleted stays for a while, so that work done again does not bring it back.
+    dismissed_at timestamptz,
+    constraint notifications_once unique (cause_id, receiver_id)
+);
+create index if not exists notifications_by_receiver on notifications (receiver_id, id) where dismissed_at is null;
+create index if not exists notifications_dismissed on notifications (dismissed_at) where dismissed_at is not null;
+
 -- Events whose cause is committed and which are not known to be in Kafka yet. A row lives for some milliseconds.
 create table if not exists outbox (
     id         bigint      generated always as identity primary key,

@@ -65,6 +65,10 @@ id! {
     ReadStatusId
 }
 id! {
+    /// Something a user is told of.
+    NotificationId
+}
+id! {
     /// One event on its way to the nodes; the same for every copy of it.
     EventId
 }

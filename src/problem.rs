@@ -7,7 +7,7 @@ use std::{borrow::Cow, error::Error, time::Duration};
 use serde_json::{Map, Value, json};
 use thiserror::Error;
 
-use crate::ids::{ChannelId, MessageId, ReadStatusId, UserId};
+use crate::ids::{ChannelId, MessageId, NotificationId, ReadStatusId, UserId};
 
 /// The parts of the system that a request may need.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,6 +31,8 @@ pub enum Missing {
     Message(MessageId),
     /// No such read status.
     ReadStatus(ReadStatusId),
+    /// No such notification, or another user's.
+    Notification(NotificationId),
     /// No such path.
     Path,
 }
@@ -119,6 +121,7 @@ impl Missing {
             Self::Channel(_) => "There is no such channel.",
             Self::Message(_) => "There is no such message.",
             Self::ReadStatus(_) => "There is no such read status.",
+            Self::Notification(_) => "There is no such notification.",
             Self::Path => "There is nothing at this path.",
         }
     }
@@ -167,6 +170,7 @@ impl Problem {
             Self::NotFound(Missing::Channel(_)) => "CHANNEL_NOT_FOUND",
             Self::NotFound(Missing::Message(_)) => "MESSAGE_NOT_FOUND",
             Self::NotFound(Missing::ReadStatus(_)) => "READ_STATUS_NOT_FOUND",
+            Self::NotFound(Missing::Notification(_)) => "NOTIFICATION_NOT_FOUND",
             Self::NotFound(Missing::Path) => "PATH_NOT_FOUND",
             Self::MethodNotAllowed { .. } => "METHOD_NOT_ALLOWED",
             Self::UsernameTaken => "USERNAME_TAKEN",
@@ -191,6 +195,7 @@ impl Problem {
             Self::NotFound(Missing::Channel(id)) => json!({ "channelId": id }),
             Self::NotFound(Missing::Message(id)) => json!({ "messageId": id }),
             Self::NotFound(Missing::ReadStatus(id)) => json!({ "readStatusId": id }),
+            Self::NotFound(Missing::Notification(id)) => json!({ "notificationId": id }),
             Self::TooLarge { limit_bytes } => json!({ "limitBytes": limit_bytes }),
             Self::NotReady(states) => states.clone(),
             _ => json!({}),

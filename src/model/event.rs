@@ -6,7 +6,8 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use crate::ids::{ChannelId, EventId, SessionId, UserId};
+use super::NotificationDto;
+use crate::ids::{ChannelId, EventId, NotificationId, SessionId, UserId};
 
 /// The Kafka topics, without the configured prefix.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -51,6 +52,10 @@ pub const MESSAGE_DELETED: &str = "message.deleted";
 pub const CHANNELS_REFRESH: &str = "channels.refresh";
 /// SSE event: fetch this user again.
 pub const USERS_REFRESH: &str = "users.refresh";
+/// SSE event: a new notification; the body is its `NotificationDto`.
+pub const NOTIFICATIONS: &str = "notifications";
+/// SSE event: the receiver has deleted a notification, here or elsewhere.
+pub const NOTIFICATIONS_DELETED: &str = "notifications.deleted";
 /// SSE event: everything up to this id has been sent.
 pub const SYNC: &str = "sync";
 /// SSE event: the replay cannot be complete, fetch everything again.
@@ -142,6 +147,20 @@ impl Event {
         )
     }
 
+    /// A new notification, for its receiver.
+    pub fn notification(receiver: UserId, notification: &NotificationDto) -> Self {
+        Self::sse(receiver.to_string(), NOTIFICATIONS, &json!(notification))
+    }
+
+    /// A notification that its receiver has deleted.
+    pub fn notification_deleted(receiver: UserId, id: NotificationId) -> Self {
+        Self::sse(
+            receiver.to_string(),
+            NOTIFICATIONS_DELETED,
+            &json!({ "id": id }),
+        )
+    }
+
     fn sse(key: String, kind: &'static str, body: &serde_json::Value) -> Self {
         Self {
             id: EventId::new(),
@@ -175,6 +194,8 @@ pub fn kind(name: &str) -> Option<&'static str> {
         MESSAGE_DELETED,
         CHANNELS_REFRESH,
         USERS_REFRESH,
+        NOTIFICATIONS,
+        NOTIFICATIONS_DELETED,
         CONTROL,
     ]
     .into_iter()

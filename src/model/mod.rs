@@ -4,6 +4,7 @@ pub mod channel;
 pub mod event;
 pub mod fields;
 pub mod message;
+pub mod notification;
 pub mod read_status;
 pub mod user;
 
@@ -11,6 +12,7 @@ pub use channel::{ChannelDto, ChannelKind};
 pub use event::{Control, Event, Topic};
 pub use fields::Fields;
 pub use message::{MessageDto, MessageText};
+pub use notification::{NotificationDto, NotificationKind};
 pub use read_status::ReadStatusDto;
 pub use user::{Email, NewPassword, Role, UserDto, Username};
 

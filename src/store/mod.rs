@@ -2,6 +2,7 @@
 
 pub mod channels;
 pub mod messages;
+pub mod notifications;
 pub mod outbox;
 pub mod read_statuses;
 pub mod users;
