@@ -9,7 +9,6 @@ use std::{
     time::Duration,
 };
 
-use bytes::Bytes;
 use serde_json::json;
 use tokio::time::{Instant, sleep_until};
 use tracing::debug;
@@ -17,7 +16,7 @@ use tracing::debug;
 use crate::{
     access,
     app::App,
-    group_commit::Answer,
+    group_commit::{Answer, Posted},
     hub::{Connection, Feed, Shape},
     ids::ChannelId,
     link::{End, Link},
@@ -440,7 +439,7 @@ impl Socket {
                     })
                 }
             })
-            .and_then(|request| ops::message::post(&self.app, caller.id, request));
+            .and_then(|request| ops::message::post(&self.app, caller.id, request, Vec::new()));
         match posted {
             Ok(answer) => {
                 self.pending.push_back(Pending {
@@ -465,7 +464,7 @@ impl Socket {
     }
 
     /// The first pending SEND has its answer.
-    fn answered(&mut self, answer: Result<Bytes, Problem>) -> Result<(), Ending> {
+    fn answered(&mut self, answer: Result<Posted, Problem>) -> Result<(), Ending> {
         let Some(Pending {
             receipt, client_id, ..
         }) = self.pending.pop_front()
