@@ -29,6 +29,11 @@ impl Raw {
             .expect("the connection is open");
     }
 
+    /// Likewise; false when the node has closed the connection.
+    pub(crate) async fn try_send(&mut self, octets: impl AsRef<[u8]>) -> bool {
+        self.0.write_all(octets.as_ref()).await.is_ok()
+    }
+
     /// The next answer: its head and as much body as it announces. `None` when the node has closed instead.
     pub(crate) async fn answer(&mut self) -> Option<Answer> {
         let mut read = Vec::new();
