@@ -2,7 +2,6 @@
 
 use std::ops::Range;
 
-use bytes::Bytes;
 use futures_util::{StreamExt, stream};
 use http::{
     HeaderMap, HeaderValue, StatusCode,
@@ -154,9 +153,7 @@ pub(super) async fn download(id: FileId, request: Request) -> Result<Response, P
         // Never locked: it only makes a body of it that tasks may share.
         let mut pieces = Mutex::new(pieces);
         let pieces = stream::poll_fn(move |context| pieces.get_mut().poll_next_unpin(context));
-        warp::Reply::into_response(warp::reply::stream(
-            pieces.map(|piece: Result<Bytes, _>| piece),
-        ))
+        warp::Reply::into_response(warp::reply::stream(pieces))
     };
     *response.status_mut() = status;
     let headers = response.headers_mut();

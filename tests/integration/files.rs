@@ -186,18 +186,14 @@ async fn what_is_uploaded_at_one_node_is_downloaded_from_another() {
         ])
     );
     let users = bob.get("/api/users").await;
-    let found = users.body.as_array().expect("a list").iter();
-    let found = found
-        .filter(|user| user["id"] == *ann.id)
-        .next()
-        .expect("ann");
+    let mut found = users.body.as_array().expect("a list").iter();
+    let found = found.find(|user| user["id"] == *ann.id).expect("ann");
     assert_eq!(found["profile"], page[0]["author"]["profile"]);
     let private = bob.create_private(&[&ann]).await;
     let channels = bob.get(&format!("/api/channels?userId={}", bob.id)).await;
-    let found = channels.body.as_array().expect("a list").iter();
+    let mut found = channels.body.as_array().expect("a list").iter();
     let found = found
-        .filter(|found| found["id"] == *private)
-        .next()
+        .find(|found| found["id"] == *private)
         .expect("the channel");
     assert!(
         found["participants"]

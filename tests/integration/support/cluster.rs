@@ -20,7 +20,7 @@ const REDIS_DATABASES: u64 = 1_000;
 /// Some nodes on a database, a Redis database and Kafka topics that nobody else uses.
 pub struct Cluster {
     settings: Vec<(String, String)>,
-    /// What the nodes have as FILES_URL.
+    /// What the nodes have as `FILES_URL`.
     pub files: PathBuf,
     nodes: Vec<Option<Node>>,
     /// For looking at what the nodes have stored.
