@@ -60,6 +60,8 @@ create table if not exists read_statuses (
     constraint read_statuses_once unique (user_id, channel_id)
 );
 create index if not exists read_statuses_by_channel on read_statuses (channel_id);
+-- Whom a new message is notified to; asked for each message, so that a channel where nobody wants to hear of it costs nothing.
+create index if not exists read_statuses_notified on read_statuses (channel_id, user_id) where notification_enabled;
 
 create table if not exists notifications (
     id           uuid        primary key,

@@ -16,7 +16,7 @@ use rdkafka::{
     client::DefaultClientContext,
     consumer::{Consumer, StreamConsumer},
     error::KafkaError,
-    message::{BorrowedMessage, Header, Headers, OwnedHeaders},
+    message::{BorrowedHeaders, BorrowedMessage, Header, Headers, OwnedHeaders},
     producer::{DeliveryFuture, FutureProducer, FutureRecord},
     types::RDKafkaErrorCode,
 };
@@ -38,7 +38,13 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(2);
 const FOLLOW_WITHIN: Duration = Duration::from_secs(5);
 
 /// Records that a node could not read in its time stay for those that come back: an hour.
-const RETENTION_MS: &str = "3600000";
+const FAN_OUT_RETENTION_MS: &str = "3600000";
+
+/// Work waits for a node that does it: a week.
+const JOBS_RETENTION_MS: &str = "604800000";
+
+/// What could not be done is there for people to look at: thirty days.
+const SET_ASIDE_RETENTION_MS: &str = "2592000000";
 
 /// The sockets get a turn after this many bytes: a fraction of what may wait for one of them, and still many messages that
 /// leave in one write.
@@ -62,7 +68,8 @@ pub struct Bus {
     partitions: i32,
     up: AtomicBool,
     assigned: AtomicBool,
-    poison: AtomicU64,
+    unreadable: AtomicU64,
+    set_aside: AtomicU64,
 }
 
 impl Bus {
@@ -100,7 +107,8 @@ impl Bus {
             partitions: config.kafka_partitions,
             up: AtomicBool::new(false),
             assigned: AtomicBool::new(false),
-            poison: AtomicU64::new(0),
+            unreadable: AtomicU64::new(0),
+            set_aside: AtomicU64::new(0),
         })
     }
 
@@ -112,6 +120,16 @@ impl Bus {
     /// Whether this node's places in all partitions are fixed: everything published from now on arrives.
     pub fn is_assigned(&self) -> bool {
         self.assigned.load(Ordering::Relaxed)
+    }
+
+    /// Records that were passed over since the start, because this version cannot read them.
+    pub fn unreadable(&self) -> u64 {
+        self.unreadable.load(Ordering::Relaxed)
+    }
+
+    /// Jobs that were set aside since the start, because they cannot be done.
+    pub fn set_aside_count(&self) -> u64 {
+        self.set_aside.load(Ordering::Relaxed)
     }
 
     fn topic(&self, topic: Topic) -> &str {
@@ -208,7 +226,7 @@ impl Bus {
                         unwritten += event.event.body.len();
                         arrived(event);
                     } else {
-                        self.poison.fetch_add(1, Ordering::Relaxed);
+                        self.unreadable.fetch_add(1, Ordering::Relaxed);
                         warn!(
                             topic = record.topic(),
                             partition = record.partition(),
@@ -239,7 +257,7 @@ impl Bus {
                 .create()
                 .map_err(Problem::internal)?;
             let mut places = TopicPartitionList::new();
-            for topic in &self.topics {
+            for topic in Topic::FAN_OUT.map(|topic| self.topic(topic)) {
                 let metadata = consumer
                     .fetch_metadata(Some(topic), ANSWER_WITHIN)
                     .map_err(Problem::internal)?;
@@ -273,11 +291,22 @@ impl Bus {
     async fn create_topics(&self) -> Result<(), Problem> {
         let admin: AdminClient<DefaultClientContext> =
             self.settings.create().map_err(Problem::internal)?;
-        let new = self.topics.iter().map(|topic| {
-            // -1: the broker's own default, so that a cluster decides how many copies it keeps.
-            NewTopic::new(topic, self.partitions, TopicReplication::Fixed(-1))
-                .set("retention.ms", RETENTION_MS)
+        let set_aside = self.set_aside_topic();
+        let known = Topic::ALL.map(|topic| {
+            let retention = match topic {
+                Topic::Messages | Topic::Sse | Topic::Control => FAN_OUT_RETENTION_MS,
+                Topic::Jobs => JOBS_RETENTION_MS,
+            };
+            (self.topic(topic), self.partitions, retention)
         });
+        let new = known
+            .into_iter()
+            .chain([(set_aside.as_str(), 1, SET_ASIDE_RETENTION_MS)])
+            .map(|(topic, partitions, retention)| {
+                // -1: the broker's own default, so that a cluster decides how many copies it keeps.
+                NewTopic::new(topic, partitions, TopicReplication::Fixed(-1))
+                    .set("retention.ms", retention)
+            });
         let new: Vec<_> = new.collect();
         let options = AdminOptions::new()
             .operation_timeout(Some(Duration::from_secs(10)))
@@ -300,7 +329,82 @@ impl Bus {
         Ok(())
     }
 
-    fn parse(&self, record: &BorrowedMessage<'_>) -> Option<Arrived> {
+    /// Joins the nodes that share the jobs. What is received was done if [`StreamConsumer::store_offset_from_message`] was
+    /// told so; else it comes again, here or at another node.
+    ///
+    /// # Errors
+    /// Only when the settings are refused.
+    pub fn join_workers(&self) -> Result<StreamConsumer, KafkaError> {
+        let topic = self.topic(Topic::Jobs);
+        let consumer: StreamConsumer = self
+            .settings
+            .clone()
+            .set("group.id", topic)
+            .set("auto.offset.reset", "earliest")
+            // Committed once a second and at the end; only what was done.
+            .set("enable.auto.offset.store", "false")
+            .set("auto.commit.interval.ms", "1000")
+            // A killed node's share goes to the others after this time, the shortest that brokers take by default.
+            .set("session.timeout.ms", "6000")
+            .set("heartbeat.interval.ms", "2000")
+            // A node that comes or goes does not stop the others' work.
+            .set("partition.assignment.strategy", "cooperative-sticky")
+            .set("fetch.wait.max.ms", "100")
+            .set("queued.max.messages.kbytes", "1024")
+            .create()?;
+        consumer.subscribe(&[topic])?;
+        Ok(consumer)
+    }
+
+    /// Keeps a job that cannot be done, with the reason, for people to look at.
+    ///
+    /// # Errors
+    /// When Kafka does not take it; then it must be tried again.
+    pub async fn set_aside(
+        &self,
+        record: &BorrowedMessage<'_>,
+        reason: &str,
+    ) -> Result<(), KafkaError> {
+        let place = format!(
+            "{}[{}]@{}",
+            record.topic(),
+            record.partition(),
+            record.offset()
+        );
+        let mut headers = record
+            .headers()
+            .map_or_else(OwnedHeaders::new, BorrowedHeaders::detach);
+        for (key, value) in [("reason", reason), ("from", &place)] {
+            headers = headers.insert(Header {
+                key,
+                value: Some(value),
+            });
+        }
+        let topic = self.set_aside_topic();
+        let copy = FutureRecord::to(&topic)
+            .key(record.key().unwrap_or_default())
+            .payload(record.payload().unwrap_or_default())
+            .headers(headers);
+        self.producer
+            .send_result(copy)
+            .map_err(|(error, _)| error)?
+            .await
+            .map_err(|_| KafkaError::Canceled)?
+            .map_err(|(error, _)| error)?;
+        self.set_aside.fetch_add(1, Ordering::Relaxed);
+        warn!(
+            from = place,
+            reason, "a job that cannot be done was set aside"
+        );
+        Ok(())
+    }
+
+    fn set_aside_topic(&self) -> String {
+        format!("{}.set-aside", self.topic(Topic::Jobs))
+    }
+
+    /// Reads a record; `None` when this version cannot.
+    pub fn parse(&self, record: &BorrowedMessage<'_>) -> Option<Arrived> {
         let topic = Topic::named(record.topic().strip_prefix(self.prefix.as_str())?)?;
         let headers: HashMap<&str, &str> = record
             .headers()?

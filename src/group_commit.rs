@@ -236,6 +236,7 @@ impl Facts {
         new.push(New {
             message,
             body: body.clone(),
+            notifies: target.notifies,
         });
         Ok(body)
     }

@@ -19,7 +19,7 @@ use crate::{
     history::History,
     http,
     hub::Hub,
-    ops, outbox,
+    jobs, ops, outbox,
     outbox::Outbox,
     password::Passwords,
     presence::{self, Presence},
@@ -120,6 +120,9 @@ impl Node {
             "messages.commit",
             groups.run(app.db.clone(), app.outbox.clone()),
         );
+        let worker = app.clone();
+        tasks.forever("jobs", move || jobs::run(worker.clone()));
+        tasks.spawn("notifications.sweep", ops::notification::sweep(app.clone()));
         tasks.spawn("repair.queue", repair::run(app.clone(), gaps));
         tasks.spawn("repair.audit", repair::audit(app.clone()));
         tasks.spawn("repair.sessions", repair::audit_sessions(app.clone()));

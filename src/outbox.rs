@@ -63,7 +63,7 @@ impl Outbox {
         for stored in events {
             match stored.event.topic {
                 Topic::Sse => drop(self.to_history.try_send(stored)),
-                Topic::Messages | Topic::Control => {
+                Topic::Messages | Topic::Control | Topic::Jobs => {
                     if let Ok(delivery) = self.bus.send(&stored.event, None) {
                         drop(self.to_confirm.try_send((stored.row, delivery)));
                     }

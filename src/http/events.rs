@@ -18,10 +18,11 @@ use crate::{
     app::App,
     feeds::{self, Item, Listener},
     history::{Cursor, Entry, Lost, Position, Stream},
-    ids::{SessionId, UserId},
+    ids::{NotificationId, SessionId, UserId},
     mailbox::{Farewell, STALLED_AFTER},
-    model::event::{RESYNC, SYNC},
+    model::event::{NOTIFICATIONS, RESYNC, SYNC},
     problem::{Problem, chain},
+    store,
     token::Refused,
 };
 
@@ -282,7 +283,10 @@ impl Worker {
         let replay = match resume.map(Cursor::parse) {
             None => Ok(Vec::new()),
             Some(None) => Err(Lost::Unknown),
-            Some(Some(from)) => read_missed(&app, streams, from, tip).await?,
+            Some(Some(from)) => match read_missed(&app, streams, from, tip).await? {
+                Ok(missed) => Ok(permitted(&app, opener.user, missed).await?),
+                Err(lost) => Err(lost),
+            },
         };
         let live = Cursor {
             user: to_user.add(listener, tip.user),
@@ -398,6 +402,31 @@ async fn read_missed(
         }
     }
     Ok(Ok(missed))
+}
+
+/// Leaves out what the user may not see any more, or has deleted since. `channels.refresh` stays: those who were removed are
+/// to fetch their channels again.
+async fn permitted(
+    app: &App,
+    user: UserId,
+    mut missed: Vec<(Stream, Entry)>,
+) -> Result<Vec<(Stream, Entry)>, Problem> {
+    #[derive(Deserialize)]
+    struct Named {
+        id: NotificationId,
+    }
+    let of = |entry: &Entry| {
+        let told = entry.name == NOTIFICATIONS;
+        told.then(|| serde_json::from_slice::<Named>(&entry.data).ok())
+            .flatten()
+            .map(|named| named.id)
+    };
+    let told: Vec<_> = missed.iter().filter_map(|(_, entry)| of(entry)).collect();
+    if !told.is_empty() {
+        let present = store::notifications::present(&app.db, user, &told).await?;
+        missed.retain(|(_, entry)| of(entry).is_none_or(|id| present.contains(&id)));
+    }
+    Ok(missed)
 }
 
 /// Takes the stream out of the map, whatever ended it.

@@ -8,6 +8,7 @@ mod channels;
 mod events;
 mod health;
 mod messages;
+mod notifications;
 mod read_statuses;
 mod request;
 mod users;
@@ -30,7 +31,7 @@ pub use request::Request;
 
 use crate::{
     app::App,
-    ids::{ChannelId, MessageId, ReadStatusId, UserId},
+    ids::{ChannelId, MessageId, NotificationId, ReadStatusId, UserId},
     model::instant,
     problem::{Missing, Problem, chain},
 };
@@ -119,6 +120,10 @@ pub fn routes(app: &Arc<App>) -> Route {
         ),
         at_id::<ReadStatusId>(app, &[(M::PATCH, on_id(read_statuses::update))]),
     ]);
+    let notifications = any_of([
+        at(app, path::end(), &[(M::GET, on(notifications::list))]),
+        at_id::<NotificationId>(app, &[(M::DELETE, on_id(notifications::delete))]),
+    ]);
     let health = any_of([
         at(app, path!("live"), &[(M::GET, on(health::live))]),
         at(app, path!("ready"), &[(M::GET, on(health::ready))]),
@@ -129,6 +134,7 @@ pub fn routes(app: &Arc<App>) -> Route {
         path("channels").and(channels).boxed(),
         path("messages").and(messages).boxed(),
         path("readStatuses").and(read_statuses).boxed(),
+        path("notifications").and(notifications).boxed(),
         at(app, path!("sse"), &[(M::GET, on(events::open))]),
         path("health").and(health).boxed(),
     ]));

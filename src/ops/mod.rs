@@ -3,6 +3,7 @@
 pub mod account;
 pub mod channel;
 pub mod message;
+pub mod notification;
 
 use sqlx::{Postgres, Transaction};
 

@@ -18,6 +18,7 @@ mod events;
 mod faults;
 mod logins;
 mod messages;
+mod notifications;
 mod presence;
 mod sockjs_http;
 mod stomp;
