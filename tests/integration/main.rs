@@ -23,3 +23,4 @@ mod presence;
 mod sockjs_http;
 mod stomp;
 mod support;
+mod typing;
