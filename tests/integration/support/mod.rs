@@ -3,12 +3,14 @@
 mod client;
 mod cluster;
 mod cut;
+mod redis_server;
 mod sse;
 mod stomp;
 
 pub use client::{Answer, User, Visitor};
 pub use cluster::Cluster;
 pub use cut::Cut;
+pub use redis_server::RedisServer;
 pub use sse::Sse;
 pub use stomp::Stomp;
 
