@@ -20,6 +20,7 @@ mod logins;
 mod messages;
 mod notifications;
 mod presence;
+mod readme;
 mod sockjs_http;
 mod stomp;
 mod support;
