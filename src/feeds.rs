@@ -153,7 +153,8 @@ impl Feeds {
                 session_id,
             } => (user_id, Some(session_id)),
             Control::UserRevoked { user_id } => (user_id, None),
-            Control::ChannelDeleted { .. } => return,
+            // A private channel's events are addressed to those who are in it.
+            Control::ChannelDeleted { .. } | Control::MembershipLost { .. } => return,
         };
         let state = self.state.lock();
         for listener in state.listeners.get(user).into_iter().flatten() {

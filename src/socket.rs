@@ -26,7 +26,7 @@ use crate::{
     ids::ChannelId,
     link::{End, Link},
     mailbox::Farewell,
-    model::from_json,
+    model::{ChannelKind, from_json},
     ops::{
         self,
         message::{MessageCreateRequest, TypingRequest},
@@ -392,13 +392,16 @@ impl Socket {
         };
         let hub = &self.app.hub;
         let entrance = hub.enter(channel);
-        let last = store::channels::readable(&self.app.db, channel, caller.id)
+        let readable = store::channels::readable(&self.app.db, channel, caller.id)
             .await
             .map_err(|problem| refusal(&problem))?;
+        if readable.kind == ChannelKind::Private {
+            entrance.mark_private();
+        }
         let after = after
             .filter(|_| feed == Feed::Messages)
             .map(|after| i64::try_from(after).unwrap_or(i64::MAX));
-        let missing = entrance.add(connection, feed, &shape, last, after);
+        let missing = entrance.add(connection, feed, &shape, readable.last_seq, after);
         self.subscriptions
             .insert(id, Subscription::Channel(channel, feed, shape.clone()));
         if let Some((after, through)) = missing {

@@ -91,6 +91,13 @@ pub fn routes(app: &Arc<App>) -> Route {
                 (M::DELETE, on_id(channels::delete)),
             ],
         ),
+        resource(
+            app,
+            path!(ChannelId / "participants" / UserId)
+                .map(|channel, user| (channel, user))
+                .boxed(),
+            &[(M::DELETE, on_id(channels::leave))],
+        ),
     ]);
     let messages = any_of([
         at(

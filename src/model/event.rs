@@ -249,6 +249,13 @@ pub enum Control {
         /// Whose.
         user_id: UserId,
     },
+    /// The user is no longer in the private channel.
+    MembershipLost {
+        /// Who.
+        user_id: UserId,
+        /// Which.
+        channel_id: ChannelId,
+    },
     /// The channel was deleted.
     ChannelDeleted {
         /// Which.
@@ -262,7 +269,9 @@ impl Control {
             Self::SessionRevoked { user_id, .. } | Self::UserRevoked { user_id } => {
                 user_id.to_string()
             }
-            Self::ChannelDeleted { channel_id } => channel_id.to_string(),
+            Self::ChannelDeleted { channel_id } | Self::MembershipLost { channel_id, .. } => {
+                channel_id.to_string()
+            }
         }
     }
 }

@@ -17,6 +17,7 @@ mod errors;
 mod events;
 mod faults;
 mod logins;
+mod memberships;
 mod messages;
 mod notifications;
 mod presence;
