@@ -163,7 +163,7 @@ pub async fn audit(app: Arc<App>) {
     loop {
         let mut waited = Duration::ZERO;
         while waited
-            < if app.bus.is_up() {
+            < if app.bus.carries() {
                 AUDIT_EVERY
             } else {
                 AUDIT_EVERY_WITHOUT_KAFKA
@@ -241,7 +241,7 @@ async fn audit_streams(app: &App) -> Result<(), Problem> {
 pub async fn audit_sessions(app: Arc<App>) {
     loop {
         let mut waited = Duration::ZERO;
-        while waited < SESSIONS_EVERY && (app.bus.is_up() || waited.is_zero()) {
+        while waited < SESSIONS_EVERY && (app.bus.carries() || waited.is_zero()) {
             tokio::time::sleep(SESSIONS_EVERY_WITHOUT_KAFKA).await;
             waited += SESSIONS_EVERY_WITHOUT_KAFKA;
         }

@@ -10,6 +10,7 @@
 #![expect(clippy::too_many_lines, reason = "a test tells its whole story")]
 
 mod accounts;
+mod broker;
 mod channels;
 mod delivery;
 mod drain;

@@ -1,5 +1,6 @@
 //! What the tests stand on.
 
+mod broker;
 mod client;
 mod cluster;
 mod cut;
@@ -7,6 +8,7 @@ mod redis_server;
 mod sse;
 mod stomp;
 
+pub use broker::Broker;
 pub use client::{Answer, User, Visitor};
 pub use cluster::Cluster;
 pub use cut::Cut;
