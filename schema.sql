@@ -81,6 +81,7 @@ create index if not exists notifications_by_receiver on notifications (receiver_
 create index if not exists notifications_dismissed on notifications (dismissed_at) where dismissed_at is not null;
 
 -- Events whose cause is committed and which are not known to be in Kafka yet. A row lives for some milliseconds.
+-- A job's row lives until the job is done: Kafka carries it, and may lose it.
 create table if not exists outbox (
     id         bigint      generated always as identity primary key,
     event_id   uuid        not null,
@@ -89,5 +90,9 @@ create table if not exists outbox (
     kind       text        not null,
     seq        bigint,
     body       text        not null,
-    created_at timestamptz not null default clock_timestamp()
+    created_at timestamptz not null default clock_timestamp(),
+    -- Of a job: when Kafka had it.
+    sent_at    timestamptz
 );
+alter table outbox add column if not exists sent_at timestamptz;
+create index if not exists outbox_jobs on outbox (event_id) where topic = 'jobs';
