@@ -60,6 +60,8 @@ create table if not exists read_statuses (
     constraint read_statuses_once unique (user_id, channel_id)
 );
 create index if not exists read_statuses_by_channel on read_statuses (channel_id);
+-- Whom a new message is notified to; asked for each message, so that a channel where nobody wants to hear of it costs nothing.
+create index if not exists read_statuses_notified on read_statuses (channel_id, user_id) where notification_enabled;
 
 create table if not exists notifications (
     id           uuid        primary key,
@@ -101,6 +103,7 @@ create index if not exists binary_contents_waiting on binary_contents (next_try_
 create index if not exists binary_contents_orphans on binary_contents (id) where message_id is null and picture_of is null;
 
 -- Events whose cause is committed and which are not known to be in Kafka yet. A row lives for some milliseconds.
+-- A job's row lives until the job is done: Kafka carries it, and may lose it.
 create table if not exists outbox (
     id         bigint      generated always as identity primary key,
     event_id   uuid        not null,
@@ -109,5 +112,9 @@ create table if not exists outbox (
     kind       text        not null,
     seq        bigint,
     body       text        not null,
-    created_at timestamptz not null default clock_timestamp()
+    created_at timestamptz not null default clock_timestamp(),
+    -- Of a job: when Kafka had it.
+    sent_at    timestamptz
 );
+alter table outbox add column if not exists sent_at timestamptz;
+create index if not exists outbox_jobs on outbox (event_id) where topic = 'jobs';

@@ -19,6 +19,8 @@ pub enum Subscribe {
 pub enum Send {
     /// `/pub/messages`: a message, whose author must be the user, in a channel that they may read.
     Message,
+    /// `/pub/typing`: that the user is writing, in a channel that they may read.
+    Typing,
 }
 
 /// The SUBSCRIBE half of the table.
@@ -31,7 +33,11 @@ pub fn subscribe(destination: &str) -> Option<Subscribe> {
 
 /// The SEND half of the table.
 pub fn send(destination: &str) -> Option<Send> {
-    (destination == "/pub/messages").then_some(Send::Message)
+    match destination {
+        "/pub/messages" => Some(Send::Message),
+        "/pub/typing" => Some(Send::Typing),
+        _ => None,
+    }
 }
 
 #[cfg(test)]
@@ -50,11 +56,13 @@ mod tests {
             "/topic/x",
             "",
             "/pub/messages",
+            "/pub/typing",
         ] {
             assert_eq!(subscribe(destination), None, "{destination}");
         }
         for destination in [
             "/pub/messages/",
+            "/pub/typing.*",
             "/pub/",
             "/sub/**",
             "/user/queue/errors",

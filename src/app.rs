@@ -104,6 +104,8 @@ impl App {
                     self.obey(&control);
                 }
             }
+            // Not for every node: `jobs.rs` reads it.
+            Topic::Jobs => {}
         }
     }
 

@@ -10,17 +10,18 @@ use std::{
 };
 
 use bytes::Bytes;
+use parking_lot::Mutex;
 use rdkafka::{
     ClientConfig, Message as _, Offset, TopicPartitionList,
     admin::{AdminClient, AdminOptions, NewTopic, TopicReplication},
     client::DefaultClientContext,
     consumer::{Consumer, StreamConsumer},
     error::KafkaError,
-    message::{BorrowedMessage, Header, Headers, OwnedHeaders},
+    message::{BorrowedHeaders, BorrowedMessage, Header, Headers, OwnedHeaders},
     producer::{DeliveryFuture, FutureProducer, FutureRecord},
     types::RDKafkaErrorCode,
 };
-use tokio::{task::spawn_blocking, time::Instant};
+use tokio::{sync::Notify, task::spawn_blocking, time::Instant};
 use tracing::{debug, info, warn};
 
 use crate::{
@@ -38,7 +39,13 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(2);
 const FOLLOW_WITHIN: Duration = Duration::from_secs(5);
 
 /// Records that a node could not read in its time stay for those that come back: an hour.
-const RETENTION_MS: &str = "3600000";
+const FAN_OUT_RETENTION_MS: &str = "3600000";
+
+/// Work waits for a node that does it: a week.
+const JOBS_RETENTION_MS: &str = "604800000";
+
+/// What could not be done is there for people to look at: thirty days.
+const SET_ASIDE_RETENTION_MS: &str = "2592000000";
 
 /// The sockets get a turn after this many bytes: a fraction of what may wait for one of them, and still many messages that
 /// leave in one write.
@@ -62,7 +69,11 @@ pub struct Bus {
     partitions: i32,
     up: AtomicBool,
     assigned: AtomicBool,
-    poison: AtomicU64,
+    /// What the topics look like that are being followed; another look means other places to read.
+    followed: Mutex<Vec<usize>>,
+    changed: Notify,
+    unreadable: AtomicU64,
+    set_aside: AtomicU64,
 }
 
 impl Bus {
@@ -100,7 +111,10 @@ impl Bus {
             partitions: config.kafka_partitions,
             up: AtomicBool::new(false),
             assigned: AtomicBool::new(false),
-            poison: AtomicU64::new(0),
+            followed: Mutex::default(),
+            changed: Notify::new(),
+            unreadable: AtomicU64::new(0),
+            set_aside: AtomicU64::new(0),
         })
     }
 
@@ -112,6 +126,21 @@ impl Bus {
     /// Whether this node's places in all partitions are fixed: everything published from now on arrives.
     pub fn is_assigned(&self) -> bool {
         self.assigned.load(Ordering::Relaxed)
+    }
+
+    /// Whether this node hears of events by Kafka. While it does not, the stores have to be asked more often.
+    pub fn carries(&self) -> bool {
+        self.is_up() && self.is_assigned()
+    }
+
+    /// Records that were passed over since the start, because this version cannot read them.
+    pub fn unreadable(&self) -> u64 {
+        self.unreadable.load(Ordering::Relaxed)
+    }
+
+    /// Jobs that were set aside since the start, because they cannot be done.
+    pub fn set_aside_count(&self) -> u64 {
+        self.set_aside.load(Ordering::Relaxed)
     }
 
     fn topic(&self, topic: Topic) -> &str {
@@ -194,6 +223,8 @@ impl Bus {
                 Err(problem) => return Err(problem),
             }
         };
+        // It has just answered.
+        self.up.store(true, Ordering::Relaxed);
         self.assigned.store(true, Ordering::Relaxed);
         let mut unwritten = 0;
         loop {
@@ -202,13 +233,20 @@ impl Bus {
                 tokio::task::yield_now().await;
                 unwritten = 0;
             }
-            match consumer.recv().await {
+            let received = tokio::select! {
+                received = consumer.recv() => received,
+                () = self.changed.notified() => {
+                    info!("Kafka's topics are not what they were; they are followed anew");
+                    return Ok(());
+                }
+            };
+            match received {
                 Ok(record) => {
                     if let Some(event) = self.parse(&record) {
                         unwritten += event.event.body.len();
                         arrived(event);
                     } else {
-                        self.poison.fetch_add(1, Ordering::Relaxed);
+                        self.unreadable.fetch_add(1, Ordering::Relaxed);
                         warn!(
                             topic = record.topic(),
                             partition = record.partition(),
@@ -239,7 +277,8 @@ impl Bus {
                 .create()
                 .map_err(Problem::internal)?;
             let mut places = TopicPartitionList::new();
-            for topic in &self.topics {
+            let mut followed = Vec::new();
+            for topic in Topic::FAN_OUT.map(|topic| self.topic(topic)) {
                 let metadata = consumer
                     .fetch_metadata(Some(topic), ANSWER_WITHIN)
                     .map_err(Problem::internal)?;
@@ -253,6 +292,7 @@ impl Bus {
                         "the Kafka topic {topic} has no partitions yet"
                     )));
                 }
+                followed.push(partitions.len());
                 for partition in partitions {
                     let (_, end) = consumer
                         .fetch_watermarks(topic, partition.id(), ANSWER_WITHIN)
@@ -263,6 +303,7 @@ impl Bus {
                 }
             }
             consumer.assign(&places).map_err(Problem::internal)?;
+            *self.followed.lock() = followed;
             info!(partitions = places.count(), "following Kafka");
             Ok(consumer)
         })
@@ -273,11 +314,22 @@ impl Bus {
     async fn create_topics(&self) -> Result<(), Problem> {
         let admin: AdminClient<DefaultClientContext> =
             self.settings.create().map_err(Problem::internal)?;
-        let new = self.topics.iter().map(|topic| {
-            // -1: the broker's own default, so that a cluster decides how many copies it keeps.
-            NewTopic::new(topic, self.partitions, TopicReplication::Fixed(-1))
-                .set("retention.ms", RETENTION_MS)
+        let set_aside = self.set_aside_topic();
+        let known = Topic::ALL.map(|topic| {
+            let retention = match topic {
+                Topic::Messages | Topic::Sse | Topic::Control => FAN_OUT_RETENTION_MS,
+                Topic::Jobs => JOBS_RETENTION_MS,
+            };
+            (self.topic(topic), self.partitions, retention)
         });
+        let new = known
+            .into_iter()
+            .chain([(set_aside.as_str(), 1, SET_ASIDE_RETENTION_MS)])
+            .map(|(topic, partitions, retention)| {
+                // -1: the broker's own default, so that a cluster decides how many copies it keeps.
+                NewTopic::new(topic, partitions, TopicReplication::Fixed(-1))
+                    .set("retention.ms", retention)
+            });
         let new: Vec<_> = new.collect();
         let options = AdminOptions::new()
             .operation_timeout(Some(Duration::from_secs(10)))
@@ -300,7 +352,82 @@ impl Bus {
         Ok(())
     }
 
-    fn parse(&self, record: &BorrowedMessage<'_>) -> Option<Arrived> {
+    /// Joins the nodes that share the jobs. What is received was done if [`StreamConsumer::store_offset_from_message`] was
+    /// told so; else it comes again, here or at another node.
+    ///
+    /// # Errors
+    /// Only when the settings are refused.
+    pub fn join_workers(&self) -> Result<StreamConsumer, KafkaError> {
+        let topic = self.topic(Topic::Jobs);
+        let consumer: StreamConsumer = self
+            .settings
+            .clone()
+            .set("group.id", topic)
+            .set("auto.offset.reset", "earliest")
+            // Committed once a second and at the end; only what was done.
+            .set("enable.auto.offset.store", "false")
+            .set("auto.commit.interval.ms", "1000")
+            // A killed node's share goes to the others after this time, the shortest that brokers take by default.
+            .set("session.timeout.ms", "6000")
+            .set("heartbeat.interval.ms", "2000")
+            // A node that comes or goes does not stop the others' work.
+            .set("partition.assignment.strategy", "cooperative-sticky")
+            .set("fetch.wait.max.ms", "100")
+            .set("queued.max.messages.kbytes", "1024")
+            .create()?;
+        consumer.subscribe(&[topic])?;
+        Ok(consumer)
+    }
+
+    /// Keeps a job that cannot be done, with the reason, for people to look at.
+    ///
+    /// # Errors
+    /// When Kafka does not take it; then it must be tried again.
+    pub async fn set_aside(
+        &self,
+        record: &BorrowedMessage<'_>,
+        reason: &str,
+    ) -> Result<(), KafkaError> {
+        let place = format!(
+            "{}[{}]@{}",
+            record.topic(),
+            record.partition(),
+            record.offset()
+        );
+        let mut headers = record
+            .headers()
+            .map_or_else(OwnedHeaders::new, BorrowedHeaders::detach);
+        for (key, value) in [("reason", reason), ("from", &place)] {
+            headers = headers.insert(Header {
+                key,
+                value: Some(value),
+            });
+        }
+        let topic = self.set_aside_topic();
+        let copy = FutureRecord::to(&topic)
+            .key(record.key().unwrap_or_default())
+            .payload(record.payload().unwrap_or_default())
+            .headers(headers);
+        self.producer
+            .send_result(copy)
+            .map_err(|(error, _)| error)?
+            .await
+            .map_err(|_| KafkaError::Canceled)?
+            .map_err(|(error, _)| error)?;
+        self.set_aside.fetch_add(1, Ordering::Relaxed);
+        warn!(
+            from = place,
+            reason, "a job that cannot be done was set aside"
+        );
+        Ok(())
+    }
+
+    fn set_aside_topic(&self) -> String {
+        format!("{}.set-aside", self.topic(Topic::Jobs))
+    }
+
+    /// Reads a record; `None` when this version cannot.
+    pub fn parse(&self, record: &BorrowedMessage<'_>) -> Option<Arrived> {
         let topic = Topic::named(record.topic().strip_prefix(self.prefix.as_str())?)?;
         let headers: HashMap<&str, &str> = record
             .headers()?
@@ -331,17 +458,20 @@ impl Bus {
         })
     }
 
-    /// Asks the broker once a second whether it is there. Runs until it is dropped.
+    /// Asks the broker once a second whether it is there, and whether the topics are those that are followed: a broker that
+    /// lost its data has none of them, and an operator may give them more partitions. Runs until it is dropped.
     pub async fn watch(self: Arc<Self>) {
         loop {
             let bus = self.clone();
-            let asked = spawn_blocking(move || {
-                let client = rdkafka::producer::Producer::client(&bus.producer);
-                client
-                    .fetch_metadata(Some(bus.topic(Topic::Control)), ANSWER_WITHIN)
-                    .map(|metadata| !metadata.brokers().is_empty())
-            });
-            let up = matches!(asked.await, Ok(Ok(true)));
+            let seen = spawn_blocking(move || bus.look()).await.ok().flatten();
+            let followed = self.followed.lock().clone();
+            if seen.as_ref().is_some_and(|seen| *seen != followed) && !followed.is_empty() {
+                // Until they are followed again, the stores are asked.
+                self.assigned.store(false, Ordering::Relaxed);
+                self.followed.lock().clear();
+                self.changed.notify_one();
+            }
+            let up = seen.is_some_and(|seen| !seen.contains(&0));
             if self.up.swap(up, Ordering::Relaxed) != up {
                 if up {
                     info!("Kafka answers");
@@ -351,5 +481,20 @@ impl Bus {
             }
             tokio::time::sleep(Duration::from_secs(1)).await;
         }
+    }
+
+    /// How many partitions each followed topic has; `None` when the broker does not answer.
+    fn look(&self) -> Option<Vec<usize>> {
+        let client = rdkafka::producer::Producer::client(&self.producer);
+        Topic::FAN_OUT
+            .iter()
+            .map(|topic| {
+                let metadata = client
+                    .fetch_metadata(Some(self.topic(*topic)), ANSWER_WITHIN)
+                    .ok()?;
+                let topic = metadata.topics().first();
+                Some(topic.map_or(0, |topic| topic.partitions().len()))
+            })
+            .collect()
     }
 }

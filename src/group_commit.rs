@@ -57,6 +57,14 @@ pub struct Posted {
     pub new: bool,
 }
 
+impl Posted {
+    /// The answer to what is stored nowhere.
+    pub const NOTHING: Self = Self {
+        body: Bytes::new(),
+        new: false,
+    };
+}
+
 /// The answer to a post, after its commit.
 pub type Answer = oneshot::Receiver<Result<Posted, Problem>>;
 
@@ -250,6 +258,7 @@ impl Facts {
         new.push(New {
             message,
             body: body.clone(),
+            notifies: target.notifies,
         });
         Ok(Posted { body, new: true })
     }

@@ -10,6 +10,7 @@
 //!   says who may do what with which destination.
 //! - [`ops`] is what the system does; [`group_commit`] writes new messages; [`store`] is the SQL, [`files`] the bytes of files.
 //! - [`outbox`] hands committed events to [`bus`] (Kafka) and, for SSE, to [`history`] (Redis) before.
+//! - [`jobs`] is the work that one node does after a commit: notifications.
 //! - [`hub`] and [`feeds`] are the sockets of this node and what each follows; [`sequence`] is the rule by which they deliver
 //!   once and in order; [`repair`] reads what is missing; [`mailbox`] bounds what waits for one connection.
 //! - [`presence`] says who is online; [`sessions`], [`token`] and [`password`] say who somebody is; [`model`], [`ids`] and [`problem`] are the words.
@@ -25,6 +26,7 @@ pub mod history;
 pub mod http;
 pub mod hub;
 pub mod ids;
+pub mod jobs;
 pub mod link;
 pub mod mailbox;
 pub mod model;

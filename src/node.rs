@@ -20,7 +20,7 @@ use crate::{
     history::History,
     http,
     hub::Hub,
-    ops, outbox,
+    jobs, ops, outbox,
     outbox::Outbox,
     password::Passwords,
     presence::{self, Presence},
@@ -131,6 +131,9 @@ impl Node {
             tasks.spawn("files.complete", ops::file::complete(app.clone()));
         }
         tasks.spawn("files.sweep", ops::file::sweep(app.clone()));
+        let worker = app.clone();
+        tasks.forever("jobs", move || jobs::run(worker.clone()));
+        tasks.spawn("notifications.sweep", ops::notification::sweep(app.clone()));
         tasks.spawn("repair.queue", repair::run(app.clone(), gaps));
         tasks.spawn("repair.audit", repair::audit(app.clone()));
         tasks.spawn("repair.sessions", repair::audit_sessions(app.clone()));

@@ -86,6 +86,9 @@ pub enum Problem {
     /// A private channel has no name or description to change.
     #[error("A private channel cannot be changed.")]
     PrivateChannelUnchangeable,
+    /// Everybody is in a public channel, so nobody can leave it.
+    #[error("A public channel has no participants to remove.")]
+    NotPrivate,
     /// The body is larger than this many bytes.
     #[error("The body is larger than {limit_bytes} bytes.")]
     TooLarge {
@@ -152,7 +155,10 @@ impl Problem {
     /// The HTTP status.
     pub fn status(&self) -> u16 {
         match self {
-            Self::Invalid(_) | Self::Malformed(_) | Self::PrivateChannelUnchangeable => 400,
+            Self::Invalid(_)
+            | Self::Malformed(_)
+            | Self::PrivateChannelUnchangeable
+            | Self::NotPrivate => 400,
             Self::Unauthenticated | Self::WrongCredentials | Self::SessionEnded => 401,
             Self::CsrfMismatch | Self::Forbidden(_) => 403,
             Self::NotFound(_) => 404,
@@ -190,6 +196,7 @@ impl Problem {
             Self::EmailTaken => "EMAIL_TAKEN",
             Self::ReadStatusExists => "READ_STATUS_EXISTS",
             Self::PrivateChannelUnchangeable => "PRIVATE_CHANNEL_UNCHANGEABLE",
+            Self::NotPrivate => "CHANNEL_NOT_PRIVATE",
             Self::TooLarge { .. } => "PAYLOAD_TOO_LARGE",
             Self::UnsupportedMediaType { .. } => "UNSUPPORTED_MEDIA_TYPE",
             Self::RangeNotSatisfiable { .. } => "RANGE_NOT_SATISFIABLE",

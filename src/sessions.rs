@@ -76,10 +76,9 @@ impl Sessions {
     pub async fn open(&self, user: UserId, role: Role) -> Result<(SessionId, Secret), Problem> {
         let (session, secret) = (SessionId(uuid::Uuid::new_v4()), random());
         let now = OffsetDateTime::now_utc();
-        let role = serde_json::to_value(role).map_err(Problem::internal)?;
         let fields = [
             ("user", user.to_string()),
-            ("role", role.as_str().unwrap_or_default().to_owned()),
+            ("role", role.name().to_owned()),
             ("refresh", digest(&secret)),
             ("issued", instant::format(now)),
             ("expires", instant::format(now + self.ttl)),

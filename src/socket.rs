@@ -10,8 +10,12 @@ use std::{
 };
 
 use serde_json::json;
-use tokio::time::{Instant, sleep_until};
+use tokio::{
+    sync::oneshot,
+    time::{Instant, sleep_until},
+};
 use tracing::debug;
+use uuid::Uuid;
 
 use crate::{
     access,
@@ -21,8 +25,11 @@ use crate::{
     ids::ChannelId,
     link::{End, Link},
     mailbox::Farewell,
-    model::from_json,
-    ops::{self, message::MessageCreateRequest},
+    model::{ChannelKind, from_json},
+    ops::{
+        self,
+        message::{MessageCreateRequest, TypingRequest},
+    },
     problem::{Dependency, Problem},
     stomp::{self, Action, Frame, Item, Limits, Message, Refusal, Session, Settings, Tick},
     store,
@@ -31,6 +38,8 @@ use crate::{
 
 /// SENDs that wait for their commit; then nothing more is read from this client.
 const PENDING: usize = 16;
+/// That somebody is writing is told at most this often for one connection and channel.
+const TYPING_EVERY: Duration = Duration::from_secs(2);
 /// Stored messages that a subscription with `after-seq` brings.
 const MOST_RESUMED: i64 = 500;
 
@@ -76,7 +85,7 @@ impl Ending {
 struct Pending {
     answer: Answer,
     receipt: Option<String>,
-    client_id: Option<uuid::Uuid>,
+    client_id: Option<Uuid>,
 }
 
 enum Subscription {
@@ -114,6 +123,9 @@ struct Socket {
     subscriptions: HashMap<String, Subscription>,
     pending: VecDeque<Pending>,
     sends: Bucket,
+    /// When it was last told that the user is writing in a channel. Bounded: what is older than [`TYPING_EVERY`] goes, and
+    /// what is newer was let in by `sends`.
+    typing: HashMap<ChannelId, Instant>,
     /// When to leave because the node does.
     leave_at: Option<Instant>,
 }
@@ -141,6 +153,7 @@ impl Socket {
                 rate,
                 at: now,
             },
+            typing: HashMap::new(),
             leave_at: None,
         }
     }
@@ -331,7 +344,7 @@ impl Socket {
         // Asked again now that the hub knows the connection: a session that ended in between is either seen here, or its
         // control event finds the connection.
         let user = self.app.sessions.user(caller.session).await;
-        let session_id = uuid::Uuid::new_v4().simple().to_string();
+        let session_id = Uuid::new_v4().simple().to_string();
         let (name, alive) = (
             caller.username.clone(),
             matches!(user, Ok(Some(user)) if user == caller.id),
@@ -378,13 +391,16 @@ impl Socket {
         };
         let hub = &self.app.hub;
         let entrance = hub.enter(channel);
-        let last = store::channels::readable(&self.app.db, channel, caller.id)
+        let readable = store::channels::readable(&self.app.db, channel, caller.id)
             .await
             .map_err(|problem| refusal(&problem))?;
+        if readable.kind == ChannelKind::Private {
+            entrance.mark_private();
+        }
         let after = after
             .filter(|_| feed == Feed::Messages)
             .map(|after| i64::try_from(after).unwrap_or(i64::MAX));
-        let missing = entrance.add(connection, feed, &shape, last, after);
+        let missing = entrance.add(connection, feed, &shape, readable.last_seq, after);
         self.subscriptions
             .insert(id, Subscription::Channel(channel, feed, shape.clone()));
         if let Some((after, through)) = missing {
@@ -407,14 +423,14 @@ impl Socket {
         Ok(())
     }
 
-    /// Hands a message in. What is wrong with its content does not end the connection.
+    /// Hands in what is sent. What is wrong with its content does not end the connection.
     fn send(
         &mut self,
         destination: &str,
         body: &[u8],
         receipt: Option<String>,
     ) -> Result<(), Ending> {
-        let Some(access::Send::Message) = access::send(destination) else {
+        let Some(allowed) = access::send(destination) else {
             let refusal = Refusal::new(
                 "DESTINATION_NOT_ALLOWED",
                 "This destination cannot be sent to.",
@@ -424,43 +440,66 @@ impl Socket {
         let Some((caller, _)) = &self.user else {
             return Err(Ending::refused(refusal(&Problem::Unauthenticated)));
         };
-        let request: Result<MessageCreateRequest, _> = from_json(body);
-        let client_id = request
-            .as_ref()
-            .ok()
-            .and_then(|request| request.client_message_id);
-        let posted = request
-            .and_then(|request| {
-                if self.sends.take(Instant::now()) {
-                    Ok(request)
-                } else {
-                    Err(Problem::TooMany {
-                        retry_after: Duration::from_secs(1),
-                    })
-                }
-            })
-            .and_then(|request| ops::message::post(&self.app, caller.id, request, Vec::new()));
-        match posted {
-            Ok(answer) => {
-                self.pending.push_back(Pending {
-                    answer,
-                    receipt,
+        let caller = caller.clone();
+        let (client_id, answer) = match allowed {
+            access::Send::Message => self.post(&caller, body),
+            access::Send::Typing => (None, self.typing(caller, body)),
+        };
+        // A refusal too goes behind those that wait, so that answers keep the order of their SENDs.
+        let answer = answer.unwrap_or_else(|problem| resolved(Err(problem)));
+        self.pending.push_back(Pending {
+            answer,
+            receipt,
+            client_id,
+        });
+        Ok(())
+    }
+
+    fn take_turn(&mut self) -> Result<(), Problem> {
+        let retry_after = Duration::from_secs(1);
+        let turn = self.sends.take(Instant::now());
+        turn.then_some(()).ok_or(Problem::TooMany { retry_after })
+    }
+
+    /// A message, with the identifier its sender made up.
+    fn post(&mut self, caller: &Caller, body: &[u8]) -> (Option<Uuid>, Result<Answer, Problem>) {
+        match from_json::<MessageCreateRequest>(body) {
+            Ok(request) => {
+                let client_id = request.client_message_id;
+                let turn = self.take_turn();
+                (
                     client_id,
-                });
-                Ok(())
+                    turn.and_then(|()| {
+                        ops::message::post(&self.app, caller.id, request, Vec::new())
+                    }),
+                )
             }
-            // Behind those that wait, so that answers keep the order of their SENDs.
-            Err(problem) => {
-                let (sender, answer) = tokio::sync::oneshot::channel();
-                drop(sender.send(Err(problem)));
-                self.pending.push_back(Pending {
-                    answer,
-                    receipt,
-                    client_id,
-                });
-                Ok(())
-            }
+            Err(problem) => (None, Err(problem)),
         }
+    }
+
+    /// That the user is writing. Said too often it is passed over, which is no mistake of the client's.
+    fn typing(&mut self, caller: Caller, body: &[u8]) -> Result<Answer, Problem> {
+        let request: TypingRequest = from_json(body)?;
+        let channel = request
+            .channel_id
+            .ok_or_else(|| Problem::invalid("channelId", "must be given"))?;
+        let now = Instant::now();
+        self.typing
+            .retain(|_, told| now.duration_since(*told) < TYPING_EVERY);
+        if self.typing.contains_key(&channel) {
+            return Ok(resolved(Ok(Posted::NOTHING)));
+        }
+        self.take_turn()?;
+        self.typing.insert(channel, now);
+        let (sender, answer) = oneshot::channel();
+        let app = self.app.clone();
+        self.app.tasks.spawn("typing", async move {
+            let told = ops::message::typing(&app, channel, caller.id, &caller.username).await;
+            // A client that is gone needs no answer.
+            drop(sender.send(told.map(|()| Posted::NOTHING)));
+        });
+        Ok(answer)
     }
 
     /// The first pending SEND has its answer.
@@ -489,7 +528,7 @@ impl Socket {
         let body = json!({ "code": problem.code(), "message": problem.to_string(), "details": details, "receiptId": null }).to_string();
         for subscription in self.subscriptions.values() {
             if let Subscription::Errors(shape) = subscription {
-                let message_id = format!("error-{}", uuid::Uuid::new_v4().simple());
+                let message_id = format!("error-{}", Uuid::new_v4().simple());
                 let mut octets = Vec::new();
                 Message {
                     destination: access::ERRORS,
@@ -532,6 +571,13 @@ impl Drop for Socket {
     fn drop(&mut self) {
         self.forget();
     }
+}
+
+/// An answer that is there already.
+fn resolved(result: Result<Posted, Problem>) -> Answer {
+    let (sender, answer) = oneshot::channel();
+    drop(sender.send(result));
+    answer
 }
 
 fn refusal(problem: &Problem) -> Refusal {

@@ -11,6 +11,7 @@ use http::{
 use serde::Deserialize;
 use tokio::{sync::mpsc, time::Instant};
 use tracing::debug;
+use uuid::Uuid;
 use warp::reply::Response;
 
 use super::{Request, auth::REFRESH_COOKIE};
@@ -18,10 +19,11 @@ use crate::{
     app::App,
     feeds::{self, Item, Listener},
     history::{Cursor, Entry, Lost, Position, Stream},
-    ids::{SessionId, UserId},
+    ids::{FileId, NotificationId, SessionId, UserId},
     mailbox::{Farewell, STALLED_AFTER},
-    model::event::{RESYNC, SYNC},
+    model::event::{BINARY_CONTENTS_STATUS, NOTIFICATIONS, RESYNC, SYNC},
     problem::{Problem, chain},
+    store,
     token::Refused,
 };
 
@@ -282,7 +284,10 @@ impl Worker {
         let replay = match resume.map(Cursor::parse) {
             None => Ok(Vec::new()),
             Some(None) => Err(Lost::Unknown),
-            Some(Some(from)) => read_missed(&app, streams, from, tip).await?,
+            Some(Some(from)) => match read_missed(&app, streams, from, tip).await? {
+                Ok(missed) => Ok(permitted(&app, opener.user, missed).await?),
+                Err(lost) => Err(lost),
+            },
         };
         let live = Cursor {
             user: to_user.add(listener, tip.user),
@@ -398,6 +403,47 @@ async fn read_missed(
         }
     }
     Ok(Ok(missed))
+}
+
+/// Leaves out what the user may not see any more, or has deleted since. `channels.refresh` stays: those who were removed are
+/// to fetch their channels again.
+async fn permitted(
+    app: &App,
+    user: UserId,
+    mut missed: Vec<(Stream, Entry)>,
+) -> Result<Vec<(Stream, Entry)>, Problem> {
+    #[derive(Deserialize)]
+    struct Named {
+        id: Uuid,
+    }
+    let named = |entry: &Entry, name: &str| -> Option<Uuid> {
+        let named: Option<Named> = (entry.name == name)
+            .then(|| serde_json::from_slice(&entry.data).ok())
+            .flatten();
+        named.map(|named| named.id)
+    };
+    let ids = |name: &str| -> Vec<Uuid> {
+        let entries = missed.iter();
+        entries
+            .filter_map(|(_, entry)| named(entry, name))
+            .collect()
+    };
+    let notifications: Vec<_> = ids(NOTIFICATIONS).into_iter().map(NotificationId).collect();
+    let files: Vec<_> = ids(BINARY_CONTENTS_STATUS)
+        .into_iter()
+        .map(FileId)
+        .collect();
+    if !notifications.is_empty() {
+        let present = store::notifications::present(&app.db, user, &notifications).await?;
+        let may = |id: Uuid| present.contains(&NotificationId(id));
+        missed.retain(|(_, entry)| named(entry, NOTIFICATIONS).is_none_or(may));
+    }
+    if !files.is_empty() {
+        let readable = store::files::readable(&app.db, &files, user).await?;
+        let may = |id: Uuid| readable.iter().any(|file| file.id.0 == id);
+        missed.retain(|(_, entry)| named(entry, BINARY_CONTENTS_STATUS).is_none_or(may));
+    }
+    Ok(missed)
 }
 
 /// Takes the stream out of the map, whatever ended it.

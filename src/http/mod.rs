@@ -10,6 +10,7 @@ mod files;
 mod health;
 mod messages;
 mod multipart;
+mod notifications;
 mod read_statuses;
 mod request;
 mod users;
@@ -32,7 +33,7 @@ pub use request::Request;
 
 use crate::{
     app::App,
-    ids::{ChannelId, FileId, MessageId, ReadStatusId, UserId},
+    ids::{ChannelId, FileId, MessageId, NotificationId, ReadStatusId, UserId},
     model::instant,
     problem::{Missing, Problem, chain},
 };
@@ -92,6 +93,13 @@ pub fn routes(app: &Arc<App>) -> Route {
                 (M::DELETE, on_id(channels::delete)),
             ],
         ),
+        resource(
+            app,
+            path!(ChannelId / "participants" / UserId)
+                .map(|channel, user| (channel, user))
+                .boxed(),
+            &[(M::DELETE, on_id(channels::leave))],
+        ),
     ]);
     let messages = any_of([
         at(
@@ -130,6 +138,10 @@ pub fn routes(app: &Arc<App>) -> Route {
             &[(M::GET, on_id(files::download))],
         ),
     ]);
+    let notifications = any_of([
+        at(app, path::end(), &[(M::GET, on(notifications::list))]),
+        at_id::<NotificationId>(app, &[(M::DELETE, on_id(notifications::delete))]),
+    ]);
     let health = any_of([
         at(app, path!("live"), &[(M::GET, on(health::live))]),
         at(app, path!("ready"), &[(M::GET, on(health::ready))]),
@@ -141,6 +153,7 @@ pub fn routes(app: &Arc<App>) -> Route {
         path("messages").and(messages).boxed(),
         path("binaryContents").and(files).boxed(),
         path("readStatuses").and(read_statuses).boxed(),
+        path("notifications").and(notifications).boxed(),
         at(app, path!("sse"), &[(M::GET, on(events::open))]),
         path("health").and(health).boxed(),
     ]));

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::{BinaryContentDto, NotificationDto};
-use crate::ids::{ChannelId, EventId, NotificationId, SessionId, UserId};
+use crate::ids::{ChannelId, EventId, MessageId, NotificationId, SessionId, UserId};
 
 /// The Kafka topics, without the configured prefix.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -18,11 +18,15 @@ pub enum Topic {
     Sse,
     /// What cuts sockets and subscriptions; key: the user or channel.
     Control,
+    /// Work for one node; key: the channel.
+    Jobs,
 }
 
 impl Topic {
     /// All of them.
-    pub const ALL: [Self; 3] = [Self::Messages, Self::Sse, Self::Control];
+    pub const ALL: [Self; 4] = [Self::Messages, Self::Sse, Self::Control, Self::Jobs];
+    /// Those of which every node reads every record.
+    pub const FAN_OUT: [Self; 3] = [Self::Messages, Self::Sse, Self::Control];
 
     /// The name behind the prefix.
     pub fn name(self) -> &'static str {
@@ -30,6 +34,7 @@ impl Topic {
             Self::Messages => "messages",
             Self::Sse => "sse",
             Self::Control => "control",
+            Self::Jobs => "jobs",
         }
     }
 
@@ -48,6 +53,8 @@ pub const MESSAGE_CREATED: &str = "message.created";
 pub const MESSAGE_UPDATED: &str = "message.updated";
 /// Kind of a deleted message; the body is `{type, channelId, messageId}`.
 pub const MESSAGE_DELETED: &str = "message.deleted";
+/// Kind of somebody writing a message; the body is `{type, channelId, userId, username}`. Stored nowhere.
+pub const TYPING: &str = "typing";
 /// SSE event: fetch this channel again.
 pub const CHANNELS_REFRESH: &str = "channels.refresh";
 /// SSE event: fetch this user again.
@@ -95,6 +102,18 @@ impl Event {
         }
     }
 
+    /// Work: write the notifications of a new message.
+    pub fn notify_of(channel: ChannelId, message: MessageId) -> Self {
+        Self {
+            id: EventId::new(),
+            topic: Topic::Jobs,
+            key: channel.to_string(),
+            kind: MESSAGE_CREATED,
+            seq: None,
+            body: json!({ "messageId": message }).to_string().into(),
+        }
+    }
+
     /// A changed message; `message` is its `MessageDto`.
     pub fn message_updated(channel: ChannelId, message: &impl Serialize) -> Self {
         Self::in_channel(
@@ -105,9 +124,16 @@ impl Event {
     }
 
     /// A deleted message.
-    pub fn message_deleted(channel: ChannelId, message: crate::ids::MessageId) -> Self {
+    pub fn message_deleted(channel: ChannelId, message: MessageId) -> Self {
         let body = json!({ "type": MESSAGE_DELETED, "channelId": channel, "messageId": message });
         Self::in_channel(channel, MESSAGE_DELETED, &body)
+    }
+
+    /// Somebody is writing a message.
+    pub fn typing(channel: ChannelId, user: UserId, username: &str) -> Self {
+        let body =
+            json!({ "type": TYPING, "channelId": channel, "userId": user, "username": username });
+        Self::in_channel(channel, TYPING, &body)
     }
 
     fn in_channel(channel: ChannelId, kind: &'static str, body: &serde_json::Value) -> Self {
@@ -206,6 +232,7 @@ pub fn kind(name: &str) -> Option<&'static str> {
         MESSAGE_CREATED,
         MESSAGE_UPDATED,
         MESSAGE_DELETED,
+        TYPING,
         CHANNELS_REFRESH,
         USERS_REFRESH,
         NOTIFICATIONS,
@@ -237,6 +264,13 @@ pub enum Control {
         /// Whose.
         user_id: UserId,
     },
+    /// The user is no longer in the private channel.
+    MembershipLost {
+        /// Who.
+        user_id: UserId,
+        /// Which.
+        channel_id: ChannelId,
+    },
     /// The channel was deleted.
     ChannelDeleted {
         /// Which.
@@ -250,7 +284,9 @@ impl Control {
             Self::SessionRevoked { user_id, .. } | Self::UserRevoked { user_id } => {
                 user_id.to_string()
             }
-            Self::ChannelDeleted { channel_id } => channel_id.to_string(),
+            Self::ChannelDeleted { channel_id } | Self::MembershipLost { channel_id, .. } => {
+                channel_id.to_string()
+            }
         }
     }
 }

@@ -20,6 +20,17 @@ pub enum Role {
     Admin,
 }
 
+impl Role {
+    /// The wire form.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::User => "USER",
+            Self::ChannelManager => "CHANNEL_MANAGER",
+            Self::Admin => "ADMIN",
+        }
+    }
+}
+
 /// A user as the API shows them.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]

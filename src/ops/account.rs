@@ -5,6 +5,7 @@ use std::{net::IpAddr, time::Duration};
 use redis::aio::ConnectionManager;
 use sqlx::{PgConnection, Postgres, Transaction};
 use tracing::{info, warn};
+use uuid::Uuid;
 
 use super::commit;
 use crate::{
@@ -12,7 +13,10 @@ use crate::{
     config::{Admin, Secret},
     files::Staged,
     ids::{SessionId, UserId},
-    model::{Control, Email, Event, Fields, NewPassword, Role, UserDto, Username, user::fold},
+    model::{
+        Control, Email, Event, Fields, NewPassword, NotificationKind, Role, UserDto, Username,
+        user::fold,
+    },
     problem::{Missing, Problem, chain},
     sessions::Rotation,
     store::{self, users::Changes},
@@ -253,14 +257,30 @@ pub async fn caller(app: &App, token: &str) -> Result<Caller, Problem> {
     }
 }
 
-/// Gives a user another role and ends their sessions, since their tokens say the old one.
+/// Gives a user another role, tells them, and ends their sessions, since their tokens say the old one.
 ///
 /// # Errors
 /// Not found, or a store's.
 pub async fn set_role(app: &App, id: UserId, role: Role) -> Result<UserDto, Problem> {
     let mut transaction = app.db.begin().await?;
+    let before = store::users::lock_role(&mut transaction, id).await?;
     let user = store::users::set_role(&mut transaction, id, role).await?;
+    // Given the role they have, they hear nothing: so an administrator may repeat a request that got no answer.
+    let told = if before == role {
+        Vec::new()
+    } else {
+        let notification = store::notifications::New {
+            receiver: id,
+            kind: NotificationKind::RoleChanged,
+            cause: Uuid::now_v7(),
+            title: "Your role has changed".to_owned(),
+            content: format!("{} → {}", before.name(), role.name()),
+            target: Some(id.0),
+        };
+        store::notifications::insert(&mut transaction, &[notification]).await?
+    };
     revoke_all_and_commit(app, transaction, id, vec![Event::user(id)]).await?;
+    app.outbox.publish(told);
     Ok(user)
 }
 

@@ -104,6 +104,31 @@ pub async fn post_with_files(
     }
 }
 
+/// That somebody is writing, as STOMP brings it.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct TypingRequest {
+    /// Where.
+    pub channel_id: Option<ChannelId>,
+}
+
+/// Tells those who follow the channel's events that the caller is writing. Stored nowhere: while Kafka is away nobody hears
+/// of it.
+///
+/// # Errors
+/// Not found, also for a private channel that the caller is not in; the database's.
+pub async fn typing(
+    app: &App,
+    channel: ChannelId,
+    user: UserId,
+    username: &str,
+) -> Result<(), Problem> {
+    store::channels::readable(&app.db, channel, user).await?;
+    app.outbox
+        .announce(&Event::typing(channel, user, username), None);
+    Ok(())
+}
+
 /// The message, if the caller may read its channel.
 async fn readable(app: &App, id: MessageId, caller: &Caller) -> Result<MessageDto, Problem> {
     let missing = || Problem::NotFound(Missing::Message(id));
@@ -164,10 +189,11 @@ pub async fn delete(app: &App, id: MessageId, caller: &Caller) -> Result<(), Pro
     if !store::messages::delete(&mut transaction, message.channel_id, id).await? {
         return Err(Problem::NotFound(Missing::Message(id)));
     }
-    commit(
-        app,
-        transaction,
-        vec![Event::message_deleted(message.channel_id, id)],
-    )
-    .await
+    let told = store::notifications::dismiss_of(&mut transaction, id).await?;
+    let mut events = vec![Event::message_deleted(message.channel_id, id)];
+    events.extend(
+        told.into_iter()
+            .map(|(receiver, notification)| Event::notification_deleted(receiver, notification)),
+    );
+    commit(app, transaction, events).await
 }

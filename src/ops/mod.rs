@@ -4,6 +4,7 @@ pub mod account;
 pub mod channel;
 pub mod file;
 pub mod message;
+pub mod notification;
 
 use sqlx::{Postgres, Transaction};
 

@@ -193,6 +193,8 @@ pub struct Target {
     pub last_seq: i64,
     /// An instant not before that of its newest message.
     pub now: OffsetDateTime,
+    /// Whether anybody is to be notified of a new message, its author perhaps.
+    pub notifies: bool,
 }
 
 /// Locks the channels until the transaction ends, in the order of their ids, so that two groups cannot lock each other out.
@@ -203,8 +205,9 @@ pub async fn lock_targets(
     db: &mut PgConnection,
     channels: &[ChannelId],
 ) -> Result<Vec<Target>, Problem> {
-    const SQL: &str = "select id, type, last_seq, greatest(clock_timestamp(), last_message_at) as now from channels \
-                       where id = any($1) order by id for no key update";
+    const SQL: &str = "select id, type, last_seq, greatest(clock_timestamp(), last_message_at) as now, \
+                       exists (select from read_statuses r where r.channel_id = c.id and r.notification_enabled) as notifies \
+                       from channels c where id = any($1) order by id for no key update";
     Ok(sqlx::query_as(SQL).bind(channels).fetch_all(db).await?)
 }
 
@@ -269,6 +272,8 @@ pub struct New {
     pub message: MessageDto,
     /// The row as JSON: what the author's request and every subscriber gets.
     pub body: Bytes,
+    /// Whether somebody is to be notified of it.
+    pub notifies: bool,
 }
 
 /// Writes new messages, their events and their channels' positions, in one statement; attachments, if there are any, in a
@@ -289,10 +294,14 @@ pub async fn insert(db: &mut PgConnection, new: &[New]) -> Result<Vec<Stored>, P
         ) \
         insert into outbox (event_id, topic, key, kind, seq, body) \
         select * from unnest($8::uuid[], $9::text[], $10::text[], $11::text[], $12::bigint[], $13::text[]) returning id";
-    let events: Vec<Event> = new
+    let created = new
         .iter()
-        .map(|n| Event::message_created(n.message.channel_id, n.message.seq, n.body.clone()))
-        .collect();
+        .map(|n| Event::message_created(n.message.channel_id, n.message.seq, n.body.clone()));
+    let jobs = new
+        .iter()
+        .filter(|n| n.notifies)
+        .map(|n| Event::notify_of(n.message.channel_id, n.message.id));
+    let events: Vec<Event> = created.chain(jobs).collect();
     let columns = Columns::of(&events);
     let of = |message: &MessageDto| message.author.as_ref().map(|author| author.id);
     let rows: Vec<i64> = sqlx::query_scalar(SQL)

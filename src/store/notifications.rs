@@ -1,13 +1,13 @@
 //! Notifications.
 
-use std::time::Duration;
+use std::{collections::HashSet, time::Duration};
 
 use sqlx::{PgConnection, PgPool};
 use uuid::Uuid;
 
 use super::outbox::{self, Stored};
 use crate::{
-    ids::{NotificationId, UserId},
+    ids::{ChannelId, MessageId, NotificationId, UserId},
     model::{Event, NotificationDto, NotificationKind},
     problem::{Missing, Problem},
 };
@@ -64,13 +64,91 @@ pub async fn insert(db: &mut PgConnection, new: &[New]) -> Result<Vec<Stored>, P
     outbox::insert(db, events.collect()).await
 }
 
-/// Those of a user that are not dismissed, newest first, `most` at most.
+/// A user who is to be told of a message.
+#[derive(Clone, Debug, sqlx::FromRow)]
+pub struct Concerned {
+    /// Message.
+    pub message: MessageId,
+    /// Who is to be told.
+    pub receiver: UserId,
+    /// Channel.
+    pub channel: ChannelId,
+    /// The channel's name; a private one has none.
+    pub channel_name: Option<String>,
+    /// The author's name, unless the account is gone.
+    pub author: Option<String>,
+    /// The message's text; the names of its files when it has none.
+    pub content: String,
+}
+
+/// Who is to be told of these messages, in order, from behind `after` on, `most` at most. The messages are kept from being
+/// deleted until the transaction ends, so that nobody is told of one that is gone.
+///
+/// # Errors
+/// The database's.
+pub async fn concerned(
+    db: &mut PgConnection,
+    messages: &[MessageId],
+    after: Option<(MessageId, UserId)>,
+    most: i64,
+) -> Result<Vec<Concerned>, Problem> {
+    const SQL: &str = "with m as (select id, channel_id, author_id, content from messages where id = any($1) order by id for key share) \
+                       select m.id as message, r.user_id as receiver, c.id as channel, c.name as channel_name, a.username as author, \
+                       coalesce(nullif(btrim(m.content), ''), (select string_agg(f.file_name, ', ' order by f.position) \
+                       from binary_contents f where f.message_id = m.id), '') as content \
+                       from m join channels c on c.id = m.channel_id left join users a on a.id = m.author_id \
+                       join read_statuses r on r.channel_id = c.id and r.notification_enabled and r.user_id is distinct from m.author_id \
+                       where (c.type = 'PUBLIC' or exists (select from channel_participants p where p.channel_id = c.id and p.user_id = r.user_id)) \
+                       and ($2::uuid is null or (m.id, r.user_id) > ($2, $3)) order by m.id, r.user_id limit $4";
+    let (message, receiver) = after.unzip();
+    Ok(sqlx::query_as(SQL)
+        .bind(messages)
+        .bind(message)
+        .bind(receiver)
+        .bind(most)
+        .fetch_all(db)
+        .await?)
+}
+
+/// Not dismissed, and not of a channel that is gone or that the receiver may not read any more.
+macro_rules! present {
+    () => {
+        "n.dismissed_at is null and (n.type <> 'NEW_MESSAGE' or exists (select from channels c where c.id = n.target_id \
+         and (c.type = 'PUBLIC' or exists (select from channel_participants p where p.channel_id = c.id and p.user_id = n.receiver_id))))"
+    };
+}
+
+/// Which of these notifications their receiver still has and may see.
+///
+/// # Errors
+/// The database's.
+pub async fn present(
+    db: &PgPool,
+    receiver: UserId,
+    ids: &[NotificationId],
+) -> Result<HashSet<NotificationId>, Problem> {
+    const SQL: &str = concat!(
+        "select id from notifications n where id = any($2) and receiver_id = $1 and ",
+        present!()
+    );
+    let ids: Vec<NotificationId> = sqlx::query_scalar(SQL)
+        .bind(receiver)
+        .bind(ids)
+        .fetch_all(db)
+        .await?;
+    Ok(ids.into_iter().collect())
+}
+
+/// Those of a user that they have not deleted, newest first, `most` at most.
 ///
 /// # Errors
 /// The database's.
 pub async fn of(db: &PgPool, receiver: UserId, most: i64) -> Result<Vec<NotificationDto>, Problem> {
-    const SQL: &str = "select id, created_at, receiver_id, title, content, type, target_id from notifications \
-                       where receiver_id = $1 and dismissed_at is null order by id desc limit $2";
+    const SQL: &str = concat!(
+        "select id, created_at, receiver_id, title, content, type, target_id from notifications n where receiver_id = $1 and ",
+        present!(),
+        " order by id desc limit $2"
+    );
     Ok(sqlx::query_as(SQL)
         .bind(receiver)
         .bind(most)
@@ -96,12 +174,27 @@ pub async fn dismiss(
     Ok(())
 }
 
-/// Forgets what was dismissed longer than `age` ago. Returns how many.
+/// Takes those that a message has caused out of everybody's list, and tells whose they were.
+///
+/// # Errors
+/// The database's.
+pub async fn dismiss_of(
+    db: &mut PgConnection,
+    message: MessageId,
+) -> Result<Vec<(UserId, NotificationId)>, Problem> {
+    const SQL: &str = "update notifications set dismissed_at = clock_timestamp(), title = '', content = '' \
+                       where cause_id = $1 and dismissed_at is null returning receiver_id, id";
+    Ok(sqlx::query_as(SQL).bind(message).fetch_all(db).await?)
+}
+
+/// Forgets what was dismissed longer than `age` ago, and what is about a channel that is gone. Returns how many.
 ///
 /// # Errors
 /// The database's.
 pub async fn sweep(db: &PgPool, age: Duration) -> Result<u64, Problem> {
-    const SQL: &str = "delete from notifications where dismissed_at < clock_timestamp() - make_interval(secs => $1)";
+    const SQL: &str = "delete from notifications n where dismissed_at < clock_timestamp() - make_interval(secs => $1) \
+                       or (type = 'NEW_MESSAGE' and dismissed_at is null and created_at < clock_timestamp() - make_interval(secs => $1) \
+                       and not exists (select from channels c where c.id = n.target_id))";
     let swept = sqlx::query(SQL).bind(age.as_secs_f64()).execute(db).await?;
     Ok(swept.rows_affected())
 }

@@ -133,6 +133,18 @@ pub async fn update(
         .ok_or(Problem::NotFound(Missing::User(id)))
 }
 
+/// A user's role, locked until the transaction ends.
+///
+/// # Errors
+/// Not found, or the database's.
+pub async fn lock_role(db: &mut PgConnection, id: UserId) -> Result<Role, Problem> {
+    sqlx::query_scalar("select role from users where id = $1 for no key update")
+        .bind(id)
+        .fetch_optional(db)
+        .await?
+        .ok_or(Problem::NotFound(Missing::User(id)))
+}
+
 /// Gives a user another role.
 ///
 /// # Errors

@@ -225,6 +225,7 @@ async fn a_files_status_is_told_to_those_who_may_read_it_and_to_nobody_else() {
         stream.expect("sync").await;
         streams.push(stream);
     }
+    let before = streams[1].last_id.clone();
     let secret = attach(&ann, &private, vec![file("secret.txt", "text/plain", "x")]).await;
     for stream in &mut streams[..2] {
         let event = stream
@@ -245,6 +246,21 @@ async fn a_files_status_is_told_to_those_who_may_read_it_and_to_nobody_else() {
         let event = stream.expect("binaryContents.status").await;
         assert_eq!(event.json()["id"], mine.body["profile"]["id"]);
     }
+    // Who has lost the right hears nothing of it by replay either.
+    let leave = format!("/api/channels/{private}/participants/{}", bob.id);
+    assert_eq!(bob.delete(&leave).await.status, 204);
+    let mut replay = Sse::open(&bob, Some(&before)).await;
+    let mut told = Vec::new();
+    loop {
+        let event = replay.next().await.expect("an event");
+        if event.name == "sync" {
+            break;
+        }
+        if event.name == "binaryContents.status" {
+            told.push(event.json()["id"].clone());
+        }
+    }
+    assert_eq!(told, [json!(open[0]), mine.body["profile"]["id"].clone()]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -584,6 +600,17 @@ async fn a_message_may_be_files_alone() {
         );
         assert_eq!(answer.body["attachments"].as_array().map(Vec::len), Some(1));
     }
+    // Who is notified of files alone reads their names.
+    let bob = cluster.user(0, "bob").await;
+    let private = ann.create_private(&[&bob]).await;
+    let message = json!({ "channelId": private, "authorId": ann.id });
+    let files = ["cat.png", "dog.png"].map(|name| file(name, "image/png", PNG));
+    assert_eq!(post(&ann, &message, files.into()).await.status, 201);
+    eventually("bob is notified", async || {
+        let told = bob.get("/api/notifications").await;
+        told.body[0]["content"] == "cat.png, dog.png"
+    })
+    .await;
     ann.write(&channel, "text").await;
     let text_only = &ann.history(&channel).await[2];
     let path = format!("/api/messages/{}", text(&text_only["id"]));

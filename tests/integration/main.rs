@@ -10,6 +10,7 @@
 #![expect(clippy::too_many_lines, reason = "a test tells its whole story")]
 
 mod accounts;
+mod broker;
 mod channels;
 mod delivery;
 mod drain;
@@ -20,8 +21,12 @@ mod files;
 mod files_download;
 mod files_upload;
 mod logins;
+mod memberships;
 mod messages;
+mod notifications;
 mod presence;
+mod readme;
 mod sockjs_http;
 mod stomp;
 mod support;
+mod typing;

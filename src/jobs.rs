@@ -1,0 +1,146 @@
+//! Work that one node does after a commit: writing the notifications of new messages.
+//!
+//! The nodes are a consumer group on the topic `jobs`. A record counts as done after the commit of what it causes, so a node
+//! that dies leaves it to another. The job's row in the outbox goes when it is done, so what Kafka loses is sent again and
+//! what Kafka brings twice is known; and a notification has one row for each cause and receiver, whatever happens.
+
+use std::{sync::Arc, time::Duration};
+
+use futures_util::FutureExt;
+use rdkafka::{consumer::Consumer, message::BorrowedMessage};
+use serde::Deserialize;
+use tracing::{debug, warn};
+
+use crate::{
+    app::App,
+    ids::{EventId, MessageId},
+    model::{Event, event::MESSAGE_CREATED},
+    ops,
+    problem::{Problem, chain},
+    store,
+};
+
+/// Jobs done in one transaction. More would not make one cheaper.
+const AT_ONCE: usize = 64;
+/// How often a job that fails by itself is tried before it is set aside.
+const TRIES: u32 = 3;
+/// The pause after the first failure; it doubles up to the longest.
+const PAUSE: Duration = Duration::from_millis(100);
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct NewMessage {
+    message_id: MessageId,
+}
+
+/// Does jobs until it is dropped, or something is wrong with Kafka's client.
+pub async fn run(app: Arc<App>) {
+    let consumer = match app.bus.join_workers() {
+        Ok(consumer) => consumer,
+        Err(error) => {
+            warn!(error = %chain(&error), "the jobs cannot be followed");
+            return;
+        }
+    };
+    let mut records = Vec::with_capacity(AT_ONCE);
+    loop {
+        match consumer.recv().await {
+            Ok(record) => records.push(record),
+            // Brokers that are away, a topic that is not there yet: the client goes on by itself.
+            Err(error) => {
+                debug!(error = %chain(&error), "jobs cannot be read");
+                tokio::time::sleep(PAUSE).await;
+                continue;
+            }
+        }
+        while records.len() < AT_ONCE
+            && let Some(Ok(record)) = consumer.recv().now_or_never()
+        {
+            records.push(record);
+        }
+        finish(&app, &records).await;
+        for record in records.drain(..) {
+            // A partition that went to another node meanwhile: it comes again there, and is written once all the same.
+            if let Err(error) = consumer.store_offset_from_message(&record) {
+                debug!(error = %chain(&error), "a finished job is not marked as such");
+            }
+        }
+    }
+}
+
+/// Does these jobs, or sets aside those that cannot be done.
+async fn finish(app: &App, records: &[BorrowedMessage<'_>]) {
+    let (mut jobs, mut broken) = (Vec::new(), Vec::new());
+    for record in records {
+        let event = app.bus.parse(record).map(|arrived| arrived.event);
+        let id = event.as_ref().map(|event| event.id);
+        match event.ok_or("not an event of this version").and_then(job) {
+            Ok(job) => jobs.push((record, job)),
+            Err(reason) => broken.push((record, id, reason.to_owned())),
+        }
+    }
+    let all: Vec<_> = jobs.iter().map(|(_, job)| *job).collect();
+    if patiently(app, &all, 1).await.is_err() {
+        // One that cannot be done must not keep the others of its batch.
+        for (record, job) in jobs {
+            if let Err(problem) = patiently(app, &[job], TRIES).await {
+                broken.push((record, Some(job.0), chain(&problem)));
+            }
+        }
+    }
+    for (record, id, reason) in broken {
+        while let Err(error) = set_aside(app, record, id, &reason).await {
+            debug!(error = %chain(&error), "a job cannot be set aside yet");
+            tokio::time::sleep(LONGEST_PAUSE).await;
+        }
+    }
+}
+
+/// The message that an event asks to notify of.
+fn job(event: Event) -> Result<(EventId, MessageId), &'static str> {
+    if event.kind != MESSAGE_CREATED {
+        return Err("not a job of this version");
+    }
+    let job: NewMessage =
+        serde_json::from_slice(&event.body).map_err(|_| "the body is not that of a job")?;
+    Ok((event.id, job.message_id))
+}
+
+async fn set_aside(
+    app: &App,
+    record: &BorrowedMessage<'_>,
+    job: Option<EventId>,
+    reason: &str,
+) -> Result<(), Problem> {
+    app.bus
+        .set_aside(record, reason)
+        .await
+        .map_err(Problem::internal)?;
+    // Else it would be sent again.
+    match job {
+        Some(job) => store::outbox::jobs_done(&app.db, &[job]).await,
+        None => Ok(()),
+    }
+}
+
+/// Waits for a store that is away, however long; gives up after so many failures of another kind.
+async fn patiently(app: &App, jobs: &[(EventId, MessageId)], tries: u32) -> Result<(), Problem> {
+    let (mut failed, mut pause) = (0, PAUSE);
+    loop {
+        match ops::notification::notify(app, jobs).await {
+            Ok(()) => return Ok(()),
+            Err(problem) => {
+                if !matches!(problem, Problem::Unavailable(..)) {
+                    failed += 1;
+                    if failed >= tries {
+                        return Err(problem);
+                    }
+                }
+                debug!(error = %chain(&problem), jobs = jobs.len(), "jobs are tried again");
+            }
+        }
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(LONGEST_PAUSE);
+    }
+}

@@ -1,0 +1,335 @@
+//! Notifications: written once, seen by their receiver only, gone everywhere at once.
+
+use std::time::Duration;
+
+use discodeit::{ids::MessageId, model::Topic, ops};
+use rdkafka::{
+    ClientConfig, Message as _, Offset, TopicPartitionList,
+    consumer::{Consumer, StreamConsumer},
+    message::{Header, Headers, OwnedHeaders},
+    producer::{FutureProducer, FutureRecord},
+};
+use serde_json::{Value, json};
+
+use crate::support::{Cluster, SOON, Sse, User, eventually};
+
+async fn listed(user: &User) -> Vec<Value> {
+    let answer = user.get("/api/notifications").await;
+    assert_eq!(answer.status, 200, "{answer:?}");
+    assert!(answer.header("x-event-cursor").is_some());
+    answer.body.as_array().expect("a list").clone()
+}
+
+async fn have(user: &User, notifications: usize) -> Vec<Value> {
+    eventually("the notifications are there", async || {
+        listed(user).await.len() == notifications
+    })
+    .await;
+    listed(user).await
+}
+
+/// Turns a public channel's notifications on.
+async fn follow(user: &User, channel: &str) -> String {
+    let answer = user
+        .post(
+            "/api/readStatuses",
+            &json!({ "userId": user.id, "channelId": channel, "lastReadAt": "2026-01-01T00:00:00Z" }),
+        )
+        .await;
+    assert_eq!(answer.status, 201, "{answer:?}");
+    let id = answer.body["id"].as_str().expect("an id").to_owned();
+    let on = json!({ "newNotificationEnabled": true, "newLastReadAt": null });
+    let answer = user.patch(&format!("/api/readStatuses/{id}"), &on).await;
+    assert_eq!(answer.status, 200, "{answer:?}");
+    id
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_message_notifies_those_who_want_it_once_and_nobody_else() {
+    let cluster = Cluster::start(2).await;
+    let (ann, bob, eve) = (
+        cluster.user(0, "ann").await,
+        cluster.user(1, "bob").await,
+        cluster.user(1, "eve").await,
+    );
+    let channel = ann.create_private(&[&bob]).await;
+    let mut bobs = Sse::open(&bob, None).await;
+    bobs.expect("sync").await;
+    let mut eves = Sse::open(&eve, None).await;
+    eves.expect("sync").await;
+    let answer = ann.write(&channel, "안녕 😀").await;
+    assert_eq!(answer.status, 201);
+    let event = bobs.expect("notifications").await.json();
+    assert_eq!(event["receiverId"], bob.id.as_str());
+    assert_eq!(event["type"], "NEW_MESSAGE");
+    assert_eq!(event["targetId"], channel.as_str());
+    assert_eq!(event["title"], ann.name.as_str());
+    assert_eq!(event["content"], "안녕 😀");
+    let mut fields: Vec<_> = event.as_object().expect("an object").keys().collect();
+    fields.sort_unstable();
+    assert_eq!(
+        fields,
+        [
+            "content",
+            "createdAt",
+            "id",
+            "receiverId",
+            "targetId",
+            "title",
+            "type"
+        ]
+    );
+    assert_eq!(have(&bob, 1).await, [event]);
+    // Neither the author nor somebody else hears of it.
+    assert!(listed(&ann).await.is_empty());
+    assert!(listed(&eve).await.is_empty());
+    eves.expect_nothing(Duration::from_millis(200)).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_public_channel_notifies_those_who_have_turned_it_on_and_only_while_it_is_on() {
+    let cluster = Cluster::start(1).await;
+    let (ann, bob, eve) = (
+        cluster.user(0, "ann").await,
+        cluster.user(0, "bob").await,
+        cluster.user(0, "eve").await,
+    );
+    let channel = cluster.admin(0).await.create_channel("news").await;
+    let status = follow(&bob, &channel).await;
+    for n in 1..=3 {
+        assert_eq!(ann.write(&channel, &format!("news {n}")).await.status, 201);
+    }
+    let told = have(&bob, 3).await;
+    // The newest first.
+    let contents: Vec<_> = told.iter().map(|n| n["content"].clone()).collect();
+    assert_eq!(contents, ["news 3", "news 2", "news 1"]);
+    assert_eq!(told[0]["title"], format!("{} (#news)", ann.name));
+    let off = json!({ "newNotificationEnabled": false });
+    let path = format!("/api/readStatuses/{status}");
+    assert_eq!(bob.patch(&path, &off).await.status, 200);
+    assert_eq!(ann.write(&channel, "unheard").await.status, 201);
+    follow(&eve, &channel).await;
+    assert_eq!(ann.write(&channel, "heard by eve").await.status, 201);
+    assert_eq!(have(&eve, 1).await[0]["content"], "heard by eve");
+    assert_eq!(listed(&bob).await.len(), 3);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_notification_deleted_in_one_tab_is_gone_in_the_others_and_does_not_come_back() {
+    let cluster = Cluster::start(2).await;
+    let (ann, bob) = (cluster.user(0, "ann").await, cluster.user(0, "bob").await);
+    let channel = ann.create_private(&[&bob]).await;
+    let other_tab = bob.at_node(&cluster.address(1));
+    let mut stream = Sse::open(&other_tab, None).await;
+    let before = stream.expect("sync").await.id;
+    let message = ann.write(&channel, "hello").await.body["id"].clone();
+    let event = stream.expect("notifications").await.json();
+    let id = event["id"].as_str().expect("an id");
+    // Another user's is as unknown as one that never was.
+    let path = format!("/api/notifications/{id}");
+    let refused = ann.delete(&path).await;
+    assert_eq!(
+        (refused.status, refused.code()),
+        (404, "NOTIFICATION_NOT_FOUND")
+    );
+    assert_eq!(bob.delete(&path).await.status, 204);
+    let gone = stream.expect("notifications.deleted").await;
+    assert_eq!(gone.json(), json!({ "id": id }));
+    assert!(listed(&other_tab).await.is_empty());
+    assert_eq!(bob.delete(&path).await.status, 404);
+    // Done again, as after a crash between the commit and the mark in Kafka.
+    let message: MessageId = message.as_str().expect("an id").parse().expect("an id");
+    ops::notification::notify_of(cluster.node(1).app(), &[message])
+        .await
+        .expect("doing it again is no mistake");
+    assert!(listed(&bob).await.is_empty());
+    // And whoever comes back later is not told of what is deleted.
+    let mut late = Sse::open(&bob, Some(&before)).await;
+    assert_eq!(late.expect("notifications.deleted").await.id, gone.id);
+    late.expect("sync").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_deleted_message_or_channel_takes_its_notifications_along() {
+    let cluster = Cluster::start(1).await;
+    let (ann, bob) = (cluster.user(0, "ann").await, cluster.user(0, "bob").await);
+    let admin = cluster.admin(0).await;
+    let channel = admin.create_private(&[&ann, &bob]).await;
+    let mut stream = Sse::open(&bob, None).await;
+    let before = stream.expect("sync").await.id;
+    let first = ann.write(&channel, "regretted").await.body["id"].clone();
+    ann.write(&channel, "kept").await;
+    have(&bob, 2).await;
+    let path = format!("/api/messages/{}", first.as_str().expect("an id"));
+    assert_eq!(ann.delete(&path).await.status, 204);
+    assert_eq!(have(&bob, 1).await[0]["content"], "kept");
+    assert_eq!(
+        admin
+            .delete(&format!("/api/channels/{channel}"))
+            .await
+            .status,
+        204
+    );
+    assert!(listed(&bob).await.is_empty());
+    // Nor does a replay tell what may not be read any more.
+    let mut late = Sse::open(&bob, Some(&before)).await;
+    let mut names = Vec::new();
+    loop {
+        let event = late.next_but_presence().await.expect("an event");
+        if event.name == "sync" {
+            break;
+        }
+        names.push(event.name);
+    }
+    assert_eq!(names, ["notifications.deleted", "channels.refresh"]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_change_of_role_notifies_the_user_and_repeating_it_does_not() {
+    let cluster = Cluster::start(1).await;
+    let ann = cluster.user(0, "ann").await;
+    let admin = cluster.admin(0).await;
+    let change = json!({ "userId": ann.id, "newRole": "CHANNEL_MANAGER" });
+    for _ in 0..2 {
+        let answer = admin
+            .json(reqwest::Method::PUT, "/api/auth/role", &change)
+            .await;
+        assert_eq!(answer.status, 200, "{answer:?}");
+    }
+    let ann = User::sign_in(cluster.visitor(0), &ann.name, "password").await;
+    let told = have(&ann, 1).await;
+    assert_eq!(told[0]["type"], "ROLE_CHANGED");
+    assert_eq!(told[0]["targetId"], ann.id.as_str());
+    assert_eq!(told[0]["content"], "USER → CHANNEL_MANAGER");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_record_that_comes_twice_is_written_once_and_what_cannot_be_done_is_set_aside() {
+    let cluster = Cluster::start(1).await;
+    let (ann, bob) = (cluster.user(0, "ann").await, cluster.user(0, "bob").await);
+    let channel = ann.create_private(&[&bob]).await;
+    let config = cluster.node(0).app().config.clone();
+    let topic = format!("{}{}", config.kafka_topic_prefix, Topic::Jobs.name());
+    let message = ann.write(&channel, "once").await.body["id"].clone();
+    have(&bob, 1).await;
+
+    let producer: FutureProducer = ClientConfig::new()
+        .set("bootstrap.servers", &config.kafka_brokers)
+        .create()
+        .expect("a producer");
+    let send = async |kind: &str, body: &str| {
+        let id = uuid::Uuid::now_v7().to_string();
+        let headers = [("id", id.as_str()), ("kind", kind)].into_iter().fold(
+            OwnedHeaders::new(),
+            |headers, (key, value)| {
+                headers.insert(Header {
+                    key,
+                    value: Some(value),
+                })
+            },
+        );
+        let record = FutureRecord::to(&topic)
+            .key(&channel)
+            .payload(body)
+            .headers(headers);
+        producer.send(record, SOON).await.expect("Kafka takes it");
+    };
+    let again = json!({ "messageId": message }).to_string();
+    send("message.created", &again).await;
+    for (kind, body) in [
+        ("message.created", "garbage"),
+        ("message.created", "{}"),
+        ("message.from-the-future", "{}"),
+    ] {
+        send(kind, body).await;
+    }
+    send("message.created", &again).await;
+    // The next record flows.
+    assert_eq!(ann.write(&channel, "after").await.status, 201);
+    let contents: Vec<_> = have(&bob, 2)
+        .await
+        .iter()
+        .map(|n| n["content"].clone())
+        .collect();
+    assert_eq!(contents, ["after", "once"]);
+    assert_eq!(cluster.node(0).app().bus.set_aside_count(), 3);
+
+    // They are there to be looked at, with the reason.
+    let consumer: StreamConsumer = ClientConfig::new()
+        .set("bootstrap.servers", &config.kafka_brokers)
+        .set("group.id", "looks")
+        .create()
+        .expect("a consumer");
+    let mut place = TopicPartitionList::new();
+    place
+        .add_partition_offset(&format!("{topic}.set-aside"), 0, Offset::Beginning)
+        .expect("a place");
+    consumer.assign(&place).expect("assigned");
+    for body in ["garbage", "{}", "{}"] {
+        let record = tokio::time::timeout(SOON, consumer.recv())
+            .await
+            .expect("in time")
+            .expect("a record");
+        assert_eq!(record.payload(), Some(body.as_bytes()));
+        let headers = record.headers().expect("headers");
+        let reason = headers.iter().find(|header| header.key == "reason");
+        assert!(reason.is_some_and(|reason| reason.value.is_some_and(|v| !v.is_empty())));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_that_is_killed_leaves_its_jobs_to_the_others_and_none_is_lost_or_doubled() {
+    const MESSAGES: usize = 60;
+    let mut cluster = Cluster::start(3).await;
+    let (ann, bob) = (cluster.user(2, "ann").await, cluster.user(2, "bob").await);
+    // Several channels, so that every node has some of them.
+    let mut channels = Vec::new();
+    for _ in 0..4 {
+        channels.push(ann.create_private(&[&bob]).await);
+    }
+    for n in 0..MESSAGES {
+        if n == MESSAGES / 3 {
+            cluster.kill(0).await;
+        }
+        let answer = ann.write(&channels[n % 4], &format!("{n}")).await;
+        assert_eq!(answer.status, 201, "{answer:?}");
+    }
+    let told = have(&bob, MESSAGES).await;
+    let mut contents: Vec<usize> = told
+        .iter()
+        .map(|n| {
+            n["content"]
+                .as_str()
+                .and_then(|n| n.parse().ok())
+                .expect("a number")
+        })
+        .collect();
+    contents.sort_unstable();
+    assert_eq!(contents, (0..MESSAGES).collect::<Vec<_>>());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn jobs_of_before_kafka_was_there_are_done_when_it_is() {
+    let mut cluster = Cluster::start(1).await;
+    let (cut, brokers) = cluster.cut("KAFKA_BROKERS").await;
+    drop(cut);
+    // A node whose Kafka is not there accepts messages all the same.
+    let lonely = cluster.add_unready(&[("KAFKA_BROKERS", &brokers)]).await;
+    let (ann, bob) = (cluster.user(0, "ann").await, cluster.user(0, "bob").await);
+    let channel = ann.create_private(&[&bob]).await;
+    let ann = ann.at_node(&cluster.address(lonely));
+    eventually("a message is accepted", async || {
+        ann.write(&channel, "without Kafka").await.status == 201
+    })
+    .await;
+    // The other node sweeps the outbox.
+    assert_eq!(have(&bob, 1).await[0]["content"], "without Kafka");
+    eventually("the outbox is empty", async || {
+        let left: i64 = sqlx::query_scalar("select count(*) from outbox")
+            .fetch_one(&cluster.db)
+            .await
+            .expect("PostgreSQL answers");
+        left == 0
+    })
+    .await;
+}
