@@ -7,7 +7,7 @@ use std::{borrow::Cow, error::Error, time::Duration};
 use serde_json::{Map, Value, json};
 use thiserror::Error;
 
-use crate::ids::{ChannelId, MessageId, NotificationId, ReadStatusId, UserId};
+use crate::ids::{ChannelId, FileId, MessageId, NotificationId, ReadStatusId, UserId};
 
 /// The parts of the system that a request may need.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,6 +16,8 @@ pub enum Dependency {
     Postgres,
     /// Redis.
     Redis,
+    /// The object storage of files.
+    Files,
     /// This node itself: too much work is waiting, or it is leaving.
     Node,
 }
@@ -29,6 +31,8 @@ pub enum Missing {
     Channel(ChannelId),
     /// No such message, or one in a channel that the caller may not read.
     Message(MessageId),
+    /// No such file, one that is not attached to anything, or one that the caller may not read.
+    File(FileId),
     /// No such read status.
     ReadStatus(ReadStatusId),
     /// No such notification, or another user's.
@@ -97,6 +101,12 @@ pub enum Problem {
         /// The type that is taken here.
         expected: &'static str,
     },
+    /// The range that is asked for lies behind the end of the file.
+    #[error("The file has only {size} bytes.")]
+    RangeNotSatisfiable {
+        /// The file's size in bytes, for `Content-Range`.
+        size: i64,
+    },
     /// The body stopped coming.
     #[error("The request's body did not arrive in time.")]
     RequestTimeout,
@@ -123,6 +133,7 @@ impl Missing {
             Self::User(_) => "There is no such user.",
             Self::Channel(_) => "There is no such channel.",
             Self::Message(_) => "There is no such message.",
+            Self::File(_) => "There is no such file.",
             Self::ReadStatus(_) => "There is no such read status.",
             Self::Notification(_) => "There is no such notification.",
             Self::Path => "There is nothing at this path.",
@@ -156,6 +167,7 @@ impl Problem {
             Self::UsernameTaken | Self::EmailTaken | Self::ReadStatusExists => 409,
             Self::TooLarge { .. } => 413,
             Self::UnsupportedMediaType { .. } => 415,
+            Self::RangeNotSatisfiable { .. } => 416,
             Self::TooMany { .. } => 429,
             Self::Internal(_) => 500,
             Self::Unavailable(..) | Self::NotReady(_) => 503,
@@ -175,6 +187,7 @@ impl Problem {
             Self::NotFound(Missing::User(_)) => "USER_NOT_FOUND",
             Self::NotFound(Missing::Channel(_)) => "CHANNEL_NOT_FOUND",
             Self::NotFound(Missing::Message(_)) => "MESSAGE_NOT_FOUND",
+            Self::NotFound(Missing::File(_)) => "BINARY_CONTENT_NOT_FOUND",
             Self::NotFound(Missing::ReadStatus(_)) => "READ_STATUS_NOT_FOUND",
             Self::NotFound(Missing::Notification(_)) => "NOTIFICATION_NOT_FOUND",
             Self::NotFound(Missing::Path) => "PATH_NOT_FOUND",
@@ -186,6 +199,7 @@ impl Problem {
             Self::NotPrivate => "CHANNEL_NOT_PRIVATE",
             Self::TooLarge { .. } => "PAYLOAD_TOO_LARGE",
             Self::UnsupportedMediaType { .. } => "UNSUPPORTED_MEDIA_TYPE",
+            Self::RangeNotSatisfiable { .. } => "RANGE_NOT_SATISFIABLE",
             Self::RequestTimeout => "REQUEST_TIMEOUT",
             Self::TooMany { .. } => "TOO_MANY_REQUESTS",
             Self::Unavailable(..) => "SERVICE_UNAVAILABLE",
@@ -201,9 +215,11 @@ impl Problem {
             Self::NotFound(Missing::User(id)) => json!({ "userId": id }),
             Self::NotFound(Missing::Channel(id)) => json!({ "channelId": id }),
             Self::NotFound(Missing::Message(id)) => json!({ "messageId": id }),
+            Self::NotFound(Missing::File(id)) => json!({ "binaryContentId": id }),
             Self::NotFound(Missing::ReadStatus(id)) => json!({ "readStatusId": id }),
             Self::NotFound(Missing::Notification(id)) => json!({ "notificationId": id }),
             Self::TooLarge { limit_bytes } => json!({ "limitBytes": limit_bytes }),
+            Self::RangeNotSatisfiable { size } => json!({ "size": size }),
             Self::NotReady(states) => states.clone(),
             _ => json!({}),
         }

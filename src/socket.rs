@@ -9,7 +9,6 @@ use std::{
     time::Duration,
 };
 
-use bytes::Bytes;
 use serde_json::json;
 use tokio::{
     sync::oneshot,
@@ -21,7 +20,7 @@ use uuid::Uuid;
 use crate::{
     access,
     app::App,
-    group_commit::Answer,
+    group_commit::{Answer, Posted},
     hub::{Connection, Feed, Shape},
     ids::ChannelId,
     link::{End, Link},
@@ -470,7 +469,9 @@ impl Socket {
                 let turn = self.take_turn();
                 (
                     client_id,
-                    turn.and_then(|()| ops::message::post(&self.app, caller.id, request)),
+                    turn.and_then(|()| {
+                        ops::message::post(&self.app, caller.id, request, Vec::new())
+                    }),
                 )
             }
             Err(problem) => (None, Err(problem)),
@@ -487,7 +488,7 @@ impl Socket {
         self.typing
             .retain(|_, told| now.duration_since(*told) < TYPING_EVERY);
         if self.typing.contains_key(&channel) {
-            return Ok(resolved(Ok(Bytes::new())));
+            return Ok(resolved(Ok(Posted::NOTHING)));
         }
         self.take_turn()?;
         self.typing.insert(channel, now);
@@ -496,13 +497,13 @@ impl Socket {
         self.app.tasks.spawn("typing", async move {
             let told = ops::message::typing(&app, channel, caller.id, &caller.username).await;
             // A client that is gone needs no answer.
-            drop(sender.send(told.map(|()| Bytes::new())));
+            drop(sender.send(told.map(|()| Posted::NOTHING)));
         });
         Ok(answer)
     }
 
     /// The first pending SEND has its answer.
-    fn answered(&mut self, answer: Result<Bytes, Problem>) -> Result<(), Ending> {
+    fn answered(&mut self, answer: Result<Posted, Problem>) -> Result<(), Ending> {
         let Some(Pending {
             receipt, client_id, ..
         }) = self.pending.pop_front()
@@ -573,7 +574,7 @@ impl Drop for Socket {
 }
 
 /// An answer that is there already.
-fn resolved(result: Result<Bytes, Problem>) -> Answer {
+fn resolved(result: Result<Posted, Problem>) -> Answer {
     let (sender, answer) = oneshot::channel();
     drop(sender.send(result));
     answer

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use sqlx::{PgConnection, PgPool};
 use time::OffsetDateTime;
 
+use super::users;
 use crate::{
     ids::{ChannelId, UserId},
     model::{ChannelDto, ChannelKind, UserDto},
@@ -71,7 +72,13 @@ pub async fn insert_private(
     db: &mut PgConnection,
     participants: &[UserId],
 ) -> Result<ChannelDto, Problem> {
-    const MEMBERS: &str = "select id, username, email, role from users where id = any($1) order by created_at, id for key share";
+    const MEMBERS: &str = concat!(
+        "select ",
+        users::columns!(),
+        " from users u",
+        users::picture!(),
+        "where u.id = any($1) order by u.created_at, u.id for key share of u"
+    );
     const SQL: &str = "insert into channels (id, type) values ($1, 'PRIVATE') returning id, name, description, type, created_at as last_message_at";
     const JOIN: &str = "with joined as (insert into channel_participants (channel_id, user_id) select $1, unnest($2)) \
                         insert into read_statuses (id, user_id, channel_id, last_read_at, notification_enabled) \
@@ -220,10 +227,14 @@ pub async fn visible_to(db: &PgPool, user: UserId) -> Result<Vec<ChannelDto>, Pr
     const CHANNELS: &str = "select id, name, description, type, coalesce(last_message_at, created_at) as last_message_at from channels \
                             where type = 'PUBLIC' or id in (select channel_id from channel_participants where user_id = $1) \
                             order by created_at, id";
-    const MEMBERS: &str = "select p.channel_id, u.id, u.username, u.email, u.role from channel_participants p \
-                           join users u on u.id = p.user_id \
-                           where p.channel_id in (select channel_id from channel_participants where user_id = $1) \
-                           order by u.created_at, u.id";
+    const MEMBERS: &str = concat!(
+        "select p.channel_id, ",
+        users::columns!(),
+        " from channel_participants p join users u on u.id = p.user_id",
+        users::picture!(),
+        "where p.channel_id in (select channel_id from channel_participants where user_id = $1) \
+         order by u.created_at, u.id"
+    );
     #[derive(sqlx::FromRow)]
     struct Member {
         channel_id: ChannelId,
