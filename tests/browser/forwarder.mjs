@@ -6,8 +6,9 @@ import net from "node:net";
 /**
  * @param {URL} target
  * @param {string} source the local address to connect from, in 127.0.0.0/8
+ * @param {(what: Buffer, fromClient: boolean) => void} [overhear] gets what passes
  */
-export async function forward(target, source) {
+export async function forward(target, source, overhear) {
   let up = true;
   /** @type {Set<net.Socket>} */
   const sockets = new Set();
@@ -17,6 +18,7 @@ export async function forward(target, source) {
     for (const [here, there] of [[inside, outside], [outside, inside]]) {
       sockets.add(here);
       here.pipe(there);
+      if (overhear) here.on("data", (what) => overhear(what, here === inside));
       here.on("error", () => there.destroy());
       here.on("close", () => (sockets.delete(here), there.destroy()));
     }
