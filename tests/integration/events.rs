@@ -344,6 +344,32 @@ async fn a_redis_that_lost_its_data_is_told_never_passed_over() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_open_stream_is_told_that_redis_lost_its_data_before_anything_new() {
+    let cluster = Cluster::start(1).await;
+    let bob = cluster.user(0, "bob").await;
+    let mut stream = Sse::open(&bob, None).await;
+    let epoch = |id: &str| {
+        let (_, all) = id.split_once('.').expect("two positions");
+        all.split_once('-').expect("an epoch").0.to_owned()
+    };
+    let before = epoch(&stream.expect("sync").await.id);
+    let mut redis = cluster.redis.clone();
+    let () = redis::cmd("FLUSHDB")
+        .query_async(&mut redis)
+        .await
+        .expect("flushed");
+    // What makes the history begin anew.
+    cluster.user(0, "ann").await;
+    loop {
+        let event = stream.next().await.expect("the stream goes on");
+        if event.name == "resync" {
+            break;
+        }
+        assert_eq!(epoch(&event.id), before, "{event:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_stream_is_opened_by_token_or_cookie_and_by_nothing_else() {
     let cluster = Cluster::start_with(2, &[("SSE_KEEP_ALIVE", "100ms")]).await;
     let user = cluster.user(0, "ann").await;
