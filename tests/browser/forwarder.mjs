@@ -12,9 +12,10 @@ export async function forward(target, source, overhear) {
   let up = true;
   /** @type {Set<net.Socket>} */
   const sockets = new Set();
-  const server = net.createServer((inside) => {
+  const server = net.createServer({ noDelay: true }, (inside) => {
     if (!up) return inside.destroy();
-    const outside = net.connect({ host: target.hostname, port: Number(target.port || 80), localAddress: source });
+    const there = { host: target.hostname, port: Number(target.port || 80) };
+    const outside = net.connect({ ...there, localAddress: source, noDelay: true });
     for (const [here, there] of [[inside, outside], [outside, inside]]) {
       sockets.add(here);
       here.pipe(there);

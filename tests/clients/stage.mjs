@@ -24,7 +24,7 @@ export class Stage {
   static async set() {
     const stage = new Stage(new URL(setting("BASE_URL")));
     stage.sources = await twoSources(stage.base);
-    stage.admin = await apiOf(stage.base.href, setting("ADMIN_USERNAME"), setting("ADMIN_PASSWORD"));
+    stage.admin = await stage.adminAt(stage.base.href);
     return stage;
   }
 
@@ -32,6 +32,8 @@ export class Stage {
   constructor(base) {
     this.base = base;
     this.run = randomBytes(3).toString("hex");
+    /** Of everybody but the administrator. */
+    this.password = `pass-${this.run}`;
     /** Addresses that nginx sends to two nodes. @type {{source: string, node: string}[]} */
     this.sources = [];
     /** @type {Api} */
@@ -68,9 +70,14 @@ export class Stage {
     return line;
   }
 
+  /** @param {string} url */
+  adminAt(url) {
+    return apiOf(url, setting("ADMIN_USERNAME"), setting("ADMIN_PASSWORD"));
+  }
+
   /** @param {string} name */
   person(name) {
-    return signUp(this.base.href, this.unique(name), `pass-${this.run}`);
+    return signUp(this.base.href, this.unique(name), this.password);
   }
 
   /** The id of a new channel. @param {string} name @returns {Promise<string>} */
@@ -110,8 +117,14 @@ export class Stage {
 
   // ---- the nodes, as dev/nodes runs them -------------------------------------------------------------------------
 
-  /** Sends the signal to the node and waits until it is gone. @param {string} node @param {NodeJS.Signals} signal */
+  /**
+   * Sends the signal to the node and waits until it is gone. It is back before the next scenario begins.
+   *
+   * @param {string} node
+   * @param {NodeJS.Signals} signal
+   */
   async end(node, signal) {
+    this.endings.push(() => this.startNodes());
     const remembered = await readFile(`${top}.run/test/pids/${node}`, "utf8");
     const pid = Number(remembered.split(" ")[0]);
     process.kill(pid, signal);
