@@ -89,20 +89,19 @@ export class Listener {
    * @param {number} side
    * @param {{user: {id: string, username: string}}} person
    * @param {number} count
+   * @param {string} [password]
    * @returns {Promise<Listener[]>}
    */
-  static async openTabs(stage, side, { user }, count) {
+  static async openTabs(stage, side, { user }, count, password = stage.password) {
     const tabs = Array.from({ length: count }, () => new Listener(stage, "chromium", user.id));
     const [first] = tabs;
     first.tabs = tabs;
     const line = await stage.line(side, (what, fromClient) => first.overhear(what, fromClient));
     const { page, context } = await stage.browser(line.url);
-    const login = { username: user.username, password: stage.password };
-    const status = await page.evaluate(async (login) => {
-      const headers = { "Content-Type": "application/json" };
-      return (await fetch("/api/auth/login", { method: "POST", headers, body: JSON.stringify(login) })).status;
+    const login = JSON.stringify({ username: user.username, password });
+    await page.evaluate(async (body) => {
+      await fetch("/api/auth/login", { method: "POST", headers: { "Content-Type": "application/json" }, body });
     }, login);
-    assert.equal(status, 200);
     for (const tab of tabs) {
       const own = tab === first ? page : await context.newPage();
       if (tab !== first) await own.goto(page.url());
@@ -127,9 +126,12 @@ export class Listener {
     this.requests = [];
     /** Status codes of all answers. @type {Set<string>} */
     this.statuses = new Set();
+    /** Keep-alive comments with nothing between them: now, and at most. */
     this.comments = 0;
-    /** When something came. @type {number[]} */
-    this.came = [];
+    this.mostComments = 0;
+    /** When something came, and the longest time without, in ms. */
+    this.came = Date.now();
+    this.longestGap = 0;
   }
 
   /** @param {Buffer} what @param {boolean} fromClient */
@@ -141,9 +143,13 @@ export class Listener {
       this.requests.push(...heads.filter((head) => head.includes("GET /api/sse")));
       return;
     }
-    this.came.push(Date.now());
+    const now = Date.now();
+    this.longestGap = Math.max(this.longestGap, now - this.came);
+    this.came = now;
+    // With the length that HTTP puts before it.
+    this.comments = text === "3\r\n:\n\n\r\n" ? this.comments + 1 : 0;
+    this.mostComments = Math.max(this.mostComments, this.comments);
     for (const [, status] of text.matchAll(/^HTTP\/1\.1 (\d+)/gm)) this.statuses.add(status);
-    this.comments += text.match(/^:\n\n/gm)?.length ?? 0;
   }
 
   /** @returns {Promise<State>} */
@@ -156,9 +162,9 @@ export class Listener {
     await this.#source?.close();
   }
 
-  /** @param {string} what @param {(state: State) => boolean} holds */
-  async until(what, holds) {
-    const deadline = Date.now() + PATIENCE_MS;
+  /** @param {string} what @param {(state: State) => boolean} holds @param {number} [patienceMs] */
+  async until(what, holds, patienceMs = PATIENCE_MS) {
+    const deadline = Date.now() + patienceMs;
     for (;;) {
       const state = await this.read();
       if (holds(state)) return state;
@@ -191,6 +197,11 @@ export class Listener {
     const state = await this.until(`${count} events about a channel`, (state) => about(state) >= count);
     await isComplete(this.stage, this.user, ofInterest(state));
     return { ...state, about: about(state) };
+  }
+
+  /** Whether all that came is what the history keeps. */
+  async isComplete() {
+    await isComplete(this.stage, this.user, (await this.read()).events);
   }
 
   /** The same, and there are no more. @param {string} channel @param {number} count */
