@@ -63,9 +63,9 @@ export async function apiOf(base, username, password) {
     createChannel: (name) => call("POST", "/channels/public", { name, description: "" }),
     /** As somebody who may. @param {string} channelId @param {string} newDescription @returns {Promise<any>} */
     describeChannel: (channelId, newDescription) => call("PATCH", `/channels/${channelId}`, { newDescription }),
-    /** @param {string} channelId @param {string} content */
-    post: (channelId, content) => {
-      const body = multipart("messageCreateRequest", { content, channelId, authorId: userDto.id });
+    /** @param {string} channelId @param {string} content @param {string} [clientMessageId] keeps it from being kept twice */
+    post: (channelId, content, clientMessageId) => {
+      const body = multipart("messageCreateRequest", { content, channelId, authorId: userDto.id, clientMessageId });
       return request(base, "/messages", { method: "POST", headers, body });
     },
   };

@@ -21,6 +21,7 @@ export const crashes = [
       const killed = stage.end(stage.sources[0].node, "SIGKILL");
       for (const text of said.slice(100)) await speaker.sayForSure(text);
       await killed;
+      // In Node sockjs-client does not see a streaming answer break off; its next heart-beat shows it.
       const back = (/** @type {import("../talker.mjs").Talker} */ one) => one.until("back", () => one.subscribed > 1);
       await Promise.all(hearers.map(back));
       await speaker.sayForSure("The last.");

@@ -75,9 +75,11 @@ function changed({ command, headers, body }, but, used) {
   return frame;
 }
 
-/** Frames of one command stay in order; those of different ones overtake each other. @param {Frame[]} frames */
+/** Frames of different commands, and those for different subscriptions, overtake each other. @param {Frame[]} frames */
 function inOrder(frames) {
-  return frames.map(normal).sort((a, b) => (a.command < b.command ? -1 : a.command > b.command ? 1 : 0));
+  const kind = (/** @type {Frame} */ { command, headers }) =>
+    `${command} ${headers.find(([name]) => name === "subscription")?.[1] ?? ""}`;
+  return [...frames].sort((a, b) => kind(a).localeCompare(kind(b))).map(normal);
 }
 
 /** @param {string} url @param {string} over */
