@@ -67,7 +67,9 @@ export class Talker {
       this.heard.push([seq, content]);
       this.changed();
     };
-    const headers = last === undefined ? { receipt } : { receipt, "after-seq": String(last) };
+    /** @type {Record<string, string>} */
+    const headers = { receipt };
+    if (last !== undefined) headers["after-seq"] = String(last);
     this.client.subscribe(`/sub/channels.${this.channel}.messages`, hear, headers);
   }
 

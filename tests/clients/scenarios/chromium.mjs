@@ -25,8 +25,8 @@ const WAYS = ["raw WebSocket", ...SOCKJS_IN_CHROMIUM.map((transport) => `SockJS 
 const packages = new URL("../node_modules/", import.meta.url);
 
 /**
- * A page that has both libraries and {@link Talker}. They are evaluated, not loaded, so that nginx's policy for scripts stays
- * in force for what the libraries do.
+ * A page that has both libraries and {@link Talker}. They are evaluated, not loaded, so that nginx's policy for scripts
+ * stays in force for what the libraries do.
  *
  * @param {import("../stage.mjs").Stage} stage
  */
@@ -86,7 +86,7 @@ export const chromium = [
           await talker.sayForSure("The last.");
           await talker.hears(last);
           await talker.close();
-          const { heard, closed, errors } = talker;
+          const { heard, closed, errors } = /** @type {Talker} */ (talker);
           return { heard, closed, errors };
         },
         2 * EACH + 1,

@@ -15,7 +15,11 @@ const IDLE_MS = 180_000;
 const COMMENTS = 4;
 const LONGEST_GAP_MS = 30_000;
 
-/** @param {import("../stage.mjs").Stage} stage @param {Pick<import("../stage.mjs").Api, "user" | "token">} person @param {string} [password] */
+/**
+ * @param {import("../stage.mjs").Stage} stage
+ * @param {Pick<import("../stage.mjs").Api, "user" | "token">} person
+ * @param {string} [password]
+ */
 async function eachLibrary(stage, person, password) {
   return [
     await Listener.open(stage, "polyfill", 0, person),

@@ -87,7 +87,8 @@ function connect(url, over) {
   const base = url.replace("http", "ws");
   const sockjs = over !== "raw WebSocket";
   const protocols = sockjs ? [] : ["v12.stomp", "v11.stomp", "v10.stomp"];
-  const socket = new WebSocket(sockjs ? `${base}/ws/000/${Math.random().toString(36).slice(2)}/websocket` : `${base}/ws/websocket`, protocols);
+  const path = sockjs ? `000/${Math.random().toString(36).slice(2)}/websocket` : "websocket";
+  const socket = new WebSocket(`${base}/ws/${path}`, protocols);
   /** @type {string[]} */
   const frames = [];
   /** @type {{code?: number, sockjs?: number}} */

@@ -48,7 +48,7 @@ export const transports = [
       const attempt = (transport) =>
         new Promise((resolve) => {
           const socket = new SockJS(`${stage.base.origin}/ws`, null, { transports: transport, timeout: 20_000 });
-          socket.onopen = () => (resolve(socket.transport), socket.close());
+          socket.onopen = () => (resolve(/** @type {any} */ (socket).transport), socket.close());
           socket.onclose = ({ code }) => resolve(`closed with ${code}`);
         });
       for (const transport of SOCKJS_IN_NODE) assert.equal(await attempt(transport), transport);
