@@ -5,6 +5,8 @@ import { authorized } from "./session.js";
 /** @typedef {import("./types.js").Channel} Channel */
 /** @typedef {import("./types.js").Message} Message */
 /** @typedef {import("./types.js").MessagePage} MessagePage */
+/** @typedef {import("./types.js").Notification} Notification */
+/** @typedef {import("./types.js").ReadStatus} ReadStatus */
 
 /** How many messages one page holds. */
 export const PAGE = 50;
@@ -53,3 +55,20 @@ export const updateMessage = (id, newContent) => call("PATCH", `/messages/${id}`
 
 /** @param {string} id @returns {Promise<void>} */
 export const deleteMessage = (id) => call("DELETE", `/messages/${id}`);
+
+/** @returns {Promise<List<Notification>>} newest first */
+export const notifications = () => list("/notifications");
+
+/** @param {string} id @returns {Promise<void>} */
+export const deleteNotification = (id) => call("DELETE", `/notifications/${id}`);
+
+/** @param {string} userId @returns {Promise<List<ReadStatus>>} */
+export const readStatuses = (userId) => list(`/readStatuses?userId=${userId}`);
+
+/** @param {string} userId @param {string} channelId @param {string} lastReadAt @returns {Promise<ReadStatus>} */
+export const createReadStatus = (userId, channelId, lastReadAt) =>
+  call("POST", "/readStatuses", { userId, channelId, lastReadAt });
+
+/** @param {string} id @param {boolean} newNotificationEnabled @returns {Promise<ReadStatus>} */
+export const updateReadStatus = (id, newNotificationEnabled) =>
+  call("PATCH", `/readStatuses/${id}`, { newLastReadAt: null, newNotificationEnabled });

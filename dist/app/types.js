@@ -33,6 +33,22 @@
  * @property {string | null} nextCursor
  * @property {boolean} hasNext
  *
+ * @typedef {object} Notification
+ * @property {string} id
+ * @property {string} createdAt
+ * @property {string} receiverId
+ * @property {string} title
+ * @property {string} content
+ * @property {"NEW_MESSAGE" | "ROLE_CHANGED" | "ASYNC_FAILED"} type
+ * @property {string | null} targetId for NEW_MESSAGE the channel
+ *
+ * @typedef {object} ReadStatus one for each user and channel
+ * @property {string} id
+ * @property {string} userId
+ * @property {string} channelId
+ * @property {string} lastReadAt
+ * @property {boolean} notificationEnabled
+ *
  * @typedef {object} Problem the body of every answer that is not 2xx
  * @property {string} code
  * @property {string} message

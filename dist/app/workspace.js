@@ -5,8 +5,16 @@ import { lastChannelId, openChannelId, replaceChannel } from "./route.js";
 import { channels, forgetChannels, openChannel, publicChannels, refreshChannels } from "./state/channels.js";
 import { show, startConversations } from "./state/conversations.js";
 import { forgetDrafts } from "./state/drafts.js";
+import {
+  dismissWhatIsRead,
+  dropNotification,
+  forgetNotifications,
+  putNotification,
+  refreshNotifications,
+} from "./state/notifications.js";
 import { forgetPending, startOutbox } from "./state/outbox.js";
 import { forgetPeople, refreshPeople } from "./state/people.js";
+import { forgetReadStatuses, refreshReadStatuses } from "./state/read-statuses.js";
 import { toastError } from "./state/toasts.js";
 import { me } from "./session.js";
 import { computed, effect, untracked } from "./ui.js";
@@ -15,7 +23,7 @@ import { computed, effect, untracked } from "./ui.js";
 export function openWorkspace() {
   const user = me.peek()?.id;
   connect({ onRefused: refreshChannels });
-  const ends = [startConversations(), startOutbox(), followRoute()];
+  const ends = [startConversations(), startOutbox(), followRoute(), dismissWhatIsRead()];
   readLists()
     .then((cursor) => me.peek()?.id === user && listen(cursor))
     .catch(toastError);
@@ -26,14 +34,16 @@ export function openWorkspace() {
     forgetPending();
     forgetDrafts();
     forgetChannels();
+    forgetNotifications();
+    forgetReadStatuses();
     forgetPeople();
   };
 }
 
-/** One after the other, so that the first one's place in the event stream is older than both. */
+/** One ahead of the others, so that its place in the event stream is older than them all. */
 async function readLists() {
   const cursor = await refreshPeople();
-  await refreshChannels();
+  await Promise.all([refreshChannels(), refreshNotifications(), refreshReadStatuses()]);
   return cursor;
 }
 
@@ -42,6 +52,8 @@ function listen(cursor) {
   events.listen(cursor, {
     "channels.refresh": () => void refreshChannels().catch(toastError),
     "users.refresh": () => void refreshPeople().catch(toastError),
+    notifications: putNotification,
+    "notifications.deleted": ({ id }) => dropNotification(id),
     resync: () => void readLists().catch(toastError),
   });
 }

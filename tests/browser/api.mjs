@@ -31,6 +31,8 @@ export async function apiOf(base, username, password) {
     user: userDto,
     /** @returns {Promise<any[]>} */
     channels: () => call(`/channels?userId=${userDto.id}`, { headers }),
+    /** @returns {Promise<any[]>} */
+    notifications: () => call("/notifications", { headers }),
     /** @param {string} channelId @param {string} content */
     post: (channelId, content) => {
       const form = new FormData();

@@ -133,6 +133,12 @@ export class Person {
     await this.page.getByRole("heading", { level: 1, name, exact: true }).waitFor();
   }
 
+  /** @param {string | RegExp} name of something in the open channel's options @param {"button" | "switch"} [role] */
+  async option(name, role = "button") {
+    await this.page.getByRole("button", { name: "Channel options" }).click();
+    return this.page.getByRole("dialog", { name: "Channel options" }).getByRole(role, { name });
+  }
+
   /** @param {string} text its lines are typed with Shift+Enter between them */
   async say(text) {
     const box = this.page.locator(".composer textarea");

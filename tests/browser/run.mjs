@@ -12,6 +12,7 @@ import { forward, twoSources } from "./forwarder.mjs";
 import { appearance } from "./scenarios/appearance.mjs";
 import { conversations } from "./scenarios/conversations.mjs";
 import { interruptions } from "./scenarios/interruptions.mjs";
+import { notifications } from "./scenarios/notifications.mjs";
 import { sessions } from "./scenarios/sessions.mjs";
 
 const LIMIT_MS = 90_000;
@@ -103,7 +104,7 @@ async function attempt([sentence, run], stage) {
 
 try {
   const stage = await setStage();
-  for (const scenario of [...sessions, ...conversations, ...interruptions, ...appearance]) {
+  for (const scenario of [...sessions, ...conversations, ...notifications, ...interruptions, ...appearance]) {
     const before = failed.length;
     await attempt(scenario, stage);
     // Without the system every other scenario would only wait and fail.
