@@ -14,6 +14,7 @@ import { conversations } from "./scenarios/conversations.mjs";
 import { interruptions } from "./scenarios/interruptions.mjs";
 import { notifications } from "./scenarios/notifications.mjs";
 import { sessions } from "./scenarios/sessions.mjs";
+import { typing } from "./scenarios/typing.mjs";
 
 const LIMIT_MS = 90_000;
 const base = new URL(process.env.BASE_URL ?? "http://127.0.0.1:3000");
@@ -104,7 +105,7 @@ async function attempt([sentence, run], stage) {
 
 try {
   const stage = await setStage();
-  for (const scenario of [...sessions, ...conversations, ...notifications, ...interruptions, ...appearance]) {
+  for (const scenario of [...sessions, ...conversations, ...notifications, ...typing, ...interruptions, ...appearance]) {
     const before = failed.length;
     await attempt(scenario, stage);
     // Without the system every other scenario would only wait and fail.

@@ -11,6 +11,7 @@ import { channels, touchChannel } from "./channels.js";
 import { pending, refuse, settle } from "./outbox.js";
 import { Timeline } from "./timeline.js";
 import { toast } from "./toasts.js";
+import { forgetTyping, heardTyping, wroteMessage } from "./typing.js";
 
 /** How many channels stay subscribed. */
 const KEPT = 6;
@@ -65,6 +66,7 @@ function follow(timeline) {
       batch(() => {
         timeline.put(body);
         settle(body);
+        wroteMessage(channelId, body.author?.id);
         touchChannel(channelId, body.createdAt);
       });
     },
@@ -73,6 +75,7 @@ function follow(timeline) {
   const endEvents = subscribe(`/sub/channels.${channelId}.events`, (event) => {
     if (event.type === "message.updated") timeline.revise(event.message);
     if (event.type === "message.deleted") timeline.remove(event.messageId);
+    if (event.type === "typing") heardTyping(event);
   });
   return () => {
     endMessages();
@@ -127,6 +130,7 @@ export function startConversations() {
     endPruning();
     endCatchingUp();
     for (const id of [...kept.keys()]) close(id);
+    forgetTyping();
     current.value = null;
   };
 }

@@ -67,9 +67,10 @@ export function settle(message) {
  * @returns {boolean} whether it was known which
  */
 export function refuse({ code, message, details }) {
-  const sent = pending.peek().filter((each) => each.state === "sent");
-  const named = sent.find((each) => each.clientMessageId === details?.clientMessageId);
-  const meant = named ?? (sent.length === 1 ? sent[0] : undefined);
+  const meant = pending
+    .peek()
+    .find((each) => each.state === "sent" && each.clientMessageId === details?.clientMessageId);
+  // That somebody is typing can be refused too, and is no message of ours.
   if (!meant) return false;
   const { clientMessageId, tries } = meant;
   stopWaitingFor(clientMessageId);

@@ -4,6 +4,7 @@ import { current } from "../state/conversations.js";
 import { draftOf, keepDraft } from "../state/drafts.js";
 import { editing } from "../state/editing.js";
 import { send } from "../state/outbox.js";
+import { sayTyping } from "../state/typing.js";
 import { html, useState } from "../ui.js";
 import { SendIcon } from "./icons.js";
 import { Counter, lengthOf, LONGEST, trimmed, WritingArea } from "./writing.js";
@@ -22,6 +23,7 @@ export function Composer({ channel, ready }) {
   const onText = (next) => {
     setText(next);
     keepDraft(channel.id, next);
+    if (trimmed(next)) sayTyping(channel.id);
   };
   const submit = () => {
     if (!sendable) return;

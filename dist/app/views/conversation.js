@@ -10,6 +10,7 @@ import { Composer } from "./composer.js";
 import { HashIcon, LockIcon, MenuIcon, PeopleIcon } from "./icons.js";
 import { MessageList } from "./message-list.js";
 import { Bell } from "./notifications.js";
+import { TypingLine } from "./typing-line.js";
 
 /** @typedef {import("../types.js").Channel} Channel */
 
@@ -30,6 +31,7 @@ export function Conversation({ timeline }) {
     ${timeline.state.value === "ready" && html`<${MessageList} timeline=${timeline} channel=${channel} />`}
     ${timeline.state.value === "loading" && html`<${LoadingMessages} />`}
     ${timeline.state.value === "failed" && html`<${Failed} onRetry=${() => reopen(channel.id)} />`}
+    <${TypingLine} channelId=${channel.id} />
     <${Composer} channel=${channel} ready=${timeline.state.value === "ready"} />
   `;
 }
