@@ -3,10 +3,18 @@
  *
  * @typedef {"USER" | "CHANNEL_MANAGER" | "ADMIN"} Role
  *
+ * @typedef {object} BinaryContent a file
+ * @property {string} id
+ * @property {string} fileName
+ * @property {number} size bytes
+ * @property {string} contentType
+ * @property {"WAITING" | "SUCCESS" | "FAILED"} uploadStatus it can be read when it is SUCCESS
+ *
  * @typedef {object} User
  * @property {string} id
  * @property {string} username
  * @property {string} email
+ * @property {BinaryContent | null} [profile] the picture
  * @property {boolean | null} online true while the user has a live connection; null where that is not known
  * @property {Role} role
  *
@@ -25,6 +33,7 @@
  * @property {string} content
  * @property {string} channelId
  * @property {User | null} author null when the account is gone
+ * @property {BinaryContent[]} [attachments]
  * @property {number} seq position in its channel: 1, 2, 3 …
  * @property {string | null} [clientMessageId]
  *

@@ -3,8 +3,9 @@ import * as events from "./live/events.js";
 import { connect, disconnect } from "./live/stomp.js";
 import { lastChannelId, openChannelId, replaceChannel } from "./route.js";
 import { channels, forgetChannels, openChannel, publicChannels, refreshChannels } from "./state/channels.js";
-import { show, startConversations } from "./state/conversations.js";
+import { heldFiles, show, startConversations } from "./state/conversations.js";
 import { forgetDrafts } from "./state/drafts.js";
+import { askAbout, forgetFiles, heardOfFile } from "./state/files.js";
 import {
   dismissWhatIsRead,
   dropNotification,
@@ -12,7 +13,8 @@ import {
   putNotification,
   refreshNotifications,
 } from "./state/notifications.js";
-import { forgetPending, startOutbox } from "./state/outbox.js";
+import { startOutbox } from "./state/outbox.js";
+import { forgetPending } from "./state/pending.js";
 import { forgetPeople, refreshPeople } from "./state/people.js";
 import { forgetReadStatuses, refreshReadStatuses } from "./state/read-statuses.js";
 import { toastError } from "./state/toasts.js";
@@ -33,6 +35,7 @@ export function openWorkspace() {
     disconnect();
     forgetPending();
     forgetDrafts();
+    forgetFiles();
     forgetChannels();
     forgetNotifications();
     forgetReadStatuses();
@@ -54,7 +57,8 @@ function listen(cursor) {
     "users.refresh": () => void refreshPeople().catch(toastError),
     notifications: putNotification,
     "notifications.deleted": ({ id }) => dropNotification(id),
-    resync: () => void readLists().catch(toastError),
+    "binaryContents.status": heardOfFile,
+    resync: () => void Promise.all([readLists(), askAbout(heldFiles())]).catch(toastError),
   });
 }
 

@@ -79,13 +79,18 @@ export class Person {
 
   /** @param {string} password */
   async signUp(password) {
+    await this.page.getByRole("button", { name: "Create an account" }).click();
+    await this.fillIn(password);
+    await this.isIn();
+  }
+
+  /** The form of those who are new. @param {string} password */
+  async fillIn(password) {
     const { page } = this;
-    await page.getByRole("button", { name: "Create an account" }).click();
     await page.getByLabel("Username").fill(this.name);
-    await page.getByLabel("Email").fill(`${this.name}@example.org`);
+    await page.getByLabel("Email").fill(`${encodeURIComponent(this.name).replaceAll("%", "")}@example.org`);
     await page.getByLabel("Password").fill(password);
     await page.getByRole("button", { name: "Create account" }).click();
-    await this.isIn();
   }
 
   /** @param {string} password */

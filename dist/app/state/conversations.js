@@ -8,7 +8,8 @@ import { link, subscribe } from "../live/stomp.js";
 import { rememberChannel } from "../route.js";
 import { batch, computed, effect, signal, untracked } from "../ui.js";
 import { channels, touchChannel } from "./channels.js";
-import { pending, refuse, settle } from "./outbox.js";
+import { refuse } from "./outbox.js";
+import { pending, settle } from "./pending.js";
 import { Timeline } from "./timeline.js";
 import { toast } from "./toasts.js";
 import { forgetTyping, heardTyping, wroteMessage } from "./typing.js";
@@ -88,6 +89,10 @@ async function catchUp(conversation) {
   conversation.stale = !(await conversation.timeline.load());
   for (const message of conversation.timeline.messages.peek()) settle(message);
 }
+
+/** All files of the messages held. */
+export const heldFiles = () =>
+  [...kept.values()].flatMap(({ timeline }) => timeline.messages.peek().flatMap((each) => each.attachments ?? []));
 
 function evict() {
   for (const channelId of kept.keys()) {

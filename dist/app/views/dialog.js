@@ -15,16 +15,26 @@ export function DialogHost() {
   return content.value;
 }
 
-/** @param {{title: string, children?: unknown}} props */
-export function Dialog({ title, children }) {
+/** What every modal dialog does: it opens with its first element focused, and gives the focus back. */
+export function useModal() {
   const ref = useRef(/** @type {HTMLDialogElement | null} */ (null));
-  const id = useId();
   useLayoutEffect(() => {
+    const before = document.activeElement;
     ref.current?.showModal();
     /** @type {HTMLElement | null | undefined} */ (ref.current?.querySelector("[data-autofocus]"))?.focus();
+    return () => {
+      if (before instanceof HTMLElement && before.isConnected) before.focus({ preventScroll: true });
+    };
   }, []);
   /** A press on the backdrop is a press on the dialog element itself. @param {MouseEvent} event */
   const onPress = (event) => event.target === ref.current && closeDialog();
+  return { ref, onPress };
+}
+
+/** @param {{title: string, children?: unknown}} props */
+export function Dialog({ title, children }) {
+  const { ref, onPress } = useModal();
+  const id = useId();
   return html`
     <dialog ref=${ref} class="dialog" aria-labelledby=${id} onClose=${closeDialog} onMouseDown=${onPress}>
       <div class="dialog-body">

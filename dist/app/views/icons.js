@@ -29,6 +29,18 @@ export const MoreIcon = icon(
 );
 export const ShieldIcon = icon("M12 3.5 5 6v5.5c0 4.3 2.8 7.3 7 9 4.2-1.7 7-4.7 7-9V6l-7-2.5ZM9 11.8l2.2 2.2 4-4.2");
 export const WarningIcon = icon("M12 4.5 3.5 19h17L12 4.5ZM12 10.5v3.8M12 16.8h.01");
+export const AttachIcon = icon("m19.5 11.5-7.6 7.6a5 5 0 0 1-7-7l8-8a3.3 3.3 0 0 1 4.7 4.6l-7.9 8a1.7 1.7 0 0 1-2.4-2.4l7.2-7.2");
+export const DownloadIcon = icon("M12 4v11M7 10.5l5 5 5-5M5 19.5h14");
+export const OpenIcon = icon("M14 4.5h5.5V10M19 5l-8 8M10 5.5H5.5a1 1 0 0 0-1 1v12a1 1 0 0 0 1 1h12a1 1 0 0 0 1-1V14");
+export const BackIcon = icon("M14.5 5 8 12l6.5 7");
+export const NextIcon = icon("M9.5 5 16 12l-6.5 7");
+const sheet = "M13.5 3.5H7a1 1 0 0 0-1 1v15a1 1 0 0 0 1 1h10a1 1 0 0 0 1-1V8l-4.5-4.5ZM13.5 3.5V8H18";
+export const FileIcon = icon(sheet);
+export const TextIcon = icon(`${sheet}M9 12.5h6M9 16h4`);
+export const ArchiveIcon = icon(`${sheet}M11 7h.01M11 10h.01M10 13h2v4h-2z`);
+export const ImageIcon = icon("M5 4.5h14a1 1 0 0 1 1 1v13a1 1 0 0 1-1 1H5a1 1 0 0 1-1-1v-13a1 1 0 0 1 1-1ZM4.5 17l4.5-5 4 4.5 2.5-2.5 4 4M15.5 9.5h.01");
+export const AudioIcon = icon("M9 18V6l10-2v11.5M9 18a2.5 2.5 0 1 1-5 0 2.5 2.5 0 0 1 5 0ZM19 15.5a2.5 2.5 0 1 1-5 0 2.5 2.5 0 0 1 5 0Z");
+export const VideoIcon = icon("M4.5 6h10a1 1 0 0 1 1 1v10a1 1 0 0 1-1 1h-10a1 1 0 0 1-1-1V7a1 1 0 0 1 1-1ZM15.5 10.5l5-3v9l-5-3");
 
 /** The mark of the app: a turning disc that speaks. */
 export const Logo = () => html`

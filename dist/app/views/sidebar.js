@@ -13,6 +13,7 @@ import { openDialog } from "./dialog.js";
 import { HashIcon, Logo, PeopleIcon, PlusIcon, SignOutIcon } from "./icons.js";
 import { NewConversation } from "./new-conversation.js";
 import { Bell, shortCount } from "./notifications.js";
+import { Profile } from "./profile.js";
 import { roleName } from "./role.js";
 
 /** @typedef {import("../types.js").Channel} Channel */
@@ -121,11 +122,14 @@ function UserPanel() {
   if (!user) return null;
   return html`
     <footer class="user-panel">
-      <${Avatar} user=${{ ...user, online: true }} presence />
-      <div class="who">
-        <strong title=${user.username}>${user.username}</strong>
-        <span>${roleName(user.role)}</span>
-      </div>
+      <button type="button" class="oneself" title="Your profile" onClick=${() => openDialog(html`<${Profile} />`)}>
+        <${Avatar} user=${{ ...user, online: true }} presence />
+        <span class="who">
+          <strong>${user.username}</strong>
+          <span>${roleName(user.role)}</span>
+        </span>
+        <span class="unseen">, your profile</span>
+      </button>
       <button type="button" class="icon-button" aria-label="Sign out" title="Sign out"
         onClick=${() => signOut().catch(toastError)}>
         <${SignOutIcon} />

@@ -1,0 +1,244 @@
+import assert from "node:assert/strict";
+import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { deflateSync } from "node:zlib";
+
+/** @typedef {import("../browser.mjs").Person} Person */
+
+const MIB = 1024 * 1024;
+
+/** A PNG of diagonal stripes. @param {number} width @param {number} height @param {number} hue 0 to 255 */
+function png(width, height, hue = 160) {
+  const chunk = (/** @type {string} */ type, /** @type {Buffer} */ data) => {
+    const body = Buffer.concat([Buffer.from(type), data]);
+    const [length, sum] = [Buffer.alloc(4), Buffer.alloc(4)];
+    length.writeUInt32BE(data.length);
+    sum.writeUInt32BE(crc(body));
+    return Buffer.concat([length, body, sum]);
+  };
+  const rows = Buffer.alloc((width * 3 + 1) * height);
+  for (let y = 0; y < height; y++) {
+    for (let x = 0; x < width; x++) {
+      const shade = ((x + y) >> 4) & 1 ? 210 : 90;
+      rows.set([shade, hue, 255 - shade], y * (width * 3 + 1) + 1 + x * 3);
+    }
+  }
+  const head = Buffer.alloc(13);
+  head.writeUInt32BE(width, 0);
+  head.writeUInt32BE(height, 4);
+  head.set([8, 2, 0, 0, 0], 8);
+  const signature = Buffer.from([0x89, 0x50, 0x4e, 0x47, 0x0d, 0x0a, 0x1a, 0x0a]);
+  return Buffer.concat([signature, chunk("IHDR", head), chunk("IDAT", deflateSync(rows)), chunk("IEND", Buffer.alloc(0))]);
+}
+
+/** @param {Buffer} data */
+function crc(data) {
+  let sum = ~0;
+  for (const byte of data) {
+    sum ^= byte;
+    for (let bit = 0; bit < 8; bit++) sum = (sum >>> 1) ^ (sum & 1 ? 0xedb88320 : 0);
+  }
+  return ~sum >>> 0;
+}
+
+/** @param {string} name @param {Buffer} buffer @param {string} [mimeType] */
+const file = (name, buffer, mimeType = "application/octet-stream") => ({ name, mimeType, buffer });
+
+/** As if dropped on the window, or pasted. @param {Person} person @param {"drop" | "paste" | "dragover"} how @param {ReturnType<typeof file>[]} files */
+function bring(person, how, files) {
+  const plain = files.map(({ name, mimeType, buffer }) => ({ name, mimeType, base64: buffer.toString("base64") }));
+  return person.page.locator(".composer textarea").evaluate(
+    (area, [kind, all]) => {
+      const transfer = new DataTransfer();
+      for (const { name, mimeType, base64 } of all) {
+        const bytes = Uint8Array.from(atob(base64), (character) => character.charCodeAt(0));
+        transfer.items.add(new File([bytes], name, { type: mimeType }));
+      }
+      const init = { bubbles: true, cancelable: true };
+      if (kind === "paste") area.dispatchEvent(new ClipboardEvent("paste", { ...init, clipboardData: transfer }));
+      else area.dispatchEvent(new DragEvent(kind, { ...init, dataTransfer: transfer }));
+    },
+    /** @type {[string, typeof plain]} */ ([how, plain]),
+  );
+}
+
+/** @param {Person} person */
+const input = (person) => person.page.locator(".composer input[type=file]");
+/** @param {Person} person */
+const tray = (person) => person.page.getByRole("list", { name: "Files to send" });
+/** @param {Person} person @param {string} text */
+const row = (person, text) => person.page.locator(".message").filter({ hasText: text });
+
+/** The picture is there, and drawn. @param {import("playwright-core").Locator} image */
+async function drawn(image) {
+  await image.waitFor();
+  await image.evaluate(
+    (element) =>
+      new Promise((resolve, reject) => {
+        const picture = /** @type {HTMLImageElement} */ (element);
+        const check = () => (picture.naturalWidth ? resolve(undefined) : reject(new Error("not a picture")));
+        if (picture.complete) return check();
+        picture.onload = check;
+        picture.onerror = () => reject(new Error(`${picture.src} does not load`));
+      }),
+  );
+}
+
+/** @type {import("../run.mjs").Scenario[]} */
+export const files = [
+  [
+    "Files chosen, pasted and dropped wait with their names, one can be taken out, and too large ones are refused in a sentence",
+    async ({ ann, channel, picture }) => {
+      await ann.enter(channel);
+      const { page } = ann;
+      await page.getByRole("button", { name: "Attach files" }).waitFor();
+      await input(ann).setInputFiles([
+        file("회의록 2026 — 최종 (수정본) 아주 긴 이름의 문서.pdf", Buffer.from("%PDF-1.4 minutes"), "application/pdf"),
+        file("unwanted.txt", Buffer.from("not this one"), "text/plain"),
+      ]);
+      await bring(ann, "paste", [file("image.png", png(320, 200), "image/png")]);
+      await bring(ann, "dragover", [file("any.txt", Buffer.from("x"), "text/plain")]);
+      await page.getByText("Drop files to attach them").waitFor();
+      await bring(ann, "drop", [file("写真.png", png(200, 320, 60), "image/png")]);
+      await page.getByText("Drop files to attach them").waitFor({ state: "detached" });
+      assert.equal(await tray(ann).getByRole("listitem").count(), 4);
+      await tray(ann).getByRole("button", { name: "Remove unwanted.txt" }).click();
+      assert.equal(await tray(ann).getByRole("listitem").count(), 3);
+      await input(ann).setInputFiles([file("huge.bin", Buffer.alloc(10 * MIB + 1))]);
+      await page.getByRole("alert").getByText("“huge.bin” has 10 MB. A file can have 10 MB at most.").waitFor();
+      assert.equal(await tray(ann).getByRole("listitem").count(), 3);
+      await picture(ann, "files-tray");
+      await page.locator(".composer textarea").fill("With three files");
+    },
+  ],
+  [
+    "Sent, they are there for both, live: pictures without a jump, one opened large, and others downloaded unchanged",
+    async ({ ann, ben, channel, picture }) => {
+      await ben.enter(channel);
+      await ann.page.getByRole("button", { name: "Send", exact: true }).click();
+      await ben.sees("With three files");
+      // From the first moment as high as in the end.
+      const height = (/** @type {Person} */ who) => row(who, "With three files").evaluate((element) => element.clientHeight);
+      const before = await height(ben);
+      for (const who of [ann, ben]) {
+        const pictures = row(who, "With three files").getByRole("button", { name: /^Open picture/ });
+        await pictures.nth(1).and(who.page.locator(":enabled")).waitFor();
+        for (const image of await pictures.locator("img").all()) await drawn(image);
+      }
+      assert.equal(await height(ben), before, "the row changed its height");
+      await ann.everythingSent();
+      await row(ann, "With three files").locator(".processing").first().waitFor({ state: "detached" });
+      await picture(ben, "files");
+      const opener = row(ben, "With three files").getByRole("button", { name: "Open picture image.png" });
+      await opener.click();
+      const lightbox = ben.page.getByRole("dialog", { name: "image.png" });
+      await drawn(lightbox.getByRole("img", { name: "image.png" }));
+      await ben.page.keyboard.press("ArrowRight");
+      await drawn(ben.page.getByRole("img", { name: "写真.png" }));
+      await picture(ben, "files-lightbox");
+      await ben.page.keyboard.press("Escape");
+      await ben.page.locator("dialog").waitFor({ state: "detached" });
+      assert.ok(await opener.evaluate((element) => element === document.activeElement), "the focus returns");
+      const [download] = await Promise.all([
+        ben.page.waitForEvent("download"),
+        row(ben, "With three files").getByRole("link", { name: /^Download 회의록/ }).click(),
+      ]);
+      assert.equal(download.suggestedFilename(), "회의록 2026 — 최종 (수정본) 아주 긴 이름의 문서.pdf");
+      const chunks = [];
+      for await (const chunk of await download.createReadStream()) chunks.push(chunk);
+      assert.equal(Buffer.concat(chunks).toString(), "%PDF-1.4 minutes");
+    },
+  ],
+  [
+    "An upload shows how far it is and can be cancelled, which brings the draft back; cut off, it is sent once in the end",
+    async ({ ben, ann, bensLine, channel, picture }) => {
+      await ben.enter(channel);
+      const folder = await mkdtemp(join(tmpdir(), "discodeit-upload-"));
+      const path = join(folder, "large.bin");
+      await writeFile(path, Buffer.alloc(6 * MIB, 7));
+      const network = await ben.context.newCDPSession(ben.page);
+      const speed = (/** @type {number} */ bytes) =>
+        network.send("Network.emulateNetworkConditions", { offline: false, latency: 0, downloadThroughput: -1, uploadThroughput: bytes });
+      await network.send("Network.enable");
+      await speed(3 * MIB);
+      await input(ben).setInputFiles(path);
+      await ben.page.locator(".composer textarea").fill("A large one");
+      await ben.page.locator(".composer textarea").press("Enter");
+      const bar = ben.page.getByRole("progressbar", { name: "Upload" });
+      await ben.page.waitForFunction(() => Number(document.querySelector("[role=progressbar]")?.getAttribute("aria-valuenow")) > 5);
+      await picture(ben, "files-upload");
+      await row(ben, "A large one").getByRole("button", { name: "Cancel" }).click();
+      await bar.waitFor({ state: "detached" });
+      assert.equal(await ben.page.locator(".composer textarea").inputValue(), "A large one");
+      await tray(ben).getByText("large.bin").waitFor();
+      await ben.page.getByRole("button", { name: "Send", exact: true }).click();
+      await bar.waitFor();
+      bensLine.cut();
+      await speed(-1);
+      await ben.page.waitForTimeout(300);
+      bensLine.mend();
+      await ann.sees("A large one");
+      await ben.everythingSent();
+      await row(ann, "A large one").getByRole("link", { name: /^Download large\.bin, 6 MB/ }).waitFor();
+      assert.equal(await ann.message("A large one").count(), 1);
+      await rm(folder, { recursive: true });
+    },
+  ],
+  [
+    "A refused upload stays with the reason, and goes back to where it was written",
+    async ({ ann, channel }) => {
+      await ann.enter(channel);
+      const { page } = ann;
+      const problem = { code: "PAYLOAD_TOO_LARGE", message: "The request is too large.", details: {}, status: 413 };
+      await page.route("**/api/messages", (route) => route.fulfill({ status: 413, json: problem }));
+      await input(ann).setInputFiles([file("note.txt", Buffer.from("a note"), "text/plain")]);
+      await page.getByRole("button", { name: "Send", exact: true }).click();
+      const failure = page.locator(".message.failed");
+      await failure.getByText("Not sent. The request is too large.").waitFor();
+      await page.unroute("**/api/messages");
+      await failure.getByRole("button", { name: "Edit" }).click();
+      await failure.waitFor({ state: "detached" });
+      await tray(ann).getByRole("button", { name: "Remove note.txt" }).click();
+      await tray(ann).waitFor({ state: "detached" });
+    },
+  ],
+  [
+    "A picture chosen at sign-up and another one later are shown to everybody, live",
+    async ({ ann, ben, newPerson, password, channel, picture }) => {
+      const kim = await newPerson("김민지");
+      const { page } = kim;
+      await page.getByRole("button", { name: "Create an account" }).click();
+      await page.locator("input[type=file]").setInputFiles([file("me.txt", Buffer.from("no"), "text/plain")]);
+      await page.getByText("A picture must be a PNG, JPEG, GIF or WebP file.").waitFor();
+      await page.locator("input[type=file]").setInputFiles([file("me.png", png(128, 128, 40), "image/png")]);
+      await page.getByRole("img", { name: "The chosen picture" }).waitFor();
+      await picture(kim, "sign-up");
+      await kim.fillIn(password);
+      await kim.isIn();
+      const faceOf = (/** @type {Person} */ who) =>
+        who.page.getByRole("complementary", { name: "Members" }).locator(".member", { hasText: kim.name }).locator("img.face");
+      for (const who of [kim, ann, ben]) await drawn(faceOf(who));
+      const first = await faceOf(ben).getAttribute("src");
+      await kim.enter(channel);
+      await kim.say("사진 어때요? 📷");
+      await drawn(row(ben, "사진 어때요?").locator(".avatar img"));
+      await page.getByRole("button", { name: /your profile/ }).click();
+      const dialog = page.getByRole("dialog", { name: "Your profile" });
+      await dialog.locator("input[type=file]").setInputFiles([file("large.png", png(1400, 900, 200), "image/png")]);
+      await dialog.getByRole("img", { name: "The chosen picture" }).waitFor();
+      await picture(kim, "profile");
+      await dialog.getByRole("button", { name: "Save" }).click();
+      await dialog.waitFor({ state: "detached" });
+      await ben.page.waitForFunction(
+        ([name, before]) =>
+          [...document.querySelectorAll(".members .member")].some((member) => {
+            const source = member.querySelector("img.face")?.getAttribute("src");
+            return member.textContent?.includes(name) && source && source !== before;
+          }),
+        [kim.name, first ?? ""],
+      );
+      await drawn(faceOf(ben));
+    },
+  ],
+];
