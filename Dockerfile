@@ -11,6 +11,10 @@ FROM debian:trixie-slim AS backend
 RUN useradd --uid 10001 --no-create-home --shell /usr/sbin/nologin discodeit
 COPY --from=build /out/discodeit /usr/local/bin/discodeit
 COPY deploy/backend/entrypoint /usr/local/bin/entrypoint
+# For an S3 bucket: the certificates that HTTPS is checked with.
+COPY --from=build /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/ca-certificates.crt
+# A volume that is mounted here for the first time takes over this owner.
+RUN install -d -o 10001 -g 10001 /var/lib/discodeit/files
 USER 10001
 # A password hash takes 19 MiB. With a fixed threshold glibc gives it back; else it keeps that much for each thread that
 # ever made one.

@@ -80,7 +80,30 @@ create table if not exists notifications (
 create index if not exists notifications_by_receiver on notifications (receiver_id, id) where dismissed_at is null;
 create index if not exists notifications_dismissed on notifications (dismissed_at) where dismissed_at is not null;
 
+-- Files. Their bytes are in object storage, under the id. What is neither attached to a message nor a user's picture is
+-- nobody's: it cannot be seen, and is deleted with its bytes.
+create table if not exists binary_contents (
+    id           uuid        primary key,
+    uploader_id  uuid        constraint binary_contents_uploader references users on delete set null,
+    message_id   uuid        constraint binary_contents_message references messages on delete set null,
+    position     smallint    not null,
+    picture_of   uuid        constraint binary_contents_picture_of references users on delete set null,
+    file_name    text        not null,
+    size         bigint      not null,
+    content_type text        not null,
+    status       text        not null constraint binary_contents_status_known check (status in ('WAITING', 'SUCCESS', 'FAILED')),
+    tries        smallint    not null default 0,
+    next_try_at  timestamptz not null,
+    constraint binary_contents_position unique (message_id, position),
+    constraint binary_contents_one_picture unique (picture_of),
+    constraint binary_contents_one_owner check (message_id is null or picture_of is null)
+);
+create index if not exists binary_contents_by_uploader on binary_contents (uploader_id);
+create index if not exists binary_contents_waiting on binary_contents (next_try_at) where status = 'WAITING';
+create index if not exists binary_contents_orphans on binary_contents (id) where message_id is null and picture_of is null;
+
 -- Events whose cause is committed and which are not known to be in Kafka yet. A row lives for some milliseconds.
+-- A job's row lives until the job is done: Kafka carries it, and may lose it.
 create table if not exists outbox (
     id         bigint      generated always as identity primary key,
     event_id   uuid        not null,
@@ -89,5 +112,9 @@ create table if not exists outbox (
     kind       text        not null,
     seq        bigint,
     body       text        not null,
-    created_at timestamptz not null default clock_timestamp()
+    created_at timestamptz not null default clock_timestamp(),
+    -- Of a job: when Kafka had it.
+    sent_at    timestamptz
 );
+alter table outbox add column if not exists sent_at timestamptz;
+create index if not exists outbox_jobs on outbox (event_id) where topic = 'jobs';

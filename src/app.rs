@@ -12,6 +12,7 @@ use crate::{
     bus::{Arrived, Bus},
     config::Config,
     feeds::{self, Feeds},
+    files::Files,
     group_commit::GroupCommit,
     history::{History, Stream},
     hub::{Delivery, Hub},
@@ -51,6 +52,8 @@ pub struct App {
     pub bus: Arc<Bus>,
     /// From committed events to Kafka.
     pub outbox: Arc<Outbox>,
+    /// The bytes of files.
+    pub files: Arc<Files>,
     /// Writes new messages.
     pub posts: GroupCommit,
     /// Reads what Kafka did not bring.

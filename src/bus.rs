@@ -10,6 +10,7 @@ use std::{
 };
 
 use bytes::Bytes;
+use parking_lot::Mutex;
 use rdkafka::{
     ClientConfig, Message as _, Offset, TopicPartitionList,
     admin::{AdminClient, AdminOptions, NewTopic, TopicReplication},
@@ -20,7 +21,7 @@ use rdkafka::{
     producer::{DeliveryFuture, FutureProducer, FutureRecord},
     types::RDKafkaErrorCode,
 };
-use tokio::{task::spawn_blocking, time::Instant};
+use tokio::{sync::Notify, task::spawn_blocking, time::Instant};
 use tracing::{debug, info, warn};
 
 use crate::{
@@ -68,6 +69,9 @@ pub struct Bus {
     partitions: i32,
     up: AtomicBool,
     assigned: AtomicBool,
+    /// What the topics look like that are being followed; another look means other places to read.
+    followed: Mutex<Vec<usize>>,
+    changed: Notify,
     unreadable: AtomicU64,
     set_aside: AtomicU64,
 }
@@ -107,6 +111,8 @@ impl Bus {
             partitions: config.kafka_partitions,
             up: AtomicBool::new(false),
             assigned: AtomicBool::new(false),
+            followed: Mutex::default(),
+            changed: Notify::new(),
             unreadable: AtomicU64::new(0),
             set_aside: AtomicU64::new(0),
         })
@@ -120,6 +126,11 @@ impl Bus {
     /// Whether this node's places in all partitions are fixed: everything published from now on arrives.
     pub fn is_assigned(&self) -> bool {
         self.assigned.load(Ordering::Relaxed)
+    }
+
+    /// Whether this node hears of events by Kafka. While it does not, the stores have to be asked more often.
+    pub fn carries(&self) -> bool {
+        self.is_up() && self.is_assigned()
     }
 
     /// Records that were passed over since the start, because this version cannot read them.
@@ -212,6 +223,8 @@ impl Bus {
                 Err(problem) => return Err(problem),
             }
         };
+        // It has just answered.
+        self.up.store(true, Ordering::Relaxed);
         self.assigned.store(true, Ordering::Relaxed);
         let mut unwritten = 0;
         loop {
@@ -220,7 +233,14 @@ impl Bus {
                 tokio::task::yield_now().await;
                 unwritten = 0;
             }
-            match consumer.recv().await {
+            let received = tokio::select! {
+                received = consumer.recv() => received,
+                () = self.changed.notified() => {
+                    info!("Kafka's topics are not what they were; they are followed anew");
+                    return Ok(());
+                }
+            };
+            match received {
                 Ok(record) => {
                     if let Some(event) = self.parse(&record) {
                         unwritten += event.event.body.len();
@@ -257,6 +277,7 @@ impl Bus {
                 .create()
                 .map_err(Problem::internal)?;
             let mut places = TopicPartitionList::new();
+            let mut followed = Vec::new();
             for topic in Topic::FAN_OUT.map(|topic| self.topic(topic)) {
                 let metadata = consumer
                     .fetch_metadata(Some(topic), ANSWER_WITHIN)
@@ -271,6 +292,7 @@ impl Bus {
                         "the Kafka topic {topic} has no partitions yet"
                     )));
                 }
+                followed.push(partitions.len());
                 for partition in partitions {
                     let (_, end) = consumer
                         .fetch_watermarks(topic, partition.id(), ANSWER_WITHIN)
@@ -281,6 +303,7 @@ impl Bus {
                 }
             }
             consumer.assign(&places).map_err(Problem::internal)?;
+            *self.followed.lock() = followed;
             info!(partitions = places.count(), "following Kafka");
             Ok(consumer)
         })
@@ -435,17 +458,20 @@ impl Bus {
         })
     }
 
-    /// Asks the broker once a second whether it is there. Runs until it is dropped.
+    /// Asks the broker once a second whether it is there, and whether the topics are those that are followed: a broker that
+    /// lost its data has none of them, and an operator may give them more partitions. Runs until it is dropped.
     pub async fn watch(self: Arc<Self>) {
         loop {
             let bus = self.clone();
-            let asked = spawn_blocking(move || {
-                let client = rdkafka::producer::Producer::client(&bus.producer);
-                client
-                    .fetch_metadata(Some(bus.topic(Topic::Control)), ANSWER_WITHIN)
-                    .map(|metadata| !metadata.brokers().is_empty())
-            });
-            let up = matches!(asked.await, Ok(Ok(true)));
+            let seen = spawn_blocking(move || bus.look()).await.ok().flatten();
+            let followed = self.followed.lock().clone();
+            if seen.as_ref().is_some_and(|seen| *seen != followed) && !followed.is_empty() {
+                // Until they are followed again, the stores are asked.
+                self.assigned.store(false, Ordering::Relaxed);
+                self.followed.lock().clear();
+                self.changed.notify_one();
+            }
+            let up = seen.is_some_and(|seen| !seen.contains(&0));
             if self.up.swap(up, Ordering::Relaxed) != up {
                 if up {
                     info!("Kafka answers");
@@ -455,5 +481,20 @@ impl Bus {
             }
             tokio::time::sleep(Duration::from_secs(1)).await;
         }
+    }
+
+    /// How many partitions each followed topic has; `None` when the broker does not answer.
+    fn look(&self) -> Option<Vec<usize>> {
+        let client = rdkafka::producer::Producer::client(&self.producer);
+        Topic::FAN_OUT
+            .iter()
+            .map(|topic| {
+                let metadata = client
+                    .fetch_metadata(Some(self.topic(*topic)), ANSWER_WITHIN)
+                    .ok()?;
+                let topic = metadata.topics().first();
+                Some(topic.map_or(0, |topic| topic.partitions().len()))
+            })
+            .collect()
     }
 }

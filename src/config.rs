@@ -3,9 +3,12 @@
 use std::{
     fmt,
     net::{IpAddr, SocketAddr},
+    path::PathBuf,
     str::FromStr,
     time::Duration,
 };
+
+use crate::files::{AWS_VARIABLES, Place};
 
 /// A value that must not reach a log: `Debug` hides it.
 #[derive(Clone, PartialEq, Eq)]
@@ -134,6 +137,18 @@ pub struct Config {
     pub max_connections: usize,
     /// `CONNECTIONS_PER_USER`, default 20: STOMP connections, and as many SSE streams, of one user on this node.
     pub connections_per_user: usize,
+    /// `FILES_URL`, required, since every node must have the same: `file:///folder`, a folder that all of them see, or
+    /// `s3://bucket/prefix`.
+    pub files: Place,
+    /// `AWS_…`, the usual ones: credentials, region and endpoint of a bucket.
+    pub aws: Vec<(&'static str, Secret)>,
+    /// `MAX_FILE_SIZE`, default `10MiB`.
+    pub max_file_size: u64,
+    /// `MAX_REQUEST_SIZE`, default `50MiB`: a request with files. A proxy in front must let as much through.
+    pub max_request_size: u64,
+    /// `MAX_UPLOADS`, default 64: requests with files at the same time, then 503. Each holds 256 KiB for a folder, 5 MiB for a
+    /// bucket.
+    pub max_uploads: usize,
     /// `MESSAGE_RATE`, default 20: STOMP SENDs a second and connection, with bursts of twice as many.
     pub message_rate: u32,
     /// `LOGIN_FAILURES`, default 10: wrong passwords in a minute for one username from one address, then 429.
@@ -212,6 +227,26 @@ impl Reader<'_> {
         })
     }
 
+    fn size(&mut self, name: &str, default: u64) -> u64 {
+        let form = "a size from 1 to 256MiB, like 512KiB or 10MiB";
+        self.parsed(name, default, form, |value| {
+            size(value).filter(|size| (1..=256 << 20).contains(size))
+        })
+    }
+
+    /// The value is not repeated: people put keys into URLs.
+    fn place(&mut self, name: &str) -> Place {
+        let text = self.required(name);
+        Place::parse(&text).unwrap_or_else(|| {
+            if !text.is_empty() {
+                self.mistakes.push(format!(
+                    "{name} must be file:///folder or s3://bucket/prefix"
+                ));
+            }
+            Place::Folder(PathBuf::new())
+        })
+    }
+
     fn duration(&mut self, name: &str, default: Duration) -> Duration {
         self.parsed(
             name,
@@ -220,6 +255,21 @@ impl Reader<'_> {
             duration,
         )
     }
+}
+
+/// Parses `512`, `64KiB`, `10MiB`, `1GiB`.
+fn size(text: &str) -> Option<u64> {
+    let digits = text.len() - text.trim_start_matches(|c: char| c.is_ascii_digit()).len();
+    let (number, unit) = text.split_at_checked(digits)?;
+    let number: u64 = number.parse().ok()?;
+    let unit = match unit {
+        "" => 1,
+        "KiB" => 1 << 10,
+        "MiB" => 1 << 20,
+        "GiB" => 1 << 30,
+        _ => return None,
+    };
+    number.checked_mul(unit)
 }
 
 /// Parses `500ms`, `15s`, `10m`, `2h`, `30d`.
@@ -290,6 +340,14 @@ impl Config {
             }),
             max_connections: from.number("MAX_CONNECTIONS", 20_000, 1, 1_000_000),
             connections_per_user: from.number("CONNECTIONS_PER_USER", 20, 1, 100_000),
+            files: from.place("FILES_URL"),
+            aws: AWS_VARIABLES
+                .into_iter()
+                .filter_map(|name| Some((name, Secret(from.text(name)?))))
+                .collect(),
+            max_file_size: from.size("MAX_FILE_SIZE", 10 << 20),
+            max_request_size: from.size("MAX_REQUEST_SIZE", 50 << 20),
+            max_uploads: from.number("MAX_UPLOADS", 64, 1, 100_000),
             message_rate: from.number("MESSAGE_RATE", 20, 1, 1_000_000),
             login_failures: from.number("LOGIN_FAILURES", 10, 1, 1_000_000),
             heart_beat: from.duration("HEART_BEAT", Duration::from_secs(10)),
@@ -366,6 +424,9 @@ impl Config {
         {
             mistakes.push("SSE_KEEP_ALIVE must be 100ms to 40s".to_owned());
         }
+        if self.max_file_size > self.max_request_size {
+            mistakes.push("MAX_FILE_SIZE must not be larger than MAX_REQUEST_SIZE".to_owned());
+        }
         if self.drain_delay + self.drain_spread > Duration::from_secs(15) {
             mistakes.push("DRAIN_DELAY and DRAIN_SPREAD together must not pass 15s".to_owned());
         }
@@ -382,6 +443,7 @@ mod tests {
             ("REDIS_URL", "redis://localhost"),
             ("KAFKA_BROKERS", "localhost:9092"),
             ("JWT_SECRET", "0123456789abcdef0123456789abcdef"),
+            ("FILES_URL", "file:///tmp/files"),
         ];
         let find = |name: &str| {
             extra
@@ -394,10 +456,11 @@ mod tests {
     }
 
     #[test]
-    fn four_settings_are_enough() {
+    fn five_settings_are_enough() {
         let config = read(&[]).expect("the required settings are there");
         assert_eq!(config.listen.port(), 8080);
         assert_eq!(config.access_token_ttl, Duration::from_mins(15));
+        assert_eq!(config.max_file_size, 10 * 1024 * 1024);
     }
 
     #[test]
@@ -409,19 +472,22 @@ mod tests {
             ("LISTEN", "8080"),
             ("HEART_BEAT", "10"),
             ("ADMIN_USERNAME", "root"),
+            ("FILES_URL", "https://key:short@example.org/"),
+            ("MAX_FILE_SIZE", "60MiB"),
         ]) else {
             panic!("accepted")
         };
-        assert_eq!(mistakes.len(), 6, "{mistakes:?}");
+        assert_eq!(mistakes.len(), 8, "{mistakes:?}");
         assert!(
-            !mistakes.concat().contains("short\""),
+            !mistakes.concat().contains("short\"") && !mistakes.concat().contains("key:"),
             "a secret's value is in {mistakes:?}"
         );
     }
 
     #[test]
     fn secrets_do_not_show_in_debug_output() {
-        let shown = format!("{:?}", read(&[]).expect("valid"));
+        let extra = [("AWS_SECRET_ACCESS_KEY", "hunter2")];
+        let shown = format!("{:?}", read(&extra).expect("valid"));
         assert!(
             !shown.contains("hunter2") && !shown.contains("0123456789abcdef"),
             "{shown}"
@@ -442,6 +508,15 @@ mod tests {
             "18446744073709551615d",
         ] {
             assert_eq!(duration(wrong), None, "{wrong}");
+        }
+    }
+
+    #[test]
+    fn sizes_are_binary() {
+        assert_eq!(size("64KiB"), Some(65_536));
+        assert_eq!(size("7"), Some(7));
+        for wrong in ["", "MiB", "5MB", "5 MiB", "-1", "99999999999GiB"] {
+            assert_eq!(size(wrong), None, "{wrong}");
         }
     }
 

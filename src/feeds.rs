@@ -153,7 +153,8 @@ impl Feeds {
                 session_id,
             } => (user_id, Some(session_id)),
             Control::UserRevoked { user_id } => (user_id, None),
-            Control::ChannelDeleted { .. } => return,
+            // A private channel's events are addressed to those who are in it.
+            Control::ChannelDeleted { .. } | Control::MembershipLost { .. } => return,
         };
         let state = self.state.lock();
         for listener in state.listeners.get(user).into_iter().flatten() {
@@ -193,7 +194,16 @@ impl Feeds {
             listeners,
             ..
         } = line;
-        let offer = sequence.offer(at.previous(), at, text, |at, text| {
+        // A new epoch behind entries that were followed: what came last of them may never have been seen here. That makes
+        // a gap, which the repair finds cannot be closed.
+        let previous = match sequence.position() {
+            Some(reached) if reached.n > 0 && reached.epoch < at.epoch => Position {
+                n: at.n.saturating_sub(1),
+                ..at
+            },
+            _ => at.previous(),
+        };
+        let offer = sequence.offer(previous, at, text, |at, text| {
             hand_on(listeners, stream, at, &text);
         });
         let repair = offer == Offer::Waiting && sequence.has_gap() && !line.repairing;
@@ -346,6 +356,25 @@ mod tests {
         assert_eq!(items.len(), 1);
         feeds.leave(&second);
         assert!(feeds.is_empty() && feeds.positions().is_empty());
+    }
+
+    #[test]
+    fn a_history_that_began_anew_is_not_taken_for_the_next_event() {
+        let feeds = Arc::new(Feeds::new(20));
+        let listener = feeds.join(UserId::new(), SessionId::new());
+        let tip = Position { epoch: 1, n: 4 };
+        feeds.enter(Stream::All).add(&listener, tip);
+        let anew = Position { epoch: 2, n: 1 };
+        assert!(feeds.offer(Stream::All, anew, text("x", b"{}")));
+        let mut items = std::collections::VecDeque::new();
+        listener.mailbox.take(&mut items);
+        assert!(items.is_empty(), "{items:?}");
+        feeds.lose(Stream::All, anew, Lost::Unknown);
+        listener.mailbox.take(&mut items);
+        assert!(
+            matches!(items.make_contiguous(), [Item::Lost(Stream::All, at, Lost::Unknown)] if *at == anew),
+            "{items:?}"
+        );
     }
 
     #[test]

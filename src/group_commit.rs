@@ -17,7 +17,7 @@ use uuid::Uuid;
 
 use crate::{
     ids::{ChannelId, MessageId, UserId},
-    model::{ChannelKind, MessageDto, MessageText, UserDto},
+    model::{BinaryContentDto, ChannelKind, MessageDto, MessageText, UserDto},
     outbox::Outbox,
     problem::{Dependency, Missing, Problem, chain},
     store::{
@@ -42,14 +42,33 @@ pub struct Post {
     pub channel: ChannelId,
     /// Text.
     pub text: MessageText,
+    /// Its files, whose bytes are stored already.
+    pub attachments: Vec<BinaryContentDto>,
     /// The identifier its sender made up; the same one again stores nothing.
     pub client_id: Option<Uuid>,
 }
 
-/// The answer to a post: the `MessageDto` as JSON, after its commit.
-pub type Answer = oneshot::Receiver<Result<Bytes, Problem>>;
+/// A message that is there.
+#[derive(Clone, Debug)]
+pub struct Posted {
+    /// Its `MessageDto` as JSON.
+    pub body: Bytes,
+    /// Whether this post has made it. False when it was sent before; then this post's attachments are nobody's.
+    pub new: bool,
+}
 
-type Waiting = (Post, oneshot::Sender<Result<Bytes, Problem>>);
+impl Posted {
+    /// The answer to what is stored nowhere.
+    pub const NOTHING: Self = Self {
+        body: Bytes::new(),
+        new: false,
+    };
+}
+
+/// The answer to a post, after its commit.
+pub type Answer = oneshot::Receiver<Result<Posted, Problem>>;
+
+type Waiting = (Post, oneshot::Sender<Result<Posted, Problem>>);
 
 /// The way in.
 #[derive(Clone)]
@@ -84,7 +103,7 @@ impl GroupCommit {
 
 /// What became of each message of a group, in its order, and the events of those that are new.
 struct Written {
-    answers: Vec<Result<Bytes, Problem>>,
+    answers: Vec<Result<Posted, Problem>>,
     events: Vec<Stored>,
 }
 
@@ -122,7 +141,7 @@ async fn within(db: &PgPool, posts: &[Post]) -> Result<Written, Problem> {
 
 /// One message that cannot be written must not fail the others of its group. Also the way out when two nodes are sent the
 /// same `clientMessageId` at once: the second time it is found.
-async fn one_by_one(db: &PgPool, outbox: &Outbox, posts: &[Post]) -> Vec<Result<Bytes, Problem>> {
+async fn one_by_one(db: &PgPool, outbox: &Outbox, posts: &[Post]) -> Vec<Result<Posted, Problem>> {
     let mut answers = Vec::with_capacity(posts.len());
     for post in posts {
         answers.push(match within(db, std::slice::from_ref(post)).await {
@@ -203,13 +222,16 @@ impl Facts {
     }
 
     /// Judges one message, and adds it to the new ones if it is one.
-    fn admit(&mut self, post: &Post, new: &mut Vec<New>) -> Result<Bytes, Problem> {
+    fn admit(&mut self, post: &Post, new: &mut Vec<New>) -> Result<Posted, Problem> {
         let Post {
             author, channel, ..
         } = *post;
         let sent = post.client_id.and_then(|id| self.sent.get(&(author, id)));
         if let Some(body) = sent {
-            return Ok(body.clone());
+            return Ok(Posted {
+                body: body.clone(),
+                new: false,
+            });
         }
         let user = self.authors.get(&author);
         let user = user.ok_or(Problem::NotFound(Missing::User(author)))?;
@@ -224,7 +246,7 @@ impl Facts {
             content: post.text.clone().into_string(),
             channel_id: channel,
             author: Some(user.clone()),
-            attachments: [],
+            attachments: post.attachments.clone(),
             seq: target.last_seq + 1,
             client_message_id: post.client_id,
         };
@@ -238,7 +260,7 @@ impl Facts {
             body: body.clone(),
             notifies: target.notifies,
         });
-        Ok(body)
+        Ok(Posted { body, new: true })
     }
 }
 

@@ -2,7 +2,9 @@
 //!
 //! A stream's entries have the ids `E-1`, `E-2`, `E-3` …, where the epoch E is the Redis time in milliseconds when the
 //! stream began. Consecutive numbers make a hole visible, and an epoch makes a stream that was lost or has expired differ
-//! from the one that takes its place. Commands to look inside:
+//! from the one that takes its place. Each entry also says which run of the Redis server took it: a server that was
+//! restarted, or has taken another's place, may lack the newest entries, so it begins every stream anew. Commands to look
+//! inside:
 //!
 //! ```text
 //! XREVRANGE sse:all + - COUNT 3
@@ -25,7 +27,8 @@ const KEPT_FOR_USER: usize = 1_000;
 const KEPT_FOR_ALL: usize = 10_000;
 /// A user's stream goes this long after its last event.
 const USER_TTL: Duration = Duration::from_hours(24);
-/// Says since when this Redis has kept everything: set when it is missing, so a Redis that lost its data shows.
+/// Says since when this Redis has kept everything, and in which run: set when it is missing or of another run, so a Redis
+/// that lost its data, or some of it, shows.
 const EPOCH_KEY: &str = "sse:epoch";
 
 /// One of the two kinds of streams.
@@ -198,24 +201,38 @@ impl Lost {
     }
 }
 
+/// The beginning of the server's run id, which is another after each start.
+macro_rules! run {
+    () => {
+        "local run = string.sub(string.match(redis.call('INFO', 'server'), 'run_id:(%x+)'), 1, 8)\n"
+    };
+}
+
 /// Appends once per event id and returns the entry's id. KEYS: stream, seen; ARGV: entries to keep, seconds to live or 0,
 /// event id, name, data.
-const APPEND: &str = r"
-local tip = redis.call('XREVRANGE', KEYS[1], '+', '-', 'COUNT', 1)
+const APPEND: &str = concat!(
+    run!(),
+    r"
+local tip = redis.call('XREVRANGE', KEYS[1], '+', '-', 'COUNT', 1)[1]
 local epoch, n
-if #tip == 0 then
-    redis.call('DEL', KEYS[2])
-    local now = redis.call('TIME')
-    epoch, n = string.format('%d%03d', now[1], math.floor(now[2] / 1000)), 1
-else
+if tip and tip[2][8] == run then
     local last
-    epoch, last = string.match(tip[1][1], '^(%d+)-(%d+)$')
+    epoch, last = string.match(tip[1], '^(%d+)-(%d+)$')
     local seen = redis.call('ZSCORE', KEYS[2], ARGV[3])
     if seen then return epoch .. '-' .. string.format('%d', seen) end
     n = tonumber(last) + 1
+else
+    local time = redis.call('TIME')
+    epoch, n = string.format('%d%03d', time[1], math.floor(time[2] / 1000)), 1
+    if tip then
+        -- Another server's clock may have been ahead of this one's.
+        local before = string.match(tip[1], '^(%d+)-')
+        if tonumber(before) >= tonumber(epoch) then epoch = string.format('%d', tonumber(before) + 1) end
+    end
+    redis.call('DEL', KEYS[1], KEYS[2])
 end
 local id = epoch .. '-' .. string.format('%d', n)
-redis.call('XADD', KEYS[1], 'MAXLEN', '~', ARGV[1], id, 'eid', ARGV[3], 'name', ARGV[4], 'data', ARGV[5])
+redis.call('XADD', KEYS[1], 'MAXLEN', '~', ARGV[1], id, 'eid', ARGV[3], 'name', ARGV[4], 'data', ARGV[5], 'run', run)
 redis.call('ZADD', KEYS[2], n, ARGV[3])
 redis.call('ZREMRANGEBYRANK', KEYS[2], 0, -1001)
 if ARGV[2] ~= '0' then
@@ -223,15 +240,23 @@ if ARGV[2] ~= '0' then
     redis.call('EXPIRE', KEYS[2], ARGV[2])
 end
 return id
-";
+"
+);
 
-/// Returns since when this Redis has kept everything, and its clock, both in milliseconds. KEYS: epoch.
-const CLOCK: &str = r"
+/// Returns since when this Redis has kept everything and its clock, both in milliseconds, and its run. KEYS: epoch.
+const CLOCK: &str = concat!(
+    run!(),
+    r"
 local time = redis.call('TIME')
 local now = string.format('%d%03d', time[1], math.floor(time[2] / 1000))
-redis.call('SET', KEYS[1], now, 'NX')
-return {redis.call('GET', KEYS[1]), now}
-";
+local since, of = string.match(redis.call('GET', KEYS[1]) or '', '^(%d+) (%x+)$')
+if of ~= run then
+    since = now
+    redis.call('SET', KEYS[1], now .. ' ' .. run)
+end
+return {since, now, run}
+"
+);
 
 /// What is to be appended.
 pub struct Append<'a> {
@@ -321,11 +346,17 @@ impl History {
             answer = pipe.query_async(&mut redis).await;
         }
         let mut answer = answer?.into_iter();
-        let (kept_since, now_ms) = redis::from_redis_value(answer.next().unwrap_or(Value::Nil))
-            .map_err(Problem::internal)?;
+        let (kept_since, now_ms, run) =
+            redis::from_redis_value(answer.next().unwrap_or(Value::Nil))
+                .map_err(Problem::internal)?;
         let rest =
             redis::from_redis_value(Value::Array(answer.collect())).map_err(Problem::internal)?;
-        Ok((Clock { kept_since, now_ms }, rest))
+        let clock = Clock {
+            kept_since,
+            now_ms,
+            run,
+        };
+        Ok((clock, rest))
     }
 
     /// The position behind the newest entry.
@@ -340,11 +371,7 @@ impl History {
             epoch: clock.now_ms,
             n: 0,
         };
-        Ok(tip
-            .ids
-            .first()
-            .and_then(|entry| Position::parse(&entry.id))
-            .unwrap_or(empty))
+        Ok(clock.end_of(&tip).unwrap_or(empty))
     }
 
     /// The positions behind the newest entries of both streams of a user.
@@ -374,20 +401,18 @@ impl History {
             .xrevrange_count(stream.key(), "+", "-", 1);
         let (clock, [entries, oldest, newest]): (_, [StreamRangeReply; 3]) =
             self.with_clock(&mut pipe).await?;
-        let at = |reply: &StreamRangeReply| {
-            reply
-                .ids
-                .first()
-                .and_then(|entry| Position::parse(&entry.id))
-        };
+        let newest = clock.end_of(&newest);
         let known = Known {
-            oldest: at(&oldest),
-            newest: at(&newest),
+            oldest: newest.and_then(|_| Position::parse(&oldest.ids.first()?.id)),
+            newest,
             clock,
             expires: stream != Stream::All,
         };
         if let Err(lost) = known.check(position) {
             return Ok(Err(lost));
+        }
+        if newest.is_none() {
+            return Ok(Ok(Vec::new()));
         }
         Ok(Ok(entries.ids.iter().filter_map(entry).collect()))
     }
@@ -398,6 +423,20 @@ struct Clock {
     /// Since when it has kept everything.
     kept_since: u64,
     now_ms: u64,
+    /// Which run of the server it is.
+    run: String,
+}
+
+impl Clock {
+    /// The position of the newest entry, given as a range of one. A stream whose newest entry is of another run counts as
+    /// empty: nobody knows what came behind it.
+    fn end_of(&self, newest: &StreamRangeReply) -> Option<Position> {
+        let entry = newest.ids.first()?;
+        let run: Option<String> = entry.get("run");
+        (run.as_deref() == Some(&self.run))
+            .then(|| Position::parse(&entry.id))
+            .flatten()
+    }
 }
 
 /// What is known of a stream when somebody asks for what came after a position.
@@ -505,6 +544,7 @@ mod tests {
             clock: Clock {
                 kept_since,
                 now_ms: 90_000_000,
+                run: "0a1b2c3d".to_owned(),
             },
             expires: true,
         };

@@ -5,7 +5,7 @@
 //! lock.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     hash::{BuildHasher, RandomState},
     sync::{
         Arc,
@@ -131,6 +131,10 @@ struct RoomState {
     members: HashMap<(Feed, Shape), Vec<Member>>,
     /// Subscriptions on their way in, which keep the room.
     pins: usize,
+    /// Who lost the channel while somebody was on the way in, perhaps they.
+    expelled: HashSet<UserId>,
+    /// Whether who follows it must be in it.
+    private: bool,
     repairing: bool,
 }
 
@@ -224,7 +228,45 @@ impl Hub {
             } => self.cut(*user_id, |connection| connection.session == *session_id),
             Control::UserRevoked { user_id } => self.cut(*user_id, |_| true),
             Control::ChannelDeleted { channel_id } => self.close_room(*channel_id),
+            Control::MembershipLost {
+                channel_id,
+                user_id,
+            } => self.expel(*channel_id, *user_id),
         }
+    }
+
+    /// Ends what a user follows of a channel. A subscription on its way in, whose right may have been judged before, ends
+    /// with it.
+    fn expel(&self, channel: ChannelId, user: UserId) {
+        if let Some(room) = self.room(channel) {
+            let mut state = room.state.lock();
+            state.members.retain(|_, members| {
+                members.retain(|member| member.connection.user != user);
+                !members.is_empty()
+            });
+            if state.pins > 0 {
+                state.expelled.insert(user);
+            }
+            drop(state);
+            self.sweep(channel);
+        }
+    }
+
+    /// Who follows which private channel.
+    pub fn private_members(&self) -> HashSet<(ChannelId, UserId)> {
+        let rooms = self
+            .rooms
+            .iter()
+            .flat_map(|shard| shard.read().values().cloned().collect::<Vec<_>>());
+        let mut found = HashSet::new();
+        for room in rooms {
+            let state = room.state.lock();
+            if state.private {
+                let members = state.members.values().flatten();
+                found.extend(members.map(|member| (room.channel, member.connection.user)));
+            }
+        }
+        found
     }
 
     fn cut(&self, user: UserId, which: impl Fn(&Connection) -> bool) {
@@ -448,6 +490,11 @@ pub struct Entrance {
 }
 
 impl Entrance {
+    /// Marks the channel as one that only those in it may follow.
+    pub fn mark_private(&self) {
+        self.room.state.lock().private = true;
+    }
+
     /// Adds the subscription. `last_seq` is the channel's position, read after [`Hub::enter`]. With `after`, messages
     /// behind that position are held until [`Self::release`]; returns the stretch that must be read from the store first.
     pub fn add(
@@ -460,8 +507,14 @@ impl Entrance {
     ) -> Option<(i64, i64)> {
         let mut state = self.room.state.lock();
         let RoomState {
-            sequence, members, ..
+            sequence,
+            members,
+            expelled,
+            ..
         } = &mut *state;
+        if expelled.contains(&connection.user) {
+            return None;
+        }
         let channel = self.room.channel;
         sequence.start(last_seq, |seq, delivery| {
             deliver_message(channel, members, seq, &delivery);
@@ -528,7 +581,12 @@ impl Entrance {
 
 impl Drop for Entrance {
     fn drop(&mut self) {
-        self.room.state.lock().pins -= 1;
+        let mut state = self.room.state.lock();
+        state.pins -= 1;
+        if state.pins == 0 {
+            state.expelled.clear();
+        }
+        drop(state);
         self.hub.sweep(self.room.channel);
     }
 }
@@ -565,6 +623,35 @@ mod tests {
             id: format!("event-{seq}"),
             body: Bytes::from(format!("{{\"seq\":{seq}}}")),
         }
+    }
+
+    #[test]
+    fn who_loses_a_channel_loses_what_they_follow_and_what_they_are_about_to() {
+        let hub = Arc::new(Hub::new(20));
+        let (ann, bob) = (connection(&hub), connection(&hub));
+        let channel = ChannelId::new();
+        for connection in [&ann, &bob] {
+            let entrance = hub.enter(channel);
+            entrance.mark_private();
+            entrance.add(connection, Feed::Messages, &shape("s"), 0, None);
+        }
+        let members = [(channel, ann.user), (channel, bob.user)];
+        assert_eq!(hub.private_members(), HashSet::from(members));
+        // Bob's right was judged before it was lost.
+        let late = hub.enter(channel);
+        hub.obey(&Control::MembershipLost {
+            user_id: bob.user,
+            channel_id: channel,
+        });
+        late.add(&bob, Feed::Messages, &shape("late"), 0, None);
+        drop(late);
+        let delivery = Delivery {
+            id: "m".to_owned(),
+            body: Bytes::from_static(b"{}"),
+        };
+        assert!(!hub.offer(channel, 1, delivery));
+        assert_eq!((waiting(&ann).len(), waiting(&bob).len()), (1, 0));
+        assert_eq!(hub.private_members(), HashSet::from([(channel, ann.user)]));
     }
 
     #[test]

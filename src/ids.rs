@@ -61,6 +61,10 @@ id! {
     MessageId
 }
 id! {
+    /// A file: an attachment or a profile picture.
+    FileId
+}
+id! {
     /// What a user has read of one channel.
     ReadStatusId
 }

@@ -1,8 +1,8 @@
 //! Work that one node does after a commit: writing the notifications of new messages.
 //!
 //! The nodes are a consumer group on the topic `jobs`. A record counts as done after the commit of what it causes, so a node
-//! that dies leaves it to another; what is done twice is written once, because a notification has one row for each cause and
-//! receiver.
+//! that dies leaves it to another. The job's row in the outbox goes when it is done, so what Kafka loses is sent again and
+//! what Kafka brings twice is known; and a notification has one row for each cause and receiver, whatever happens.
 
 use std::{sync::Arc, time::Duration};
 
@@ -13,10 +13,11 @@ use tracing::{debug, warn};
 
 use crate::{
     app::App,
-    ids::MessageId,
-    model::event::MESSAGE_CREATED,
+    ids::{EventId, MessageId},
+    model::{Event, event::MESSAGE_CREATED},
     ops,
     problem::{Problem, chain},
+    store,
 };
 
 /// Jobs done in one transaction. More would not make one cheaper.
@@ -70,49 +71,64 @@ pub async fn run(app: Arc<App>) {
 
 /// Does these jobs, or sets aside those that cannot be done.
 async fn finish(app: &App, records: &[BorrowedMessage<'_>]) {
-    let (mut messages, mut broken) = (Vec::new(), Vec::new());
+    let (mut jobs, mut broken) = (Vec::new(), Vec::new());
     for record in records {
-        match message_of(app, record) {
-            Ok(message) => messages.push((record, message)),
-            Err(reason) => broken.push((record, reason.to_owned())),
+        let event = app.bus.parse(record).map(|arrived| arrived.event);
+        let id = event.as_ref().map(|event| event.id);
+        match event.ok_or("not an event of this version").and_then(job) {
+            Ok(job) => jobs.push((record, job)),
+            Err(reason) => broken.push((record, id, reason.to_owned())),
         }
     }
-    let ids: Vec<MessageId> = messages.iter().map(|(_, id)| *id).collect();
-    if patiently(app, &ids, 1).await.is_err() {
+    let all: Vec<_> = jobs.iter().map(|(_, job)| *job).collect();
+    if patiently(app, &all, 1).await.is_err() {
         // One that cannot be done must not keep the others of its batch.
-        for (record, id) in messages {
-            if let Err(problem) = patiently(app, &[id], TRIES).await {
-                broken.push((record, chain(&problem)));
+        for (record, job) in jobs {
+            if let Err(problem) = patiently(app, &[job], TRIES).await {
+                broken.push((record, Some(job.0), chain(&problem)));
             }
         }
     }
-    for (record, reason) in broken {
-        while let Err(error) = app.bus.set_aside(record, &reason).await {
+    for (record, id, reason) in broken {
+        while let Err(error) = set_aside(app, record, id, &reason).await {
             debug!(error = %chain(&error), "a job cannot be set aside yet");
             tokio::time::sleep(LONGEST_PAUSE).await;
         }
     }
 }
 
-fn message_of(app: &App, record: &BorrowedMessage<'_>) -> Result<MessageId, &'static str> {
-    let event = app
-        .bus
-        .parse(record)
-        .ok_or("not an event of this version")?
-        .event;
+/// The message that an event asks to notify of.
+fn job(event: Event) -> Result<(EventId, MessageId), &'static str> {
     if event.kind != MESSAGE_CREATED {
         return Err("not a job of this version");
     }
     let job: NewMessage =
         serde_json::from_slice(&event.body).map_err(|_| "the body is not that of a job")?;
-    Ok(job.message_id)
+    Ok((event.id, job.message_id))
+}
+
+async fn set_aside(
+    app: &App,
+    record: &BorrowedMessage<'_>,
+    job: Option<EventId>,
+    reason: &str,
+) -> Result<(), Problem> {
+    app.bus
+        .set_aside(record, reason)
+        .await
+        .map_err(Problem::internal)?;
+    // Else it would be sent again.
+    match job {
+        Some(job) => store::outbox::jobs_done(&app.db, &[job]).await,
+        None => Ok(()),
+    }
 }
 
 /// Waits for a store that is away, however long; gives up after so many failures of another kind.
-async fn patiently(app: &App, messages: &[MessageId], tries: u32) -> Result<(), Problem> {
+async fn patiently(app: &App, jobs: &[(EventId, MessageId)], tries: u32) -> Result<(), Problem> {
     let (mut failed, mut pause) = (0, PAUSE);
     loop {
-        match ops::notification::notify_of(app, messages).await {
+        match ops::notification::notify(app, jobs).await {
             Ok(()) => return Ok(()),
             Err(problem) => {
                 if !matches!(problem, Problem::Unavailable(..)) {
@@ -121,7 +137,7 @@ async fn patiently(app: &App, messages: &[MessageId], tries: u32) -> Result<(), 
                         return Err(problem);
                     }
                 }
-                debug!(error = %chain(&problem), jobs = messages.len(), "jobs are tried again");
+                debug!(error = %chain(&problem), jobs = jobs.len(), "jobs are tried again");
             }
         }
         tokio::time::sleep(pause).await;

@@ -15,6 +15,7 @@ use crate::{
     bus::Bus,
     config::Config,
     feeds::Feeds,
+    files::Files,
     group_commit::GroupCommit,
     history::History,
     http,
@@ -37,6 +38,9 @@ use crate::{
 const END_WITHIN: Duration = Duration::from_secs(4);
 /// Redis must answer a command within this time: a request that needs it is told so within five seconds.
 const REDIS_WITHIN: Duration = Duration::from_secs(2);
+
+/// Accepted files that are made ready at the same time: each keeps a connection to PostgreSQL while storage works.
+const COMPLETERS: usize = 2;
 
 /// Why a node could not start. A store that is away is no reason: the node waits for it, and is not ready.
 #[derive(Debug, Error)]
@@ -74,6 +78,8 @@ impl Node {
     pub async fn start(config: Config) -> Result<Self, StartError> {
         let db = store::pool(&config).map_err(StartError::Setting)?;
         let redis = connect_redis(&config)?;
+        let tasks = Tasks::new();
+        let files = Files::open(&config, &tasks).map_err(StartError::Setting)?;
         let bus = Arc::new(Bus::new(&config)?);
         let (outbox, ends) = Outbox::new(bus.clone());
         let (posts, groups) = GroupCommit::new();
@@ -94,9 +100,10 @@ impl Node {
             feeds: Arc::new(Feeds::new(config.connections_per_user)),
             bus,
             outbox: Arc::new(outbox),
+            files,
             posts,
             repairs,
-            tasks: Tasks::new(),
+            tasks,
             prepared: false.into(),
             leaving: false.into(),
             db,
@@ -120,6 +127,10 @@ impl Node {
             "messages.commit",
             groups.run(app.db.clone(), app.outbox.clone()),
         );
+        for _ in 0..COMPLETERS {
+            tasks.spawn("files.complete", ops::file::complete(app.clone()));
+        }
+        tasks.spawn("files.sweep", ops::file::sweep(app.clone()));
         let worker = app.clone();
         tasks.forever("jobs", move || jobs::run(worker.clone()));
         tasks.spawn("notifications.sweep", ops::notification::sweep(app.clone()));

@@ -18,6 +18,8 @@ use crate::{
 
 /// A row this old was left by a node that died, or while Kafka was away. Above it is what a node itself takes to publish.
 const LEFT_BEHIND: Duration = Duration::from_millis(2_500);
+/// A job that Kafka has had for this long is sent again, in case Kafka has lost it. Longer than what waits before it takes.
+const OVERDUE: Duration = Duration::from_secs(15);
 /// Together with the age this keeps a dead node's events below five seconds.
 const SWEEP_EVERY: Duration = Duration::from_secs(1);
 /// Rows of one sweep: one transaction that must end well before its locks look abandoned.
@@ -160,7 +162,7 @@ async fn confirm(queue: &mut mpsc::Receiver<(i64, DeliveryFuture)>, db: &PgPool)
             },
             _ = tick.tick(), if !arrived.is_empty() => {
                 // A row that stays is published again and dropped as a duplicate everywhere.
-                if let Err(error) = outbox::delete(db, &arrived).await {
+                if let Err(error) = outbox::arrived(db, &arrived).await {
                     debug!(error = %chain(&error), rows = arrived.len(), "published rows stay in the outbox for the sweeper");
                 }
                 arrived.clear();
@@ -198,7 +200,7 @@ pub async fn sweep(bus: Arc<Bus>, db: PgPool, history: History) {
 
 /// Takes rows that were left behind, publishes them and deletes those that arrived. Returns how many of each.
 async fn sweep_once(bus: &Bus, db: &PgPool, history: &History) -> Result<(usize, usize), Problem> {
-    let (mut transaction, taken) = outbox::take(db, LEFT_BEHIND, SWEEP_AT_ONCE).await?;
+    let (mut transaction, taken) = outbox::take(db, LEFT_BEHIND, OVERDUE, SWEEP_AT_ONCE).await?;
     if taken.is_empty() {
         transaction.commit().await?;
         return Ok((0, 0));
@@ -218,7 +220,7 @@ async fn sweep_once(bus: &Bus, db: &PgPool, history: &History) -> Result<(usize,
         }
     }
     let arrived: Vec<i64> = join_all(under_way).await.into_iter().flatten().collect();
-    outbox::delete(&mut *transaction, &arrived).await?;
+    outbox::arrived(&mut *transaction, &arrived).await?;
     transaction.commit().await?;
     Ok((taken.len(), arrived.len()))
 }

@@ -7,7 +7,7 @@ use std::{borrow::Cow, error::Error, time::Duration};
 use serde_json::{Map, Value, json};
 use thiserror::Error;
 
-use crate::ids::{ChannelId, MessageId, NotificationId, ReadStatusId, UserId};
+use crate::ids::{ChannelId, FileId, MessageId, NotificationId, ReadStatusId, UserId};
 
 /// The parts of the system that a request may need.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,6 +16,8 @@ pub enum Dependency {
     Postgres,
     /// Redis.
     Redis,
+    /// The object storage of files.
+    Files,
     /// This node itself: too much work is waiting, or it is leaving.
     Node,
 }
@@ -29,6 +31,8 @@ pub enum Missing {
     Channel(ChannelId),
     /// No such message, or one in a channel that the caller may not read.
     Message(MessageId),
+    /// No such file, one that is not attached to anything, or one that the caller may not read.
+    File(FileId),
     /// No such read status.
     ReadStatus(ReadStatusId),
     /// No such notification, or another user's.
@@ -82,6 +86,9 @@ pub enum Problem {
     /// A private channel has no name or description to change.
     #[error("A private channel cannot be changed.")]
     PrivateChannelUnchangeable,
+    /// Everybody is in a public channel, so nobody can leave it.
+    #[error("A public channel has no participants to remove.")]
+    NotPrivate,
     /// The body is larger than this many bytes.
     #[error("The body is larger than {limit_bytes} bytes.")]
     TooLarge {
@@ -93,6 +100,12 @@ pub enum Problem {
     UnsupportedMediaType {
         /// The type that is taken here.
         expected: &'static str,
+    },
+    /// The range that is asked for lies behind the end of the file.
+    #[error("The file has only {size} bytes.")]
+    RangeNotSatisfiable {
+        /// The file's size in bytes, for `Content-Range`.
+        size: i64,
     },
     /// The body stopped coming.
     #[error("The request's body did not arrive in time.")]
@@ -120,6 +133,7 @@ impl Missing {
             Self::User(_) => "There is no such user.",
             Self::Channel(_) => "There is no such channel.",
             Self::Message(_) => "There is no such message.",
+            Self::File(_) => "There is no such file.",
             Self::ReadStatus(_) => "There is no such read status.",
             Self::Notification(_) => "There is no such notification.",
             Self::Path => "There is nothing at this path.",
@@ -141,7 +155,10 @@ impl Problem {
     /// The HTTP status.
     pub fn status(&self) -> u16 {
         match self {
-            Self::Invalid(_) | Self::Malformed(_) | Self::PrivateChannelUnchangeable => 400,
+            Self::Invalid(_)
+            | Self::Malformed(_)
+            | Self::PrivateChannelUnchangeable
+            | Self::NotPrivate => 400,
             Self::Unauthenticated | Self::WrongCredentials | Self::SessionEnded => 401,
             Self::CsrfMismatch | Self::Forbidden(_) => 403,
             Self::NotFound(_) => 404,
@@ -150,6 +167,7 @@ impl Problem {
             Self::UsernameTaken | Self::EmailTaken | Self::ReadStatusExists => 409,
             Self::TooLarge { .. } => 413,
             Self::UnsupportedMediaType { .. } => 415,
+            Self::RangeNotSatisfiable { .. } => 416,
             Self::TooMany { .. } => 429,
             Self::Internal(_) => 500,
             Self::Unavailable(..) | Self::NotReady(_) => 503,
@@ -169,6 +187,7 @@ impl Problem {
             Self::NotFound(Missing::User(_)) => "USER_NOT_FOUND",
             Self::NotFound(Missing::Channel(_)) => "CHANNEL_NOT_FOUND",
             Self::NotFound(Missing::Message(_)) => "MESSAGE_NOT_FOUND",
+            Self::NotFound(Missing::File(_)) => "BINARY_CONTENT_NOT_FOUND",
             Self::NotFound(Missing::ReadStatus(_)) => "READ_STATUS_NOT_FOUND",
             Self::NotFound(Missing::Notification(_)) => "NOTIFICATION_NOT_FOUND",
             Self::NotFound(Missing::Path) => "PATH_NOT_FOUND",
@@ -177,8 +196,10 @@ impl Problem {
             Self::EmailTaken => "EMAIL_TAKEN",
             Self::ReadStatusExists => "READ_STATUS_EXISTS",
             Self::PrivateChannelUnchangeable => "PRIVATE_CHANNEL_UNCHANGEABLE",
+            Self::NotPrivate => "CHANNEL_NOT_PRIVATE",
             Self::TooLarge { .. } => "PAYLOAD_TOO_LARGE",
             Self::UnsupportedMediaType { .. } => "UNSUPPORTED_MEDIA_TYPE",
+            Self::RangeNotSatisfiable { .. } => "RANGE_NOT_SATISFIABLE",
             Self::RequestTimeout => "REQUEST_TIMEOUT",
             Self::TooMany { .. } => "TOO_MANY_REQUESTS",
             Self::Unavailable(..) => "SERVICE_UNAVAILABLE",
@@ -194,9 +215,11 @@ impl Problem {
             Self::NotFound(Missing::User(id)) => json!({ "userId": id }),
             Self::NotFound(Missing::Channel(id)) => json!({ "channelId": id }),
             Self::NotFound(Missing::Message(id)) => json!({ "messageId": id }),
+            Self::NotFound(Missing::File(id)) => json!({ "binaryContentId": id }),
             Self::NotFound(Missing::ReadStatus(id)) => json!({ "readStatusId": id }),
             Self::NotFound(Missing::Notification(id)) => json!({ "notificationId": id }),
             Self::TooLarge { limit_bytes } => json!({ "limitBytes": limit_bytes }),
+            Self::RangeNotSatisfiable { size } => json!({ "size": size }),
             Self::NotReady(states) => states.clone(),
             _ => json!({}),
         }

@@ -1,7 +1,7 @@
 //! What Kafka has not brought is read from the store: when a record shows that an earlier one is missing, every few
 //! seconds in any case, and at short intervals while Kafka is away.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use tokio::sync::{Semaphore, mpsc};
 use tracing::{debug, warn};
@@ -10,6 +10,7 @@ use crate::{
     app::App,
     history::{Position, Stream},
     ids::ChannelId,
+    model::Control,
     problem::{Problem, chain},
     store,
 };
@@ -27,8 +28,13 @@ const AUDIT_EVERY: Duration = Duration::from_secs(5);
 const AUDIT_EVERY_WITHOUT_KAFKA: Duration = Duration::from_millis(500);
 /// Sessions of open sockets are looked at this often, for a revocation that Kafka did not carry.
 const SESSIONS_EVERY: Duration = Duration::from_secs(10);
+/// The same while Kafka is away, and so carries none.
+const SESSIONS_EVERY_WITHOUT_KAFKA: Duration = Duration::from_secs(1);
 /// Sessions asked for in one round trip.
 const SESSIONS_AT_ONCE: usize = 1_000;
+
+/// Memberships asked for in one statement.
+const MEMBERS_AT_ONCE: usize = 5_000;
 
 /// What lacks something.
 #[derive(Clone, Copy, Debug)]
@@ -157,7 +163,7 @@ pub async fn audit(app: Arc<App>) {
     loop {
         let mut waited = Duration::ZERO;
         while waited
-            < if app.bus.is_up() {
+            < if app.bus.carries() {
                 AUDIT_EVERY
             } else {
                 AUDIT_EVERY_WITHOUT_KAFKA
@@ -167,8 +173,15 @@ pub async fn audit(app: Arc<App>) {
             waited += AUDIT_EVERY_WITHOUT_KAFKA;
         }
         // The two stores do not wait for each other: one of them may be away.
-        let (channels, streams) = tokio::join!(audit_channels(&app), audit_streams(&app));
-        for error in [channels, streams].into_iter().filter_map(Result::err) {
+        let (channels, rights, streams) = tokio::join!(
+            audit_channels(&app),
+            audit_rights(&app),
+            audit_streams(&app)
+        );
+        for error in [channels, rights, streams]
+            .into_iter()
+            .filter_map(Result::err)
+        {
             debug!(error = %chain(&error), "what is followed here cannot be compared with the store");
         }
     }
@@ -181,6 +194,10 @@ async fn audit_channels(app: &App) -> Result<(), Problem> {
     }
     let ids: Vec<ChannelId> = followed.iter().map(|(channel, _)| *channel).collect();
     let stored = store::channels::positions(&app.db, &ids).await?;
+    let there: HashSet<ChannelId> = stored.iter().map(|(channel, _)| *channel).collect();
+    for channel_id in ids.into_iter().filter(|id| !there.contains(id)) {
+        app.obey(&Control::ChannelDeleted { channel_id });
+    }
     for (channel, last) in stored {
         if app
             .hub
@@ -189,6 +206,20 @@ async fn audit_channels(app: &App) -> Result<(), Problem> {
             && app.hub.begin_repair(channel).is_some()
         {
             app.repairs.report(Gap::Channel(channel), app);
+        }
+    }
+    Ok(())
+}
+
+/// Ends what is followed of private channels by those who are not in them any more, however that became known.
+async fn audit_rights(app: &App) -> Result<(), Problem> {
+    let members: Vec<_> = app.hub.private_members().into_iter().collect();
+    for members in members.chunks(MEMBERS_AT_ONCE) {
+        for (channel_id, user_id) in store::channels::lost_memberships(&app.db, members).await? {
+            app.obey(&Control::MembershipLost {
+                user_id,
+                channel_id,
+            });
         }
     }
     Ok(())
@@ -209,7 +240,11 @@ async fn audit_streams(app: &App) -> Result<(), Problem> {
 /// Cuts the sockets whose session has ended, however that became known. Runs until it is dropped.
 pub async fn audit_sessions(app: Arc<App>) {
     loop {
-        tokio::time::sleep(SESSIONS_EVERY).await;
+        let mut waited = Duration::ZERO;
+        while waited < SESSIONS_EVERY && (app.bus.carries() || waited.is_zero()) {
+            tokio::time::sleep(SESSIONS_EVERY_WITHOUT_KAFKA).await;
+            waited += SESSIONS_EVERY_WITHOUT_KAFKA;
+        }
         let mut sessions: Vec<_> = app
             .hub
             .sessions()
@@ -226,7 +261,7 @@ pub async fn audit_sessions(app: Arc<App>) {
                         .iter()
                         .filter(|(_, session)| ended.contains(session))
                     {
-                        app.obey(&crate::model::Control::SessionRevoked {
+                        app.obey(&Control::SessionRevoked {
                             user_id: *user_id,
                             session_id: *session_id,
                         });

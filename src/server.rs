@@ -16,7 +16,11 @@ use std::{
 
 use bytes::Bytes;
 use futures_util::FutureExt;
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header::CONNECTION};
+use http::{
+    HeaderMap, HeaderName, HeaderValue, StatusCode,
+    header::{CONNECTION, EXPECT},
+};
+use http_body_util::BodyExt;
 use hyper::{
     Request,
     body::{Body, Frame, Incoming, SizeHint},
@@ -49,6 +53,10 @@ const HEAD_WITHIN: Duration = Duration::from_secs(20);
 const HEAD_BYTES: usize = 64 * 1024;
 /// Data that the peer does not acknowledge for this long ends the connection.
 const UNACKNOWLEDGED: Duration = Duration::from_secs(20);
+/// After a refusal, what is still coming of the body is read for this long, so that the client gets to read the answer.
+const LINGER: Duration = Duration::from_secs(2);
+/// And this much of it at most, in bytes: a request with files.
+const LINGER_BYTES: usize = 64 * 1024 * 1024;
 /// Connections that wait to be accepted: a whole proxy's worth coming back at once.
 const BACKLOG: i32 = 4_096;
 
@@ -228,10 +236,13 @@ where
         };
         request.extensions_mut().insert(Arc::new(head));
         // A panic in one handler is that request's 500, not its connection's end.
+        // Reading on would ask for a body that the client keeps back until it is asked.
+        let linger = !request.headers().contains_key(EXPECT);
         let request = request.map(|body| Watched {
-            body,
+            body: Some(body),
             ended: false,
             unread: unread.clone(),
+            linger: linger.then(|| site.tasks.clone()),
         });
         let work = async {
             std::panic::AssertUnwindSafe(service.call(request))
@@ -264,11 +275,13 @@ where
     Ok(response)
 }
 
-/// A request's body that tells when it is dropped before its end.
+/// A request's body that tells when it is dropped before its end. What is still coming is then read and thrown away for a
+/// while: closing on it at once would reset the connection, and the client would never see why it was refused.
 struct Watched {
-    body: Incoming,
+    body: Option<Incoming>,
     ended: bool,
     unread: Arc<AtomicBool>,
+    linger: Option<Tasks>,
 }
 
 impl Body for Watched {
@@ -279,26 +292,50 @@ impl Body for Watched {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        let frame = Pin::new(&mut self.body).poll_frame(context);
+        let Some(body) = &mut self.body else {
+            return Poll::Ready(None);
+        };
+        let frame = Pin::new(body).poll_frame(context);
         self.ended |= matches!(frame, Poll::Ready(None));
         frame
     }
 
     fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
+        self.body.as_ref().is_none_or(Body::is_end_stream)
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
+        self.body
+            .as_ref()
+            .map_or_else(|| SizeHint::with_exact(0), Body::size_hint)
     }
 }
 
 impl Drop for Watched {
     fn drop(&mut self) {
-        if !self.ended && !self.body.is_end_stream() {
-            self.unread.store(true, Ordering::Release);
+        if self.ended || self.is_end_stream() {
+            return;
+        }
+        self.unread.store(true, Ordering::Release);
+        if let (Some(tasks), Some(body)) = (self.linger.take(), self.body.take()) {
+            tasks.spawn("linger", linger(body));
         }
     }
+}
+
+/// Throws away what comes, for a while and up to a size.
+async fn linger(mut body: Incoming) {
+    let read = async {
+        let mut left = LINGER_BYTES;
+        while let Some(Ok(frame)) = body.frame().await {
+            left = match left.checked_sub(frame.data_ref().map_or(0, Bytes::len)) {
+                Some(left) => left,
+                None => return,
+            };
+        }
+    };
+    // Whoever has not read the answer by then does not mean to.
+    drop(tokio::time::timeout(LINGER, read).await);
 }
 
 /// The client's own id if it is one of 1 to 64 visible ASCII characters, else a new one.

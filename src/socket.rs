@@ -9,7 +9,6 @@ use std::{
     time::Duration,
 };
 
-use bytes::Bytes;
 use serde_json::json;
 use tokio::{
     sync::oneshot,
@@ -21,12 +20,12 @@ use uuid::Uuid;
 use crate::{
     access,
     app::App,
-    group_commit::Answer,
+    group_commit::{Answer, Posted},
     hub::{Connection, Feed, Shape},
     ids::ChannelId,
     link::{End, Link},
     mailbox::Farewell,
-    model::from_json,
+    model::{ChannelKind, from_json},
     ops::{
         self,
         message::{MessageCreateRequest, TypingRequest},
@@ -392,13 +391,16 @@ impl Socket {
         };
         let hub = &self.app.hub;
         let entrance = hub.enter(channel);
-        let last = store::channels::readable(&self.app.db, channel, caller.id)
+        let readable = store::channels::readable(&self.app.db, channel, caller.id)
             .await
             .map_err(|problem| refusal(&problem))?;
+        if readable.kind == ChannelKind::Private {
+            entrance.mark_private();
+        }
         let after = after
             .filter(|_| feed == Feed::Messages)
             .map(|after| i64::try_from(after).unwrap_or(i64::MAX));
-        let missing = entrance.add(connection, feed, &shape, last, after);
+        let missing = entrance.add(connection, feed, &shape, readable.last_seq, after);
         self.subscriptions
             .insert(id, Subscription::Channel(channel, feed, shape.clone()));
         if let Some((after, through)) = missing {
@@ -467,7 +469,9 @@ impl Socket {
                 let turn = self.take_turn();
                 (
                     client_id,
-                    turn.and_then(|()| ops::message::post(&self.app, caller.id, request)),
+                    turn.and_then(|()| {
+                        ops::message::post(&self.app, caller.id, request, Vec::new())
+                    }),
                 )
             }
             Err(problem) => (None, Err(problem)),
@@ -484,7 +488,7 @@ impl Socket {
         self.typing
             .retain(|_, told| now.duration_since(*told) < TYPING_EVERY);
         if self.typing.contains_key(&channel) {
-            return Ok(resolved(Ok(Bytes::new())));
+            return Ok(resolved(Ok(Posted::NOTHING)));
         }
         self.take_turn()?;
         self.typing.insert(channel, now);
@@ -493,13 +497,13 @@ impl Socket {
         self.app.tasks.spawn("typing", async move {
             let told = ops::message::typing(&app, channel, caller.id, &caller.username).await;
             // A client that is gone needs no answer.
-            drop(sender.send(told.map(|()| Bytes::new())));
+            drop(sender.send(told.map(|()| Posted::NOTHING)));
         });
         Ok(answer)
     }
 
     /// The first pending SEND has its answer.
-    fn answered(&mut self, answer: Result<Bytes, Problem>) -> Result<(), Ending> {
+    fn answered(&mut self, answer: Result<Posted, Problem>) -> Result<(), Ending> {
         let Some(Pending {
             receipt, client_id, ..
         }) = self.pending.pop_front()
@@ -570,7 +574,7 @@ impl Drop for Socket {
 }
 
 /// An answer that is there already.
-fn resolved(result: Result<Bytes, Problem>) -> Answer {
+fn resolved(result: Result<Posted, Problem>) -> Answer {
     let (sender, answer) = oneshot::channel();
     drop(sender.send(result));
     answer

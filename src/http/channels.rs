@@ -110,6 +110,16 @@ pub(super) async fn delete(id: ChannelId, request: Request) -> Result<Response, 
     Ok(no_content())
 }
 
+/// `DELETE /api/channels/{id}/participants/{userId}`
+pub(super) async fn leave(
+    (id, user): (ChannelId, UserId),
+    request: Request,
+) -> Result<Response, Problem> {
+    let caller = request.caller().await?;
+    ops::channel::leave(&request.app, id, user, &caller).await?;
+    Ok(no_content())
+}
+
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct ListQuery {

@@ -11,6 +11,7 @@ use http::{
 use serde::Deserialize;
 use tokio::{sync::mpsc, time::Instant};
 use tracing::debug;
+use uuid::Uuid;
 use warp::reply::Response;
 
 use super::{Request, auth::REFRESH_COOKIE};
@@ -18,9 +19,9 @@ use crate::{
     app::App,
     feeds::{self, Item, Listener},
     history::{Cursor, Entry, Lost, Position, Stream},
-    ids::{NotificationId, SessionId, UserId},
+    ids::{FileId, NotificationId, SessionId, UserId},
     mailbox::{Farewell, STALLED_AFTER},
-    model::event::{NOTIFICATIONS, RESYNC, SYNC},
+    model::event::{BINARY_CONTENTS_STATUS, NOTIFICATIONS, RESYNC, SYNC},
     problem::{Problem, chain},
     store,
     token::Refused,
@@ -413,18 +414,34 @@ async fn permitted(
 ) -> Result<Vec<(Stream, Entry)>, Problem> {
     #[derive(Deserialize)]
     struct Named {
-        id: NotificationId,
+        id: Uuid,
     }
-    let of = |entry: &Entry| {
-        let told = entry.name == NOTIFICATIONS;
-        told.then(|| serde_json::from_slice::<Named>(&entry.data).ok())
-            .flatten()
-            .map(|named| named.id)
+    let named = |entry: &Entry, name: &str| -> Option<Uuid> {
+        let named: Option<Named> = (entry.name == name)
+            .then(|| serde_json::from_slice(&entry.data).ok())
+            .flatten();
+        named.map(|named| named.id)
     };
-    let told: Vec<_> = missed.iter().filter_map(|(_, entry)| of(entry)).collect();
-    if !told.is_empty() {
-        let present = store::notifications::present(&app.db, user, &told).await?;
-        missed.retain(|(_, entry)| of(entry).is_none_or(|id| present.contains(&id)));
+    let ids = |name: &str| -> Vec<Uuid> {
+        let entries = missed.iter();
+        entries
+            .filter_map(|(_, entry)| named(entry, name))
+            .collect()
+    };
+    let notifications: Vec<_> = ids(NOTIFICATIONS).into_iter().map(NotificationId).collect();
+    let files: Vec<_> = ids(BINARY_CONTENTS_STATUS)
+        .into_iter()
+        .map(FileId)
+        .collect();
+    if !notifications.is_empty() {
+        let present = store::notifications::present(&app.db, user, &notifications).await?;
+        let may = |id: Uuid| present.contains(&NotificationId(id));
+        missed.retain(|(_, entry)| named(entry, NOTIFICATIONS).is_none_or(may));
+    }
+    if !files.is_empty() {
+        let readable = store::files::readable(&app.db, &files, user).await?;
+        let may = |id: Uuid| readable.iter().any(|file| file.id.0 == id);
+        missed.retain(|(_, entry)| named(entry, BINARY_CONTENTS_STATUS).is_none_or(may));
     }
     Ok(missed)
 }

@@ -4,26 +4,28 @@ use http::StatusCode;
 use serde::{Deserialize, Serialize};
 use warp::reply::Response;
 
-use super::{Request, bytes, events, no_content, reply};
+use super::{Request, bytes, events, multipart::Parts, no_content, reply};
 use crate::{
     ids::{ChannelId, MessageId},
-    model::{MessageDto, MessageText, instant},
+    model::{MessageDto, instant},
     ops,
-    problem::{Dependency, Problem},
+    problem::Problem,
     store::{self, messages::Cursor},
+};
+
+const PARTS: Parts = Parts {
+    json: "messageCreateRequest",
+    files: "attachments",
+    most: 10,
+    pictures: false,
 };
 
 /// `POST /api/messages`
 pub(super) async fn create(request: Request) -> Result<Response, Problem> {
     let caller = request.caller().await?;
     let app = request.app.clone();
-    let body: ops::message::MessageCreateRequest = request
-        .multipart_json("messageCreateRequest", "attachments")
-        .await?;
-    let answer = ops::message::post(&app, caller.id, body)?;
-    let message = answer
-        .await
-        .map_err(|_| Problem::Unavailable(Dependency::Node, None))??;
+    let (body, files) = request.multipart(&PARTS).await?;
+    let message = ops::message::post_with_files(&app, caller.id, body, files).await?;
     Ok(bytes(StatusCode::CREATED, message))
 }
 
@@ -41,10 +43,9 @@ pub(super) async fn update(id: MessageId, request: Request) -> Result<Response, 
     let text = body
         .new_content
         .ok_or_else(|| Problem::invalid("newContent", "must be given"))?;
-    let text = MessageText::parse(&text).map_err(|why| Problem::invalid("newContent", why))?;
     reply(
         StatusCode::OK,
-        &ops::message::update(&app, id, &caller, text).await?,
+        &ops::message::update(&app, id, &caller, &text).await?,
     )
 }
 

@@ -6,8 +6,10 @@
 mod auth;
 mod channels;
 mod events;
+mod files;
 mod health;
 mod messages;
+mod multipart;
 mod notifications;
 mod read_statuses;
 mod request;
@@ -19,7 +21,7 @@ use std::{future::Future, sync::Arc};
 use futures_util::{FutureExt, future::BoxFuture};
 use http::{
     HeaderValue, Method, StatusCode,
-    header::{ALLOW, CONTENT_TYPE, RETRY_AFTER},
+    header::{ALLOW, CONTENT_RANGE, CONTENT_TYPE, RETRY_AFTER},
 };
 use serde::Serialize;
 use serde_json::json;
@@ -31,7 +33,7 @@ pub use request::Request;
 
 use crate::{
     app::App,
-    ids::{ChannelId, MessageId, NotificationId, ReadStatusId, UserId},
+    ids::{ChannelId, FileId, MessageId, NotificationId, ReadStatusId, UserId},
     model::instant,
     problem::{Missing, Problem, chain},
 };
@@ -91,6 +93,13 @@ pub fn routes(app: &Arc<App>) -> Route {
                 (M::DELETE, on_id(channels::delete)),
             ],
         ),
+        resource(
+            app,
+            path!(ChannelId / "participants" / UserId)
+                .map(|channel, user| (channel, user))
+                .boxed(),
+            &[(M::DELETE, on_id(channels::leave))],
+        ),
     ]);
     let messages = any_of([
         at(
@@ -120,6 +129,15 @@ pub fn routes(app: &Arc<App>) -> Route {
         ),
         at_id::<ReadStatusId>(app, &[(M::PATCH, on_id(read_statuses::update))]),
     ]);
+    let files = any_of([
+        at(app, path::end(), &[(M::GET, on(files::list))]),
+        at_id::<FileId>(app, &[(M::GET, on_id(files::find))]),
+        resource(
+            app,
+            path!(FileId / "download").boxed(),
+            &[(M::GET, on_id(files::download))],
+        ),
+    ]);
     let notifications = any_of([
         at(app, path::end(), &[(M::GET, on(notifications::list))]),
         at_id::<NotificationId>(app, &[(M::DELETE, on_id(notifications::delete))]),
@@ -133,6 +151,7 @@ pub fn routes(app: &Arc<App>) -> Route {
         path("users").and(users).boxed(),
         path("channels").and(channels).boxed(),
         path("messages").and(messages).boxed(),
+        path("binaryContents").and(files).boxed(),
         path("readStatuses").and(read_statuses).boxed(),
         path("notifications").and(notifications).boxed(),
         at(app, path!("sse"), &[(M::GET, on(events::open))]),
@@ -243,6 +262,11 @@ pub fn problem(problem: &Problem) -> Response {
     );
     if let Some(seconds) = problem.retry_after_seconds() {
         response.headers_mut().insert(RETRY_AFTER, seconds.into());
+    }
+    if let Problem::RangeNotSatisfiable { size } = problem
+        && let Ok(range) = HeaderValue::from_str(&format!("bytes */{size}"))
+    {
+        response.headers_mut().insert(CONTENT_RANGE, range);
     }
     if let Problem::MethodNotAllowed { allow } = problem
         && let Ok(allow) = HeaderValue::from_str(allow)

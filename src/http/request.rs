@@ -22,13 +22,11 @@ use crate::{
 
 /// A JSON body, or the JSON part of a multipart one, at most. A message of 2,000 characters takes 24,000 bytes when each is
 /// escaped twice over.
-const JSON_BYTES: usize = 64 * 1024;
+pub(super) const JSON_BYTES: usize = 64 * 1024;
 /// A body that brings nothing for this long is given up.
-const CHUNK_WITHIN: Duration = Duration::from_secs(10);
+pub(super) const CHUNK_WITHIN: Duration = Duration::from_secs(10);
 /// A JSON body must be there as a whole within this time, so that it cannot trickle.
 const JSON_WITHIN: Duration = Duration::from_secs(30);
-/// Parts of a multipart body: the JSON and ten files, and as many that we do not know.
-const PARTS: usize = 22;
 
 /// One request.
 pub struct Request {
@@ -151,59 +149,14 @@ impl Request {
         from_json(&body)
     }
 
-    /// The JSON part of that name of a multipart body (RFC 7578), with or without a content type of its own, in any place.
-    ///
-    /// # Errors
-    /// 415, 413, 408, or 400, also for a part that brings a file: this version stores none, and dropping it unsaid would
-    /// lose it.
-    pub async fn multipart_json<T: DeserializeOwned>(
-        self,
-        name: &'static str,
-        file: &'static str,
-    ) -> Result<T, Problem> {
-        let boundary = self
-            .header(CONTENT_TYPE)
-            .and_then(|value| multer::parse_boundary(value).ok());
-        let boundary = boundary.ok_or(Problem::UnsupportedMediaType {
-            expected: "multipart/form-data",
-        })?;
-        let limits = multer::SizeLimit::new()
-            .whole_stream(4 * JSON_BYTES as u64)
-            .per_field(JSON_BYTES as u64);
-        let constraints = multer::Constraints::new().size_limit(limits);
-        let mut parts =
-            multer::Multipart::with_constraints(self.body.into_inner(), boundary, constraints);
-        let read = async {
-            let mut json = None;
-            for _ in 0..PARTS {
-                let Some(part) = parts
-                    .next_field()
-                    .await
-                    .map_err(|error| multipart_problem(&error))?
-                else {
-                    break;
-                };
-                let (is_json, is_file) = (part.name() == Some(name), part.name() == Some(file));
-                let body = part
-                    .bytes()
-                    .await
-                    .map_err(|error| multipart_problem(&error))?;
-                if is_json {
-                    json = Some(body);
-                } else if is_file && !body.is_empty() {
-                    // An empty part is what a browser makes of a file input without a file.
-                    return Err(Problem::invalid(
-                        file,
-                        "files are not supported by this version",
-                    ));
-                }
-            }
-            json.ok_or_else(|| Problem::invalid(name, "this part is missing"))
-        };
-        let body = tokio::time::timeout(JSON_WITHIN, read)
-            .await
-            .map_err(|_| Problem::RequestTimeout)??;
-        from_json(&body)
+    /// The length that the head announces.
+    pub(super) fn announced(&self) -> Option<u64> {
+        self.header(http::header::CONTENT_LENGTH)?.parse().ok()
+    }
+
+    /// The body, as it comes.
+    pub(super) fn into_body(self) -> BoxStream<'static, Result<Bytes, warp::Error>> {
+        self.body.into_inner()
     }
 
     /// The content type without parameters, in lower case.
@@ -220,10 +173,10 @@ impl Request {
     async fn collect(&mut self, limit_bytes: usize) -> Result<Bytes, Problem> {
         let too_large = Problem::TooLarge { limit_bytes };
         // Refused before it is read, where it is announced.
-        let announced = self
-            .header(http::header::CONTENT_LENGTH)
-            .and_then(|length| length.parse::<u64>().ok());
-        if announced.is_some_and(|length| length > limit_bytes as u64) {
+        if self
+            .announced()
+            .is_some_and(|length| length > limit_bytes as u64)
+        {
             return Err(too_large);
         }
         let mut body = BytesMut::new();
@@ -239,15 +192,5 @@ impl Request {
                 Ok(Some(Ok(chunk))) => body.extend_from_slice(&chunk),
             }
         }
-    }
-}
-
-fn multipart_problem(error: &multer::Error) -> Problem {
-    match error {
-        multer::Error::FieldSizeExceeded { limit, .. }
-        | multer::Error::StreamSizeExceeded { limit } => Problem::TooLarge {
-            limit_bytes: usize::try_from(*limit).unwrap_or(usize::MAX),
-        },
-        _ => Problem::Malformed("The multipart body is invalid.".into()),
     }
 }

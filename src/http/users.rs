@@ -4,7 +4,7 @@ use http::StatusCode;
 use serde::Deserialize;
 use warp::reply::Response;
 
-use super::{Request, events, no_content, reply};
+use super::{Request, events, multipart::Parts, no_content, reply};
 use crate::{
     ids::UserId,
     model::{Email, Fields, NewPassword, Role, Username},
@@ -21,12 +21,20 @@ struct UserCreateRequest {
     password: Option<String>,
 }
 
+fn parts(json: &'static str) -> Parts {
+    Parts {
+        json,
+        files: "profile",
+        most: 1,
+        pictures: true,
+    }
+}
+
 /// `POST /api/users`
 pub(super) async fn sign_up(request: Request) -> Result<Response, Problem> {
     let app = request.app.clone();
-    let body: UserCreateRequest = request
-        .multipart_json("userCreateRequest", "profile")
-        .await?;
+    let parts = parts("userCreateRequest");
+    let (body, picture): (UserCreateRequest, _) = request.multipart(&parts).await?;
     let mut fields = Fields::new();
     let username = fields
         .require("username", body.username)
@@ -43,7 +51,7 @@ pub(super) async fn sign_up(request: Request) -> Result<Response, Problem> {
     };
     reply(
         StatusCode::CREATED,
-        &account::sign_up(&app, &username, &email, &password).await?,
+        &account::sign_up(&app, &username, &email, &password, picture).await?,
     )
 }
 
@@ -83,9 +91,8 @@ struct UserUpdateRequest {
 pub(super) async fn update(id: UserId, request: Request) -> Result<Response, Problem> {
     let caller = self_or_admin(id, &request).await?;
     let app = request.app.clone();
-    let body: UserUpdateRequest = request
-        .multipart_json("userUpdateRequest", "profile")
-        .await?;
+    let parts = parts("userUpdateRequest");
+    let (body, picture): (UserUpdateRequest, _) = request.multipart(&parts).await?;
     let mut fields = Fields::new();
     let username = body
         .new_username
@@ -101,6 +108,7 @@ pub(super) async fn update(id: UserId, request: Request) -> Result<Response, Pro
         username,
         email,
         password,
+        picture,
     };
     reply(
         StatusCode::OK,

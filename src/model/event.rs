@@ -6,7 +6,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use super::NotificationDto;
+use super::{BinaryContentDto, NotificationDto};
 use crate::ids::{ChannelId, EventId, MessageId, NotificationId, SessionId, UserId};
 
 /// The Kafka topics, without the configured prefix.
@@ -63,6 +63,8 @@ pub const USERS_REFRESH: &str = "users.refresh";
 pub const NOTIFICATIONS: &str = "notifications";
 /// SSE event: the receiver has deleted a notification, here or elsewhere.
 pub const NOTIFICATIONS_DELETED: &str = "notifications.deleted";
+/// SSE event: a file can be downloaded now, or never will be; the body is its `BinaryContentDto`.
+pub const BINARY_CONTENTS_STATUS: &str = "binaryContents.status";
 /// SSE event: everything up to this id has been sent.
 pub const SYNC: &str = "sync";
 /// SSE event: the replay cannot be complete, fetch everything again.
@@ -187,6 +189,18 @@ impl Event {
         )
     }
 
+    /// A profile picture has another status; everyone may see it.
+    pub fn picture_status(file: &BinaryContentDto) -> Self {
+        Self::sse(EVERYONE.to_owned(), BINARY_CONTENTS_STATUS, &json!(file))
+    }
+
+    /// An attachment has another status; one event for each participant of a private channel, one for everyone (`None`) in
+    /// a public one.
+    pub fn attachment_status(reader: Option<UserId>, file: &BinaryContentDto) -> Self {
+        let key = reader.map_or_else(|| EVERYONE.to_owned(), |reader| reader.to_string());
+        Self::sse(key, BINARY_CONTENTS_STATUS, &json!(file))
+    }
+
     fn sse(key: String, kind: &'static str, body: &serde_json::Value) -> Self {
         Self {
             id: EventId::new(),
@@ -223,6 +237,7 @@ pub fn kind(name: &str) -> Option<&'static str> {
         USERS_REFRESH,
         NOTIFICATIONS,
         NOTIFICATIONS_DELETED,
+        BINARY_CONTENTS_STATUS,
         CONTROL,
     ]
     .into_iter()
@@ -249,6 +264,13 @@ pub enum Control {
         /// Whose.
         user_id: UserId,
     },
+    /// The user is no longer in the private channel.
+    MembershipLost {
+        /// Who.
+        user_id: UserId,
+        /// Which.
+        channel_id: ChannelId,
+    },
     /// The channel was deleted.
     ChannelDeleted {
         /// Which.
@@ -262,7 +284,9 @@ impl Control {
             Self::SessionRevoked { user_id, .. } | Self::UserRevoked { user_id } => {
                 user_id.to_string()
             }
-            Self::ChannelDeleted { channel_id } => channel_id.to_string(),
+            Self::ChannelDeleted { channel_id } | Self::MembershipLost { channel_id, .. } => {
+                channel_id.to_string()
+            }
         }
     }
 }

@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use crate::{
     ids::{ChannelId, MessageId},
-    model::user::UserDto,
+    model::{BinaryContentDto, user::UserDto},
 };
 
 /// A message as the API, STOMP and Kafka carry it.
@@ -27,8 +27,8 @@ pub struct MessageDto {
     pub channel_id: ChannelId,
     /// Null when the account is gone.
     pub author: Option<UserDto>,
-    /// Always empty until files exist.
-    pub attachments: [(); 0],
+    /// Its files, in the order in which they were sent.
+    pub attachments: Vec<BinaryContentDto>,
     /// Position in its channel: 1, 2, 3 …
     pub seq: i64,
     /// The identifier its sender made up, if any.
@@ -47,11 +47,21 @@ impl MessageText {
     /// # Errors
     /// The rule, as the field's complaint.
     pub fn parse(text: &str) -> Result<Self, &'static str> {
+        if text.trim().is_empty() {
+            Err("must not be empty")
+        } else {
+            Self::parse_beside_files(text)
+        }
+    }
+
+    /// The text of a message with attachments, which may be empty.
+    ///
+    /// # Errors
+    /// The rule, as the field's complaint.
+    pub fn parse_beside_files(text: &str) -> Result<Self, &'static str> {
         // A character takes at most 4 bytes: a text far too long is not counted.
         if text.len() > 4 * Self::LONGEST || text.chars().count() > Self::LONGEST {
             Err("must be at most 2000 characters")
-        } else if text.trim().is_empty() {
-            Err("must not be empty")
         } else if text.contains('\0') {
             // PostgreSQL's text cannot hold it.
             Err("must not contain the character U+0000")

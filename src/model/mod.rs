@@ -3,6 +3,7 @@
 pub mod channel;
 pub mod event;
 pub mod fields;
+pub mod file;
 pub mod message;
 pub mod notification;
 pub mod read_status;
@@ -11,6 +12,7 @@ pub mod user;
 pub use channel::{ChannelDto, ChannelKind};
 pub use event::{Control, Event, Topic};
 pub use fields::Fields;
+pub use file::{BinaryContentDto, UploadStatus};
 pub use message::{MessageDto, MessageText};
 pub use notification::{NotificationDto, NotificationKind};
 pub use read_status::ReadStatusDto;

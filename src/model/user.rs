@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::BinaryContentDto;
 use crate::{config::Secret, ids::UserId};
 
 /// What a user may do; a higher role may do all that a lower one may.
@@ -31,7 +32,7 @@ impl Role {
 }
 
 /// A user as the API shows them.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, sqlx::FromRow)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct UserDto {
     /// Identifier.
@@ -40,14 +41,20 @@ pub struct UserDto {
     pub username: String,
     /// Address, unique without regard to case.
     pub email: String,
-    /// The profile picture; always null until files exist.
-    #[sqlx(skip)]
-    pub profile: Option<()>,
+    /// The profile picture.
+    pub profile: Option<BinaryContentDto>,
     /// Whether the user is connected to any node; null where it was not looked up.
-    #[sqlx(skip)]
     pub online: Option<bool>,
     /// Role.
     pub role: Role,
+}
+
+impl UserDto {
+    /// Whether nothing that matters for signing in differs. The picture does not: its status changes by itself.
+    pub fn is_same_account(&self, other: &Self) -> bool {
+        let of = |user: &Self| (user.id, user.role);
+        of(self) == of(other) && self.username == other.username && self.email == other.email
+    }
 }
 
 /// A valid username: 1 to 50 characters, no control characters, no space around it.
@@ -86,7 +93,7 @@ pub fn fold(text: &str) -> String {
 
 /// Control characters, and those that turn the direction of the text around them or take no space: a name must not be
 /// able to look like another one by them.
-fn invisible(c: char) -> bool {
+pub(super) fn invisible(c: char) -> bool {
     c.is_control()
         || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}')
 }

@@ -3,6 +3,7 @@
 use std::{net::IpAddr, time::Duration};
 
 use redis::aio::ConnectionManager;
+use sqlx::{PgConnection, Postgres, Transaction};
 use tracing::{info, warn};
 use uuid::Uuid;
 
@@ -10,6 +11,7 @@ use super::commit;
 use crate::{
     app::App,
     config::{Admin, Secret},
+    files::Staged,
     ids::{SessionId, UserId},
     model::{
         Control, Email, Event, Fields, NewPassword, NotificationKind, Role, UserDto, Username,
@@ -41,12 +43,45 @@ pub async fn sign_up(
     username: &Username,
     email: &Email,
     password: &NewPassword,
+    picture: Staged,
 ) -> Result<UserDto, Problem> {
     let hash = app.passwords.hash(password.secret().clone()).await?;
     let mut transaction = app.db.begin().await?;
-    let user = store::users::insert(&mut transaction, username, email, &hash, Role::User).await?;
-    commit(app, transaction, vec![Event::user(user.id)]).await?;
+    let mut user =
+        store::users::insert(&mut transaction, username, email, &hash, Role::User).await?;
+    let uploader = user.id;
+    set_picture(&mut transaction, &mut user, uploader, &picture).await?;
+    commit_with_picture(app, transaction, user.id, picture).await?;
     Ok(user)
+}
+
+/// Writes the picture beside its user, if there is one.
+async fn set_picture(
+    transaction: &mut PgConnection,
+    user: &mut UserDto,
+    uploader: UserId,
+    picture: &Staged,
+) -> Result<(), Problem> {
+    if let [file] = picture.list() {
+        store::files::set_picture(transaction, user.id, uploader, file).await?;
+        user.profile = Some(file.clone());
+    }
+    Ok(())
+}
+
+async fn commit_with_picture(
+    app: &App,
+    transaction: Transaction<'static, Postgres>,
+    user: UserId,
+    picture: Staged,
+) -> Result<(), Problem> {
+    // Whether or not this comes back: a commit of which nobody hears may have happened.
+    let ids = picture.hand_over();
+    commit(app, transaction, vec![Event::user(user)]).await?;
+    if !ids.is_empty() {
+        app.files.tell_accepted();
+    }
+    Ok(())
 }
 
 /// Opens a session.
@@ -82,7 +117,8 @@ pub async fn login(
     let now = store::users::credentials(&app.db, &key).await;
     match now {
         Ok(Some(now))
-            if now.user == user && hash.is_some_and(|hash| hash.expose() == now.password_hash) =>
+            if now.user.is_same_account(&user)
+                && hash.is_some_and(|hash| hash.expose() == now.password_hash) =>
         {
             let access = app.tokens.issue(&user, session)?;
             Ok(SignedIn { access, refresh })
@@ -273,7 +309,7 @@ pub async fn delete(app: &App, id: UserId) -> Result<(), Problem> {
 /// Ends every session of a user whose row this transaction has changed.
 async fn revoke_all_and_commit(
     app: &App,
-    transaction: sqlx::Transaction<'static, sqlx::Postgres>,
+    transaction: Transaction<'static, Postgres>,
     user_id: UserId,
     mut events: Vec<Event>,
 ) -> Result<(), Problem> {
@@ -298,6 +334,8 @@ pub struct Changed {
     pub email: Option<Email>,
     /// New password.
     pub password: Option<NewPassword>,
+    /// New profile picture: one file, or none.
+    pub picture: Staged,
 }
 
 /// Changes an account. A new password ends the user's other sessions.
@@ -314,13 +352,14 @@ pub async fn update(
         username,
         email,
         password,
+        picture,
     } = changed;
     let password_hash = match &password {
         Some(password) => Some(app.passwords.hash(password.secret().clone()).await?),
         None => None,
     };
     let mut transaction = app.db.begin().await?;
-    let user = store::users::update(
+    let mut user = store::users::update(
         &mut transaction,
         id,
         &Changes {
@@ -330,11 +369,12 @@ pub async fn update(
         },
     )
     .await?;
+    set_picture(&mut transaction, &mut user, caller.id, &picture).await?;
     let mut ended = match &password {
         Some(_) => app.sessions.revoke_all(id, Some(caller.session)).await?,
         None => Vec::new(),
     };
-    commit(app, transaction, vec![Event::user(id)]).await?;
+    commit_with_picture(app, transaction, id, picture).await?;
     if password.is_some() {
         // And again: somebody may have signed in between, with the old password.
         match app.sessions.revoke_all(id, Some(caller.session)).await {

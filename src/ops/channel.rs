@@ -4,9 +4,10 @@ use super::commit;
 use crate::{
     app::App,
     ids::{ChannelId, UserId},
-    model::{ChannelDto, ChannelKind, Control, Event},
-    problem::Problem,
+    model::{ChannelDto, ChannelKind, Control, Event, Role},
+    problem::{Missing, Problem},
     store,
+    token::Caller,
 };
 
 /// Creates a public channel.
@@ -78,6 +79,57 @@ pub async fn delete(app: &App, id: ChannelId, caller: UserId) -> Result<(), Prob
         }
     };
     store::channels::delete(&mut transaction, id).await?;
-    events.push(Event::control(&Control::ChannelDeleted { channel_id: id }));
-    commit(app, transaction, events).await
+    let control = Control::ChannelDeleted { channel_id: id };
+    events.push(Event::control(&control));
+    commit(app, transaction, events).await?;
+    app.obey(&control);
+    Ok(())
+}
+
+/// Takes a user out of a private channel: oneself, or somebody else for a CHANNEL_MANAGER who is in it. The last one to leave
+/// takes the channel along, which nobody could see any more.
+///
+/// # Errors
+/// Not found, also for a channel that the caller is not in and for a user who is not; [`Problem::NotPrivate`] for a public
+/// channel; [`Problem::Forbidden`]; the database's.
+pub async fn leave(
+    app: &App,
+    id: ChannelId,
+    user_id: UserId,
+    caller: &Caller,
+) -> Result<(), Problem> {
+    if store::channels::readable(&app.db, id, caller.id)
+        .await?
+        .kind
+        == ChannelKind::Public
+    {
+        return Err(Problem::NotPrivate);
+    }
+    if user_id != caller.id && caller.role < Role::ChannelManager {
+        return Err(Problem::Forbidden("Only a manager may remove others."));
+    }
+    let mut transaction = app.db.begin().await?;
+    store::channels::lock(&mut transaction, id).await?;
+    let before = store::channels::participants(&mut transaction, id).await?;
+    if !store::channels::remove_participant(&mut transaction, id, user_id).await? {
+        return Err(Problem::NotFound(Missing::User(user_id)));
+    }
+    let control = if before.len() == 1 {
+        store::channels::delete(&mut transaction, id).await?;
+        Control::ChannelDeleted { channel_id: id }
+    } else {
+        Control::MembershipLost {
+            user_id,
+            channel_id: id,
+        }
+    };
+    let mut events: Vec<Event> = before
+        .into_iter()
+        .map(|participant| Event::private_channel(id, participant))
+        .collect();
+    events.push(Event::control(&control));
+    commit(app, transaction, events).await?;
+    // This node's subscriptions end even while Kafka is away; the other nodes' audit finds theirs.
+    app.obey(&control);
+    Ok(())
 }

@@ -1,15 +1,17 @@
 //! Messages.
 
+use bytes::Bytes;
 use serde::Deserialize;
 use uuid::Uuid;
 
 use super::commit;
 use crate::{
     app::App,
-    group_commit::{Answer, Post},
+    files::Staged,
+    group_commit::{Answer, Post, Posted},
     ids::{ChannelId, MessageId, UserId},
-    model::{Event, Fields, MessageDto, MessageText, Role},
-    problem::{Missing, Problem},
+    model::{BinaryContentDto, Event, Fields, MessageDto, MessageText, Role},
+    problem::{Dependency, Missing, Problem},
     store,
     token::Caller,
 };
@@ -34,12 +36,23 @@ pub struct MessageCreateRequest {
 /// # Errors
 /// Invalid input, an author who is not the caller, or too many messages that wait. The answer's: not found, also for a
 /// private channel that the author is not in; the database's.
-pub fn post(app: &App, author: UserId, request: MessageCreateRequest) -> Result<Answer, Problem> {
+pub fn post(
+    app: &App,
+    author: UserId,
+    request: MessageCreateRequest,
+    attachments: Vec<BinaryContentDto>,
+) -> Result<Answer, Problem> {
     let mut fields = Fields::new();
     let channel = fields.require("channelId", request.channel_id);
     let named = fields.require("authorId", request.author_id);
-    let text = fields.require("content", request.content);
-    let text = text.and_then(|text| fields.take("content", MessageText::parse(&text)));
+    let text = if attachments.is_empty() {
+        fields
+            .require("content", request.content)
+            .and_then(|text| fields.take("content", MessageText::parse(&text)))
+    } else {
+        let text = request.content.unwrap_or_default();
+        fields.take("content", MessageText::parse_beside_files(&text))
+    };
     fields.done()?;
     if named != Some(author) {
         return Err(Problem::Forbidden("The author must be the caller."));
@@ -51,8 +64,44 @@ pub fn post(app: &App, author: UserId, request: MessageCreateRequest) -> Result<
         author,
         channel,
         text,
+        attachments,
         client_id: request.client_message_id,
     })
+}
+
+/// Hands in a message with these files, and waits for its commit. The files are kept if the message is new, and deleted if
+/// it is refused or was sent before.
+///
+/// # Errors
+/// As [`post`] and its answer.
+pub async fn post_with_files(
+    app: &App,
+    author: UserId,
+    request: MessageCreateRequest,
+    files: Staged,
+) -> Result<Bytes, Problem> {
+    let answer = post(app, author, request, files.list().to_vec())?;
+    // The message will be written, whether or not this request is still there to hear of it.
+    let ids = files.hand_over();
+    let posted = answer
+        .await
+        .unwrap_or(Err(Problem::Unavailable(Dependency::Node, None)));
+    match posted {
+        Ok(Posted { body, new }) => {
+            if new && !ids.is_empty() {
+                app.files.tell_accepted();
+            } else {
+                app.files.discard(ids);
+            }
+            Ok(body)
+        }
+        // Nobody knows whether it was committed: the sweepers will find out.
+        Err(problem) if problem.is_ours() => Err(problem),
+        Err(problem) => {
+            app.files.discard(ids);
+            Err(problem)
+        }
+    }
 }
 
 /// That somebody is writing, as STOMP brings it.
@@ -96,17 +145,23 @@ async fn readable(app: &App, id: MessageId, caller: &Caller) -> Result<MessageDt
 /// Changes a message's text.
 ///
 /// # Errors
-/// Not found, [`Problem::Forbidden`] for anybody but the author, or the database's.
+/// Not found, [`Problem::Forbidden`] for anybody but the author, an invalid text, or the database's.
 pub async fn update(
     app: &App,
     id: MessageId,
     caller: &Caller,
-    text: MessageText,
+    text: &str,
 ) -> Result<MessageDto, Problem> {
     let message = readable(app, id, caller).await?;
     if message.author.map(|author| author.id) != Some(caller.id) {
         return Err(Problem::Forbidden("Only its author may change a message."));
     }
+    let text = if message.attachments.is_empty() {
+        MessageText::parse(text)
+    } else {
+        MessageText::parse_beside_files(text)
+    };
+    let text = text.map_err(|why| Problem::invalid("newContent", why))?;
     let mut transaction = app.db.begin().await?;
     let message = store::messages::update(&mut transaction, id, &text.into_string()).await?;
     let message = message.ok_or(Problem::NotFound(Missing::Message(id)))?;

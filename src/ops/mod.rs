@@ -2,6 +2,7 @@
 
 pub mod account;
 pub mod channel;
+pub mod file;
 pub mod message;
 pub mod notification;
 

@@ -7,7 +7,7 @@ use tracing::{info, warn};
 use super::commit;
 use crate::{
     app::App,
-    ids::{MessageId, NotificationId, UserId},
+    ids::{EventId, MessageId, NotificationId, UserId},
     model::{Event, NotificationKind},
     problem::{Problem, chain},
     store::{
@@ -24,6 +24,25 @@ const EXCERPT: usize = 200;
 const REMEMBERED_FOR: Duration = Duration::from_hours(8 * 24);
 /// How often what need not be remembered is forgotten.
 const SWEEP_EVERY: Duration = Duration::from_hours(1);
+
+/// Does these jobs, unless they have been done: writes the notifications of the new messages.
+///
+/// # Errors
+/// The database's; then some may have been written, and doing it again does no harm.
+pub async fn notify(app: &App, jobs: &[(EventId, MessageId)]) -> Result<(), Problem> {
+    let ids: Vec<EventId> = jobs.iter().map(|(job, _)| *job).collect();
+    let left = store::outbox::jobs_left(&app.db, &ids).await?;
+    let messages: Vec<MessageId> = jobs
+        .iter()
+        .filter(|(job, _)| left.contains(job))
+        .map(|(_, message)| *message)
+        .collect();
+    if !messages.is_empty() {
+        notify_of(app, &messages).await?;
+        store::outbox::jobs_done(&app.db, &ids).await?;
+    }
+    Ok(())
+}
 
 /// Writes the notifications of these new messages: one for each user, other than the author, who has turned them on for the
 /// channel and may read it. Doing it again writes nothing; of a message that is gone nobody is told.

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use sqlx::{PgConnection, PgPool};
 use time::OffsetDateTime;
 
+use super::users;
 use crate::{
     ids::{ChannelId, UserId},
     model::{ChannelDto, ChannelKind, UserDto},
@@ -71,7 +72,13 @@ pub async fn insert_private(
     db: &mut PgConnection,
     participants: &[UserId],
 ) -> Result<ChannelDto, Problem> {
-    const MEMBERS: &str = "select id, username, email, role from users where id = any($1) order by created_at, id for key share";
+    const MEMBERS: &str = concat!(
+        "select ",
+        users::columns!(),
+        " from users u",
+        users::picture!(),
+        "where u.id = any($1) order by u.created_at, u.id for key share of u"
+    );
     const SQL: &str = "insert into channels (id, type) values ($1, 'PRIVATE') returning id, name, description, type, created_at as last_message_at";
     const JOIN: &str = "with joined as (insert into channel_participants (channel_id, user_id) select $1, unnest($2)) \
                         insert into read_statuses (id, user_id, channel_id, last_read_at, notification_enabled) \
@@ -149,6 +156,43 @@ pub async fn delete(db: &mut PgConnection, id: ChannelId) -> Result<(), Problem>
     Ok(())
 }
 
+/// Takes a user out of a private channel, and their read status with it. False if they were not in it.
+///
+/// # Errors
+/// The database's.
+pub async fn remove_participant(
+    db: &mut PgConnection,
+    id: ChannelId,
+    user: UserId,
+) -> Result<bool, Problem> {
+    const SQL: &str = "with removed as (delete from channel_participants where channel_id = $1 and user_id = $2 returning 1), \
+                       status as (delete from read_statuses where channel_id = $1 and user_id = $2 and exists (select from removed)) \
+                       select exists (select from removed)";
+    Ok(sqlx::query_scalar(SQL)
+        .bind(id)
+        .bind(user)
+        .fetch_one(db)
+        .await?)
+}
+
+/// Which of these users are not in that private channel any more, or it is gone.
+///
+/// # Errors
+/// The database's.
+pub async fn lost_memberships(
+    db: &PgPool,
+    members: &[(ChannelId, UserId)],
+) -> Result<Vec<(ChannelId, UserId)>, Problem> {
+    const SQL: &str = "select channel_id, user_id from unnest($1::uuid[], $2::uuid[]) as m (channel_id, user_id) \
+                       where not exists (select from channel_participants p where p.channel_id = m.channel_id and p.user_id = m.user_id)";
+    let (channels, users): (Vec<_>, Vec<_>) = members.iter().copied().unzip();
+    Ok(sqlx::query_as(SQL)
+        .bind(channels)
+        .bind(users)
+        .fetch_all(db)
+        .await?)
+}
+
 /// The users in a channel; none for a public one.
 ///
 /// # Errors
@@ -183,10 +227,14 @@ pub async fn visible_to(db: &PgPool, user: UserId) -> Result<Vec<ChannelDto>, Pr
     const CHANNELS: &str = "select id, name, description, type, coalesce(last_message_at, created_at) as last_message_at from channels \
                             where type = 'PUBLIC' or id in (select channel_id from channel_participants where user_id = $1) \
                             order by created_at, id";
-    const MEMBERS: &str = "select p.channel_id, u.id, u.username, u.email, u.role from channel_participants p \
-                           join users u on u.id = p.user_id \
-                           where p.channel_id in (select channel_id from channel_participants where user_id = $1) \
-                           order by u.created_at, u.id";
+    const MEMBERS: &str = concat!(
+        "select p.channel_id, ",
+        users::columns!(),
+        " from channel_participants p join users u on u.id = p.user_id",
+        users::picture!(),
+        "where p.channel_id in (select channel_id from channel_participants where user_id = $1) \
+         order by u.created_at, u.id"
+    );
     #[derive(sqlx::FromRow)]
     struct Member {
         channel_id: ChannelId,
@@ -210,14 +258,24 @@ pub async fn visible_to(db: &PgPool, user: UserId) -> Result<Vec<ChannelDto>, Pr
         .collect())
 }
 
-/// The position of the channel's newest message, if the user may read the channel.
+/// A channel that a user may read.
+#[derive(Clone, Copy, Debug, sqlx::FromRow)]
+pub struct Readable {
+    /// Public or private.
+    #[sqlx(rename = "type")]
+    pub kind: ChannelKind,
+    /// The position of its newest message.
+    pub last_seq: i64,
+}
+
+/// The channel, if the user may read it.
 ///
 /// # Errors
 /// [`Problem::NotFound`] as well when it is a private one that the user is not in; the database's.
-pub async fn readable(db: &PgPool, id: ChannelId, user: UserId) -> Result<i64, Problem> {
-    const SQL: &str = "select last_seq from channels c where c.id = $1 and (c.type = 'PUBLIC' \
+pub async fn readable(db: &PgPool, id: ChannelId, user: UserId) -> Result<Readable, Problem> {
+    const SQL: &str = "select type, last_seq from channels c where c.id = $1 and (c.type = 'PUBLIC' \
                        or exists (select from channel_participants p where p.channel_id = c.id and p.user_id = $2))";
-    sqlx::query_scalar(SQL)
+    sqlx::query_as(SQL)
         .bind(id)
         .bind(user)
         .fetch_optional(db)

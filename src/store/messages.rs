@@ -3,23 +3,32 @@
 use std::collections::HashMap;
 
 use bytes::Bytes;
-use sqlx::{PgConnection, PgPool, Row, postgres::PgRow};
+use sqlx::{PgConnection, PgPool, Row, postgres::PgRow, types::Json};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use super::outbox::{Columns, Stored};
+use super::{
+    files,
+    outbox::{Columns, Stored},
+    users,
+};
 use crate::{
     ids::{ChannelId, MessageId, UserId},
-    model::{ChannelKind, Event, MessageDto, Role, UserDto},
+    model::{BinaryContentDto, ChannelKind, Event, MessageDto, UserDto},
     problem::Problem,
 };
 
-/// Joined with the author, who may be gone.
+/// Joined with the author, who may be gone, and with the attachments.
 macro_rules! select {
     ($rest:literal) => {
         concat!(
             "select m.id, m.channel_id, m.seq, m.content, m.client_message_id, m.created_at, m.updated_at, ",
-            "u.id as author_id, u.username, u.email, u.role from messages m left join users u on u.id = m.author_id ",
+            users::columns!(),
+            ", (select json_agg(json_build_object('id', a.id, 'fileName', a.file_name, 'size', a.size, \
+               'contentType', a.content_type, 'uploadStatus', a.status) order by a.position) \
+               from binary_contents a where a.message_id = m.id) as attachments ",
+            "from messages m left join users u on u.id = m.author_id",
+            users::picture!(),
             $rest
         )
     };
@@ -27,20 +36,11 @@ macro_rules! select {
 
 impl sqlx::FromRow<'_, PgRow> for MessageDto {
     fn from_row(row: &PgRow) -> Result<Self, sqlx::Error> {
-        let author = match row.try_get::<Option<UserId>, _>("author_id")? {
-            Some(id) => {
-                let (username, email) = (row.try_get("username")?, row.try_get("email")?);
-                Some(UserDto {
-                    id,
-                    username,
-                    email,
-                    profile: None,
-                    online: None,
-                    role: row.try_get::<Role, _>("role")?,
-                })
-            }
+        let author = match row.try_get::<Option<UserId>, _>("user_id")? {
+            Some(_) => Some(UserDto::from_row(row)?),
             None => None,
         };
+        let attachments: Option<Json<Vec<BinaryContentDto>>> = row.try_get("attachments")?;
         Ok(Self {
             id: row.try_get("id")?,
             created_at: row.try_get("created_at")?,
@@ -48,7 +48,7 @@ impl sqlx::FromRow<'_, PgRow> for MessageDto {
             content: row.try_get("content")?,
             channel_id: row.try_get("channel_id")?,
             author,
-            attachments: [],
+            attachments: attachments.map(|Json(files)| files).unwrap_or_default(),
             seq: row.try_get("seq")?,
             client_message_id: row.try_get("client_message_id")?,
         })
@@ -219,8 +219,13 @@ pub async fn lock_authors(
     db: &mut PgConnection,
     authors: &[UserId],
 ) -> Result<HashMap<UserId, UserDto>, Problem> {
-    const SQL: &str =
-        "select id, username, email, role from users where id = any($1) order by id for key share";
+    const SQL: &str = concat!(
+        "select ",
+        users::columns!(),
+        " from users u",
+        users::picture!(),
+        "where u.id = any($1) order by u.id for key share of u"
+    );
     let users: Vec<UserDto> = sqlx::query_as(SQL).bind(authors).fetch_all(db).await?;
     Ok(users.into_iter().map(|user| (user.id, user)).collect())
 }
@@ -271,7 +276,8 @@ pub struct New {
     pub notifies: bool,
 }
 
-/// Writes new messages, their events and their channels' positions, in one statement.
+/// Writes new messages, their events and their channels' positions, in one statement; attachments, if there are any, in a
+/// second one.
 ///
 /// # Errors
 /// The database's.
@@ -320,8 +326,9 @@ pub async fn insert(db: &mut PgConnection, new: &[New]) -> Result<Vec<Stored>, P
         .bind(columns.kinds)
         .bind(columns.seqs)
         .bind(columns.bodies)
-        .fetch_all(db)
+        .fetch_all(&mut *db)
         .await?;
+    files::attach(db, new.iter().map(|n| &n.message)).await?;
     Ok(rows
         .into_iter()
         .zip(events)

@@ -1,6 +1,7 @@
 //! PostgreSQL: the truth for everything people wrote. One file for each group of tables; free functions, no state.
 
 pub mod channels;
+pub mod files;
 pub mod messages;
 pub mod notifications;
 pub mod outbox;

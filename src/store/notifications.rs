@@ -77,7 +77,7 @@ pub struct Concerned {
     pub channel_name: Option<String>,
     /// The author's name, unless the account is gone.
     pub author: Option<String>,
-    /// The message's text.
+    /// The message's text; the names of its files when it has none.
     pub content: String,
 }
 
@@ -93,7 +93,9 @@ pub async fn concerned(
     most: i64,
 ) -> Result<Vec<Concerned>, Problem> {
     const SQL: &str = "with m as (select id, channel_id, author_id, content from messages where id = any($1) order by id for key share) \
-                       select m.id as message, r.user_id as receiver, c.id as channel, c.name as channel_name, a.username as author, m.content \
+                       select m.id as message, r.user_id as receiver, c.id as channel, c.name as channel_name, a.username as author, \
+                       coalesce(nullif(btrim(m.content), ''), (select string_agg(f.file_name, ', ' order by f.position) \
+                       from binary_contents f where f.message_id = m.id), '') as content \
                        from m join channels c on c.id = m.channel_id left join users a on a.id = m.author_id \
                        join read_statuses r on r.channel_id = c.id and r.notification_enabled and r.user_id is distinct from m.author_id \
                        where (c.type = 'PUBLIC' or exists (select from channel_participants p where p.channel_id = c.id and p.user_id = r.user_id)) \

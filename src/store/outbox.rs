@@ -1,6 +1,6 @@
 //! The outbox: events whose cause is committed and which are not known to be in Kafka yet.
 
-use std::time::Duration;
+use std::{collections::HashSet, time::Duration};
 
 use bytes::Bytes;
 use sqlx::{PgConnection, PgPool, Postgres, Transaction};
@@ -73,33 +73,59 @@ impl<'a> Columns<'a> {
     }
 }
 
-/// Deletes the rows of events that have arrived in Kafka.
+/// Deletes the rows of events that have arrived in Kafka; those of jobs are marked as sent.
 ///
 /// # Errors
 /// The database's.
-pub async fn delete(db: impl sqlx::PgExecutor<'_>, rows: &[i64]) -> Result<(), Problem> {
-    sqlx::query("delete from outbox where id = any($1)")
-        .bind(rows)
+pub async fn arrived(db: impl sqlx::PgExecutor<'_>, rows: &[i64]) -> Result<(), Problem> {
+    const SQL: &str = "with sent as (update outbox set sent_at = clock_timestamp() where id = any($1) and topic = 'jobs') \
+                       delete from outbox where id = any($1) and topic <> 'jobs'";
+    sqlx::query(SQL).bind(rows).execute(db).await?;
+    Ok(())
+}
+
+/// Which of these jobs are still to be done.
+///
+/// # Errors
+/// The database's.
+pub async fn jobs_left(db: &PgPool, jobs: &[EventId]) -> Result<HashSet<EventId>, Problem> {
+    const SQL: &str = "select event_id from outbox where topic = 'jobs' and event_id = any($1)";
+    let left: Vec<EventId> = sqlx::query_scalar(SQL).bind(jobs).fetch_all(db).await?;
+    Ok(left.into_iter().collect())
+}
+
+/// Deletes the rows of jobs that are done with.
+///
+/// # Errors
+/// The database's.
+pub async fn jobs_done(db: impl sqlx::PgExecutor<'_>, jobs: &[EventId]) -> Result<(), Problem> {
+    sqlx::query("delete from outbox where topic = 'jobs' and event_id = any($1)")
+        .bind(jobs)
         .execute(db)
         .await?;
     Ok(())
 }
 
-/// Takes rows older than `age` that no other node has taken, oldest first. They are taken until the transaction ends.
+/// Takes rows older than `age` that no other node has taken, oldest first, and jobs that Kafka has had for longer than
+/// `overdue`. They are taken until the transaction ends.
 ///
 /// # Errors
 /// The database's.
 pub async fn take(
     db: &PgPool,
     age: Duration,
+    overdue: Duration,
     most: i64,
 ) -> Result<(Transaction<'static, Postgres>, Vec<Stored>), Problem> {
     const SQL: &str = "select id, event_id, topic, key, kind, seq, body from outbox \
-                       where created_at < clock_timestamp() - make_interval(secs => $1) order by id limit $2 for update skip locked";
+                       where created_at < clock_timestamp() - make_interval(secs => $1) \
+                       and (sent_at is null or sent_at < clock_timestamp() - make_interval(secs => $2)) \
+                       order by id limit $3 for update skip locked";
     type Row = (i64, EventId, String, String, String, Option<i64>, String);
     let mut transaction = db.begin().await?;
     let rows: Vec<Row> = sqlx::query_as(SQL)
         .bind(age.as_secs_f64())
+        .bind(overdue.as_secs_f64())
         .bind(most)
         .fetch_all(&mut *transaction)
         .await?;

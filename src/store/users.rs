@@ -1,14 +1,50 @@
 //! Users.
 
-use sqlx::{PgConnection, PgPool};
+use sqlx::{PgConnection, PgPool, Row, postgres::PgRow};
 
 use super::{Constraints, OnConstraint};
 use crate::{
     config::Secret,
-    ids::UserId,
-    model::{Email, Role, UserDto, Username},
+    ids::{FileId, UserId},
+    model::{BinaryContentDto, Email, Role, UserDto, Username},
     problem::{Missing, Problem},
 };
+
+/// The columns of a [`UserDto`], of the table that is called `u` joined with [`picture`].
+macro_rules! columns {
+    () => {
+        concat!(
+            "u.id as user_id, u.username, u.email, u.role, ",
+            crate::store::files::columns!()
+        )
+    };
+}
+pub(super) use columns;
+
+/// The join that finds the profile picture of `u`.
+macro_rules! picture {
+    () => {
+        " left join binary_contents f on f.picture_of = u.id "
+    };
+}
+pub(super) use picture;
+
+impl sqlx::FromRow<'_, PgRow> for UserDto {
+    fn from_row(row: &PgRow) -> Result<Self, sqlx::Error> {
+        let profile = match row.try_get::<Option<FileId>, _>("file_id")? {
+            Some(_) => Some(BinaryContentDto::from_row(row)?),
+            None => None,
+        };
+        Ok(Self {
+            id: row.try_get("user_id")?,
+            username: row.try_get("username")?,
+            email: row.try_get("email")?,
+            profile,
+            online: None,
+            role: row.try_get("role")?,
+        })
+    }
+}
 
 /// What login needs.
 #[derive(sqlx::FromRow)]
@@ -47,8 +83,13 @@ pub async fn insert(
     hash: &Secret,
     role: Role,
 ) -> Result<UserDto, Problem> {
-    const SQL: &str = "insert into users (id, username, username_key, email, email_key, password_hash, role) \
-                       values ($1, $2, $3, $4, $5, $6, $7) returning id, username, email, role";
+    const SQL: &str = concat!(
+        "with u as (insert into users (id, username, username_key, email, email_key, password_hash, role) \
+         values ($1, $2, $3, $4, $5, $6, $7) returning id, username, email, role) select ",
+        columns!(),
+        " from u",
+        picture!()
+    );
     sqlx::query_as(SQL)
         .bind(UserId::new())
         .bind(username.as_str())
@@ -71,9 +112,14 @@ pub async fn update(
     id: UserId,
     changes: &Changes,
 ) -> Result<UserDto, Problem> {
-    const SQL: &str = "update users set username = coalesce($2, username), username_key = coalesce($3, username_key), \
-                       email = coalesce($4, email), email_key = coalesce($5, email_key), \
-                       password_hash = coalesce($6, password_hash) where id = $1 returning id, username, email, role";
+    const SQL: &str = concat!(
+        "with u as (update users set username = coalesce($2, username), username_key = coalesce($3, username_key), \
+         email = coalesce($4, email), email_key = coalesce($5, email_key), \
+         password_hash = coalesce($6, password_hash) where id = $1 returning id, username, email, role) select ",
+        columns!(),
+        " from u",
+        picture!()
+    );
     sqlx::query_as(SQL)
         .bind(id)
         .bind(changes.username.as_ref().map(Username::as_str))
@@ -104,7 +150,13 @@ pub async fn lock_role(db: &mut PgConnection, id: UserId) -> Result<Role, Proble
 /// # Errors
 /// Not found, or the database's.
 pub async fn set_role(db: &mut PgConnection, id: UserId, role: Role) -> Result<UserDto, Problem> {
-    sqlx::query_as("update users set role = $2 where id = $1 returning id, username, email, role")
+    const SQL: &str = concat!(
+        "with u as (update users set role = $2 where id = $1 returning id, username, email, role) select ",
+        columns!(),
+        " from u",
+        picture!()
+    );
+    sqlx::query_as(SQL)
         .bind(id)
         .bind(role)
         .fetch_optional(db)
@@ -130,11 +182,14 @@ pub async fn delete(db: &mut PgConnection, id: UserId) -> Result<bool, Problem> 
 /// # Errors
 /// The database's.
 pub async fn all(db: &PgPool) -> Result<Vec<UserDto>, Problem> {
-    Ok(
-        sqlx::query_as("select id, username, email, role from users order by created_at, id")
-            .fetch_all(db)
-            .await?,
-    )
+    const SQL: &str = concat!(
+        "select ",
+        columns!(),
+        " from users u",
+        picture!(),
+        "order by u.created_at, u.id"
+    );
+    Ok(sqlx::query_as(SQL).fetch_all(db).await?)
 }
 
 /// One user.
@@ -142,12 +197,14 @@ pub async fn all(db: &PgPool) -> Result<Vec<UserDto>, Problem> {
 /// # Errors
 /// The database's.
 pub async fn find(db: &PgPool, id: UserId) -> Result<Option<UserDto>, Problem> {
-    Ok(
-        sqlx::query_as("select id, username, email, role from users where id = $1")
-            .bind(id)
-            .fetch_optional(db)
-            .await?,
-    )
+    const SQL: &str = concat!(
+        "select ",
+        columns!(),
+        " from users u",
+        picture!(),
+        "where u.id = $1"
+    );
+    Ok(sqlx::query_as(SQL).bind(id).fetch_optional(db).await?)
 }
 
 /// The user of that name, in any case, with the password's hash.
@@ -155,8 +212,14 @@ pub async fn find(db: &PgPool, id: UserId) -> Result<Option<UserDto>, Problem> {
 /// # Errors
 /// The database's.
 pub async fn credentials(db: &PgPool, username_key: &str) -> Result<Option<Credentials>, Problem> {
-    let sql = "select id, username, email, role, password_hash from users where username_key = $1";
-    Ok(sqlx::query_as(sql)
+    const SQL: &str = concat!(
+        "select ",
+        columns!(),
+        ", u.password_hash from users u",
+        picture!(),
+        "where u.username_key = $1"
+    );
+    Ok(sqlx::query_as(SQL)
         .bind(username_key)
         .fetch_optional(db)
         .await?)

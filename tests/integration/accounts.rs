@@ -203,8 +203,9 @@ async fn the_sign_up_part_may_come_without_a_content_type_and_among_others() {
             .mime_str("image/png")
             .expect("a media type")
     };
+    let nothing = multipart::Part::bytes(&b""[..]).file_name("");
     let empty = multipart::Form::new()
-        .part("profile", picture(b""))
+        .part("profile", nothing)
         .text("userCreateRequest", body("empty"));
     assert_eq!(
         send(empty).await.status,
@@ -662,6 +663,7 @@ async fn nodes_that_start_together_make_one_administrator() {
                 "KAFKA_BROKERS" => environment("TEST_KAFKA_BROKERS"),
                 "KAFKA_TOPIC_PREFIX" => prefix.clone(),
                 "KAFKA_PARTITIONS" => "2".to_owned(),
+                "FILES_URL" => format!("file://{}/{database}", env!("CARGO_TARGET_TMPDIR")),
                 "JWT_SECRET" => "a secret of the tests, 32 bytes long".to_owned(),
                 "ADMIN_USERNAME" => "Root".to_owned(),
                 "ADMIN_EMAIL" => "root@example.org".to_owned(),

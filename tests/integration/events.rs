@@ -5,7 +5,7 @@ use std::{collections::HashSet, time::Duration};
 use discodeit::history::Append;
 use serde_json::json;
 
-use crate::support::{Cluster, Sse, User, eventually};
+use crate::support::{Cluster, RedisServer, Sse, User, eventually};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_event_reaches_everyone_it_concerns_on_every_node_under_one_id() {
@@ -340,6 +340,86 @@ async fn a_redis_that_lost_its_data_is_told_never_passed_over() {
     let bob = User::sign_in(cluster.visitor(0), &bob.name, "password").await;
     for id in [&empty, &full] {
         Sse::open(&bob, Some(id)).await.expect("resync").await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_redis_that_comes_back_without_its_newest_data_is_told_even_when_its_numbers_are_used_again()
+ {
+    let mut server = RedisServer::start().await;
+    let cluster = Cluster::start_with(2, &[("REDIS_URL", &server.url())]).await;
+    let (ann, bob) = (cluster.user(0, "ann").await, cluster.user(0, "bob").await);
+    let mut stream = Sse::open(&bob, None).await;
+    let mut ids = vec![stream.expect("sync").await.id];
+    for n in 0..4 {
+        let channel = ann.create_private(&[&bob]).await;
+        let event = stream.expect("channels.refresh").await;
+        assert_eq!(event.json()["channelId"], channel.as_str());
+        ids.push(event.id);
+        if n == 1 {
+            server.save().await;
+        }
+    }
+    server.crash_and_start().await;
+    // More events than were lost: their numbers would be given out a second time.
+    eventually("the nodes have found Redis again", async || {
+        ann.get("/api/users").await.status == 200
+    })
+    .await;
+    for _ in 0..6 {
+        ann.create_private(&[&bob]).await;
+    }
+    // The open stream is not cut, but told before anything new: what was lost may be what it never saw.
+    let event = stream.next_but_presence().await.expect("still open");
+    assert_eq!(
+        (event.name.as_str(), &event.json()["reason"]),
+        ("resync", &json!("unknown"))
+    );
+    let channel = ann.create_private(&[&bob]).await;
+    stream
+        .expect_about("channels.refresh", "channelId", &channel)
+        .await;
+    let other = bob.at_node(&cluster.address(1));
+    let mut fresh = String::new();
+    for id in &ids {
+        let resync = Sse::open(&other, Some(id)).await.expect("resync").await;
+        assert_eq!(resync.json()["reason"], "unknown");
+        fresh = resync.id;
+    }
+    // From here on everything is as ever.
+    let mut resumed = Sse::open(&other, Some(&fresh)).await;
+    resumed.expect("sync").await;
+    let channel = ann.create_private(&[&bob]).await;
+    for stream in [&mut stream, &mut resumed] {
+        stream
+            .expect_about("channels.refresh", "channelId", &channel)
+            .await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_open_stream_is_told_that_redis_lost_its_data_before_anything_new() {
+    let cluster = Cluster::start(1).await;
+    let bob = cluster.user(0, "bob").await;
+    let mut stream = Sse::open(&bob, None).await;
+    let epoch = |id: &str| {
+        let (_, all) = id.split_once('.').expect("two positions");
+        all.split_once('-').expect("an epoch").0.to_owned()
+    };
+    let before = epoch(&stream.expect("sync").await.id);
+    let mut redis = cluster.redis.clone();
+    let () = redis::cmd("FLUSHDB")
+        .query_async(&mut redis)
+        .await
+        .expect("flushed");
+    // What makes the history begin anew.
+    cluster.user(0, "ann").await;
+    loop {
+        let event = stream.next().await.expect("the stream goes on");
+        if event.name == "resync" {
+            break;
+        }
+        assert_eq!(epoch(&event.id), before, "{event:?}");
     }
 }
 

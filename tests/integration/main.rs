@@ -10,16 +10,22 @@
 #![expect(clippy::too_many_lines, reason = "a test tells its whole story")]
 
 mod accounts;
+mod broker;
 mod channels;
 mod delivery;
 mod drain;
 mod errors;
 mod events;
 mod faults;
+mod files;
+mod files_download;
+mod files_upload;
 mod logins;
+mod memberships;
 mod messages;
 mod notifications;
 mod presence;
+mod readme;
 mod sockjs_http;
 mod stomp;
 mod support;

@@ -1,5 +1,7 @@
 //! Nodes on stores of their own.
 
+use std::path::{Path, PathBuf};
+
 use discodeit::{Config, Node};
 use sqlx::{Connection, PgConnection, PgPool};
 
@@ -18,6 +20,8 @@ const REDIS_DATABASES: u64 = 1_000;
 /// Some nodes on a database, a Redis database and Kafka topics that nobody else uses.
 pub struct Cluster {
     settings: Vec<(String, String)>,
+    /// What the nodes have as `FILES_URL`.
+    pub files: PathBuf,
     nodes: Vec<Option<Node>>,
     /// For looking at what the nodes have stored.
     pub db: PgPool,
@@ -27,6 +31,13 @@ pub struct Cluster {
 
 /// The name and password of the admin account.
 pub const ADMIN: (&str, &str) = ("admin", "admin-password");
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        // A node that is still running may be writing there.
+        drop(std::fs::remove_dir_all(&self.files));
+    }
+}
 
 impl Cluster {
     /// Starts that many nodes and waits until they are ready.
@@ -73,7 +84,10 @@ impl Cluster {
             .await
             .expect("Redis empties a database");
 
+        let files = Path::new(env!("CARGO_TARGET_TMPDIR")).join(&name);
+        std::fs::create_dir_all(&files).expect("a folder can be made");
         let mut settings: Vec<(String, String)> = [
+            ("FILES_URL", format!("file://{}", files.display()).as_str()),
             ("LISTEN", "127.0.0.1:0"),
             ("DATABASE_URL", &database),
             ("DATABASE_POOL", "6"),
@@ -102,6 +116,7 @@ impl Cluster {
             .expect("a URL");
         let mut cluster = Self {
             settings,
+            files,
             nodes: Vec::new(),
             db,
             redis,

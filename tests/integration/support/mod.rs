@@ -1,14 +1,18 @@
 //! What the tests stand on.
 
+mod broker;
 mod client;
 mod cluster;
 mod cut;
+mod redis_server;
 mod sse;
 mod stomp;
 
+pub use broker::Broker;
 pub use client::{Answer, User, Visitor};
 pub use cluster::Cluster;
 pub use cut::Cut;
+pub use redis_server::RedisServer;
 pub use sse::Sse;
 pub use stomp::Stomp;
 
@@ -18,8 +22,13 @@ use std::time::Duration;
 pub const SOON: Duration = Duration::from_secs(10);
 
 /// Waits until `what` holds.
-pub async fn eventually(what: &str, mut holds: impl AsyncFnMut() -> bool) {
-    let deadline = tokio::time::Instant::now() + SOON;
+pub async fn eventually(what: &str, holds: impl AsyncFnMut() -> bool) {
+    eventually_within(SOON, what, holds).await;
+}
+
+/// Likewise, within another time.
+pub async fn eventually_within(time: Duration, what: &str, mut holds: impl AsyncFnMut() -> bool) {
+    let deadline = tokio::time::Instant::now() + time;
     while !holds().await {
         assert!(
             tokio::time::Instant::now() < deadline,

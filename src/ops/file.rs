@@ -1,0 +1,219 @@
+//! Files after they were accepted: made ready to be downloaded, or given up, and deleted when nobody refers to them.
+
+use std::{sync::Arc, time::Duration};
+
+use tracing::{debug, info, warn};
+use uuid::Uuid;
+
+use super::commit;
+use crate::{
+    app::App,
+    ids::FileId,
+    model::{BinaryContentDto, Event, NotificationKind, UploadStatus},
+    problem::{Problem, chain},
+    store::{
+        self,
+        files::Waiting,
+        notifications::{self, New},
+    },
+};
+
+/// Tries to make a file ready, the first at once.
+const TRIES: i16 = 3;
+/// After the first failure; five times as long after the second.
+const FIRST_PAUSE: Duration = Duration::from_secs(2);
+/// A file is locked during a try, so whoever deletes its message waits as long.
+const TRY_WITHIN: Duration = Duration::from_secs(5);
+/// How often each node looks for files that another one left, and for those whose next try is due.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// How often each node looks for files that nothing refers to.
+const ORPHANS_EVERY: Duration = Duration::from_secs(5);
+/// Of those, at once: one transaction.
+const ORPHANS_AT_ONCE: i64 = 20;
+/// How often each node looks for what requests have left in `incoming/`.
+const INCOMING_EVERY: Duration = Duration::from_mins(10);
+/// No request takes as long: what is older and belongs to no row is nobody's.
+const ABANDONED_AFTER: Duration = Duration::from_hours(1);
+/// Of those, at once.
+const ABANDONED_AT_ONCE: usize = 500;
+
+/// Nodes that start together do not look together.
+async fn pause(time: Duration) {
+    tokio::time::sleep(time.mul_f64(rand::random_range(0.8..1.2))).await;
+}
+
+/// Logs a failure when it begins, not each time.
+fn tell_once<T>(result: Result<T, Problem>, told: &mut bool, what: &'static str) -> Option<T> {
+    match result {
+        Ok(value) => {
+            *told = false;
+            Some(value)
+        }
+        Err(error) => {
+            if !*told {
+                warn!(error = %chain(&error), "{what}");
+                *told = true;
+            }
+            None
+        }
+    }
+}
+
+/// Makes accepted files ready, those of other nodes too. Runs until it is dropped; where it is cut, the next node goes on.
+pub async fn complete(app: Arc<App>) {
+    let mut told = false;
+    loop {
+        while tell_once(
+            complete_one(&app).await,
+            &mut told,
+            "accepted files cannot be looked at",
+        ) == Some(true)
+        {}
+        tokio::select! {
+            () = app.files.accepted() => {}
+            () = pause(LOOK_EVERY) => {}
+        }
+    }
+}
+
+/// False when no file waits.
+async fn complete_one(app: &App) -> Result<bool, Problem> {
+    let mut transaction = app.db.begin().await?;
+    let Some(waiting) = store::files::take_waiting(&mut transaction).await? else {
+        return Ok(false);
+    };
+    let (id, size) = (waiting.file.id, waiting.file.size);
+    let published = tokio::time::timeout(TRY_WITHIN, app.files.publish(id, size)).await;
+    let error = match published {
+        Ok(Ok(())) => {
+            let events = ended(&mut transaction, &waiting, UploadStatus::Success).await?;
+            commit(app, transaction, events).await?;
+            return Ok(true);
+        }
+        Ok(Err(problem)) => chain(&problem),
+        Err(late) => late.to_string(),
+    };
+    let tries = waiting.tries + 1;
+    if tries < TRIES {
+        warn!(file.id = %id, tries, error, "an accepted file cannot be made ready yet");
+        let factor = if waiting.tries == 0 { 1 } else { 5 };
+        store::files::try_again(&mut transaction, id, FIRST_PAUSE * factor).await?;
+        transaction.commit().await?;
+        return Ok(true);
+    }
+    warn!(file.id = %id, tries, error, "an accepted file is given up");
+    let events = ended(&mut transaction, &waiting, UploadStatus::Failed).await?;
+    let told = match waiting.uploader_id {
+        Some(uploader) => {
+            let failed = New {
+                receiver: uploader,
+                kind: NotificationKind::AsyncFailed,
+                cause: id.0,
+                title: "A file could not be stored".to_owned(),
+                content: format!(
+                    "“{}” was not stored. Please send it again.",
+                    waiting.file.file_name
+                ),
+                target: None::<Uuid>,
+            };
+            notifications::insert(&mut transaction, &[failed]).await?
+        }
+        None => Vec::new(),
+    };
+    commit(app, transaction, events).await?;
+    app.outbox.publish(told);
+    app.files.discard(vec![id]);
+    Ok(true)
+}
+
+/// Notes how it ended, and returns the events that tell of it.
+async fn ended(
+    db: &mut sqlx::PgConnection,
+    waiting: &Waiting,
+    status: UploadStatus,
+) -> Result<Vec<Event>, Problem> {
+    store::files::finish(db, waiting.file.id, status).await?;
+    let file = BinaryContentDto {
+        upload_status: status,
+        ..waiting.file.clone()
+    };
+    let Some(message) = waiting.message_id else {
+        return Ok(vec![Event::picture_status(&file)]);
+    };
+    Ok(match store::files::readers(db, message).await? {
+        None => vec![Event::attachment_status(None, &file)],
+        Some(participants) => participants
+            .into_iter()
+            .map(|reader| Event::attachment_status(Some(reader), &file))
+            .collect(),
+    })
+}
+
+/// Deletes files that nothing refers to, and what requests have left behind. Runs until it is dropped.
+pub async fn sweep(app: Arc<App>) {
+    tokio::join!(
+        async {
+            let mut told = false;
+            loop {
+                pause(ORPHANS_EVERY).await;
+                while tell_once(
+                    sweep_orphans(&app).await,
+                    &mut told,
+                    "files that nothing refers to cannot be deleted",
+                ) == Some(true)
+                {}
+            }
+        },
+        async {
+            let mut told = false;
+            loop {
+                pause(INCOMING_EVERY).await;
+                let swept = sweep_incoming(&app, ABANDONED_AFTER).await;
+                if let Some(deleted @ 1..) =
+                    tell_once(swept, &mut told, "abandoned uploads cannot be deleted")
+                {
+                    info!(deleted, "deleted abandoned uploads");
+                }
+            }
+        }
+    );
+}
+
+/// Deletes some files that nothing refers to: the bytes first, so that no bytes are left without a row. True when there may
+/// be more.
+///
+/// # Errors
+/// The database's or the storage's; then they are deleted later.
+async fn sweep_orphans(app: &App) -> Result<bool, Problem> {
+    let mut transaction = app.db.begin().await?;
+    let orphans = store::files::take_orphans(&mut transaction, ORPHANS_AT_ONCE).await?;
+    if orphans.is_empty() {
+        return Ok(false);
+    }
+    app.files.delete(&orphans).await?;
+    store::files::delete(&mut transaction, &orphans).await?;
+    transaction.commit().await?;
+    debug!(
+        files = orphans.len(),
+        "deleted files that nothing refers to"
+    );
+    Ok(i64::try_from(orphans.len()).unwrap_or(ORPHANS_AT_ONCE) == ORPHANS_AT_ONCE)
+}
+
+/// Deletes what requests have left in `incoming/` longer than `age` ago and no row waits for. Returns how many.
+///
+/// # Errors
+/// The database's or the storage's.
+pub async fn sweep_incoming(app: &App, age: Duration) -> Result<usize, Problem> {
+    let unfinished = app.files.delete_unfinished(age).await?;
+    let found = app.files.old_incoming(age, ABANDONED_AT_ONCE).await?;
+    let needed = store::files::waiting_among(&app.db, &found).await?;
+    let abandoned: Vec<FileId> = found
+        .into_iter()
+        .filter(|id| !needed.contains(id))
+        .collect();
+    for id in &abandoned {
+        app.files.delete_incoming(*id).await?;
+    }
+    Ok(unfinished + abandoned.len())
+}

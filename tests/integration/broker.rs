@@ -1,0 +1,116 @@
+//! A real broker that dies, comes back, and comes back empty.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::support::{Broker, Cluster, Sse, Stomp, User, eventually, eventually_within};
+
+/// Messages of the whole test, written on both nodes in turn.
+struct Talk {
+    channel: String,
+    writers: [User; 2],
+    listeners: Vec<Stomp>,
+    said: i64,
+}
+
+impl Talk {
+    /// Everybody hears each of the next messages once, in order, and soon.
+    async fn go_on(&mut self, messages: usize, within: Duration) {
+        for _ in 0..messages {
+            self.said += 1;
+            let writer = &self.writers[usize::try_from(self.said % 2).expect("0 or 1")];
+            let begun = Instant::now();
+            let answer = writer.write(&self.channel, &self.said.to_string()).await;
+            assert_eq!(answer.status, 201, "{answer:?}");
+            for listener in &mut self.listeners {
+                let message = listener.message().await;
+                assert_eq!(message["seq"], self.said, "{message}");
+            }
+            let took = begun.elapsed();
+            assert!(took < within, "message {} took {took:?}", self.said);
+        }
+    }
+}
+
+async fn all_ready(cluster: &Cluster) {
+    for node in 0..2 {
+        let visitor = cluster.visitor(node);
+        eventually("the nodes are ready", async || {
+            visitor.get("/api/health/ready").await.status == 200
+        })
+        .await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_broker_that_dies_and_returns_even_empty_costs_latency_and_nothing_else() {
+    let mut broker = Broker::start();
+    let cluster = Cluster::start_with(2, &[("KAFKA_BROKERS", &broker.address())]).await;
+    let writers = [cluster.user(0, "ann").await, cluster.user(1, "bob").await];
+    let channel = writers[0].create_private(&[&writers[1]]).await;
+    let mut listeners = Vec::new();
+    for user in &writers {
+        let mut stomp = Stomp::connect(user).await;
+        stomp.subscribe(&channel).await;
+        listeners.push(stomp);
+    }
+    let mut talk = Talk {
+        channel,
+        writers,
+        listeners,
+        said: 0,
+    };
+    let (usual, without) = (Duration::from_secs(2), Duration::from_secs(2));
+    let mut stream = Sse::open(&talk.writers[1], None).await;
+    stream.expect("sync").await;
+    talk.go_on(10, usual).await;
+
+    broker.kill();
+    // The first may be sent before the nodes have noticed.
+    talk.go_on(1, Duration::from_secs(8)).await;
+    eventually("the nodes have noticed", async || {
+        (0..2).all(|node| !cluster.node(node).app().bus.is_up())
+    })
+    .await;
+    talk.go_on(10, without).await;
+    broker.start_again();
+    all_ready(&cluster).await;
+    talk.go_on(20, usual).await;
+
+    broker.lose_everything();
+    eventually("the nodes have noticed", async || {
+        (0..2).all(|node| !cluster.node(node).app().bus.is_up())
+    })
+    .await;
+    talk.go_on(10, without).await;
+    broker.start_again();
+    all_ready(&cluster).await;
+    talk.go_on(20, usual).await;
+    // Kafka carries again: faster than any audit would be.
+    talk.go_on(10, Duration::from_millis(400)).await;
+    for listener in &mut talk.listeners {
+        listener.expect_nothing(Duration::from_millis(300)).await;
+    }
+    // Each message has notified the other one, once, whatever became of its job.
+    let (first, second) = ((talk.said + 1) / 2, talk.said / 2);
+    for (user, told) in [(&talk.writers[0], first), (&talk.writers[1], second)] {
+        eventually_within(
+            Duration::from_secs(30),
+            "every message has notified",
+            async || {
+                let list = user.get("/api/notifications").await.body;
+                i64::try_from(list.as_array().expect("a list").len()) == Ok(told)
+            },
+        )
+        .await;
+    }
+    eventually("the outbox is empty", async || {
+        let left: i64 = sqlx::query_scalar("select count(*) from outbox")
+            .fetch_one(&cluster.db)
+            .await
+            .expect("PostgreSQL answers");
+        left == 0
+    })
+    .await;
+}

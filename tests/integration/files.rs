@@ -1,0 +1,621 @@
+//! Files from the upload to the download: who hears of them, who may have them, and what becomes of them when something
+//! breaks or nobody wants them any more.
+
+use std::{path::Path, time::Duration};
+
+use discodeit::ops::file::sweep_incoming;
+use reqwest::{Method, multipart};
+use serde_json::{Value, json};
+
+use super::accounts::{keys, text};
+use crate::support::{Answer, Cluster, Sse, Stomp, User, eventually};
+
+/// A picture of one pixel.
+pub(crate) const PNG: &[u8] = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0\0\x01\0\0\0\x01\x08\x06\0\0\0\x1f\x15\xc4\x89\0\0\0\rIDATx\x9cc\xf8\xff\xff\xff\x7f\0\t\xfb\x03\xfd\x05CE\xca\0\0\0\0IEND\xaeB`\x82";
+
+/// Bytes in which a piece that is missing or doubled shows.
+pub(crate) fn bytes(length: usize) -> Vec<u8> {
+    let words = (0_u32..).flat_map(u32::to_be_bytes);
+    words.take(length).collect()
+}
+
+pub(crate) fn file(name: &str, content_type: &str, content: impl Into<Vec<u8>>) -> multipart::Part {
+    multipart::Part::bytes(content.into())
+        .file_name(name.to_owned())
+        .mime_str(content_type)
+        .expect("a media type")
+}
+
+/// Posts a message with these files, the JSON last.
+pub(crate) async fn post(by: &User, message: &Value, files: Vec<multipart::Part>) -> Answer {
+    let mut form = multipart::Form::new();
+    for file in files {
+        form = form.part("attachments", file);
+    }
+    let form = form.text("messageCreateRequest", message.to_string());
+    by.send(by.request(Method::POST, "/api/messages").multipart(form))
+        .await
+}
+
+/// Posts a message and returns the ids of its files.
+pub(crate) async fn attach(by: &User, channel: &str, files: Vec<multipart::Part>) -> Vec<String> {
+    let message = json!({ "content": "look", "channelId": channel, "authorId": by.id });
+    let answer = post(by, &message, files).await;
+    assert_eq!(answer.status, 201, "{answer:?}");
+    let files = answer.body["attachments"].as_array().expect("a list");
+    files
+        .iter()
+        .map(|file| text(&file["id"]).to_owned())
+        .collect()
+}
+
+pub(crate) async fn status(by: &User, id: &str) -> String {
+    let answer = by.get(&format!("/api/binaryContents/{id}")).await;
+    assert_eq!(answer.status, 200, "{answer:?}");
+    text(&answer.body["uploadStatus"]).to_owned()
+}
+
+pub(crate) async fn until_ready(by: &User, id: &str) {
+    eventually("the file is ready", async || {
+        status(by, id).await == "SUCCESS"
+    })
+    .await;
+}
+
+/// The bytes of a file.
+pub(crate) async fn content(by: &User, id: &str) -> Vec<u8> {
+    let path = format!("/api/binaryContents/{id}/download");
+    let response = by
+        .request(Method::GET, &path)
+        .send()
+        .await
+        .expect("an answer");
+    assert_eq!(response.status(), 200, "{response:?}");
+    response.bytes().await.expect("complete").to_vec()
+}
+
+/// The names in one of the two folders.
+pub(crate) fn stored(cluster: &Cluster, folder: &str) -> Vec<String> {
+    let Ok(entries) = std::fs::read_dir(cluster.files.join(folder)) else {
+        return Vec::new();
+    };
+    entries
+        .map(|entry| {
+            entry
+                .expect("an entry")
+                .file_name()
+                .to_string_lossy()
+                .into_owned()
+        })
+        .collect()
+}
+
+/// Puts a file where a folder should be.
+fn block(folder: &Path) {
+    if folder.exists() {
+        std::fs::remove_dir_all(folder).expect("removed");
+    }
+    std::fs::write(folder, b"in the way").expect("written");
+}
+
+fn unblock(folder: &Path) {
+    std::fs::remove_file(folder).expect("removed");
+}
+
+pub(crate) async fn count(cluster: &Cluster, table: &str) -> i64 {
+    let sql = sqlx::AssertSqlSafe(format!("select count(*) from {table}"));
+    sqlx::query_scalar(sql)
+        .fetch_one(&cluster.db)
+        .await
+        .expect("counted")
+}
+
+async fn with_picture(by: &User, picture: multipart::Part) -> Answer {
+    let form = multipart::Form::new()
+        .part("profile", picture)
+        .text("userUpdateRequest", "{}");
+    let path = format!("/api/users/{}", by.id);
+    by.send(by.request(Method::PATCH, &path).multipart(form))
+        .await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_uploaded_at_one_node_is_downloaded_from_another() {
+    let cluster = Cluster::start(2).await;
+    let (ann, bob, channel) = (
+        cluster.user(0, "ann").await,
+        cluster.user(1, "bob").await,
+        cluster.channel().await,
+    );
+    let mut bobs = Stomp::connect(&bob).await;
+    bobs.subscribe(&channel).await;
+
+    let answer = with_picture(&ann, file("me.png", "image/png", PNG)).await;
+    assert_eq!(answer.status, 200, "{answer:?}");
+    let profile = &answer.body["profile"];
+    assert_eq!(
+        keys(profile),
+        ["contentType", "fileName", "id", "size", "uploadStatus"]
+    );
+    assert_eq!(
+        (text(&profile["fileName"]), text(&profile["uploadStatus"])),
+        ("me.png", "WAITING")
+    );
+    let picture = text(&profile["id"]).to_owned();
+    until_ready(&bob, &picture).await;
+    assert_eq!(content(&bob, &picture).await, PNG);
+
+    // One that fits into no part, one of one part, one of several.
+    let contents = [Vec::new(), bytes(100), bytes(1_000_000)];
+    let types = ["text/plain", "Image/PNG; q=1", "video/mp4"];
+    let files = (0..3).map(|n| file(&format!("{n}.bin"), types[n], contents[n].clone()));
+    let ids = attach(&ann, &channel, files.collect()).await;
+    let live = bobs.message().await;
+    for (n, id) in ids.iter().enumerate() {
+        let normal = ["text/plain", "image/png", "video/mp4"];
+        let of_message = &live["attachments"][n];
+        assert_eq!(
+            *of_message,
+            json!({ "id": id, "fileName": format!("{n}.bin"), "size": contents[n].len(),
+                "contentType": normal[n], "uploadStatus": "WAITING" })
+        );
+        until_ready(&bob, id).await;
+        assert_eq!(content(&bob, id).await, contents[n], "{n}");
+    }
+    assert_eq!(live["author"]["profile"]["id"], *picture);
+    eventually("nothing is left behind", async || {
+        stored(&cluster, "incoming").is_empty()
+    })
+    .await;
+
+    // Everywhere the files are shown as they are now.
+    let page = bob.history(&channel).await;
+    assert_eq!(page[0]["attachments"][2]["uploadStatus"], "SUCCESS");
+    let list = bob
+        .get(&format!(
+            "/api/binaryContents?binaryContentIds={}&binaryContentIds={},{picture}",
+            ids[2], ids[0]
+        ))
+        .await;
+    assert_eq!(
+        list.body,
+        json!([
+            page[0]["attachments"][2],
+            page[0]["attachments"][0],
+            page[0]["author"]["profile"]
+        ])
+    );
+    let users = bob.get("/api/users").await;
+    let mut found = users.body.as_array().expect("a list").iter();
+    let found = found.find(|user| user["id"] == *ann.id).expect("ann");
+    assert_eq!(found["profile"], page[0]["author"]["profile"]);
+    let private = bob.create_private(&[&ann]).await;
+    let channels = bob.get(&format!("/api/channels?userId={}", bob.id)).await;
+    let mut found = channels.body.as_array().expect("a list").iter();
+    let found = found
+        .find(|found| found["id"] == *private)
+        .expect("the channel");
+    assert!(
+        found["participants"]
+            .as_array()
+            .expect("a list")
+            .iter()
+            .any(|user| user["profile"]["id"] == *picture)
+    );
+    let again = User::sign_in(cluster.visitor(1), &ann.name, "password").await;
+    assert_eq!(
+        User::claims(again.token())["userDto"]["profile"]["id"],
+        *picture
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_files_status_is_told_to_those_who_may_read_it_and_to_nobody_else() {
+    let cluster = Cluster::start(2).await;
+    let (ann, bob, eve) = (
+        cluster.user(0, "ann").await,
+        cluster.user(1, "bob").await,
+        cluster.user(0, "eve").await,
+    );
+    let private = ann.create_private(&[&bob]).await;
+    let public = cluster.channel().await;
+    let mut streams = Vec::new();
+    for user in [&ann, &bob, &eve] {
+        let mut stream = Sse::open(user, None).await;
+        stream.expect("sync").await;
+        streams.push(stream);
+    }
+    let before = streams[1].last_id.clone();
+    let secret = attach(&ann, &private, vec![file("secret.txt", "text/plain", "x")]).await;
+    for stream in &mut streams[..2] {
+        let event = stream
+            .expect_about("binaryContents.status", "id", &secret[0])
+            .await;
+        assert_eq!(
+            event.json(),
+            json!({ "id": secret[0], "fileName": "secret.txt", "size": 1, "contentType": "text/plain", "uploadStatus": "SUCCESS" })
+        );
+        stream.expect_nothing(Duration::from_millis(200)).await;
+    }
+    streams[2].expect_nothing(Duration::from_millis(300)).await;
+    let open = attach(&ann, &public, vec![file("open.txt", "text/plain", "x")]).await;
+    let mine = with_picture(&bob, file("me.png", "image/png", PNG)).await;
+    for stream in &mut streams {
+        let event = stream.expect("binaryContents.status").await;
+        assert_eq!(event.json()["id"], *open[0]);
+        let event = stream.expect("binaryContents.status").await;
+        assert_eq!(event.json()["id"], mine.body["profile"]["id"]);
+    }
+    // Who has lost the right hears nothing of it by replay either.
+    let leave = format!("/api/channels/{private}/participants/{}", bob.id);
+    assert_eq!(bob.delete(&leave).await.status, 204);
+    let mut replay = Sse::open(&bob, Some(&before)).await;
+    let mut told = Vec::new();
+    loop {
+        let event = replay.next().await.expect("an event");
+        if event.name == "sync" {
+            break;
+        }
+        if event.name == "binaryContents.status" {
+            told.push(event.json()["id"].clone());
+        }
+    }
+    assert_eq!(told, [json!(open[0]), mine.body["profile"]["id"].clone()]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_private_attachment_is_not_there_for_others() {
+    let cluster = Cluster::start(1).await;
+    let (ann, bob, eve, admin) = (
+        cluster.user(0, "ann").await,
+        cluster.user(0, "bob").await,
+        cluster.user(0, "eve").await,
+        cluster.admin(0).await,
+    );
+    let private = ann.create_private(&[&bob]).await;
+    let public = cluster.channel().await;
+    let secret = attach(&ann, &private, vec![file("s", "text/plain", "x")])
+        .await
+        .remove(0);
+    let open = attach(&ann, &public, vec![file("o", "text/plain", "x")])
+        .await
+        .remove(0);
+    until_ready(&bob, &secret).await;
+    until_ready(&eve, &open).await;
+    let unknown = uuid::Uuid::now_v7().to_string();
+    for other in [&eve, &admin] {
+        for id in [&secret, &unknown] {
+            for path in [
+                format!("/api/binaryContents/{id}"),
+                format!("/api/binaryContents/{id}/download"),
+                format!("/api/binaryContents?binaryContentIds={open},{id}"),
+            ] {
+                let answer = other.get(&path).await;
+                assert_eq!(
+                    (answer.status, answer.code()),
+                    (404, "BINARY_CONTENT_NOT_FOUND"),
+                    "{path}"
+                );
+                assert_eq!(answer.body["details"], json!({ "binaryContentId": id }));
+            }
+        }
+    }
+    let visitor = cluster.visitor(0);
+    for path in ["", "/download"] {
+        let answer = visitor
+            .get(&format!("/api/binaryContents/{open}{path}"))
+            .await;
+        assert_eq!((answer.status, answer.code()), (401, "UNAUTHENTICATED"));
+    }
+    for query in ["", "?binaryContentIds=", "?binaryContentIds=x"] {
+        let answer = ann.get(&format!("/api/binaryContents{query}")).await;
+        assert_eq!(
+            (answer.status, keys(&answer.body["details"])),
+            (400, vec!["binaryContentIds"])
+        );
+    }
+    let many = vec![open.as_str(); 101].join(",");
+    let answer = ann
+        .get(&format!("/api/binaryContents?binaryContentIds={many}"))
+        .await;
+    assert_eq!(answer.status, 400);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_file_that_a_dead_node_left_waiting_is_made_ready_by_another() {
+    let mut cluster = Cluster::start(1).await;
+    let (ann, channel) = (cluster.user(0, "ann").await, cluster.channel().await);
+    let kept = cluster.files.join("files");
+    block(&kept);
+    let id = attach(&ann, &channel, vec![file("a", "text/plain", "kept")])
+        .await
+        .remove(0);
+    assert_eq!(status(&ann, &id).await, "WAITING");
+    cluster.kill(0).await;
+    unblock(&kept);
+    let node = cluster.add(&[]).await;
+    let ann = ann.at_node(&cluster.address(node));
+    until_ready(&ann, &id).await;
+    assert_eq!(content(&ann, &id).await, b"kept");
+
+    // The other way round: the bytes were moved, and the node died before it could say so.
+    sqlx::query("update binary_contents set status = 'WAITING', next_try_at = clock_timestamp()")
+        .execute(&cluster.db)
+        .await
+        .expect("updated");
+    until_ready(&ann, &id).await;
+    assert_eq!(content(&ann, &id).await, b"kept");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_file_that_cannot_be_stored_is_given_up_after_three_tries_and_its_sender_told_once() {
+    let cluster = Cluster::start(2).await;
+    let (ann, bob) = (cluster.user(0, "ann").await, cluster.user(1, "bob").await);
+    let channel = ann.create_private(&[&bob]).await;
+    let mut events = Sse::open(&ann, None).await;
+    events.expect("sync").await;
+    block(&cluster.files.join("files"));
+    let id = attach(&ann, &channel, vec![file("cat.txt", "text/plain", "x")])
+        .await
+        .remove(0);
+    eventually("it is given up", async || {
+        // The pauses between tries are not what is tested here.
+        sqlx::query("update binary_contents set next_try_at = clock_timestamp() where next_try_at > clock_timestamp() + interval '1 second'")
+            .execute(&cluster.db)
+            .await
+            .expect("updated");
+        status(&bob, &id).await == "FAILED"
+    })
+    .await;
+    let tries: i16 = sqlx::query_scalar("select tries from binary_contents")
+        .fetch_one(&cluster.db)
+        .await
+        .expect("a row");
+    assert_eq!(tries, 3);
+    let mut told = Vec::new();
+    for _ in 0..2 {
+        told.push(events.next_but_presence().await.expect("an event"));
+    }
+    told.sort_by(|a, b| a.name.cmp(&b.name));
+    assert_eq!(told[0].name, "binaryContents.status");
+    assert_eq!(told[0].json()["uploadStatus"], "FAILED");
+    assert_eq!(told[1].name, "notifications");
+    let notification = told[1].json();
+    assert_eq!(notification["type"], "ASYNC_FAILED");
+    assert!(
+        notification["targetId"].is_null() && text(&notification["content"]).contains("cat.txt")
+    );
+    let path = format!("/api/binaryContents/{id}/download");
+    assert_eq!(bob.get(&path).await.code(), "BINARY_CONTENT_NOT_FOUND");
+    tokio::time::sleep(Duration::from_millis(1_500)).await;
+    let cause = uuid::Uuid::parse_str(&id).expect("an id");
+    let written: Vec<(uuid::Uuid, uuid::Uuid)> =
+        sqlx::query_as("select cause_id, receiver_id from notifications")
+            .fetch_all(&cluster.db)
+            .await
+            .expect("rows");
+    assert_eq!(written, [(cause, ann.id.parse().expect("an id"))]);
+    eventually("its bytes are gone", async || {
+        stored(&cluster, "incoming").is_empty()
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_storage_nothing_is_created_and_everything_else_goes_on() {
+    let cluster = Cluster::start(1).await;
+    let (ann, channel) = (cluster.user(0, "ann").await, cluster.channel().await);
+    let incoming = cluster.files.join("incoming");
+    block(&incoming);
+    let message = json!({ "content": "look", "channelId": channel, "authorId": ann.id });
+    for content in [bytes(10), bytes(600_000)] {
+        let answer = post(&ann, &message, vec![file("a", "text/plain", content)]).await;
+        assert_eq!(
+            (answer.status, answer.code()),
+            (503, "SERVICE_UNAVAILABLE"),
+            "{answer:?}"
+        );
+        assert!(answer.header("retry-after").is_some());
+        assert!(!answer.body.to_string().contains("incoming"), "{answer:?}");
+    }
+    let account = json!({ "username": "new", "email": "new@example.org", "password": "password" });
+    let form = multipart::Form::new()
+        .text("userCreateRequest", account.to_string())
+        .part("profile", file("me.png", "image/png", PNG));
+    let request = ann
+        .http
+        .post(format!("{}/api/users", ann.base))
+        .multipart(form);
+    assert_eq!(ann.send(request).await.status, 503);
+    assert_eq!(
+        cluster.visitor(0).login("new", "password").await.status,
+        401
+    );
+    assert_eq!(
+        (
+            count(&cluster, "messages").await,
+            count(&cluster, "binary_contents").await
+        ),
+        (0, 0)
+    );
+    assert_eq!(ann.write(&channel, "text goes on").await.status, 201);
+    unblock(&incoming);
+    let id = attach(&ann, &channel, vec![file("a", "text/plain", "x")])
+        .await
+        .remove(0);
+    until_ready(&ann, &id).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_nothing_refers_to_is_gone_at_once_and_deleted_with_its_bytes() {
+    let cluster = Cluster::start(2).await;
+    let (ann, bob, admin) = (
+        cluster.user(0, "ann").await,
+        cluster.user(1, "bob").await,
+        cluster.admin(0).await,
+    );
+    let (kept, doomed) = (
+        admin.create_channel("kept").await,
+        admin.create_channel("doomed").await,
+    );
+    let text_file = || vec![file("a", "text/plain", "x")];
+    let of_message = attach(&ann, &kept, text_file()).await.remove(0);
+    let of_channel = attach(&ann, &doomed, text_file()).await.remove(0);
+    let of_bob = attach(&bob, &kept, text_file()).await.remove(0);
+    let mut pictures = Vec::new();
+    for user in [&ann, &ann, &bob] {
+        let answer = with_picture(user, file("me.png", "image/png", PNG)).await;
+        pictures.push(text(&answer.body["profile"]["id"]).to_owned());
+    }
+    let [replaced, current, bobs] = &pictures[..] else {
+        unreachable!()
+    };
+    for id in [&of_message, &of_channel, &of_bob, current, bobs] {
+        until_ready(&admin, id).await;
+    }
+    let message = &ann.history(&kept).await[0]["id"];
+    assert_eq!(
+        ann.delete(&format!("/api/messages/{}", text(message)))
+            .await
+            .status,
+        204
+    );
+    assert_eq!(
+        admin
+            .delete(&format!("/api/channels/{doomed}"))
+            .await
+            .status,
+        204
+    );
+    assert_eq!(
+        bob.delete(&format!("/api/users/{}", bob.id)).await.status,
+        204
+    );
+    for id in [&of_message, &of_channel, replaced, bobs] {
+        for path in ["", "/download"] {
+            let answer = admin.get(&format!("/api/binaryContents/{id}{path}")).await;
+            assert_eq!(answer.code(), "BINARY_CONTENT_NOT_FOUND");
+        }
+    }
+    eventually("their bytes and rows are deleted", async || {
+        let mut there = stored(&cluster, "files");
+        there.sort_unstable();
+        let mut expected = [of_bob.clone(), current.clone()];
+        expected.sort_unstable();
+        there == expected && count(&cluster, "binary_contents").await == 2
+    })
+    .await;
+    assert!(stored(&cluster, "incoming").is_empty());
+    assert_eq!(
+        content(&ann, &of_bob).await,
+        b"x",
+        "a message outlives its author, and so do its files"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_no_request_came_back_for_is_swept() {
+    let cluster = Cluster::start(1).await;
+    let (ann, channel) = (cluster.user(0, "ann").await, cluster.channel().await);
+    block(&cluster.files.join("files"));
+    let waiting = attach(&ann, &channel, vec![file("a", "text/plain", "x")])
+        .await
+        .remove(0);
+    let abandoned = uuid::Uuid::now_v7().to_string();
+    for name in [abandoned.clone(), format!("{abandoned}#1")] {
+        std::fs::write(cluster.files.join("incoming").join(name), b"x").expect("written");
+    }
+    let app = cluster.node(0).app();
+    let swept = sweep_incoming(app, Duration::from_hours(1))
+        .await
+        .expect("swept");
+    assert_eq!(swept, 0, "it may be under way");
+    let swept = sweep_incoming(app, Duration::ZERO).await.expect("swept");
+    assert_eq!(
+        (swept, stored(&cluster, "incoming")),
+        (2, vec![waiting.clone()])
+    );
+    unblock(&cluster.files.join("files"));
+    until_ready(&ann, &waiting).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_message_sent_twice_keeps_its_files_once() {
+    let cluster = Cluster::start(2).await;
+    let (ann, channel) = (cluster.user(0, "ann").await, cluster.channel().await);
+    let message = json!({ "content": "once", "channelId": channel, "authorId": ann.id, "clientMessageId": uuid::Uuid::new_v4() });
+    let files = || {
+        vec![
+            file("a", "text/plain", "first"),
+            file("b", "text/plain", "second"),
+        ]
+    };
+    let first = post(&ann, &message, files()).await;
+    assert_eq!(first.status, 201, "{first:?}");
+    let ids: Vec<_> = [0, 1]
+        .map(|n| text(&first.body["attachments"][n]["id"]).to_owned())
+        .into();
+    for id in &ids {
+        until_ready(&ann, id).await;
+    }
+    let again = post(&ann.at_node(&cluster.address(1)), &message, files()).await;
+    assert_eq!((again.status, &again.body["id"]), (201, &first.body["id"]));
+    for (n, id) in ids.iter().enumerate() {
+        assert_eq!(again.body["attachments"][n]["id"], **id);
+    }
+    eventually("no second copy is kept", async || {
+        stored(&cluster, "incoming").is_empty()
+    })
+    .await;
+    assert_eq!(stored(&cluster, "files").len(), 2);
+    assert_eq!(ann.history(&channel).await.len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_message_may_be_files_alone() {
+    let cluster = Cluster::start(1).await;
+    let (ann, channel) = (cluster.user(0, "ann").await, cluster.channel().await);
+    for content in [json!(""), Value::Null] {
+        let message = json!({ "content": content, "channelId": channel, "authorId": ann.id });
+        let answer = post(&ann, &message, vec![file("a", "text/plain", "x")]).await;
+        assert_eq!(
+            (answer.status, &answer.body["content"]),
+            (201, &json!("")),
+            "{answer:?}"
+        );
+        let answer = post(&ann, &message, Vec::new()).await;
+        assert_eq!(
+            (answer.status, keys(&answer.body["details"])),
+            (400, vec!["content"])
+        );
+    }
+    let messages = ann.history(&channel).await;
+    assert_eq!(messages.len(), 2);
+    let path = format!("/api/messages/{}", text(&messages[0]["id"]));
+    for content in ["a word", ""] {
+        let answer = ann.patch(&path, &json!({ "newContent": content })).await;
+        assert_eq!(
+            (answer.status, text(&answer.body["content"])),
+            (200, content)
+        );
+        assert_eq!(answer.body["attachments"].as_array().map(Vec::len), Some(1));
+    }
+    // Who is notified of files alone reads their names.
+    let bob = cluster.user(0, "bob").await;
+    let private = ann.create_private(&[&bob]).await;
+    let message = json!({ "channelId": private, "authorId": ann.id });
+    let files = ["cat.png", "dog.png"].map(|name| file(name, "image/png", PNG));
+    assert_eq!(post(&ann, &message, files.into()).await.status, 201);
+    eventually("bob is notified", async || {
+        let told = bob.get("/api/notifications").await;
+        told.body[0]["content"] == "cat.png, dog.png"
+    })
+    .await;
+    ann.write(&channel, "text").await;
+    let text_only = &ann.history(&channel).await[2];
+    let path = format!("/api/messages/{}", text(&text_only["id"]));
+    assert_eq!(
+        ann.patch(&path, &json!({ "newContent": "" })).await.status,
+        400
+    );
+}

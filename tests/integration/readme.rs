@@ -1,0 +1,234 @@
+//! The README's guide to Redis: each command is run with the real redis-cli and must print what the guide shows, and each
+//! key that a running system has must be in its table.
+
+use std::{collections::BTreeSet, fmt::Write as _, process::Command, time::Duration};
+
+use crate::support::{Cluster, Sse, User, eventually};
+
+const README: &str = include_str!("../../README.md");
+
+fn guide() -> &'static str {
+    let (_, rest) = README
+        .split_once("## Look inside with redis-cli")
+        .expect("the README has the guide");
+    rest.split("\n## ").next().expect("a section has an end")
+}
+
+/// The guide's commands, each with what it prints.
+fn examples() -> Vec<(&'static str, &'static str)> {
+    let fences = guide().split("```\n").skip(1).step_by(2);
+    fences
+        .flat_map(|fence| fence.split("> ").skip(1))
+        .map(|example| example.split_once('\n').expect("a command and its output"))
+        .collect()
+}
+
+/// The table's keys, with their types. What stands for something else is a `*`.
+fn documented() -> Vec<(String, &'static str)> {
+    let rows = guide().lines().filter(|line| line.starts_with("| `"));
+    rows.map(|row| {
+        let mut cells = row.split('|').map(str::trim).skip(1);
+        let key = cells.next().expect("a key").trim_matches('`');
+        let pattern = ["{sid}", "{userId}", "{username}", "{address}", "{stream}"]
+            .into_iter()
+            .fold(key.to_owned(), |key, name| key.replace(name, "*"));
+        (pattern, cells.next().expect("a type"))
+    })
+    .collect()
+}
+
+fn matches(pattern: &str, key: &str) -> bool {
+    match pattern.split_once('*') {
+        None => pattern == key,
+        Some((start, rest)) => key.strip_prefix(start).is_some_and(|key| {
+            // Shortest first is enough: what follows a placeholder here never occurs inside one.
+            rest.is_empty() && !key.contains(':')
+                || rest.is_empty() && start == "sse:seen:"
+                || !rest.is_empty() && key.char_indices().any(|(at, _)| matches(rest, &key[at..]))
+        }),
+    }
+}
+
+/// What differs from run to run, by what it is.
+fn normalised(text: &str) -> String {
+    let kind = |word: &str| {
+        let digits = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+        let hex = |text: &str| text.bytes().all(|b| b.is_ascii_hexdigit());
+        if word.parse::<uuid::Uuid>().is_ok() && word.len() == 36 {
+            "<uuid>"
+        } else if word
+            .split_once('-')
+            .is_some_and(|(a, b)| digits(a) && digits(b))
+        {
+            "<entry>"
+        } else if digits(word) && word.len() == 13 {
+            "<ms>"
+        } else if digits(word) && word.len() >= 2 {
+            "<number>"
+        } else if word.len() == 8 && hex(word) {
+            "<run>"
+        } else if word.len() == 43 {
+            "<hash>"
+        } else if word.len() >= 20 && word.ends_with('Z') && word.contains('T') {
+            "<instant>"
+        } else {
+            return word.to_owned();
+        }
+        .to_owned()
+    };
+    let mut result = String::new();
+    for line in text.trim_end().lines() {
+        // The numbers before the elements of a list stay as they are.
+        let at = line.find(['"', '(']).unwrap_or(0);
+        let (lead, rest) = line.split_at(at);
+        result.push_str(lead);
+        let mut word = String::new();
+        for c in rest.chars().chain(['\n']) {
+            if c.is_alphanumeric() || "-_.".contains(c) || (c == ':' && word.contains('T')) {
+                word.push(c);
+            } else {
+                write!(result, "{}{c}", kind(&word)).expect("a string takes it");
+                word.clear();
+            }
+        }
+    }
+    result
+}
+
+struct Place {
+    port: String,
+    database: String,
+    bob: User,
+}
+
+impl Place {
+    /// What redis-cli prints to a person for a command of the guide, with this system's identifiers.
+    fn run(&self, command: &str) -> String {
+        let words = command.split(' ').map(|word| {
+            let (key, id) = word.rsplit_once(':').unwrap_or(("", word));
+            match key {
+                "sse:user" | "sessions" => format!("{key}:{}", self.bob.id),
+                "sse:seen:{sse:user" => format!("{key}:{}}}", self.bob.id),
+                "session" => format!("{key}:{}", self.session()),
+                "ratelimit:login" => word.replace("bob", &self.bob.name),
+                _ => format!("{key}{}{id}", if key.is_empty() { "" } else { ":" }),
+            }
+        });
+        self.cli(words.collect::<Vec<_>>())
+    }
+
+    fn cli(&self, words: Vec<String>) -> String {
+        let output = Command::new("redis-cli")
+            .args(["-p", &self.port, "-n", &self.database, "--no-raw"])
+            .args(words)
+            .output()
+            .expect("redis-cli is installed: dev/install stores");
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8(output.stdout).expect("UTF-8")
+    }
+
+    fn session(&self) -> String {
+        User::claims(self.bob.token())["sid"]
+            .as_str()
+            .expect("a token names its session")
+            .to_owned()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_guide_to_redis_shows_what_is_there() {
+    let cluster = Cluster::start(1).await;
+    let (ann, bob) = (cluster.user(0, "ann").await, cluster.user(0, "bob").await);
+    let config = &cluster.node(0).app().config;
+    let (server, database) = config
+        .redis_url
+        .expose()
+        .rsplit_once('/')
+        .expect("a database");
+    let (_, port) = server.rsplit_once(':').expect("a port");
+    let place = Place {
+        port: port.to_owned(),
+        database: database.to_owned(),
+        bob: bob.clone(),
+    };
+    assert_eq!(
+        cluster.visitor(0).login(&bob.name, "wrong").await.status,
+        401
+    );
+    let mut stream = Sse::open(&bob, None).await;
+    stream.expect("sync").await;
+    cluster.admin(0).await.create_channel("news").await;
+    ann.create_private(&[&bob]).await;
+    stream.expect("channels.refresh").await;
+    stream.expect("channels.refresh").await;
+    // Those who came and went are told within a second, so these two keys are seen only in passing.
+    let mut redis = cluster.redis.clone();
+    let mut keys = BTreeSet::new();
+    let table = documented();
+    assert!(table.len() >= 10, "{table:?}");
+    eventually("every key of the table has been there", async || {
+        drop(Sse::open(&ann, None).await);
+        let now: Vec<String> = redis::cmd("KEYS")
+            .arg("*")
+            .query_async(&mut redis)
+            .await
+            .expect("Redis answers");
+        for key in now {
+            let row = table.iter().find(|(pattern, _)| matches(pattern, &key));
+            let (_, kind) = row.unwrap_or_else(|| panic!("{key} is not in the README's table"));
+            let actual: String = redis::cmd("TYPE")
+                .arg(&key)
+                .query_async(&mut redis)
+                .await
+                .expect("Redis answers");
+            // What lives for a second may be gone by now.
+            assert!(actual == *kind || actual == "none", "{key} is a {actual}");
+            keys.insert(key);
+        }
+        let seen = |pattern: &str| keys.iter().any(|key| matches(pattern, key));
+        // A user who comes and is told of in the same look leaves nothing in the set of those to be told of.
+        table
+            .iter()
+            .all(|(pattern, _)| seen(pattern) || pattern.ends_with(":changed"))
+    })
+    .await;
+
+    let examples = examples();
+    let anns_stream = Sse::open(&ann, None).await;
+    let admin = cluster.admin(0).await;
+    let (mut wrong, mut different) = (String::new(), String::new());
+    for (command, shown) in &examples {
+        // Somebody may be told of just now, and then the newest event is another one: so more than once.
+        let mut same = false;
+        for _ in 0..5 {
+            admin.create_channel("olds").await;
+            stream.expect("channels.refresh").await;
+            let printed = place.run(command);
+            same = normalised(&printed) == normalised(shown);
+            if same {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(300)).await;
+            wrong = printed;
+        }
+        if !same {
+            write!(different, "> {command}\n{wrong}").expect("a string takes it");
+        }
+    }
+    drop(anns_stream);
+    assert!(different.is_empty(), "redis-cli prints:\n{different}");
+    for (pattern, _) in &table {
+        assert!(
+            examples
+                .iter()
+                .any(|(command, _)| command.split(' ').any(|word| matches(pattern, word))),
+            "the guide shows no command for {pattern}"
+        );
+    }
+    // What the guide says of ending a login by hand.
+    place.cli(vec![
+        "DEL".to_owned(),
+        format!("session:{}", place.session()),
+    ]);
+    assert_eq!(bob.get("/api/users").await.status, 401);
+}

@@ -1,0 +1,73 @@
+//! A Kafka broker of a test's own, which it may end and start again.
+
+use std::{
+    net::TcpListener,
+    path::PathBuf,
+    process::{Child, Command, Stdio},
+};
+
+/// One broker, started by `dev/broker`.
+pub struct Broker {
+    ports: [u16; 2],
+    folder: PathBuf,
+    process: Option<Child>,
+}
+
+impl Broker {
+    /// Starts one on free ports. Does not wait until it answers: nodes do.
+    pub fn start() -> Self {
+        let free = [(); 2].map(|()| TcpListener::bind("127.0.0.1:0").expect("a free port"));
+        let ports = free
+            .each_ref()
+            .map(|listener| listener.local_addr().expect("an address").port());
+        drop(free);
+        let folder =
+            PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("broker-{}", ports[0]));
+        std::fs::create_dir_all(&folder).expect("a folder");
+        let mut broker = Self {
+            ports,
+            folder,
+            process: None,
+        };
+        broker.start_again();
+        broker
+    }
+
+    /// Where nodes find it.
+    pub fn address(&self) -> String {
+        format!("127.0.0.1:{}", self.ports[0])
+    }
+
+    /// Starts it with what it has kept.
+    pub fn start_again(&mut self) {
+        let program = concat!(env!("CARGO_MANIFEST_DIR"), "/dev/broker");
+        let process = Command::new(program)
+            .arg(self.folder.join("data"))
+            .args(self.ports.map(|port| port.to_string()))
+            .stdout(Stdio::null())
+            .spawn()
+            .expect("dev/broker can be run");
+        self.process = Some(process);
+    }
+
+    /// Ends it as a crash would.
+    pub fn kill(&mut self) {
+        if let Some(mut process) = self.process.take() {
+            process.kill().expect("it runs");
+            process.wait().expect("it ends");
+        }
+    }
+
+    /// Ends it and loses all it has kept.
+    pub fn lose_everything(&mut self) {
+        self.kill();
+        std::fs::remove_dir_all(self.folder.join("data")).expect("its folder goes");
+    }
+}
+
+impl Drop for Broker {
+    fn drop(&mut self) {
+        self.kill();
+        drop(std::fs::remove_dir_all(&self.folder));
+    }
+}

@@ -1,0 +1,97 @@
+//! A Redis of a test's own, which it may end and start again.
+
+use std::{
+    path::PathBuf,
+    process::{Child, Command, Stdio},
+};
+
+use super::eventually;
+
+/// A `redis-server` that keeps its data where it was told to save them, and nowhere else.
+pub struct RedisServer {
+    port: u16,
+    folder: PathBuf,
+    process: Child,
+}
+
+impl RedisServer {
+    /// Starts one on a free port.
+    pub async fn start() -> Self {
+        let port = std::net::TcpListener::bind("127.0.0.1:0")
+            .and_then(|listener| listener.local_addr())
+            .expect("a free port")
+            .port();
+        let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("redis-{port}"));
+        std::fs::create_dir_all(&folder).expect("a folder");
+        let server = Self {
+            port,
+            process: spawn(port, &folder),
+            folder,
+        };
+        server.wait().await;
+        server
+    }
+
+    /// The URL of its first database.
+    pub fn url(&self) -> String {
+        format!("redis://127.0.0.1:{}", self.port)
+    }
+
+    /// A connection.
+    pub async fn connect(&self) -> redis::aio::MultiplexedConnection {
+        redis::Client::open(self.url())
+            .expect("a URL")
+            .get_multiplexed_async_connection()
+            .await
+            .expect("Redis answers")
+    }
+
+    /// Writes everything to the disk.
+    pub async fn save(&self) {
+        let () = redis::cmd("SAVE")
+            .query_async(&mut self.connect().await)
+            .await
+            .expect("Redis saves");
+    }
+
+    /// Ends it as a power cut would and starts it with what was saved.
+    pub async fn crash_and_start(&mut self) {
+        self.process.kill().expect("it runs");
+        self.process.wait().expect("it ends");
+        self.process = spawn(self.port, &self.folder);
+        self.wait().await;
+    }
+
+    async fn wait(&self) {
+        eventually("Redis answers", async || {
+            let client = redis::Client::open(self.url()).expect("a URL");
+            let Ok(mut connection) = client.get_multiplexed_async_connection().await else {
+                return false;
+            };
+            let pong: redis::RedisResult<String> =
+                redis::cmd("PING").query_async(&mut connection).await;
+            pong.is_ok()
+        })
+        .await;
+    }
+}
+
+impl Drop for RedisServer {
+    fn drop(&mut self) {
+        drop(self.process.kill());
+        drop(self.process.wait());
+        drop(std::fs::remove_dir_all(&self.folder));
+    }
+}
+
+fn spawn(port: u16, folder: &std::path::Path) -> Child {
+    Command::new("redis-server")
+        .args(["--bind", "127.0.0.1", "--save", "", "--appendonly", "no"])
+        .arg("--port")
+        .arg(port.to_string())
+        .arg("--dir")
+        .arg(folder)
+        .stdout(Stdio::null())
+        .spawn()
+        .expect("redis-server is installed: dev/install stores")
+}
