@@ -72,25 +72,30 @@ export class Person {
     });
   }
 
+  /** Waits until it is there and shows a picture. @param {import("playwright-core").Locator} image an img element */
+  static async drawn(image) {
+    await image.waitFor();
+    await image.evaluate((element) => /** @type {HTMLImageElement} */ (element).decode());
+  }
+
   async close() {
     await this.context.close();
     await rm(this.profile, { recursive: true, force: true });
   }
 
-  /** @param {string} password */
-  async signUp(password) {
-    await this.page.getByRole("button", { name: "Create an account" }).click();
-    await this.fillIn(password);
-    await this.isIn();
-  }
-
-  /** The form of those who are new. @param {string} password */
-  async fillIn(password) {
+  /** @param {string} password @param {Buffer} [picture] a PNG */
+  async signUp(password, picture) {
     const { page } = this;
+    await page.getByRole("button", { name: "Create an account" }).click();
+    if (picture) {
+      await page.locator("input[type=file]").setInputFiles([{ name: "me.png", mimeType: "image/png", buffer: picture }]);
+      await page.getByRole("img", { name: "The chosen picture" }).waitFor();
+    }
     await page.getByLabel("Username").fill(this.name);
-    await page.getByLabel("Email").fill(`${encodeURIComponent(this.name).replaceAll("%", "")}@example.org`);
+    await page.getByLabel("Email").fill(`${this.name}@example.org`);
     await page.getByLabel("Password").fill(password);
     await page.getByRole("button", { name: "Create account" }).click();
+    await this.isIn();
   }
 
   /** @param {string} password */

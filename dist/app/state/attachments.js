@@ -46,7 +46,7 @@ function objection(file, count, together) {
   if (count >= MOST_FILES) return `A message can have ${MOST_FILES} files at most.`;
   if (file.size === 0) return `“${file.name}” is empty.`;
   if (file.size > LARGEST_FILE) {
-    return `“${file.name}” has ${sizeOf(file.size)}. A file can have ${sizeOf(LARGEST_FILE)} at most.`;
+    return `“${file.name}” is too large: a file can have ${sizeOf(LARGEST_FILE)} at most.`;
   }
   if (together + file.size > LARGEST_TOGETHER) return "The files of a message can have 50 MB together at most.";
   return null;

@@ -17,7 +17,6 @@ export function Nowhere({ loading }) {
       <button type="button" class="icon-button only-narrow" aria-label="Show channels" onClick=${openChannelsDrawer}>
         <${MenuIcon} />
       </button>
-      <p class="topic"></p>
       <${Bell} className="only-narrow" />
     </header>
     <div class="empty">

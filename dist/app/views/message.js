@@ -48,6 +48,7 @@ export class MessageRow extends Component {
   render() {
     const { id, entry, head, author, own, mayDelete, editing: beingEdited } = this.props;
     const { message, pending, content, createdAt, attachments } = entry;
+    const edited = message && isEdited(message) ? message.updatedAt : null;
     const state = pending ? (pending.state === "failed" ? "failed" : "pending") : "";
     return html`
       <article class=${`message ${head ? "head" : ""} ${state} ${beingEdited ? "editing" : ""}`} data-row=${id} tabindex="-1">
@@ -62,7 +63,7 @@ export class MessageRow extends Component {
           </header>`}
           ${beingEdited && message
             ? html`<${MessageEditor} message=${message} />`
-            : content && html`<${Text} content=${content} edited=${message && isEdited(message) ? message.updatedAt : null} />`}
+            : (content || edited) && html`<${Text} content=${content} edited=${edited} />`}
           ${attachments.length > 0 && html`<${Attachments} files=${attachments} />`}
           ${pending !== null && pending.files.length > 0 && html`<${OutgoingFiles} pending=${pending} />`}
           ${pending?.state === "failed" && html`<${Failure} pending=${pending} />`}

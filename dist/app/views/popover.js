@@ -54,10 +54,11 @@ export function Popover({ label, title, icon, className = "", heading, onOpen, p
   `;
 }
 
-/** Below the button, and inside the window. @param {HTMLElement} box @param {HTMLElement} button */
+/** Below the button, towards the middle of the window. @param {HTMLElement} box @param {HTMLElement} button */
 function place(box, button) {
-  const { left, bottom } = button.getBoundingClientRect();
-  const room = document.documentElement.clientWidth - box.offsetWidth - EDGE_PX;
-  box.style.left = `${Math.max(EDGE_PX, Math.min(left, room))}px`;
+  const { left, right, bottom } = button.getBoundingClientRect();
+  const width = document.documentElement.clientWidth;
+  const start = left + right > width ? right - box.offsetWidth : left;
+  box.style.left = `${Math.max(EDGE_PX, Math.min(start, width - box.offsetWidth - EDGE_PX))}px`;
   box.style.top = `${bottom + EDGE_PX}px`;
 }

@@ -101,7 +101,7 @@ export const notifications = [
   ],
   [
     "What is dismissed in one tab goes in the other, one by one and all at once, and stays away",
-    async ({ ann, ben, channel }) => {
+    async ({ ann, ben, base, password, channel }) => {
       await ben.enter(channel);
       const other = await ben.context.newPage();
       ben.watch(other);
@@ -118,9 +118,8 @@ export const notifications = [
       await list.getByText("Nothing new.").waitFor();
       await Promise.all([rings(ben, 0), rings(ben, 0, other)]);
       await other.close();
-      await ben.page.reload();
-      await ben.isIn();
-      await rings(ben, 0);
+      const api = await apiOf(base.href, ben.name, password);
+      assert.deepEqual(await api.notifications(), []);
     },
   ],
 ];
