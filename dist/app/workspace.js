@@ -43,10 +43,14 @@ export function openWorkspace() {
   };
 }
 
-/** One ahead of the others, so that its place in the event stream is older than them all. */
+/**
+ * One ahead of the others, so that its place in the event stream is older than them all. What is merely useful comes when
+ * it comes: the stream must not wait for it.
+ */
 async function readLists() {
   const cursor = await refreshPeople();
-  await Promise.all([refreshChannels(), refreshNotifications(), refreshReadStatuses()]);
+  void Promise.all([refreshNotifications(), refreshReadStatuses()]).catch(toastError);
+  await refreshChannels();
   return cursor;
 }
 

@@ -10,14 +10,13 @@ import { html, useRef } from "../ui.js";
 import { DropZone } from "./drop-zone.js";
 import { AttachIcon, SendIcon } from "./icons.js";
 import { Tray } from "./tray.js";
-import { Counter, lengthOf, LONGEST, trimmed, WritingArea } from "./writing.js";
+import { Counter, focusComposer, lengthOf, LONGEST, trimmed, WritingArea } from "./writing.js";
 
 const finePointer = matchMedia("(pointer: fine)");
 
 /** @param {{channel: import("../types.js").Channel, ready: boolean}} props */
 export function Composer({ channel, ready }) {
   const { text, files, refused } = draftOf(channel.id);
-  const form = useRef(/** @type {HTMLFormElement | null} */ (null));
   const name = `${channel.type === "PUBLIC" ? "#" : ""}${channelTitle(channel)}`;
   const content = trimmed(text);
   const length = lengthOf(content);
@@ -28,11 +27,10 @@ export function Composer({ channel, ready }) {
     setText(channel.id, next);
     if (trimmed(next)) sayTyping(channel.id);
   };
-  const focus = () => form.current?.querySelector("textarea")?.focus();
   /** @param {File[]} more */
   const onFiles = (more) => {
     addFiles(channel.id, more);
-    focus();
+    focusComposer();
   };
   const submit = () => {
     if (!sendable) return;
@@ -49,12 +47,12 @@ export function Composer({ channel, ready }) {
   };
 
   return html`
-    <form ref=${form} class="composer" onPaste=${onPaste}
+    <form class="composer" onPaste=${onPaste}
       onSubmit=${(/** @type {Event} */ event) => (event.preventDefault(), submit())}>
       <${DropZone} into=${name} onFiles=${onFiles} onFolder=${() => refuseFiles(channel.id, "A folder cannot be attached, only files.")} />
       <div role="alert">${refused && html`<p class="refused">${refused}</p>`}</div>
       <div class=${length > LONGEST ? "composer-box over" : "composer-box"}>
-        ${files.length > 0 && html`<${Tray} channelId=${channel.id} files=${files} onEmpty=${focus} />`}
+        ${files.length > 0 && html`<${Tray} channelId=${channel.id} files=${files} onEmpty=${focusComposer} />`}
         <div class="composer-row">
           <${AttachButton} onFiles=${onFiles} />
           <${WritingArea} label=${`Message ${name}`} placeholder=${`Message ${name}`} text=${text} onText=${onText}

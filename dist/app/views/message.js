@@ -14,6 +14,7 @@ import { Confirm, openDialog } from "./dialog.js";
 import { EditIcon, TrashIcon } from "./icons.js";
 import { MessageEditor } from "./message-editor.js";
 import { OutgoingFiles } from "./outgoing-files.js";
+import { focusComposer } from "./writing.js";
 
 /** @typedef {import("../types.js").Message} Message */
 
@@ -94,7 +95,7 @@ function Failure({ pending: { clientMessageId, files, reason } }) {
     <p class="failure" role="alert">
       Not sent. ${reason}
       <button type="button" class="link" onClick=${() => again(clientMessageId)}>Retry</button>
-      <button type="button" class="link" onClick=${() => takeBack(clientMessageId)}>Edit</button>
+      <button type="button" class="link" onClick=${() => (takeBack(clientMessageId), focusComposer())}>Edit</button>
       <button type="button" class="link" onClick=${() => removePending(clientMessageId)}>Discard</button>
     </p>
   `;

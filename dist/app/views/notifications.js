@@ -2,7 +2,8 @@
 import { channelLink } from "../route.js";
 import { channels } from "../state/channels.js";
 import { closeDrawer } from "../state/drawers.js";
-import { dismiss, notifications } from "../state/notifications.js";
+import { dismiss, notifications, refreshNotifications } from "../state/notifications.js";
+import { toastError } from "../state/toasts.js";
 import { ago, exactTime } from "../text/time.js";
 import { html, useEffect, useRef, useState } from "../ui.js";
 import { BellIcon, ChatIcon, CloseIcon, ShieldIcon, WarningIcon } from "./icons.js";
@@ -26,8 +27,13 @@ export function Bell({ className = "" }) {
   const icon = html`<${BellIcon} />${count > 0 && html`<span class="bubble" aria-hidden="true">${shortCount(count)}</span>`}`;
   return html`
     <${Popover} className=${`bell ${className}`} label=${count ? `Notifications (${count})` : "Notifications"} icon=${icon}
-      heading="Notifications" panel=${(/** @type {() => void} */ close) => html`<${Panel} close=${close} />`} />
+      heading="Notifications" onOpen=${tryAgain} panel=${(/** @type {() => void} */ close) => html`<${Panel} close=${close} />`} />
   `;
+}
+
+/** Whoever looks for a list that could not be read wants it read. */
+function tryAgain() {
+  if (notifications.peek() === null) void refreshNotifications().catch(toastError);
 }
 
 /** @param {number} count */

@@ -3,6 +3,7 @@ import { takeBack } from "../state/uploads.js";
 import { sizeOf } from "../text/size.js";
 import { html } from "../ui.js";
 import { FileKind } from "./file-kind.js";
+import { focusComposer } from "./writing.js";
 
 /** @param {{pending: import("../state/pending.js").Pending}} props */
 export function OutgoingFiles({ pending }) {
@@ -39,9 +40,9 @@ function Progress({ pending: { clientMessageId, progress } }) {
       <span class="bar" role="progressbar" aria-label="Upload" aria-valuemin="0" aria-valuemax="100" aria-valuenow=${percent}>
         <i style=${{ transform: `scaleX(${progress.value})` }}></i>
       </span>
-      <span class="percent">${percent < 100 ? `${percent} %` : "Processing…"}</span>
+      <span class="percent" aria-hidden="true">${percent < 100 ? `${percent} %` : "Processing…"}</span>
       ${percent < 100 &&
-      html`<button type="button" class="link" onClick=${() => takeBack(clientMessageId)}>Cancel</button>`}
+      html`<button type="button" class="link" onClick=${() => (takeBack(clientMessageId), focusComposer())}>Cancel</button>`}
     </div>
   `;
 }

@@ -10,6 +10,17 @@ const MIB = 1024 * 1024;
 /** @param {string} name @param {Buffer} buffer @param {string} [mimeType] */
 const file = (name, buffer, mimeType = "application/octet-stream") => ({ name, mimeType, buffer });
 
+/** Too large to be handed over in a message to the browser. @param {string} name @param {number} size @param {(path: string) => Promise<void>} use */
+async function onDisk(name, size, use) {
+  const folder = await mkdtemp(join(tmpdir(), "discodeit-upload-"));
+  try {
+    await writeFile(join(folder, name), Buffer.alloc(size, 7));
+    await use(join(folder, name));
+  } finally {
+    await rm(folder, { recursive: true });
+  }
+}
+
 /** As if dropped on the window, or pasted. @param {Person} person @param {"drop" | "paste" | "dragover"} how @param {ReturnType<typeof file>[]} files */
 function bring(person, how, files) {
   const plain = files.map(({ name, mimeType, buffer }) => ({ name, mimeType, base64: buffer.toString("base64") }));
@@ -55,8 +66,10 @@ export const files = [
       assert.equal(await tray(ann).getByRole("listitem").count(), 4);
       await tray(ann).getByRole("button", { name: "Remove unwanted.txt" }).click();
       assert.equal(await tray(ann).getByRole("listitem").count(), 3);
-      await input(ann).setInputFiles([file("huge.bin", Buffer.alloc(10 * MIB + 1))]);
-      await page.getByRole("alert").getByText("“huge.bin” is too large: a file can have 10 MB at most.").waitFor();
+      await onDisk("huge.bin", 10 * MIB + 1, async (path) => {
+        await input(ann).setInputFiles(path);
+        await page.getByRole("alert").getByText("“huge.bin” is too large: a file can have 10 MB at most.").waitFor();
+      });
       assert.equal(await tray(ann).getByRole("listitem").count(), 3);
       await picture(ann, "files-tray");
       await page.locator(".composer textarea").fill("With three files");
@@ -104,35 +117,33 @@ export const files = [
     "An upload shows how far it is and can be cancelled, which brings the draft back; cut off, it is sent once in the end",
     async ({ ben, ann, bensLine, channel, picture }) => {
       await ben.enter(channel);
-      const folder = await mkdtemp(join(tmpdir(), "discodeit-upload-"));
-      const path = join(folder, "large.bin");
-      await writeFile(path, Buffer.alloc(6 * MIB, 7));
       const network = await ben.context.newCDPSession(ben.page);
       const speed = (/** @type {number} */ bytes) =>
         network.send("Network.emulateNetworkConditions", { offline: false, latency: 0, downloadThroughput: -1, uploadThroughput: bytes });
       await network.send("Network.enable");
       await speed(3 * MIB);
-      await input(ben).setInputFiles(path);
-      await ben.page.locator(".composer textarea").fill("A large one");
-      await ben.page.locator(".composer textarea").press("Enter");
-      const bar = ben.page.getByRole("progressbar", { name: "Upload" });
-      await ben.page.waitForFunction(() => Number(document.querySelector("[role=progressbar]")?.getAttribute("aria-valuenow")) > 5);
-      await picture(ben, "files-upload");
-      await row(ben, "A large one").getByRole("button", { name: "Cancel" }).click();
-      await bar.waitFor({ state: "detached" });
-      assert.equal(await ben.page.locator(".composer textarea").inputValue(), "A large one");
-      await tray(ben).getByText("large.bin").waitFor();
-      await ben.page.getByRole("button", { name: "Send", exact: true }).click();
-      await bar.waitFor();
-      bensLine.cut();
-      await speed(-1);
-      await ben.page.waitForTimeout(300);
-      bensLine.mend();
-      await ann.sees("A large one");
-      await ben.everythingSent();
-      await row(ann, "A large one").getByRole("link", { name: /^Download large\.bin, 6 MB/ }).waitFor();
-      assert.equal(await ann.message("A large one").count(), 1);
-      await rm(folder, { recursive: true });
+      await onDisk("large.bin", 6 * MIB, async (path) => {
+        await input(ben).setInputFiles(path);
+        await ben.page.locator(".composer textarea").fill("A large one");
+        await ben.page.locator(".composer textarea").press("Enter");
+        const bar = ben.page.getByRole("progressbar", { name: "Upload" });
+        await ben.page.waitForFunction(() => Number(document.querySelector("[role=progressbar]")?.getAttribute("aria-valuenow")) > 5);
+        await picture(ben, "files-upload");
+        await row(ben, "A large one").getByRole("button", { name: "Cancel" }).click();
+        await bar.waitFor({ state: "detached" });
+        assert.equal(await ben.page.locator(".composer textarea").inputValue(), "A large one");
+        await tray(ben).getByText("large.bin").waitFor();
+        await ben.page.getByRole("button", { name: "Send", exact: true }).click();
+        await bar.waitFor();
+        bensLine.cut();
+        await speed(-1);
+        await ben.page.waitForTimeout(300);
+        bensLine.mend();
+        await ann.sees("A large one");
+        await ben.everythingSent();
+        await row(ann, "A large one").getByRole("link", { name: /^Download large\.bin, 6 MB/ }).waitFor();
+        assert.equal(await ann.message("A large one").count(), 1);
+      });
     },
   ],
   [

@@ -122,4 +122,20 @@ export const notifications = [
       assert.deepEqual(await api.notifications(), []);
     },
   ],
+  [
+    "When the stream cannot tell what was missed, the lists are read again",
+    async ({ ann, ben, bensLine, channel }) => {
+      await ben.enter(channel);
+      await rings(ben, 0);
+      bensLine.cut();
+      await ann.say("Missed.");
+      await ann.everythingSent();
+      const body = 'id: nowhere\nevent: resync\ndata: {"reason":"expired"}\n\n';
+      await ben.page.route("**/api/sse*", (route) => route.fulfill({ contentType: "text/event-stream", body }), { times: 1 });
+      bensLine.mend();
+      await rings(ben, 1);
+      await ben.enter(ann.name);
+      await rings(ben, 0);
+    },
+  ],
 ];
