@@ -177,13 +177,14 @@ async fn serve(
     let service = warp::service(site.routes.clone());
     let draining = site.tasks.draining().clone();
     let service = service_fn(move |request| {
-        answer(
+        // Boxed: hyper keeps the room for it as long as the connection lives, which an event stream does for hours.
+        Box::pin(answer(
             request,
             service.clone(),
             site.clone(),
             peer.ip(),
             permit.clone(),
-        )
+        ))
     });
     let mut http = hyper::server::conn::http1::Builder::new();
     http.timer(TokioTimer::new())

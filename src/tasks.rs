@@ -35,10 +35,12 @@ impl Tasks {
     pub fn spawn(&self, name: &'static str, work: impl Future<Output = ()> + Send + 'static) {
         let stopped = self.stopped.clone();
         let counted = Counted::new(self.running.clone(), name);
+        // Boxed: else the task has room for it twice, as what it captures and as what it waits for.
+        let work = Box::pin(AssertUnwindSafe(work).catch_unwind());
         let task = async move {
             let _counted = counted;
             tokio::select! {
-                result = AssertUnwindSafe(work).catch_unwind() => if result.is_err() {
+                result = work => if result.is_err() {
                     error!(name, "a task panicked");
                 },
                 () = stopped.cancelled() => {}
