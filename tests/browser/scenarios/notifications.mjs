@@ -107,6 +107,8 @@ export const notifications = [
       ben.watch(other);
       await other.goto(ben.page.url());
       await ben.isIn(other);
+      // A page behind another is drawn seldom, and each press waits for that.
+      await ben.page.bringToFront();
       for (const text of ["One.", "Two.", "Three."]) await ann.say(text);
       await Promise.all([rings(ben, 3), rings(ben, 3, other)]);
       const list = await panel(ben);
