@@ -72,7 +72,12 @@ async function ask(method, url, { json, form, headers = {} }) {
   }
 }
 
-/** By XMLHttpRequest, which alone tells how far it is. @param {string} method @param {string} url @param {Call} call @returns {Promise<Raw>} */
+/**
+ * By XMLHttpRequest, which alone tells how far it is.
+ *
+ * @param {string} method @param {string} url @param {Call} call
+ * @returns {Promise<Raw>}
+ */
 function send(method, url, { form, headers = {}, onProgress, signal }) {
   return new Promise((resolve, reject) => {
     const xhr = new XMLHttpRequest();

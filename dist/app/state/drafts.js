@@ -49,7 +49,11 @@ export function removeFile(channelId, attachment) {
 /** Empties it: what was in it is on its way. @param {string} channelId */
 export const clearDraft = (channelId) => change(channelId, EMPTY);
 
-/** Puts back what was not sent after all, before what has been written since. @param {string} channelId @param {string} text @param {File[]} files */
+/**
+ * Puts back what was not sent after all, before what has been written since.
+ *
+ * @param {string} channelId @param {string} text @param {File[]} files
+ */
 export function restoreDraft(channelId, text, files) {
   const since = peek(channelId);
   for (const each of since.files) release(each);

@@ -3,6 +3,7 @@
 import { me } from "../session.js";
 import { uuid } from "../text/uuid.js";
 import { signal } from "../ui.js";
+import { release } from "./attachments.js";
 import { keepPreviews } from "./files.js";
 
 /** @typedef {import("../types.js").Message} Message */
@@ -61,6 +62,12 @@ export function atEndOf(clientMessageId, end) {
 
 /** @param {string} clientMessageId */
 export function removePending(clientMessageId) {
+  for (const file of findPending(clientMessageId)?.files ?? []) release(file);
+  drop(clientMessageId);
+}
+
+/** @param {string} clientMessageId */
+function drop(clientMessageId) {
   atEndOf(clientMessageId, () => {});
   ends.delete(clientMessageId);
   pending.value = pending.peek().filter((each) => each.clientMessageId !== clientMessageId);
@@ -72,7 +79,7 @@ export function settle(message) {
   const arrived = findPending(message.clientMessageId);
   if (!arrived) return;
   keepPreviews(arrived.files, message.attachments ?? []);
-  removePending(message.clientMessageId);
+  drop(message.clientMessageId);
 }
 
 export function forgetPending() {

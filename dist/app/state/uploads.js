@@ -60,7 +60,11 @@ async function deliver(clientMessageId) {
   }
 }
 
-/** Stays until the channel delivers it, as any message: put in its place by us, it could hide others before it. @param {string} clientMessageId */
+/**
+ * It stays until the channel delivers it, as any message: put in its place by us, it could hide others before it.
+ *
+ * @param {string} clientMessageId
+ */
 function confirmed(clientMessageId) {
   changePending(clientMessageId, { state: "stored" });
   // Without a connection it is delivered, or read, when that is back.

@@ -32,6 +32,7 @@ export function Composer({ channel, ready }) {
     addFiles(channel.id, more);
     focusComposer();
   };
+  const onFolder = () => refuseFiles(channel.id, "A folder cannot be attached, only files.");
   const submit = () => {
     if (!sendable) return;
     if (files.length) upload(channel.id, content, files);
@@ -49,7 +50,7 @@ export function Composer({ channel, ready }) {
   return html`
     <form class="composer" onPaste=${onPaste}
       onSubmit=${(/** @type {Event} */ event) => (event.preventDefault(), submit())}>
-      <${DropZone} into=${name} onFiles=${onFiles} onFolder=${() => refuseFiles(channel.id, "A folder cannot be attached, only files.")} />
+      <${DropZone} into=${name} onFiles=${onFiles} onFolder=${onFolder} />
       <div role="alert">${refused && html`<p class="refused">${refused}</p>`}</div>
       <div class=${length > LONGEST ? "composer-box over" : "composer-box"}>
         ${files.length > 0 && html`<${Tray} channelId=${channel.id} files=${files} onEmpty=${focusComposer} />`}

@@ -20,12 +20,16 @@ export function Lightbox({ files, first }) {
     if (several && key === "ArrowLeft") step(-1);
     if (several && key === "ArrowRight") step(1);
   };
+  /** @param {MouseEvent} event beside the picture */
+  const onStagePress = ({ target, currentTarget }) => target === currentTarget && closeDialog();
   return html`
-    <dialog ref=${ref} class="lightbox" aria-labelledby=${id} onClose=${closeDialog} onMouseDown=${onPress} onKeyDown=${onKeyDown}>
+    <dialog ref=${ref} class="lightbox" aria-labelledby=${id} onClose=${closeDialog} onMouseDown=${onPress}
+      onKeyDown=${onKeyDown}>
       <header>
         <h2 id=${id} dir="auto">${file.fileName}</h2>
         <span class="file-note">${sizeOf(file.size)}${several && ` · ${at + 1} of ${files.length}`}</span>
-        <a class="icon-button" href=${fileLink(file.id)} target="_blank" rel="noopener" aria-label="Open in a new tab" title="Open in a new tab">
+        <a class="icon-button" href=${fileLink(file.id)} target="_blank" rel="noopener" aria-label="Open in a new tab"
+          title="Open in a new tab">
           <${OpenIcon} />
         </a>
         <a class="icon-button" href=${fileLink(file.id)} download=${file.fileName} aria-label="Download" title="Download">
@@ -35,11 +39,13 @@ export function Lightbox({ files, first }) {
           <${CloseIcon} />
         </button>
       </header>
-      <div class="stage" onMouseDown=${(/** @type {MouseEvent} */ event) => event.target === event.currentTarget && closeDialog()}>
+      <div class="stage" onMouseDown=${onStagePress}>
         <img key=${file.id} src=${pictureSource(file)} alt=${file.fileName} />
       </div>
       ${several &&
-      html`<button type="button" class="step back" aria-label="Previous picture" onClick=${() => step(-1)}><${BackIcon} /></button>
+      html`<button type="button" class="step back" aria-label="Previous picture" onClick=${() => step(-1)}>
+          <${BackIcon} />
+        </button>
         <button type="button" class="step next" aria-label="Next picture" onClick=${() => step(1)}><${NextIcon} /></button>`}
     </dialog>
   `;

@@ -32,10 +32,12 @@ export function PictureField({ user, picture, onPicture, complaint }) {
   const wrong = objection ?? (typeof complaint === "string" ? complaint : null);
   return html`
     <div class="picture-field" role="group" aria-label="Picture">
-      ${url ? html`<span class="avatar large"><img class="face" src=${url} alt="The chosen picture" /></span>` : html`<${Avatar} user=${user} size="large" />`}
+      ${url && html`<span class="avatar large"><img class="face" src=${url} alt="The chosen picture" /></span>`}
+      ${!url && html`<${Avatar} user=${user} size="large" />`}
       <div>
         <div class="row">
-          <input id=${id} type="file" class="unseen" accept=${PICTURE_TYPES} aria-describedby=${`${id}-note`} onChange=${onChange} />
+          <input id=${id} type="file" class="unseen" accept=${PICTURE_TYPES} aria-describedby=${`${id}-note`}
+            onChange=${onChange} />
           <label class="quiet" for=${id}>Choose a picture</label>
           ${picture && html`<button type="button" class="link" onClick=${() => onPicture(null)}>Undo</button>`}
         </div>

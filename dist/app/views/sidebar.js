@@ -99,7 +99,11 @@ function PrivateLink({ channel }) {
   `;
 }
 
-/** How many notifications there are about it. A description: the link's name stays the channel's. @param {{channel: Channel}} props */
+/**
+ * How many notifications there are about it. A description: the link's name stays the channel's.
+ *
+ * @param {{channel: Channel}} props
+ */
 function News({ channel }) {
   const count = countByChannel.value.get(channel.id);
   if (!count) return null;

@@ -10,7 +10,11 @@ const MIB = 1024 * 1024;
 /** @param {string} name @param {Buffer} buffer @param {string} [mimeType] */
 const file = (name, buffer, mimeType = "application/octet-stream") => ({ name, mimeType, buffer });
 
-/** Too large to be handed over in a message to the browser. @param {string} name @param {number} size @param {(path: string) => Promise<void>} use */
+/**
+ * A file too large to be handed over in a message to the browser.
+ *
+ * @param {string} name @param {number} size @param {(path: string) => Promise<void>} use
+ */
 async function onDisk(name, size, use) {
   const folder = await mkdtemp(join(tmpdir(), "discodeit-upload-"));
   try {
@@ -21,7 +25,11 @@ async function onDisk(name, size, use) {
   }
 }
 
-/** As if dropped on the window, or pasted. @param {Person} person @param {"drop" | "paste" | "dragover"} how @param {ReturnType<typeof file>[]} files */
+/**
+ * As if dropped on the window, or pasted.
+ *
+ * @param {Person} person @param {"drop" | "paste" | "dragover"} how @param {ReturnType<typeof file>[]} files
+ */
 function bring(person, how, files) {
   const plain = files.map(({ name, mimeType, buffer }) => ({ name, mimeType, base64: buffer.toString("base64") }));
   return person.page.locator(".composer textarea").evaluate(
