@@ -75,7 +75,7 @@ async fn finish(app: &App, records: &[BorrowedMessage<'_>]) {
     for record in records {
         let event = app.bus.parse(record).map(|arrived| arrived.event);
         let id = event.as_ref().map(|event| event.id);
-        match event.ok_or("not an event of this version").and_then(job) {
+        match job(event.as_ref()) {
             Ok(job) => jobs.push((record, job)),
             Err(reason) => broken.push((record, id, reason.to_owned())),
         }
@@ -98,7 +98,8 @@ async fn finish(app: &App, records: &[BorrowedMessage<'_>]) {
 }
 
 /// The message that an event asks to notify of.
-fn job(event: Event) -> Result<(EventId, MessageId), &'static str> {
+fn job(event: Option<&Event>) -> Result<(EventId, MessageId), &'static str> {
+    let event = event.ok_or("not an event of this version")?;
     if event.kind != MESSAGE_CREATED {
         return Err("not a job of this version");
     }

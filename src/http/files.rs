@@ -58,14 +58,12 @@ pub(super) async fn list(request: Request) -> Result<Response, Problem> {
         return Err(Problem::invalid(NAME, "must be 1 to 100 ids"));
     }
     let found = store::files::readable(&request.app.db, &ids, caller.id).await?;
-    let in_order: Result<Vec<_>, Problem> = ids
+    // One that is gone must not keep the client from the others.
+    let in_order: Vec<_> = ids
         .into_iter()
-        .map(|id| {
-            let file = found.iter().find(|file| file.id == id);
-            file.ok_or(Problem::NotFound(Missing::File(id)))
-        })
+        .filter_map(|id| found.iter().find(|file| file.id == id))
         .collect();
-    reply(StatusCode::OK, &in_order?)
+    reply(StatusCode::OK, &in_order)
 }
 
 /// By bearer token, or by the session cookie when that has merely expired or is absent: `<img>` sends no header.

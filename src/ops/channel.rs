@@ -86,7 +86,7 @@ pub async fn delete(app: &App, id: ChannelId, caller: UserId) -> Result<(), Prob
     Ok(())
 }
 
-/// Takes a user out of a private channel: oneself, or somebody else for a CHANNEL_MANAGER who is in it. The last one to leave
+/// Takes a user out of a private channel: oneself, or somebody else for a channel manager who is in it. The last one to leave
 /// takes the channel along, which nobody could see any more.
 ///
 /// # Errors

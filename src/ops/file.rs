@@ -42,6 +42,13 @@ async fn pause(time: Duration) {
     tokio::time::sleep(time.mul_f64(rand::random_range(0.8..1.2))).await;
 }
 
+/// Waits until the database is prepared.
+async fn prepared(app: &App) {
+    while !app.is_prepared() {
+        pause(LOOK_EVERY).await;
+    }
+}
+
 /// Logs a failure when it begins, not each time.
 fn tell_once<T>(result: Result<T, Problem>, told: &mut bool, what: &'static str) -> Option<T> {
     match result {
@@ -61,6 +68,7 @@ fn tell_once<T>(result: Result<T, Problem>, told: &mut bool, what: &'static str)
 
 /// Makes accepted files ready, those of other nodes too. Runs until it is dropped; where it is cut, the next node goes on.
 pub async fn complete(app: Arc<App>) {
+    prepared(&app).await;
     let mut told = false;
     loop {
         while tell_once(
@@ -151,6 +159,7 @@ async fn ended(
 
 /// Deletes files that nothing refers to, and what requests have left behind. Runs until it is dropped.
 pub async fn sweep(app: Arc<App>) {
+    prepared(&app).await;
     tokio::join!(
         async {
             let mut told = false;

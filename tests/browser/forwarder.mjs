@@ -6,17 +6,20 @@ import net from "node:net";
 /**
  * @param {URL} target
  * @param {string} source the local address to connect from, in 127.0.0.0/8
+ * @param {(what: Buffer, fromClient: boolean) => void} [overhear] gets what passes
  */
-export async function forward(target, source) {
+export async function forward(target, source, overhear) {
   let up = true;
   /** @type {Set<net.Socket>} */
   const sockets = new Set();
-  const server = net.createServer((inside) => {
+  const server = net.createServer({ noDelay: true }, (inside) => {
     if (!up) return inside.destroy();
-    const outside = net.connect({ host: target.hostname, port: Number(target.port || 80), localAddress: source });
+    const there = { host: target.hostname, port: Number(target.port || 80) };
+    const outside = net.connect({ ...there, localAddress: source, noDelay: true });
     for (const [here, there] of [[inside, outside], [outside, inside]]) {
       sockets.add(here);
       here.pipe(there);
+      if (overhear) here.on("data", (what) => overhear(what, here === inside));
       here.on("error", () => there.destroy());
       here.on("close", () => (sockets.delete(here), there.destroy()));
     }
