@@ -8,6 +8,7 @@ import { ago, exactTime } from "../text/time.js";
 import { html, useEffect, useRef, useState } from "../ui.js";
 import { BellIcon, ChatIcon, CloseIcon, ShieldIcon, WarningIcon } from "./icons.js";
 import { Popover } from "./popover.js";
+import { roleName } from "./role.js";
 
 /** @typedef {import("../types.js").Notification} Notification */
 
@@ -95,7 +96,7 @@ function Row({ notification, now, onOpen, onDismiss }) {
     <span class="kind" title=${name}><${Icon} /></span>
     <span class="what">
       <strong><span class="unseen">${name}: </span>${title}</strong>
-      <span class="excerpt" dir="auto">${content}</span>
+      <span class="excerpt" dir="auto">${type === "ROLE_CHANGED" ? withRoleNames(content) : content}</span>
       <time datetime=${createdAt} title=${exactTime(createdAt)}>${ago(createdAt, now)}</time>
     </span>
   `;
@@ -109,6 +110,10 @@ function Row({ notification, now, onOpen, onDismiss }) {
     </li>
   `;
 }
+
+/** As people call them. @param {string} content */
+const withRoleNames = (content) =>
+  content.replace(/\b(?:USER|CHANNEL_MANAGER|ADMIN)\b/g, (role) => roleName(/** @type {any} */ (role)));
 
 /** Tells those who cannot see the bell. One sentence for each that is new, none for what was there before. */
 export function Announcer() {

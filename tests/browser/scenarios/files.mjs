@@ -186,6 +186,8 @@ export const files = [
       await picture(ben, "profile");
       await dialog.getByRole("button", { name: "Save" }).click();
       await dialog.waitFor({ state: "detached" });
+      const focused = await ben.page.evaluate(() => document.activeElement?.textContent);
+      assert.match(focused ?? "", /your profile$/, "the focus returns");
       for (const who of [ann, ben]) {
         const members = who.page.getByRole("complementary", { name: "Members" });
         const face = members.locator(".member", { hasText: ben.name }).locator("img.face");
