@@ -4,7 +4,8 @@
 //   live/                         the two streams: STOMP for messages, server-sent events for hints
 //   state/                        what is known, in signals; nothing here knows of the page
 //   views/                        what is shown, from state alone
-//   text/                         times, and message text as elements
+//   text/                         times, sizes, and message text as elements
+//   picture.js, visible.js        a person's picture made small; whether anybody sees this tab
 //   workspace.js, route.js        what runs while somebody is signed in; which channel the address names
 //
 // Views call state, state calls api and live; never the other way round.

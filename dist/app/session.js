@@ -60,10 +60,11 @@ export async function signIn(username, password) {
   tabs.postMessage({ type: "signed-in", userId: me.peek()?.id });
 }
 
-/** @param {{username: string, email: string, password: string}} account */
-export async function signUp(account) {
+/** @param {{username: string, email: string, password: string}} account @param {File | null} picture */
+export async function signUp(account, picture) {
   const form = new FormData();
   form.append("userCreateRequest", new Blob([JSON.stringify(account)], { type: "application/json" }));
+  if (picture) form.append("profile", picture);
   await request("POST", "/users", { form, headers: await csrf() });
   await signIn(account.username, account.password);
 }

@@ -3,10 +3,18 @@
  *
  * @typedef {"USER" | "CHANNEL_MANAGER" | "ADMIN"} Role
  *
+ * @typedef {object} BinaryContent a file
+ * @property {string} id
+ * @property {string} fileName
+ * @property {number} size bytes
+ * @property {string} contentType
+ * @property {"WAITING" | "SUCCESS" | "FAILED"} uploadStatus it can be read when it is SUCCESS
+ *
  * @typedef {object} User
  * @property {string} id
  * @property {string} username
  * @property {string} email
+ * @property {BinaryContent | null} [profile] the picture
  * @property {boolean | null} online true while the user has a live connection; null where that is not known
  * @property {Role} role
  *
@@ -25,6 +33,7 @@
  * @property {string} content
  * @property {string} channelId
  * @property {User | null} author null when the account is gone
+ * @property {BinaryContent[]} [attachments]
  * @property {number} seq position in its channel: 1, 2, 3 …
  * @property {string | null} [clientMessageId]
  *
@@ -32,6 +41,22 @@
  * @property {Message[]} content newest first
  * @property {string | null} nextCursor
  * @property {boolean} hasNext
+ *
+ * @typedef {object} Notification
+ * @property {string} id
+ * @property {string} createdAt
+ * @property {string} receiverId
+ * @property {string} title
+ * @property {string} content
+ * @property {"NEW_MESSAGE" | "ROLE_CHANGED" | "ASYNC_FAILED"} type
+ * @property {string | null} targetId for NEW_MESSAGE the channel
+ *
+ * @typedef {object} ReadStatus one for each user and channel
+ * @property {string} id
+ * @property {string} userId
+ * @property {string} channelId
+ * @property {string} lastReadAt
+ * @property {boolean} notificationEnabled
  *
  * @typedef {object} Problem the body of every answer that is not 2xx
  * @property {string} code

@@ -3,10 +3,20 @@ import * as events from "./live/events.js";
 import { connect, disconnect } from "./live/stomp.js";
 import { lastChannelId, openChannelId, replaceChannel } from "./route.js";
 import { channels, forgetChannels, openChannel, publicChannels, refreshChannels } from "./state/channels.js";
-import { show, startConversations } from "./state/conversations.js";
+import { heldFiles, show, startConversations } from "./state/conversations.js";
 import { forgetDrafts } from "./state/drafts.js";
-import { forgetPending, startOutbox } from "./state/outbox.js";
+import { askAbout, forgetFiles, heardOfFile } from "./state/files.js";
+import {
+  dismissWhatIsRead,
+  dropNotification,
+  forgetNotifications,
+  putNotification,
+  refreshNotifications,
+} from "./state/notifications.js";
+import { startOutbox } from "./state/outbox.js";
+import { forgetPending } from "./state/pending.js";
 import { forgetPeople, refreshPeople } from "./state/people.js";
+import { forgetReadStatuses, refreshReadStatuses } from "./state/read-statuses.js";
 import { toastError } from "./state/toasts.js";
 import { me } from "./session.js";
 import { computed, effect, untracked } from "./ui.js";
@@ -15,7 +25,7 @@ import { computed, effect, untracked } from "./ui.js";
 export function openWorkspace() {
   const user = me.peek()?.id;
   connect({ onRefused: refreshChannels });
-  const ends = [startConversations(), startOutbox(), followRoute()];
+  const ends = [startConversations(), startOutbox(), followRoute(), dismissWhatIsRead()];
   readLists()
     .then((cursor) => me.peek()?.id === user && listen(cursor))
     .catch(toastError);
@@ -25,14 +35,21 @@ export function openWorkspace() {
     disconnect();
     forgetPending();
     forgetDrafts();
+    forgetFiles();
     forgetChannels();
+    forgetNotifications();
+    forgetReadStatuses();
     forgetPeople();
   };
 }
 
-/** One after the other, so that the first one's place in the event stream is older than both. */
+/**
+ * One ahead of the others, so that its place in the event stream is older than them all. What is merely useful comes when
+ * it comes: the stream must not wait for it.
+ */
 async function readLists() {
   const cursor = await refreshPeople();
+  void Promise.all([refreshNotifications(), refreshReadStatuses()]).catch(toastError);
   await refreshChannels();
   return cursor;
 }
@@ -42,7 +59,10 @@ function listen(cursor) {
   events.listen(cursor, {
     "channels.refresh": () => void refreshChannels().catch(toastError),
     "users.refresh": () => void refreshPeople().catch(toastError),
-    resync: () => void readLists().catch(toastError),
+    notifications: putNotification,
+    "notifications.deleted": ({ id }) => dropNotification(id),
+    "binaryContents.status": heardOfFile,
+    resync: () => void Promise.all([readLists(), askAbout(heldFiles())]).catch(toastError),
   });
 }
 

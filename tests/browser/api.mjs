@@ -59,6 +59,8 @@ export async function apiOf(base, username, password) {
     token,
     /** @returns {Promise<any[]>} */
     channels: () => request(base, `/channels?userId=${userDto.id}`, { headers }),
+    /** @returns {Promise<any[]>} */
+    notifications: () => request(base, "/notifications", { headers }),
     /** As somebody who may. @param {string} name @returns {Promise<any>} */
     createChannel: (name) => call("POST", "/channels/public", { name, description: "" }),
     /** As somebody who may. @param {string} channelId @param {string} newDescription @returns {Promise<any>} */

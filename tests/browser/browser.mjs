@@ -72,15 +72,25 @@ export class Person {
     });
   }
 
+  /** Waits until it is there and shows a picture. @param {import("playwright-core").Locator} image an img element */
+  static async drawn(image) {
+    await image.waitFor();
+    await image.evaluate((element) => /** @type {HTMLImageElement} */ (element).decode());
+  }
+
   async close() {
     await this.context.close();
     await rm(this.profile, { recursive: true, force: true });
   }
 
-  /** @param {string} password */
-  async signUp(password) {
+  /** @param {string} password @param {Buffer} [picture] a PNG */
+  async signUp(password, picture) {
     const { page } = this;
     await page.getByRole("button", { name: "Create an account" }).click();
+    if (picture) {
+      await page.locator("input[type=file]").setInputFiles([{ name: "me.png", mimeType: "image/png", buffer: picture }]);
+      await page.getByRole("img", { name: "The chosen picture" }).waitFor();
+    }
     await page.getByLabel("Username").fill(this.name);
     await page.getByLabel("Email").fill(`${this.name}@example.org`);
     await page.getByLabel("Password").fill(password);
@@ -131,6 +141,12 @@ export class Person {
     await dialog.getByLabel("Description").fill(description);
     await dialog.getByRole("button", { name: "Create channel" }).click();
     await this.page.getByRole("heading", { level: 1, name, exact: true }).waitFor();
+  }
+
+  /** @param {string | RegExp} name of something in the open channel's options @param {"button" | "switch"} [role] */
+  async option(name, role = "button") {
+    await this.page.getByRole("button", { name: "Channel options" }).click();
+    return this.page.getByRole("dialog", { name: "Channel options" }).getByRole(role, { name });
   }
 
   /** @param {string} text its lines are typed with Shift+Enter between them */

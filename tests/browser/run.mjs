@@ -11,8 +11,11 @@ import { Person } from "./browser.mjs";
 import { forward, twoSources } from "./forwarder.mjs";
 import { appearance } from "./scenarios/appearance.mjs";
 import { conversations } from "./scenarios/conversations.mjs";
+import { files } from "./scenarios/files.mjs";
 import { interruptions } from "./scenarios/interruptions.mjs";
+import { notifications } from "./scenarios/notifications.mjs";
 import { sessions } from "./scenarios/sessions.mjs";
+import { typing } from "./scenarios/typing.mjs";
 
 const LIMIT_MS = 90_000;
 const base = new URL(process.env.BASE_URL ?? "http://127.0.0.1:3000");
@@ -103,7 +106,7 @@ async function attempt([sentence, run], stage) {
 
 try {
   const stage = await setStage();
-  for (const scenario of [...sessions, ...conversations, ...interruptions, ...appearance]) {
+  for (const scenario of [...sessions, ...conversations, ...notifications, ...typing, ...files, ...interruptions, ...appearance]) {
     const before = failed.length;
     await attempt(scenario, stage);
     // Without the system every other scenario would only wait and fail.

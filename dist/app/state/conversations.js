@@ -8,9 +8,11 @@ import { link, subscribe } from "../live/stomp.js";
 import { rememberChannel } from "../route.js";
 import { batch, computed, effect, signal, untracked } from "../ui.js";
 import { channels, touchChannel } from "./channels.js";
-import { pending, refuse, settle } from "./outbox.js";
+import { refuse } from "./outbox.js";
+import { pending, settle } from "./pending.js";
 import { Timeline } from "./timeline.js";
 import { toast } from "./toasts.js";
+import { forgetTyping, heardTyping, wroteMessage } from "./typing.js";
 
 /** How many channels stay subscribed. */
 const KEPT = 6;
@@ -65,6 +67,7 @@ function follow(timeline) {
       batch(() => {
         timeline.put(body);
         settle(body);
+        wroteMessage(channelId, body.author?.id);
         touchChannel(channelId, body.createdAt);
       });
     },
@@ -73,6 +76,7 @@ function follow(timeline) {
   const endEvents = subscribe(`/sub/channels.${channelId}.events`, (event) => {
     if (event.type === "message.updated") timeline.revise(event.message);
     if (event.type === "message.deleted") timeline.remove(event.messageId);
+    if (event.type === "typing") heardTyping(event);
   });
   return () => {
     endMessages();
@@ -85,6 +89,10 @@ async function catchUp(conversation) {
   conversation.stale = !(await conversation.timeline.load());
   for (const message of conversation.timeline.messages.peek()) settle(message);
 }
+
+/** All files of the messages held. */
+export const heldFiles = () =>
+  [...kept.values()].flatMap(({ timeline }) => timeline.messages.peek().flatMap((each) => each.attachments ?? []));
 
 function evict() {
   for (const channelId of kept.keys()) {
@@ -127,6 +135,7 @@ export function startConversations() {
     endPruning();
     endCatchingUp();
     for (const id of [...kept.keys()]) close(id);
+    forgetTyping();
     current.value = null;
   };
 }

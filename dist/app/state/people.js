@@ -37,6 +37,12 @@ export const refreshPeople = merged(async () => {
   return cursor;
 }, SPACING_MS);
 
+/** Shows somebody as we were just told, before the list is read again. @param {User} user */
+export function putPerson(user) {
+  const held = people.peek()?.get(user.id);
+  people.value = new Map(people.peek()).set(user.id, { ...user, online: user.online ?? held?.online ?? null });
+}
+
 /** The object already held when it says the same, so that what shows it need not be drawn again. @param {User} user */
 function unchanged(user) {
   const held = people.peek()?.get(user.id);

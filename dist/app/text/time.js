@@ -2,6 +2,8 @@
 const LOCALE = navigator.languages.find((each) => each.startsWith("en")) ?? "en-GB";
 const clock = new Intl.DateTimeFormat(LOCALE, { hour: "2-digit", minute: "2-digit" });
 const exact = new Intl.DateTimeFormat(LOCALE, { dateStyle: "full", timeStyle: "medium" });
+const since = new Intl.RelativeTimeFormat(LOCALE, { numeric: "auto", style: "short" });
+const shortDay = new Intl.DateTimeFormat(LOCALE, { day: "numeric", month: "short" });
 const thisYear = new Intl.DateTimeFormat(LOCALE, { weekday: "long", day: "numeric", month: "long" });
 const otherYear = new Intl.DateTimeFormat(LOCALE, { day: "numeric", month: "long", year: "numeric" });
 
@@ -22,4 +24,14 @@ export function dayLabel(instant) {
   if (day.toDateString() === today.toDateString()) return "Today";
   if (day.toDateString() === yesterday.toDateString()) return "Yesterday";
   return (day.getFullYear() === today.getFullYear() ? thisYear : otherYear).format(day);
+}
+
+/** How long ago, in few words; after a week the date. @param {string} instant @param {number} [now] */
+export function ago(instant, now = Date.now()) {
+  const minutes = Math.floor((now - Date.parse(instant)) / 60_000);
+  if (minutes < 1) return "just now";
+  if (minutes < 60) return since.format(-minutes, "minute");
+  if (minutes < 24 * 60) return since.format(-Math.floor(minutes / 60), "hour");
+  const days = Math.floor(minutes / (24 * 60));
+  return days < 7 ? since.format(-days, "day") : shortDay.format(Date.parse(instant));
 }

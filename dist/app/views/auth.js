@@ -2,6 +2,10 @@ import { signIn, signUp } from "../session.js";
 import { html, useLayoutEffect, useRef, useState } from "../ui.js";
 import { Field, FormError, useForm } from "./form.js";
 import { Logo } from "./icons.js";
+import { PictureField } from "./picture-field.js";
+
+/** Who signs up, before there is an account. @type {import("../types.js").User} */
+const NOBODY = { id: "", username: "", email: "", online: null, role: "USER" };
 
 /** @param {{notice: string | null}} props why one has to sign in again */
 export function Auth({ notice }) {
@@ -42,13 +46,22 @@ function SignIn() {
 }
 
 function SignUp() {
+  const [name, setName] = useState("");
+  const [picture, setPicture] = useState(/** @type {File | null} */ (null));
   const form = useForm(({ username, email, password }) =>
-    signUp({ username: username.trim(), email: email.trim(), password }),
+    signUp({ username: username.trim(), email: email.trim(), password }, picture),
   );
   const { complaints } = form;
+  /** @param {any} event */
+  const onInput = ({ target }) => {
+    form.clear();
+    if (target.name === "username") setName(target.value);
+  };
   const ref = useFirstFieldFocus();
   return html`
-    <form ref=${ref} onSubmit=${form.onSubmit} onInput=${form.clear}>
+    <form ref=${ref} onSubmit=${form.onSubmit} onInput=${onInput}>
+      <${PictureField} user=${{ ...NOBODY, username: name || "?" }} picture=${picture} onPicture=${setPicture}
+        complaint=${complaints.profile} />
       <${Field} label="Username" name="username" autocomplete="username" maxlength=${50} required autofocus
         hint="Up to 50 characters. This is the name others see." complaint=${complaints.username} />
       <${Field} label="Email" name="email" type="email" autocomplete="email" required complaint=${complaints.email} />

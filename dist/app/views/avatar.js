@@ -1,4 +1,5 @@
-import { html } from "../ui.js";
+import { latest, pictureSource } from "../state/files.js";
+import { html, useState } from "../ui.js";
 
 const graphemes = "Segmenter" in Intl ? new Intl.Segmenter() : null;
 
@@ -27,14 +28,19 @@ function colour(id) {
 }
 
 /**
- * @param {{user: import("../types.js").User | null, size?: "small" | "normal", presence?: boolean}} props
+ * @param {{user: import("../types.js").User | null, size?: "small" | "normal" | "large", presence?: boolean}} props
  */
 export function Avatar({ user, size = "normal", presence = false }) {
+  // The address of a picture that could not be loaded; another one may be.
+  const [broken, setBroken] = useState(/** @type {string | null} */ (null));
   if (!user) return html`<span class=${`avatar ${size} nobody`} aria-hidden="true">?</span>`;
   const state = presence && user.online !== null ? (user.online ? "online" : "offline") : "";
+  const source = user.profile ? pictureSource(latest(user.profile)) : null;
   return html`
     <span class=${`avatar ${size} ${state}`} style=${colour(user.id)} aria-hidden="true">
-      <span class="face">${initials(user.username)}</span>
+      ${source && source !== broken
+        ? html`<img class="face" src=${source} alt="" draggable=${false} onError=${() => setBroken(source)} />`
+        : html`<span class="face">${initials(user.username)}</span>`}
     </span>
   `;
 }

@@ -3,13 +3,14 @@ import { channelTitle, openChannel } from "../state/channels.js";
 import { drawer, membersBeside, openChannelsDrawer, toggleMembers } from "../state/drawers.js";
 import { reopen } from "../state/conversations.js";
 import { editing } from "../state/editing.js";
-import { hasRole } from "../state/people.js";
+import { notifications } from "../state/notifications.js";
 import { html, useEffect } from "../ui.js";
-import { askToDelete, EditChannel } from "./channel-dialogs.js";
+import { ChannelMenu } from "./channel-menu.js";
 import { Composer } from "./composer.js";
-import { openDialog } from "./dialog.js";
-import { HashIcon, LockIcon, MenuIcon, PeopleIcon, SettingsIcon, TrashIcon } from "./icons.js";
+import { HashIcon, LockIcon, MenuIcon, PeopleIcon } from "./icons.js";
 import { MessageList } from "./message-list.js";
+import { Bell } from "./notifications.js";
+import { TypingLine } from "./typing-line.js";
 
 /** @typedef {import("../types.js").Channel} Channel */
 
@@ -17,10 +18,12 @@ import { MessageList } from "./message-list.js";
 export function Conversation({ timeline }) {
   const channel = openChannel.value;
   const title = channel && channelTitle(channel);
+  const news = notifications.value?.length ? `(${notifications.value.length}) ` : "";
   useEffect(() => {
-    document.title = channel ? `${channel.type === "PUBLIC" ? "#" : ""}${title} · Discodeit` : "Discodeit";
+    const place = channel ? `${channel.type === "PUBLIC" ? "#" : ""}${title} · ` : "";
+    document.title = `${news}${place}Discodeit`;
     return () => void (document.title = "Discodeit");
-  }, [title]);
+  }, [title, news]);
   useEffect(() => () => void (editing.value = null), []);
   if (!channel || channel.id !== timeline.channelId) return null;
   return html`
@@ -28,6 +31,7 @@ export function Conversation({ timeline }) {
     ${timeline.state.value === "ready" && html`<${MessageList} timeline=${timeline} channel=${channel} />`}
     ${timeline.state.value === "loading" && html`<${LoadingMessages} />`}
     ${timeline.state.value === "failed" && html`<${Failed} onRetry=${() => reopen(channel.id)} />`}
+    <${TypingLine} channelId=${channel.id} />
     <${Composer} channel=${channel} ready=${timeline.state.value === "ready"} />
   `;
 }
@@ -35,7 +39,6 @@ export function Conversation({ timeline }) {
 /** @param {{channel: Channel, title: string}} props */
 function Header({ channel, title }) {
   const open = channel.type === "PUBLIC";
-  const manages = hasRole("CHANNEL_MANAGER");
   return html`
     <header class="topbar">
       <button type="button" class="icon-button only-narrow" aria-label="Show channels" onClick=${openChannelsDrawer}>
@@ -44,18 +47,8 @@ function Header({ channel, title }) {
       <span class="kind">${open ? html`<${HashIcon} />` : html`<${LockIcon} />`}</span>
       <h1>${title}</h1>
       <p class="topic" title=${channel.description}>${channel.description}</p>
-      ${manages &&
-      open &&
-      html`<button type="button" class="icon-button" aria-label="Edit channel" title="Edit channel"
-        onClick=${() => openDialog(html`<${EditChannel} channel=${channel} />`)}>
-        <${SettingsIcon} />
-      </button>`}
-      ${manages &&
-      !open &&
-      html`<button type="button" class="icon-button" aria-label="Delete conversation" title="Delete conversation"
-        onClick=${() => askToDelete(channel)}>
-        <${TrashIcon} />
-      </button>`}
+      <${ChannelMenu} channel=${channel} />
+      <${Bell} className="only-narrow" />
       <button type="button" class="icon-button members-toggle" aria-label="Members" title="Members"
         aria-pressed=${membersBeside.value || drawer.value === "members"} onClick=${toggleMembers}>
         <${PeopleIcon} />

@@ -5,26 +5,45 @@ import { CloseIcon } from "./icons.js";
 /** What is in the dialog, null when there is none. */
 const content = signal(/** @type {unknown} */ (null));
 
+/** Where the focus was when the dialog opened, or the first of several in a row. @type {Element | null} */
+let opener = null;
+
 /** @param {unknown} vnode a component that renders a Dialog */
-export const openDialog = (vnode) => (content.value = vnode);
+export function openDialog(vnode) {
+  if (content.peek() === null) opener = document.activeElement;
+  content.value = vnode;
+}
+
 export const closeDialog = () => (content.value = null);
 
 addEventListener("hashchange", closeDialog);
 
 export function DialogHost() {
-  return content.value;
+  const shown = content.value;
+  useLayoutEffect(() => {
+    // Only now: while the dialog is on the page, nothing outside it can have the focus.
+    if (shown === null && opener instanceof HTMLElement && opener.isConnected) opener.focus({ preventScroll: true });
+    if (shown === null) opener = null;
+  }, [shown === null]);
+  return shown;
 }
 
-/** @param {{title: string, children?: unknown}} props */
-export function Dialog({ title, children }) {
+/** What every modal dialog does. */
+export function useModal() {
   const ref = useRef(/** @type {HTMLDialogElement | null} */ (null));
-  const id = useId();
   useLayoutEffect(() => {
     ref.current?.showModal();
     /** @type {HTMLElement | null | undefined} */ (ref.current?.querySelector("[data-autofocus]"))?.focus();
   }, []);
   /** A press on the backdrop is a press on the dialog element itself. @param {MouseEvent} event */
   const onPress = (event) => event.target === ref.current && closeDialog();
+  return { ref, onPress };
+}
+
+/** @param {{title: string, children?: unknown}} props */
+export function Dialog({ title, children }) {
+  const { ref, onPress } = useModal();
+  const id = useId();
   return html`
     <dialog ref=${ref} class="dialog" aria-labelledby=${id} onClose=${closeDialog} onMouseDown=${onPress}>
       <div class="dialog-body">

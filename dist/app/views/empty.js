@@ -7,6 +7,7 @@ import { CreateChannel } from "./channel-dialogs.js";
 import { openDialog } from "./dialog.js";
 import { ChatIcon, HashIcon, LockIcon, MenuIcon } from "./icons.js";
 import { NewConversation } from "./new-conversation.js";
+import { Bell } from "./notifications.js";
 
 /** No channel is open. @param {{loading: boolean}} props */
 export function Nowhere({ loading }) {
@@ -16,6 +17,7 @@ export function Nowhere({ loading }) {
       <button type="button" class="icon-button only-narrow" aria-label="Show channels" onClick=${openChannelsDrawer}>
         <${MenuIcon} />
       </button>
+      <${Bell} className="only-narrow" />
     </header>
     <div class="empty">
       ${!loading &&

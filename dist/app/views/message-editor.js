@@ -11,7 +11,7 @@ export function MessageEditor({ message }) {
   const [busy, setBusy] = useState(false);
   const stop = () => (editing.value = null);
   const content = trimmed(text);
-  const sendable = content !== "" && lengthOf(content) <= LONGEST;
+  const sendable = (content !== "" || (message.attachments?.length ?? 0) > 0) && lengthOf(content) <= LONGEST;
 
   const save = async () => {
     if (busy || !sendable) return;

@@ -1,6 +1,6 @@
 import { me } from "../session.js";
 import { editing } from "../state/editing.js";
-import { pending } from "../state/outbox.js";
+import { pending } from "../state/pending.js";
 import { hasRole, people, self } from "../state/people.js";
 import { toastError } from "../state/toasts.js";
 import { dayLabel } from "../text/time.js";

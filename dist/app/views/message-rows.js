@@ -3,7 +3,7 @@ import { dayKey } from "../text/time.js";
 
 /** @typedef {import("../types.js").Message} Message */
 /** @typedef {import("../types.js").User} User */
-/** @typedef {import("../state/outbox.js").Pending} Pending */
+/** @typedef {import("../state/pending.js").Pending} Pending */
 
 /** A longer silence begins a new run. */
 const RUN_MS = 7 * 60 * 1000;
@@ -14,6 +14,7 @@ const RUN_MS = 7 * 60 * 1000;
  * @property {string} content
  * @property {string} createdAt
  * @property {User | null} author
+ * @property {import("../types.js").BinaryContent[]} attachments those stored
  * @property {Message | null} message null while it is on its way
  * @property {Pending | null} pending
  *
@@ -46,13 +47,14 @@ export function toRows(messages, pending, self) {
 /** @param {Message} message @returns {Entry} */
 function stored(message) {
   const { content, createdAt, author } = message;
-  return { key: message.clientMessageId ?? message.id, content, createdAt, author, message, pending: null };
+  const attachments = message.attachments ?? [];
+  return { key: message.clientMessageId ?? message.id, content, createdAt, author, attachments, message, pending: null };
 }
 
 /** @param {Pending} pending @param {User | null} self @returns {Entry} */
 function onItsWay(pending, self) {
   const { content, createdAt } = pending;
-  return { key: pending.clientMessageId, content, createdAt, author: self, message: null, pending };
+  return { key: pending.clientMessageId, content, createdAt, author: self, attachments: [], message: null, pending };
 }
 
 /** @param {Entry} before @param {Entry} entry */

@@ -1,15 +1,20 @@
 import * as api from "../api.js";
 import { current } from "../state/conversations.js";
 import { editing } from "../state/editing.js";
-import { discard, retry } from "../state/outbox.js";
+import { sendAgain } from "../state/outbox.js";
+import { removePending } from "../state/pending.js";
 import { toastError } from "../state/toasts.js";
+import { takeBack, uploadAgain } from "../state/uploads.js";
 import { isOnlyEmoji, rich } from "../text/rich.js";
 import { exactTime, timeOfDay } from "../text/time.js";
 import { Component, html } from "../ui.js";
+import { Attachments } from "./attachments.js";
 import { Avatar } from "./avatar.js";
 import { Confirm, openDialog } from "./dialog.js";
 import { EditIcon, TrashIcon } from "./icons.js";
 import { MessageEditor } from "./message-editor.js";
+import { OutgoingFiles } from "./outgoing-files.js";
+import { focusComposer } from "./writing.js";
 
 /** @typedef {import("../types.js").Message} Message */
 
@@ -43,7 +48,8 @@ export class MessageRow extends Component {
   /** @override */
   render() {
     const { id, entry, head, author, own, mayDelete, editing: beingEdited } = this.props;
-    const { message, pending, content, createdAt } = entry;
+    const { message, pending, content, createdAt, attachments } = entry;
+    const edited = message && isEdited(message) ? message.updatedAt : null;
     const state = pending ? (pending.state === "failed" ? "failed" : "pending") : "";
     return html`
       <article class=${`message ${head ? "head" : ""} ${state} ${beingEdited ? "editing" : ""}`} data-row=${id} tabindex="-1">
@@ -58,7 +64,9 @@ export class MessageRow extends Component {
           </header>`}
           ${beingEdited && message
             ? html`<${MessageEditor} message=${message} />`
-            : html`<${Text} content=${content} edited=${message && isEdited(message) ? message.updatedAt : null} />`}
+            : (content || edited) && html`<${Text} content=${content} edited=${edited} />`}
+          ${attachments.length > 0 && html`<${Attachments} files=${attachments} />`}
+          ${pending !== null && pending.files.length > 0 && html`<${OutgoingFiles} pending=${pending} />`}
           ${pending?.state === "failed" && html`<${Failure} pending=${pending} />`}
         </div>
         ${message && !beingEdited && (own || mayDelete) && html`<${Tools} message=${message} own=${own} />`}
@@ -80,13 +88,15 @@ function Text({ content, edited }) {
 /** @param {Message} message */
 const isEdited = ({ createdAt, updatedAt }) => updatedAt !== null && Date.parse(updatedAt) > Date.parse(createdAt);
 
-/** @param {{pending: import("../state/outbox.js").Pending}} props */
-function Failure({ pending }) {
+/** @param {{pending: import("../state/pending.js").Pending}} props */
+function Failure({ pending: { clientMessageId, files, reason } }) {
+  const again = files.length ? uploadAgain : sendAgain;
   return html`
     <p class="failure" role="alert">
-      Not sent. ${pending.reason}
-      <button type="button" class="link" onClick=${() => retry(pending.clientMessageId)}>Retry</button>
-      <button type="button" class="link" onClick=${() => discard(pending.clientMessageId)}>Discard</button>
+      Not sent. ${reason}
+      <button type="button" class="link" onClick=${() => again(clientMessageId)}>Retry</button>
+      <button type="button" class="link" onClick=${() => (takeBack(clientMessageId), focusComposer())}>Edit</button>
+      <button type="button" class="link" onClick=${() => removePending(clientMessageId)}>Discard</button>
     </p>
   `;
 }
@@ -112,7 +122,9 @@ function askToDelete(message) {
   const remove = () => api.deleteMessage(message.id).then(() => current.peek()?.remove(message.id), toastError);
   openDialog(html`
     <${Confirm} title="Delete this message?" action="Delete" onConfirm=${remove}>
-      <blockquote class="quote">${message.content}</blockquote>
+      ${message.content && html`<blockquote class="quote">${message.content}</blockquote>`}
+      ${(message.attachments?.length ?? 0) > 0 &&
+      html`<p class="lead">Its files go with it: ${message.attachments?.map((file) => file.fileName).join(", ")}</p>`}
     <//>
   `);
 }

@@ -8,6 +8,7 @@ import { Conversation } from "./conversation.js";
 import { closeDialog, DialogHost } from "./dialog.js";
 import { Nowhere } from "./empty.js";
 import { Members } from "./members.js";
+import { Announcer } from "./notifications.js";
 import { Sidebar } from "./sidebar.js";
 
 /** Shorter interruptions are not worth a word. */
@@ -29,6 +30,7 @@ export function Shell() {
       <${Members} />
       <div class="drawer-shade" onClick=${closeDrawer}></div>
       <${DialogHost} />
+      <${Announcer} />
     </div>
   `;
 }
@@ -42,7 +44,10 @@ function useDrawerKeys() {
     const panel = document.querySelector(open === "channels" ? ".sidebar" : ".members");
     /** @type {HTMLElement | null | undefined} */ (panel?.querySelector("a, button"))?.focus({ preventScroll: true });
     /** @param {KeyboardEvent} event */
-    const onKey = (event) => event.key === "Escape" && closeDrawer();
+    const onKey = (event) => {
+      // What lies over the drawer goes first.
+      if (event.key === "Escape" && !document.querySelector(":popover-open, dialog[open]")) closeDrawer();
+    };
     addEventListener("keydown", onKey);
     return () => {
       removeEventListener("keydown", onKey);

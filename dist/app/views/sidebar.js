@@ -3,6 +3,7 @@ import { channelLink, openChannelId } from "../route.js";
 import { signOut } from "../session.js";
 import { channels, channelTitle, companions, privateChannels, publicChannels } from "../state/channels.js";
 import { closeDrawer } from "../state/drawers.js";
+import { countByChannel } from "../state/notifications.js";
 import { hasRole, self } from "../state/people.js";
 import { toastError } from "../state/toasts.js";
 import { html } from "../ui.js";
@@ -11,6 +12,8 @@ import { CreateChannel } from "./channel-dialogs.js";
 import { openDialog } from "./dialog.js";
 import { HashIcon, Logo, PeopleIcon, PlusIcon, SignOutIcon } from "./icons.js";
 import { NewConversation } from "./new-conversation.js";
+import { Bell, shortCount } from "./notifications.js";
+import { Profile } from "./profile.js";
 import { roleName } from "./role.js";
 
 /** @typedef {import("../types.js").Channel} Channel */
@@ -20,10 +23,11 @@ export function Sidebar() {
     <nav class="sidebar" aria-label="Channels">
       <header class="server">
         <${Logo} />
-        <div>
+        <div class="place">
           <strong>Discodeit</strong>
           <span>${location.host}</span>
         </div>
+        <${Bell} />
       </header>
       <div class="sidebar-lists">
         <${Section}
@@ -69,8 +73,10 @@ function Section({ title, action, onAction, children }) {
 function PublicLink({ channel }) {
   return html`
     <li>
-      <a class="channel" href=${channelLink(channel.id)} aria-current=${isOpen(channel)} onClick=${closeDrawer}>
+      <a class="channel" href=${channelLink(channel.id)} aria-current=${isOpen(channel)} onClick=${closeDrawer}
+        aria-describedby=${newsId(channel)}>
         <${HashIcon} /><span class="name">${channel.name}</span>
+        <${News} channel=${channel} />
       </a>
     </li>
   `;
@@ -83,14 +89,30 @@ function PrivateLink({ channel }) {
   return html`
     <li>
       <a class="channel private" href=${channelLink(channel.id)} aria-current=${isOpen(channel)} onClick=${closeDrawer}
-        title=${title}>
+        title=${title} aria-describedby=${newsId(channel)}>
         ${others.length === 1 && html`<${Avatar} user=${others[0]} size="small" presence />`}
         ${others.length !== 1 && html`<span class="avatar small several" aria-hidden="true"><${PeopleIcon} /></span>`}
         <span class="name">${title}</span>
+        <${News} channel=${channel} />
       </a>
     </li>
   `;
 }
+
+/**
+ * How many notifications there are about it. A description: the link's name stays the channel's.
+ *
+ * @param {{channel: Channel}} props
+ */
+function News({ channel }) {
+  const count = countByChannel.value.get(channel.id);
+  if (!count) return null;
+  const words = `${count} new ${count === 1 ? "notification" : "notifications"}`;
+  return html`<span id=${newsId(channel)} class="bubble" aria-hidden="true" aria-label=${words}>${shortCount(count)}</span>`;
+}
+
+/** @param {Channel} channel */
+const newsId = (channel) => `news-${channel.id}`;
 
 /** @param {Channel} channel */
 const isOpen = (channel) => (openChannelId.value === channel.id ? "page" : undefined);
@@ -104,11 +126,14 @@ function UserPanel() {
   if (!user) return null;
   return html`
     <footer class="user-panel">
-      <${Avatar} user=${{ ...user, online: true }} presence />
-      <div class="who">
-        <strong title=${user.username}>${user.username}</strong>
-        <span>${roleName(user.role)}</span>
-      </div>
+      <button type="button" class="oneself" title="Your profile" onClick=${() => openDialog(html`<${Profile} />`)}>
+        <${Avatar} user=${{ ...user, online: true }} presence />
+        <span class="who">
+          <strong>${user.username}</strong>
+          <span>${roleName(user.role)}</span>
+        </span>
+        <span class="unseen">, your profile</span>
+      </button>
       <button type="button" class="icon-button" aria-label="Sign out" title="Sign out"
         onClick=${() => signOut().catch(toastError)}>
         <${SignOutIcon} />

@@ -9,6 +9,10 @@ const TALLEST_PX = 320;
 /** In characters as people count them, not UTF-16 units. @param {string} text */
 export const lengthOf = (text) => (text.length <= NEARLY ? text.length : [...text].length);
 
+/** For buttons that go when they are pressed, after which one writes on. */
+export const focusComposer = () =>
+  /** @type {HTMLElement | null} */ (document.querySelector(".composer textarea"))?.focus({ preventScroll: true });
+
 /** What would be sent: without blank lines around it. @param {string} text */
 export const trimmed = (text) => text.replace(/^(?:[^\S\n]*\n)+/, "").trimEnd();
 

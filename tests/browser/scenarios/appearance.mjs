@@ -30,10 +30,10 @@ export const appearance = [
       await ann.page.emulateMedia({ colorScheme: "dark" });
 
       const settled = () => Promise.all(document.getAnimations().map((animation) => animation.finished));
-      await ben.page.setViewportSize({ width: 390, height: 844 });
+      await ben.page.setViewportSize({ width: 360, height: 780 });
       await ben.page.evaluate(settled);
       const widths = await ben.page.evaluate(() => [document.documentElement.scrollWidth, innerWidth]);
-      assert.deepEqual(widths, [390, 390], "nothing may stick out at phone width");
+      assert.deepEqual(widths, [360, 360], "nothing may stick out at phone width");
       await picture(ben, "phone");
       await ben.page.getByRole("button", { name: "Show channels" }).click();
       await ben.channel(channel).waitFor();

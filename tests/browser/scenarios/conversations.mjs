@@ -174,13 +174,13 @@ export const conversations = [
       const dialog = admin.page.getByRole("dialog");
       await ann.enter(channel);
       await ann.enter(before);
-      await admin.page.getByRole("button", { name: "Edit channel" }).click();
+      await (await admin.option("Edit channel")).click();
       await dialog.getByLabel("Name").fill(after);
       await dialog.getByRole("button", { name: "Save" }).click();
       await ann.page.getByRole("heading", { level: 1, name: after }).waitFor();
       let sockets = 0;
       ann.page.on("websocket", () => sockets++);
-      await admin.page.getByRole("button", { name: "Edit channel" }).click();
+      await (await admin.option("Edit channel")).click();
       await dialog.getByRole("button", { name: "Delete channel" }).click();
       await dialog.getByRole("button", { name: "Delete", exact: true }).click();
       await ann.channel(after).waitFor({ state: "detached" });

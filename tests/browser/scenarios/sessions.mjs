@@ -1,4 +1,6 @@
 import assert from "node:assert/strict";
+import { Person } from "../browser.mjs";
+import { png } from "../png.mjs";
 
 /** @type {import("../run.mjs").Scenario[]} */
 export const sessions = [
@@ -37,12 +39,13 @@ export const sessions = [
     },
   ],
   [
-    "Whoever signs up is in the member list of the others without a reload",
+    "Whoever signs up is in the member list of the others without a reload, with the picture they chose",
     async ({ ann, ben, newPerson, password }) => {
       const gus = await newPerson("gus");
-      await gus.signUp(password);
+      await gus.signUp(password, png(96, 96));
       for (const { page } of [ann, ben]) {
-        await page.getByRole("complementary", { name: "Members" }).getByText(gus.name).waitFor();
+        const members = page.getByRole("complementary", { name: "Members" });
+        await Person.drawn(members.locator(".member", { hasText: gus.name }).locator("img.face"));
       }
       await gus.close();
     },

@@ -1,0 +1,10 @@
+// Sizes of files as people read them.
+const KB = 1024;
+const MB = KB * KB;
+
+/** @param {number} bytes */
+export function sizeOf(bytes) {
+  if (bytes < KB) return `${bytes} B`;
+  if (bytes < MB) return `${Math.round(bytes / KB)} KB`;
+  return `${(bytes / MB).toFixed(bytes < 10 * MB ? 1 : 0).replace(/\.0$/, "")} MB`;
+}

@@ -1,0 +1,59 @@
+// Files dragged over the window: they may be dropped anywhere in it, and never make the browser leave the app.
+import { html, useEffect, useRef, useState } from "../ui.js";
+import { AttachIcon } from "./icons.js";
+
+/** Browsers tell that files are still above us at least this often. */
+const STILL_MS = 500;
+
+/** @param {{into: string, onFiles: (files: File[]) => void, onFolder: () => void}} props */
+export function DropZone({ into, onFiles, onFolder }) {
+  const [over, setOver] = useState(false);
+  const handlers = useRef({ onFiles, onFolder });
+  handlers.current = { onFiles, onFolder };
+  useEffect(() => {
+    /** @type {ReturnType<typeof setTimeout>} */
+    let timer;
+    const away = () => {
+      clearTimeout(timer);
+      setOver(false);
+    };
+    /** @param {DragEvent} event */
+    const onDragOver = (event) => {
+      if (!event.dataTransfer?.types.includes("Files")) return;
+      event.preventDefault();
+      const welcome = !document.querySelector("dialog[open]");
+      event.dataTransfer.dropEffect = welcome ? "copy" : "none";
+      clearTimeout(timer);
+      timer = setTimeout(away, STILL_MS);
+      setOver(welcome);
+    };
+    /** @param {DragEvent} event */
+    const onDrop = (event) => {
+      if (!event.dataTransfer?.types.includes("Files")) return;
+      event.preventDefault();
+      away();
+      if (document.querySelector("dialog[open]")) return;
+      const items = [...event.dataTransfer.items].filter((item) => item.kind === "file");
+      const files = items.filter((item) => !item.webkitGetAsEntry?.()?.isDirectory).map((item) => item.getAsFile());
+      if (files.length) handlers.current.onFiles(files.filter((file) => file !== null));
+      else handlers.current.onFolder();
+    };
+    /** @param {DragEvent} event */
+    const onDragLeave = (event) => event.relatedTarget === null && away();
+    addEventListener("dragover", onDragOver);
+    addEventListener("drop", onDrop);
+    addEventListener("dragleave", onDragLeave);
+    return () => {
+      clearTimeout(timer);
+      removeEventListener("dragover", onDragOver);
+      removeEventListener("drop", onDrop);
+      removeEventListener("dragleave", onDragLeave);
+    };
+  }, []);
+  if (!over) return null;
+  return html`
+    <div class="drop-zone">
+      <p><span class="emblem"><${AttachIcon} /></span>Drop files to attach them to your message in <b>${into}</b></p>
+    </div>
+  `;
+}

@@ -1,0 +1,52 @@
+// One picture as large as the window allows, and a step to the others of the same message.
+import { fileLink } from "../api.js";
+import { pictureSource } from "../state/files.js";
+import { sizeOf } from "../text/size.js";
+import { html, useId, useState } from "../ui.js";
+import { closeDialog, useModal } from "./dialog.js";
+import { BackIcon, CloseIcon, DownloadIcon, NextIcon, OpenIcon } from "./icons.js";
+
+/** @param {{files: import("../types.js").BinaryContent[], first: number}} props */
+export function Lightbox({ files, first }) {
+  const [at, setAt] = useState(first);
+  const { ref, onPress } = useModal();
+  const id = useId();
+  const file = files[at];
+  const several = files.length > 1;
+  /** @param {number} by */
+  const step = (by) => setAt((at + by + files.length) % files.length);
+  /** @param {KeyboardEvent} event */
+  const onKeyDown = ({ key }) => {
+    if (several && key === "ArrowLeft") step(-1);
+    if (several && key === "ArrowRight") step(1);
+  };
+  /** @param {MouseEvent} event beside the picture */
+  const onStagePress = ({ target, currentTarget }) => target === currentTarget && closeDialog();
+  return html`
+    <dialog ref=${ref} class="lightbox" aria-labelledby=${id} onClose=${closeDialog} onMouseDown=${onPress}
+      onKeyDown=${onKeyDown}>
+      <header>
+        <h2 id=${id} dir="auto">${file.fileName}</h2>
+        <span class="file-note">${sizeOf(file.size)}${several && ` · ${at + 1} of ${files.length}`}</span>
+        <a class="icon-button" href=${fileLink(file.id)} target="_blank" rel="noopener" aria-label="Open in a new tab"
+          title="Open in a new tab">
+          <${OpenIcon} />
+        </a>
+        <a class="icon-button" href=${fileLink(file.id)} download=${file.fileName} aria-label="Download" title="Download">
+          <${DownloadIcon} />
+        </a>
+        <button type="button" class="icon-button" aria-label="Close" title="Close" data-autofocus onClick=${closeDialog}>
+          <${CloseIcon} />
+        </button>
+      </header>
+      <div class="stage" onMouseDown=${onStagePress}>
+        <img key=${file.id} src=${pictureSource(file)} alt=${file.fileName} />
+      </div>
+      ${several &&
+      html`<button type="button" class="step back" aria-label="Previous picture" onClick=${() => step(-1)}>
+          <${BackIcon} />
+        </button>
+        <button type="button" class="step next" aria-label="Next picture" onClick=${() => step(1)}><${NextIcon} /></button>`}
+    </dialog>
+  `;
+}

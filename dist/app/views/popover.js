@@ -1,0 +1,64 @@
+// A button with a panel that it opens: on the browser's own popover, which Escape and a press elsewhere close, and which
+// gives the focus back.
+import { html, useEffect, useId, useLayoutEffect, useRef, useState } from "../ui.js";
+
+/** From the edge of the window, and from the button. */
+const EDGE_PX = 8;
+
+/**
+ * @param {{label: string, title?: string, icon: unknown, className?: string, heading: string, onOpen?: () => void,
+ *   panel: (close: () => void) => unknown}} props `label`: of the button; `heading`: of the panel; `panel`: what is in it
+ */
+export function Popover({ label, title, icon, className = "", heading, onOpen, panel }) {
+  const [open, setOpen] = useState(false);
+  const button = useRef(/** @type {HTMLButtonElement | null} */ (null));
+  const box = useRef(/** @type {HTMLDivElement | null} */ (null));
+  const id = useId();
+  const close = () => box.current?.hidePopover();
+
+  /** What is in it is there before it opens, and until it has closed: the focus could not return from what is gone. */
+  const onBeforeToggle = (/** @type {any} */ { newState }) => {
+    if (newState !== "open") return;
+    onOpen?.();
+    setOpen(true);
+  };
+  const onToggle = (/** @type {any} */ { newState }) => setOpen(newState === "open");
+  useLayoutEffect(() => {
+    if (!open) return;
+    // It is not on the page yet, and has no size.
+    const frame = requestAnimationFrame(() => {
+      place(/** @type {HTMLElement} */ (box.current), /** @type {HTMLElement} */ (button.current));
+      box.current?.focus({ preventScroll: true });
+    });
+    return () => cancelAnimationFrame(frame);
+  }, [open]);
+  useEffect(() => {
+    if (!open) return;
+    addEventListener("hashchange", close);
+    addEventListener("resize", close);
+    return () => {
+      removeEventListener("hashchange", close);
+      removeEventListener("resize", close);
+    };
+  }, [open]);
+
+  return html`
+    <button ref=${button} type="button" class=${`icon-button ${className}`} aria-label=${label} title=${title ?? label}
+      aria-haspopup="dialog" aria-expanded=${open} popovertarget=${id}>
+      ${icon}
+    </button>
+    <div ref=${box} id=${id} popover="auto" class="popover" role="dialog" aria-label=${heading} tabindex="-1"
+      onBeforeToggle=${onBeforeToggle} onToggle=${onToggle}>
+      ${open && panel(close)}
+    </div>
+  `;
+}
+
+/** Below the button, towards the middle of the window. @param {HTMLElement} box @param {HTMLElement} button */
+function place(box, button) {
+  const { left, right, bottom } = button.getBoundingClientRect();
+  const width = document.documentElement.clientWidth;
+  const start = left + right > width ? right - box.offsetWidth : left;
+  box.style.left = `${Math.max(EDGE_PX, Math.min(start, width - box.offsetWidth - EDGE_PX))}px`;
+  box.style.top = `${bottom + EDGE_PX}px`;
+}

@@ -1,0 +1,51 @@
+// Oneself: picture, name, address, password.
+import * as api from "../api.js";
+import { putPerson, self } from "../state/people.js";
+import { toast } from "../state/toasts.js";
+import { html, useState } from "../ui.js";
+import { closeDialog, Dialog } from "./dialog.js";
+import { Field, FormError, useForm } from "./form.js";
+import { PictureField } from "./picture-field.js";
+
+export function Profile() {
+  const user = self.value;
+  const [picture, setPicture] = useState(/** @type {File | null} */ (null));
+  const form = useForm(async ({ username, email, password }) => {
+    if (!user) return;
+    const changes = {
+      ...(username.trim() !== user.username && { newUsername: username.trim() }),
+      ...(email.trim() !== user.email && { newEmail: email.trim() }),
+      ...(password && { newPassword: password }),
+    };
+    if (picture || Object.keys(changes).length) {
+      putPerson(await api.updateUser(user.id, changes, picture));
+      toast("Your profile has been saved.");
+    }
+    closeDialog();
+  });
+  if (!user) return null;
+  const { complaints } = form;
+  /** @param {File | null} chosen */
+  const onPicture = (chosen) => {
+    form.clear();
+    setPicture(chosen);
+  };
+  return html`
+    <${Dialog} title="Your profile">
+      <form onSubmit=${form.onSubmit} onInput=${form.clear}>
+        <${PictureField} user=${user} picture=${picture} onPicture=${onPicture} complaint=${complaints.profile} />
+        <${Field} label="Username" name="username" value=${user.username} autocomplete="username" maxlength=${50} required
+          complaint=${complaints.newUsername} />
+        <${Field} label="Email" name="email" type="email" value=${user.email} autocomplete="email" required
+          complaint=${complaints.newEmail} />
+        <${Field} label="New password" name="password" type="password" autocomplete="new-password"
+          hint="Only if you want another one. It signs you out everywhere else." complaint=${complaints.newPassword} />
+        <${FormError} error=${form.error} />
+        <div class="dialog-actions">
+          <button type="button" class="quiet" onClick=${closeDialog}>Cancel</button>
+          <button class="primary" disabled=${form.busy}>${form.busy ? "Saving…" : "Save"}</button>
+        </div>
+      </form>
+    <//>
+  `;
+}
