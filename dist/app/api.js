@@ -72,6 +72,9 @@ export const updateChannel = (id, newName, newDescription) =>
 /** @param {string} id @returns {Promise<void>} */
 export const deleteChannel = (id) => call("DELETE", `/channels/${id}`);
 
+/** @param {string} id @param {string} userId @returns {Promise<void>} */
+export const leaveChannel = (id, userId) => call("DELETE", `/channels/${id}/participants/${userId}`);
+
 /** @param {string} channelId @param {string | null} [cursor] @returns {Promise<MessagePage>} */
 export const messages = (channelId, cursor) =>
   call("GET", `/messages?${new URLSearchParams({ channelId, size: String(PAGE), ...(cursor && { cursor }) })}`);

@@ -1,5 +1,6 @@
 import * as api from "../api.js";
 import { goToChannel } from "../route.js";
+import { me } from "../session.js";
 import { dropChannel, putChannel, refreshChannels } from "../state/channels.js";
 import { toastError } from "../state/toasts.js";
 import { html } from "../ui.js";
@@ -69,6 +70,22 @@ export function askToDelete(channel) {
   openDialog(html`
     <${Confirm} key="delete" title=${`Delete ${what}?`} action="Delete" onConfirm=${remove}>
       <p class="lead">All of its messages go with it, for everybody. This cannot be undone.</p>
+    <//>
+  `);
+}
+
+/** @param {Channel} channel a private one */
+export function askToLeave(channel) {
+  const self = me.peek()?.id ?? "";
+  const last = channel.participants.every((user) => user.id === self);
+  const leave = () => api.leaveChannel(channel.id, self).then(() => dropChannel(channel.id), toastError);
+  openDialog(html`
+    <${Confirm} key="leave" title="Leave this private conversation?" action="Leave" onConfirm=${leave}>
+      <p class="lead">
+        ${last
+          ? "Nobody else is in it, so all of its messages go with it. This cannot be undone."
+          : "You will not see its messages any more, and nobody can let you in again."}
+      </p>
     <//>
   `);
 }

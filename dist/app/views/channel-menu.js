@@ -3,9 +3,9 @@ import { notifies, refreshReadStatuses, setNotifies } from "../state/read-status
 import { hasRole } from "../state/people.js";
 import { toastError } from "../state/toasts.js";
 import { html, useId, useState } from "../ui.js";
-import { askToDelete, EditChannel } from "./channel-dialogs.js";
+import { askToDelete, askToLeave, EditChannel } from "./channel-dialogs.js";
 import { openDialog } from "./dialog.js";
-import { EditIcon, MoreIcon, TrashIcon } from "./icons.js";
+import { EditIcon, MoreIcon, SignOutIcon, TrashIcon } from "./icons.js";
 import { Popover } from "./popover.js";
 
 /** @typedef {import("../types.js").Channel} Channel */
@@ -25,12 +25,16 @@ function Panel({ channel, close }) {
   const manages = hasRole("CHANNEL_MANAGER");
   return html`
     <${NotifySwitch} channel=${channel} />
-    ${manages && html`<hr />`}
+    ${(manages || channel.type === "PRIVATE") && html`<hr />`}
     ${manages &&
     channel.type === "PUBLIC" &&
     html`<button type="button" class="menu-item"
       onClick=${() => (close(), openDialog(html`<${EditChannel} channel=${channel} />`))}>
       <${EditIcon} /> Edit channel
+    </button>`}
+    ${channel.type === "PRIVATE" &&
+    html`<button type="button" class="menu-item" onClick=${() => (close(), askToLeave(channel))}>
+      <${SignOutIcon} /> Leave conversation
     </button>`}
     ${manages &&
     channel.type === "PRIVATE" &&

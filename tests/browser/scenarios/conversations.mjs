@@ -167,6 +167,28 @@ export const conversations = [
     },
   ],
   [
+    "Who leaves a private conversation sees it no more, and the other one sees them gone",
+    async ({ ann, newPerson, password, run }) => {
+      const fay = await newPerson("fay");
+      await fay.signUp(password);
+      await ann.page.getByRole("button", { name: "New private conversation" }).click();
+      const dialog = ann.page.getByRole("dialog");
+      await dialog.getByLabel("Find people").fill(fay.name);
+      await dialog.getByText(fay.name, { exact: true }).click();
+      await dialog.getByRole("button", { name: "Start" }).click();
+      await ann.page.getByRole("heading", { level: 1, name: fay.name }).waitFor();
+      await fay.enter(ann.name);
+      await ann.say(`Stay, ${run}`);
+      await fay.sees(`Stay, ${run}`);
+      await (await fay.option("Leave conversation")).click();
+      await fay.page.getByRole("dialog").getByRole("button", { name: "Leave", exact: true }).click();
+      await fay.channel(ann.name).waitFor({ state: "detached" });
+      assert.equal(await fay.message(`Stay, ${run}`).count(), 0);
+      await ann.channel(fay.name).waitFor({ state: "detached" });
+      await ann.sees(`Stay, ${run}`);
+    },
+  ],
+  [
     "A channel is renamed and deleted under its reader, who loses neither the connection nor other channels",
     async ({ ann, admin, channel, run }) => {
       const [before, after] = [`brief-${run}`, `briefer-${run}`];
