@@ -63,10 +63,11 @@ fn normalised(text: &str) -> String {
             "<entry>"
         } else if digits(word) && word.len() == 13 {
             "<ms>"
+        } else if word.len() == 8 && hex(word) {
+            // Before the numbers: it may happen to have no letters.
+            "<run>"
         } else if digits(word) && word.len() >= 2 {
             "<number>"
-        } else if word.len() == 8 && hex(word) {
-            "<run>"
         } else if word.len() == 43 {
             "<hash>"
         } else if word.len() >= 20 && word.ends_with('Z') && word.contains('T') {
