@@ -2,10 +2,12 @@
 
 use std::{
     collections::HashMap,
+    ops::Deref,
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
     },
+    thread,
     time::Duration,
 };
 
@@ -38,6 +40,9 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(2);
 /// Kafka that cannot be followed for this long is worth a warning.
 const FOLLOW_WITHIN: Duration = Duration::from_secs(5);
 
+/// A broker that was there this often in a row, asked once a second, is there for the consumer too.
+const STEADY: u32 = 5;
+
 /// Records that a node could not read in its time stay for those that come back: an hour.
 const FAN_OUT_RETENTION_MS: &str = "3600000";
 
@@ -68,12 +73,35 @@ pub struct Bus {
     topics: [String; Topic::ALL.len()],
     partitions: i32,
     up: AtomicBool,
+    /// How often in a row the broker was there when it was asked.
+    steady: AtomicU32,
     assigned: AtomicBool,
     /// What the topics look like that are being followed; another look means other places to read.
     followed: Mutex<Vec<usize>>,
     changed: Notify,
     unreadable: AtomicU64,
     set_aside: AtomicU64,
+}
+
+/// A consumer that nobody waits for when it is dropped: closing one waits for its broker, which may be away for ever, and
+/// would keep the node from ending.
+pub struct Following(Option<StreamConsumer>);
+
+impl Deref for Following {
+    type Target = StreamConsumer;
+
+    fn deref(&self) -> &StreamConsumer {
+        self.0.as_ref().expect("it is there until it is dropped")
+    }
+}
+
+impl Drop for Following {
+    fn drop(&mut self) {
+        let consumer = self.0.take();
+        let closing = thread::Builder::new().name("kafka.close".to_owned());
+        // Where no thread can be had, this one waits.
+        drop(closing.spawn(move || drop(consumer)));
+    }
 }
 
 impl Bus {
@@ -110,6 +138,7 @@ impl Bus {
                 .map(|topic| format!("{}{}", config.kafka_topic_prefix, topic.name())),
             partitions: config.kafka_partitions,
             up: AtomicBool::new(false),
+            steady: AtomicU32::new(0),
             assigned: AtomicBool::new(false),
             followed: Mutex::default(),
             changed: Notify::new(),
@@ -128,9 +157,15 @@ impl Bus {
         self.assigned.load(Ordering::Relaxed)
     }
 
-    /// Whether this node hears of events by Kafka. While it does not, the stores have to be asked more often.
+    /// Whether this node hears of events by Kafka.
     pub fn carries(&self) -> bool {
         self.is_up() && self.is_assigned()
+    }
+
+    /// Whether it has for a while. Until then the stores have to be asked more often: of a broker that has just come back
+    /// nobody knows yet whether the consumer has found it too.
+    pub fn carries_steadily(&self) -> bool {
+        self.is_assigned() && self.steady.load(Ordering::Relaxed) >= STEADY
     }
 
     /// Records that were passed over since the start, because this version cannot read them.
@@ -261,7 +296,7 @@ impl Bus {
         }
     }
 
-    async fn assign(self: Arc<Self>) -> Result<StreamConsumer, Problem> {
+    async fn assign(self: Arc<Self>) -> Result<Following, Problem> {
         self.create_topics().await?;
         spawn_blocking(move || {
             let consumer: StreamConsumer = self
@@ -305,7 +340,7 @@ impl Bus {
             consumer.assign(&places).map_err(Problem::internal)?;
             *self.followed.lock() = followed;
             info!(partitions = places.count(), "following Kafka");
-            Ok(consumer)
+            Ok(Following(Some(consumer)))
         })
         .await
         .map_err(Problem::internal)?
@@ -357,7 +392,7 @@ impl Bus {
     ///
     /// # Errors
     /// Only when the settings are refused.
-    pub fn join_workers(&self) -> Result<StreamConsumer, KafkaError> {
+    pub fn join_workers(&self) -> Result<Following, KafkaError> {
         let topic = self.topic(Topic::Jobs);
         let consumer: StreamConsumer = self
             .settings
@@ -376,7 +411,7 @@ impl Bus {
             .set("queued.max.messages.kbytes", "1024")
             .create()?;
         consumer.subscribe(&[topic])?;
-        Ok(consumer)
+        Ok(Following(Some(consumer)))
     }
 
     /// Keeps a job that cannot be done, with the reason, for people to look at.
@@ -472,6 +507,11 @@ impl Bus {
                 self.changed.notify_one();
             }
             let up = seen.is_some_and(|seen| !seen.contains(&0));
+            let steady = self.steady.load(Ordering::Relaxed);
+            self.steady.store(
+                if up { steady.saturating_add(1) } else { 0 },
+                Ordering::Relaxed,
+            );
             if self.up.swap(up, Ordering::Relaxed) != up {
                 if up {
                     info!("Kafka answers");

@@ -34,8 +34,9 @@ struct NewMessage {
     message_id: MessageId,
 }
 
-/// Does jobs until it is dropped, or something is wrong with Kafka's client.
+/// Does jobs until the node leaves, or something is wrong with Kafka's client.
 pub async fn run(app: Arc<App>) {
+    let leaving = app.tasks.draining().clone();
     let consumer = match app.bus.join_workers() {
         Ok(consumer) => consumer,
         Err(error) => {
@@ -45,7 +46,12 @@ pub async fn run(app: Arc<App>) {
     };
     let mut records = Vec::with_capacity(AT_ONCE);
     loop {
-        match consumer.recv().await {
+        // Early, so that there is time to hand this node's share to the others.
+        let received = tokio::select! {
+            received = consumer.recv() => received,
+            () = leaving.cancelled() => break,
+        };
+        match received {
             Ok(record) => records.push(record),
             // Brokers that are away, a topic that is not there yet: the client goes on by itself.
             Err(error) => {
@@ -67,6 +73,10 @@ pub async fn run(app: Arc<App>) {
             }
         }
     }
+    drop(records);
+    drop(consumer);
+    // The node ends this task with the others.
+    std::future::pending::<()>().await;
 }
 
 /// Does these jobs, or sets aside those that cannot be done.

@@ -163,7 +163,7 @@ pub async fn audit(app: Arc<App>) {
     loop {
         let mut waited = Duration::ZERO;
         while waited
-            < if app.bus.carries() {
+            < if app.bus.carries_steadily() {
                 AUDIT_EVERY
             } else {
                 AUDIT_EVERY_WITHOUT_KAFKA

@@ -4,7 +4,16 @@ use std::{
     net::TcpListener,
     path::PathBuf,
     process::{Child, Command, Stdio},
+    time::Duration,
 };
+
+use rdkafka::{
+    ClientConfig,
+    consumer::{BaseConsumer, Consumer},
+};
+use tokio::task::spawn_blocking;
+
+use super::eventually_within;
 
 /// One broker, started by `dev/broker`.
 pub struct Broker {
@@ -14,8 +23,8 @@ pub struct Broker {
 }
 
 impl Broker {
-    /// Starts one on free ports. Does not wait until it answers: nodes do.
-    pub fn start() -> Self {
+    /// Starts one on free ports.
+    pub async fn start() -> Self {
         let free = [(); 2].map(|()| TcpListener::bind("127.0.0.1:0").expect("a free port"));
         let ports = free
             .each_ref()
@@ -29,7 +38,7 @@ impl Broker {
             folder,
             process: None,
         };
-        broker.start_again();
+        broker.start_again().await;
         broker
     }
 
@@ -38,8 +47,8 @@ impl Broker {
         format!("127.0.0.1:{}", self.ports[0])
     }
 
-    /// Starts it with what it has kept.
-    pub fn start_again(&mut self) {
+    /// Starts it with what it has kept, and waits until it answers.
+    pub async fn start_again(&mut self) {
         let program = concat!(env!("CARGO_MANIFEST_DIR"), "/dev/broker");
         let process = Command::new(program)
             .arg(self.folder.join("data"))
@@ -48,6 +57,15 @@ impl Broker {
             .spawn()
             .expect("dev/broker can be run");
         self.process = Some(process);
+        let address = self.address();
+        // A Java program on a busy machine.
+        eventually_within(Duration::from_mins(1), "the broker answers", async || {
+            let address = address.clone();
+            spawn_blocking(move || answers(&address))
+                .await
+                .expect("it ends")
+        })
+        .await;
     }
 
     /// Ends it as a crash would.
@@ -63,6 +81,17 @@ impl Broker {
         self.kill();
         std::fs::remove_dir_all(self.folder.join("data")).expect("its folder goes");
     }
+}
+
+fn answers(address: &str) -> bool {
+    let client: BaseConsumer = ClientConfig::new()
+        .set("bootstrap.servers", address)
+        .set("log.connection.close", "false")
+        .create()
+        .expect("a client");
+    client
+        .fetch_metadata(None, Duration::from_secs(1))
+        .is_ok_and(|metadata| !metadata.brokers().is_empty())
 }
 
 impl Drop for Broker {
