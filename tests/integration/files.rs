@@ -219,6 +219,7 @@ async fn a_files_status_is_told_to_those_who_may_read_it_and_to_nobody_else() {
     );
     let private = ann.create_private(&[&bob]).await;
     let public = cluster.channel().await;
+    cluster.settled().await;
     let mut streams = Vec::new();
     for user in [&ann, &bob, &eve] {
         let mut stream = Sse::open(user, None).await;
@@ -354,6 +355,7 @@ async fn a_file_that_cannot_be_stored_is_given_up_after_three_tries_and_its_send
     let cluster = Cluster::start(2).await;
     let (ann, bob) = (cluster.user(0, "ann").await, cluster.user(1, "bob").await);
     let channel = ann.create_private(&[&bob]).await;
+    cluster.settled().await;
     let mut events = Sse::open(&ann, None).await;
     events.expect("sync").await;
     block(&cluster.files.join("files"));

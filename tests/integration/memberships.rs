@@ -36,6 +36,7 @@ async fn who_leaves_a_channel_hears_nothing_more_of_it_on_any_node() {
     }
     let mut eves = Stomp::connect(&eve).await;
     eves.subscribe(&channel).await;
+    cluster.settled().await;
     let mut stream = Sse::open(&bob, None).await;
     let before = stream.expect("sync").await.id;
     ann.write(&channel, "before").await;

@@ -53,6 +53,7 @@ async fn a_message_notifies_those_who_want_it_once_and_nobody_else() {
         cluster.user(1, "eve").await,
     );
     let channel = ann.create_private(&[&bob]).await;
+    cluster.settled().await;
     let mut bobs = Sse::open(&bob, None).await;
     bobs.expect("sync").await;
     let mut eves = Sse::open(&eve, None).await;
@@ -120,6 +121,7 @@ async fn a_notification_deleted_in_one_tab_is_gone_in_the_others_and_does_not_co
     let (ann, bob) = (cluster.user(0, "ann").await, cluster.user(0, "bob").await);
     let channel = ann.create_private(&[&bob]).await;
     let other_tab = bob.at_node(&cluster.address(1));
+    cluster.settled().await;
     let mut stream = Sse::open(&other_tab, None).await;
     let before = stream.expect("sync").await.id;
     let message = ann.write(&channel, "hello").await.body["id"].clone();
@@ -155,6 +157,7 @@ async fn a_deleted_message_or_channel_takes_its_notifications_along() {
     let (ann, bob) = (cluster.user(0, "ann").await, cluster.user(0, "bob").await);
     let admin = cluster.admin(0).await;
     let channel = admin.create_private(&[&ann, &bob]).await;
+    cluster.settled().await;
     let mut stream = Sse::open(&bob, None).await;
     let before = stream.expect("sync").await.id;
     let first = ann.write(&channel, "regretted").await.body["id"].clone();

@@ -232,6 +232,18 @@ impl Cluster {
         User::sign_in(self.visitor(node), ADMIN.0, ADMIN.1).await
     }
 
+    /// Waits until everything that has happened so far has been told: a stream that is opened then hears nothing of it.
+    pub async fn settled(&self) {
+        eventually("everything has been told", async || {
+            let untold: i64 = sqlx::query_scalar("select count(*) from outbox")
+                .fetch_one(&self.db)
+                .await
+                .expect("PostgreSQL answers");
+            untold == 0
+        })
+        .await;
+    }
+
     /// A public channel.
     pub async fn channel(&self) -> String {
         self.admin(0).await.create_channel("general").await
