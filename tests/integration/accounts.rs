@@ -6,7 +6,7 @@ use reqwest::{Method, multipart};
 use serde_json::{Value, json};
 
 use super::logins::{bare, me_with, post_with, status_with, tokens};
-use crate::support::{Answer, Cluster, User, Visitor, eventually};
+use crate::support::{Answer, Cluster, User, Visitor};
 
 /// The names of an object's fields, sorted.
 pub(crate) fn keys(object: &Value) -> Vec<&str> {
@@ -681,17 +681,7 @@ async fn nodes_that_start_together_make_one_administrator() {
         .iter()
         .map(|node| Visitor::new(&node.address().to_string()))
         .collect();
-    eventually("all are ready", async || {
-        join_all(
-            visitors
-                .iter()
-                .map(|visitor| visitor.get("/api/health/ready")),
-        )
-        .await
-        .iter()
-        .all(|answer| answer.status == 200)
-    })
-    .await;
+    join_all(visitors.iter().map(Visitor::until_ready)).await;
     let root = User::sign_in(visitors[2].clone(), "root", "password").await;
     let users = root.get("/api/users").await;
     assert_eq!(users.body.as_array().map(Vec::len), Some(1), "{users:?}");
@@ -706,10 +696,7 @@ async fn nodes_that_start_together_make_one_administrator() {
     // A later start with other settings leaves the account alone.
     let late = start("changed").await;
     let visitor = Visitor::new(&late.address().to_string());
-    eventually("it is ready", async || {
-        visitor.get("/api/health/ready").await.status == 200
-    })
-    .await;
+    visitor.until_ready().await;
     assert_eq!(visitor.login("Root", "changed").await.status, 401);
     assert_eq!(visitor.login("Root", "password").await.status, 200);
     join_all(nodes.into_iter().chain([late]).map(Node::kill)).await;

@@ -44,11 +44,7 @@ impl Talk {
 
 async fn all_ready(cluster: &Cluster) {
     for node in 0..2 {
-        let visitor = cluster.visitor(node);
-        eventually_within(LONG, "the nodes are ready", async || {
-            visitor.get("/api/health/ready").await.status == 200
-        })
-        .await;
+        cluster.visitor(node).until_ready().await;
     }
 }
 

@@ -196,9 +196,6 @@ async fn a_node_started_before_its_stores_serves_when_they_come() {
     assert_eq!(visitor.get("/api/health/live").await.status, 200);
     assert_eq!(visitor.get("/api/health/ready").await.code(), "NOT_READY");
     postgres.mend();
-    eventually("the node gets ready", async || {
-        visitor.get("/api/health/ready").await.status == 200
-    })
-    .await;
+    visitor.until_ready().await;
     cluster.user(node, "ann").await;
 }

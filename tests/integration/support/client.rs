@@ -3,6 +3,8 @@
 use reqwest::{Method, multipart};
 use serde_json::{Value, json};
 
+use super::{START, eventually_within};
+
 /// What the server said.
 #[derive(Debug)]
 pub struct Answer {
@@ -71,6 +73,14 @@ impl Visitor {
             base: format!("http://{address}"),
             token: None,
         }
+    }
+
+    /// Waits until the node can serve.
+    pub async fn until_ready(&self) {
+        eventually_within(START, "the node is ready", async || {
+            self.get("/api/health/ready").await.status == 200
+        })
+        .await;
     }
 
     /// A request with the token, if there is one.

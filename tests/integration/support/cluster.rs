@@ -130,11 +130,7 @@ impl Cluster {
     /// Starts a node more, with settings that come before the cluster's, and waits until it is ready. Returns its number.
     pub async fn add(&mut self, extra: &[(&str, &str)]) -> usize {
         let number = self.add_unready(extra).await;
-        let visitor = self.visitor(number);
-        eventually("a node gets ready", async || {
-            visitor.get("/api/health/ready").await.status == 200
-        })
-        .await;
+        self.visitor(number).until_ready().await;
         number
     }
 
