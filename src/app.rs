@@ -1,8 +1,11 @@
 //! What handlers, sockets and tasks may use. Passed as `Arc<App>`, never global, so that several nodes live in one process.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, Ordering},
+use std::{
+    collections::HashSet,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use redis::aio::ConnectionManager;
@@ -16,6 +19,7 @@ use crate::{
     group_commit::GroupCommit,
     history::{History, Stream},
     hub::{Delivery, Hub},
+    ids::SessionId,
     model::{Control, Topic},
     outbox::Outbox,
     password::Passwords,
@@ -75,8 +79,9 @@ impl App {
                 let Ok(channel) = event.key.parse() else {
                     return;
                 };
+                let id = event.id;
                 let delivery = Delivery {
-                    id: event.id.to_string(),
+                    id: id.to_string(),
                     body: event.body,
                 };
                 match event.seq {
@@ -85,7 +90,7 @@ impl App {
                             self.repairs.report(Gap::Channel(channel), self);
                         }
                     }
-                    None => self.hub.tell(channel, &delivery),
+                    None => self.hub.tell(channel, id, &delivery),
                 }
             }
             Topic::Sse => {
@@ -111,8 +116,34 @@ impl App {
 
     /// Cuts the sockets and subscriptions on this node that have lost their right.
     pub fn obey(&self, control: &Control) {
-        self.hub.obey(control);
-        self.feeds.obey(control);
+        let Control::UserRevoked { user_id: user } = *control else {
+            self.hub.obey(control);
+            self.feeds.obey(control);
+            return;
+        };
+        // The word may come late, or again, when the user has signed in anew: of their sessions here only those end that
+        // are no more. If that cannot be asked, all.
+        let sockets = self.hub.sessions().into_iter().chain(self.feeds.sessions());
+        let sessions: HashSet<SessionId> = sockets
+            .filter(|(of, _)| *of == user)
+            .map(|(_, session)| session)
+            .collect();
+        if sessions.is_empty() {
+            return;
+        }
+        let sessions: Vec<SessionId> = sessions.into_iter().collect();
+        let (hub, feeds, register) = (self.hub.clone(), self.feeds.clone(), self.sessions.clone());
+        self.tasks.spawn("revocation", async move {
+            let ended = register.ended(&sessions).await.unwrap_or(sessions);
+            for session_id in ended {
+                let control = Control::SessionRevoked {
+                    user_id: user,
+                    session_id,
+                };
+                hub.obey(&control);
+                feeds.obey(&control);
+            }
+        });
     }
 
     /// Whether the schema and the admin account are there.

@@ -30,6 +30,7 @@ use crate::{
     config::Config,
     history::Position,
     ids::EventId,
+    mailbox::TURN_BYTES,
     model::{Event, Topic, event},
     problem::{Problem, chain},
 };
@@ -51,10 +52,6 @@ const JOBS_RETENTION_MS: &str = "604800000";
 
 /// What could not be done is there for people to look at: thirty days.
 const SET_ASIDE_RETENTION_MS: &str = "2592000000";
-
-/// The sockets get a turn after this many bytes: a fraction of what may wait for one of them, and still many messages that
-/// leave in one write.
-const MAILBOX_TURN_BYTES: usize = crate::mailbox::MOST_WAITING_BYTES / 16;
 
 /// An event as a record brought it.
 #[derive(Debug)]
@@ -264,7 +261,7 @@ impl Bus {
         let mut unwritten = 0;
         loop {
             // A burst of records must not fill the mailboxes before those who empty them had a turn.
-            if unwritten > MAILBOX_TURN_BYTES {
+            if unwritten > TURN_BYTES {
                 tokio::task::yield_now().await;
                 unwritten = 0;
             }

@@ -203,7 +203,7 @@ impl Feeds {
             },
             _ => at.previous(),
         };
-        let offer = sequence.offer(previous, at, text, |at, text| {
+        let offer = sequence.offer(previous, at, text.len(), text, |at, text| {
             hand_on(listeners, stream, at, &text);
         });
         let repair = offer == Offer::Waiting && sequence.has_gap() && !line.repairing;
@@ -238,12 +238,10 @@ impl Feeds {
         for entry in entries {
             let previous = sequence.position().unwrap_or_default();
             if entry.at > previous {
-                sequence.offer(
-                    previous,
-                    entry.at,
-                    text(&entry.name, &entry.data),
-                    |at, text| hand_on(listeners, stream, at, &text),
-                );
+                let text = text(&entry.name, &entry.data);
+                sequence.offer(previous, entry.at, text.len(), text, |at, text| {
+                    hand_on(listeners, stream, at, &text);
+                });
             }
         }
     }

@@ -120,9 +120,11 @@ impl Groups {
                 }
                 Err(Problem::Internal(_)) => one_by_one(&db, &outbox, &posts).await,
                 Err(problem) => {
-                    warn!(error = %chain(&problem), messages = posts.len(), "messages could not be written");
-                    let away = |_| Err(Problem::Unavailable(Dependency::Postgres, None));
-                    posts.iter().map(away).collect()
+                    // Those that waited meanwhile have waited long enough: each group after this one would take as long
+                    // to find out the same.
+                    let waiting = self.refuse_waiting();
+                    warn!(error = %chain(&problem), messages = posts.len() + waiting, "messages could not be written");
+                    posts.iter().map(|_| Err(away())).collect()
                 }
             };
             for (sender, answer) in senders.into_iter().zip(answers) {
@@ -131,12 +133,27 @@ impl Groups {
             }
         }
     }
+
+    /// Refuses everything that waits, and returns how many.
+    fn refuse_waiting(&mut self) -> usize {
+        let mut refused = 0;
+        while let Ok((_, sender)) = self.queue.try_recv() {
+            drop(sender.send(Err(away())));
+            refused += 1;
+        }
+        refused
+    }
+}
+
+/// The answer while PostgreSQL cannot be written to.
+fn away() -> Problem {
+    Problem::Unavailable(Dependency::Postgres, None)
 }
 
 async fn within(db: &PgPool, posts: &[Post]) -> Result<Written, Problem> {
     tokio::time::timeout(COMMIT_WITHIN, write(db, posts))
         .await
-        .unwrap_or(Err(Problem::Unavailable(Dependency::Postgres, None)))
+        .unwrap_or(Err(away()))
 }
 
 /// One message that cannot be written must not fail the others of its group. Also the way out when two nodes are sent the
@@ -154,6 +171,11 @@ async fn one_by_one(db: &PgPool, outbox: &Outbox, posts: &[Post]) -> Vec<Result<
             }
             Err(problem) => Err(problem),
         });
+        if matches!(answers.last(), Some(Err(Problem::Unavailable(..)))) {
+            // The others would each find out the same.
+            answers.resize_with(posts.len(), || Err(away()));
+            break;
+        }
     }
     answers
 }

@@ -234,7 +234,8 @@ end
 local id = epoch .. '-' .. string.format('%d', n)
 redis.call('XADD', KEYS[1], 'MAXLEN', '~', ARGV[1], id, 'eid', ARGV[3], 'name', ARGV[4], 'data', ARGV[5], 'run', run)
 redis.call('ZADD', KEYS[2], n, ARGV[3])
-redis.call('ZREMRANGEBYRANK', KEYS[2], 0, -1001)
+-- As many as there are entries: an event may be appended again as long as its row is in the outbox.
+redis.call('ZREMRANGEBYRANK', KEYS[2], 0, -1 - ARGV[1])
 if ARGV[2] ~= '0' then
     redis.call('EXPIRE', KEYS[1], ARGV[2])
     redis.call('EXPIRE', KEYS[2], ARGV[2])
@@ -359,19 +360,30 @@ impl History {
         Ok((clock, rest))
     }
 
+    /// The positions behind the newest entries of these streams, in one round trip.
+    ///
+    /// # Errors
+    /// [`Problem::Unavailable`] without Redis.
+    pub async fn tips(&self, streams: &[Stream]) -> Result<Vec<Position>, Problem> {
+        let mut pipe = redis::pipe();
+        for stream in streams {
+            pipe.xrevrange_count(stream.key(), "+", "-", 1);
+        }
+        let (clock, newest): (_, Vec<StreamRangeReply>) = self.with_clock(&mut pipe).await?;
+        let empty = Position {
+            epoch: clock.now_ms,
+            n: 0,
+        };
+        let tips = newest.iter().map(|newest| clock.end_of(newest));
+        Ok(tips.map(|tip| tip.unwrap_or(empty)).collect())
+    }
+
     /// The position behind the newest entry.
     ///
     /// # Errors
     /// [`Problem::Unavailable`] without Redis.
     pub async fn tip(&self, stream: Stream) -> Result<Position, Problem> {
-        let mut pipe = redis::pipe();
-        pipe.xrevrange_count(stream.key(), "+", "-", 1);
-        let (clock, (tip,)): (_, (StreamRangeReply,)) = self.with_clock(&mut pipe).await?;
-        let empty = Position {
-            epoch: clock.now_ms,
-            n: 0,
-        };
-        Ok(clock.end_of(&tip).unwrap_or(empty))
+        Ok(self.tips(&[stream]).await?.pop().unwrap_or_default())
     }
 
     /// The positions behind the newest entries of both streams of a user.
@@ -379,7 +391,10 @@ impl History {
     /// # Errors
     /// [`Problem::Unavailable`] without Redis.
     pub async fn cursor(&self, user: UserId) -> Result<Cursor, Problem> {
-        let (user, all) = tokio::try_join!(self.tip(Stream::User(user)), self.tip(Stream::All))?;
+        let tips = self.tips(&[Stream::User(user), Stream::All]).await?;
+        let [user, all] = tips[..] else {
+            return Err(Problem::internal("Redis answered other than it was asked"));
+        };
         Ok(Cursor { user, all })
     }
 

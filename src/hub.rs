@@ -5,7 +5,7 @@
 //! lock.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{HashMap, HashSet, VecDeque},
     hash::{BuildHasher, RandomState},
     sync::{
         Arc,
@@ -17,7 +17,7 @@ use bytes::Bytes;
 use parking_lot::{Mutex, RwLock};
 
 use crate::{
-    ids::{ChannelId, SessionId, UserId},
+    ids::{ChannelId, EventId, SessionId, UserId},
     mailbox::{Farewell, Mailbox},
     model::{Control, MessageDto},
     sequence::{Offer, Sequence},
@@ -27,6 +27,10 @@ use crate::{
 
 /// More than the cores that deliver at once, so that they seldom meet.
 const SHARDS: usize = 64;
+
+/// Events without a position that a room remembers, to know one that Kafka brings again: more than a channel sees in the
+/// seconds after which the outbox sends what it does not know to have arrived.
+const REMEMBERED: usize = 64;
 
 /// A STOMP connection whose user is known.
 #[derive(Debug)]
@@ -136,6 +140,8 @@ struct RoomState {
     /// Whether who follows it must be in it.
     private: bool,
     repairing: bool,
+    /// The last events that were told.
+    told: VecDeque<EventId>,
 }
 
 /// A channel that somebody on this node follows.
@@ -367,7 +373,8 @@ impl Hub {
         let RoomState {
             sequence, members, ..
         } = &mut *state;
-        let offer = sequence.offer(seq - 1, seq, delivery, |seq, delivery| {
+        let bytes = delivery.body.len();
+        let offer = sequence.offer(seq - 1, seq, bytes, delivery, |seq, delivery| {
             deliver_message(channel, members, seq, &delivery);
         });
         let repair = offer == Offer::Waiting && sequence.has_gap() && !state.repairing;
@@ -376,11 +383,18 @@ impl Hub {
     }
 
     /// Delivers what happened to a message. It has no position: a client that missed it reads it from the store.
-    pub fn tell(&self, channel: ChannelId, delivery: &Delivery) {
+    pub fn tell(&self, channel: ChannelId, event: EventId, delivery: &Delivery) {
         let Some(room) = self.room(channel) else {
             return;
         };
         let mut state = room.state.lock();
+        if state.told.contains(&event) {
+            return;
+        }
+        if state.told.len() == REMEMBERED {
+            state.told.pop_front();
+        }
+        state.told.push_back(event);
         for ((feed, shape), members) in &mut state.members {
             if *feed == Feed::Events {
                 let frame = encode(shape, channel, Feed::Events, delivery, &[]);
@@ -399,8 +413,10 @@ impl Hub {
         if state.repairing {
             return None;
         }
+        // Of a room that was made a moment ago it is not known yet what could be missing.
+        let position = state.sequence.position()?;
         state.repairing = true;
-        state.sequence.position()
+        Some(position)
     }
 
     /// The position delivered last, if there is such a room.
@@ -409,7 +425,7 @@ impl Hub {
     }
 
     /// Delivers what was read from the store: all there is up to `through`.
-    pub fn repair(&self, channel: ChannelId, messages: &[MessageDto], through: i64) {
+    pub fn repair(&self, channel: ChannelId, messages: Vec<(i64, Delivery)>, through: i64) {
         let Some(room) = self.room(channel) else {
             return;
         };
@@ -417,15 +433,13 @@ impl Hub {
         let RoomState {
             sequence, members, ..
         } = &mut *state;
-        for message in messages {
+        for (seq, delivery) in messages {
             // Between two that follow each other in the store there is nothing: deleted messages leave holes.
-            let previous = sequence.position().unwrap_or_default().min(message.seq - 1);
-            sequence.offer(
-                previous,
-                message.seq,
-                Delivery::stored(message),
-                |seq, delivery| deliver_message(channel, members, seq, &delivery),
-            );
+            let previous = sequence.position().unwrap_or_default().min(seq - 1);
+            let bytes = delivery.body.len();
+            sequence.offer(previous, seq, bytes, delivery, |seq, delivery| {
+                deliver_message(channel, members, seq, &delivery);
+            });
         }
         sequence.fill(through, |seq, delivery| {
             deliver_message(channel, members, seq, &delivery);
@@ -593,8 +607,6 @@ impl Drop for Entrance {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::VecDeque;
-
     use proptest::prelude::*;
 
     use super::*;
@@ -671,6 +683,19 @@ mod tests {
             .map(|connection| waiting(connection).pop_front().expect("delivered"));
         assert_eq!(ann.as_ptr(), bob.as_ptr());
         assert_ne!(ann, eve);
+    }
+
+    #[test]
+    fn an_event_without_a_position_is_told_once() {
+        let hub = Arc::new(Hub::new(20));
+        let (channel, ann) = (ChannelId::new(), connection(&hub));
+        hub.enter(channel)
+            .add(&ann, Feed::Events, &shape("sub-0"), 0, None);
+        let events: Vec<_> = (0..3).map(|_| EventId::new()).collect();
+        for event in [0, 1, 0, 2, 1] {
+            hub.tell(channel, events[event], &delivery(1));
+        }
+        assert_eq!(waiting(&ann).len(), 3);
     }
 
     #[test]

@@ -8,6 +8,10 @@ use tokio::sync::Notify;
 /// A connection with more than this many bytes waiting is closed; its client comes back and resumes.
 pub const MOST_WAITING_BYTES: usize = 512 * 1024;
 
+/// Whoever fills mailboxes gives their owners a turn after this many bytes: a fraction of what may wait for one of them, and
+/// still many messages that leave in one write.
+pub const TURN_BYTES: usize = MOST_WAITING_BYTES / 16;
+
 /// A connection that takes nothing for this long while something waits is closed.
 pub const STALLED_AFTER: Duration = Duration::from_secs(10);
 

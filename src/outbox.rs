@@ -6,7 +6,7 @@ use futures_util::{StreamExt, future::join_all, stream::FuturesUnordered};
 use rdkafka::producer::DeliveryFuture;
 use sqlx::PgPool;
 use tokio::sync::mpsc;
-use tracing::{debug, info, warn};
+use tracing::{debug, info, trace};
 
 use crate::{
     bus::Bus,
@@ -35,13 +35,17 @@ const APPEND_AT_ONCE: usize = 128;
 pub struct Outbox {
     bus: Arc<Bus>,
     to_history: mpsc::Sender<Stored>,
-    to_confirm: mpsc::Sender<(i64, DeliveryFuture)>,
+    to_confirm: mpsc::Sender<Published>,
 }
+
+/// A row, and what must come true before it may go. Nothing more for an event that its history has: what Kafka does not
+/// bring of it is found there.
+type Published = (i64, Option<DeliveryFuture>);
 
 /// The receiving ends, for the tasks that run them.
 pub struct Ends {
     history: mpsc::Receiver<Stored>,
-    confirm: mpsc::Receiver<(i64, DeliveryFuture)>,
+    confirm: mpsc::Receiver<Published>,
 }
 
 impl Outbox {
@@ -67,7 +71,7 @@ impl Outbox {
                 Topic::Sse => drop(self.to_history.try_send(stored)),
                 Topic::Messages | Topic::Control | Topic::Jobs => {
                     if let Ok(delivery) = self.bus.send(&stored.event, None) {
-                        drop(self.to_confirm.try_send((stored.row, delivery)));
+                        drop(self.to_confirm.try_send((stored.row, Some(delivery))));
                     }
                 }
             }
@@ -96,13 +100,10 @@ impl Ends {
 async fn append(queue: &mut mpsc::Receiver<Stored>, outbox: &Outbox, history: &History) {
     let mut batch = Vec::new();
     while queue.recv_many(&mut batch, APPEND_AT_ONCE).await > 0 {
-        let events: Vec<&Event> = batch.iter().map(|stored| &stored.event).collect();
-        match positions(history, &events).await {
-            Ok(positions) => {
-                for (stored, position) in batch.drain(..).zip(positions) {
-                    if let Ok(delivery) = outbox.bus.send(&stored.event, position) {
-                        drop(outbox.to_confirm.try_send((stored.row, delivery)));
-                    }
+        match append_and_send(&outbox.bus, history, &batch).await {
+            Ok(()) => {
+                for stored in batch.drain(..) {
+                    drop(outbox.to_confirm.try_send((stored.row, None)));
                 }
             }
             Err(error) => {
@@ -113,40 +114,31 @@ async fn append(queue: &mut mpsc::Receiver<Stored>, outbox: &Outbox, history: &H
     }
 }
 
-/// Appends those events that have a history, and returns their positions there.
-async fn positions(history: &History, events: &[&Event]) -> Result<Vec<Option<Position>>, Problem> {
-    let stream = |event: &Event| {
-        if event.topic == Topic::Sse {
-            Stream::of_key(&event.key)
-        } else {
-            None
-        }
-    };
-    let appends: Vec<_> = events
+/// Appends SSE events to their histories and sends them to Kafka.
+async fn append_and_send(bus: &Bus, history: &History, batch: &[Stored]) -> Result<(), Problem> {
+    let appends: Vec<Append<'_>> = batch
         .iter()
-        .filter_map(|event| {
-            let data = std::str::from_utf8(&event.body).unwrap_or_default();
+        .filter_map(|Stored { event, .. }| {
             Some(Append {
-                stream: stream(event)?,
+                stream: Stream::of_key(&event.key)?,
                 event: event.id,
                 name: event.kind,
-                data,
+                data: std::str::from_utf8(&event.body).unwrap_or_default(),
             })
         })
         .collect();
-    let mut appended = if appends.is_empty() {
-        Vec::new()
-    } else {
-        history.append(&appends).await?
+    let positions = history.append(&appends).await?;
+    let events = batch.iter().map(|stored| &stored.event);
+    let events = events.filter(|event| Stream::of_key(&event.key).is_some());
+    for (event, position) in events.zip(positions) {
+        if let Err(error) = bus.send(event, Some(position)) {
+            trace!(error = %chain(&error), "an SSE event is left to be found in its history");
+        }
     }
-    .into_iter();
-    Ok(events
-        .iter()
-        .map(|event| stream(event).and_then(|_| appended.next()))
-        .collect())
+    Ok(())
 }
 
-async fn confirm(queue: &mut mpsc::Receiver<(i64, DeliveryFuture)>, db: &PgPool) {
+async fn confirm(queue: &mut mpsc::Receiver<Published>, db: &PgPool) {
     let mut under_way = FuturesUnordered::new();
     let mut arrived = Vec::new();
     let mut tick = tokio::time::interval(DELETE_EVERY);
@@ -154,7 +146,8 @@ async fn confirm(queue: &mut mpsc::Receiver<(i64, DeliveryFuture)>, db: &PgPool)
     loop {
         tokio::select! {
             received = queue.recv() => match received {
-                Some((row, delivery)) => under_way.push(async move { (row, delivery.await) }),
+                Some((row, Some(delivery))) => under_way.push(async move { (row, delivery.await) }),
+                Some((row, None)) => arrived.push(row),
                 None => return,
             },
             Some((row, delivered)) = under_way.next() => if matches!(delivered, Ok(Ok(_))) {
@@ -173,12 +166,34 @@ async fn confirm(queue: &mut mpsc::Receiver<(i64, DeliveryFuture)>, db: &PgPool)
 
 /// Publishes what nodes that died have left, and what could not go out while Kafka or Redis was away. Runs until it is dropped.
 pub async fn sweep(bus: Arc<Bus>, db: PgPool, history: History) {
+    let records = || {
+        let (bus, db) = (bus.clone(), db.clone());
+        async move {
+            if bus.is_up() {
+                sweep_records(&bus, &db).await
+            } else {
+                Ok((0, 0))
+            }
+        }
+    };
+    let histories = || {
+        let (bus, db, history) = (bus.clone(), db.clone(), history.clone());
+        async move { sweep_histories(&bus, &db, &history).await }
+    };
+    // Neither waits for the other's store.
+    tokio::join!(sweep_all(records), sweep_all(histories));
+}
+
+async fn sweep_all<Fut>(once: impl Fn() -> Fut)
+where
+    Fut: Future<Output = Result<(usize, usize), Problem>>,
+{
     loop {
         // Nodes that start together do not sweep together.
         let jitter = rand::random_range(0.8..1.2);
         tokio::time::sleep(SWEEP_EVERY.mul_f64(jitter)).await;
-        while bus.is_up() {
-            match sweep_once(&bus, &db, &history).await {
+        loop {
+            match once().await {
                 Ok((taken, published)) => {
                     if published > 0 {
                         info!(published, "published events that were left in the outbox");
@@ -190,7 +205,7 @@ pub async fn sweep(bus: Arc<Bus>, db: PgPool, history: History) {
                     }
                 }
                 Err(error) => {
-                    warn!(error = %chain(&error), "the outbox cannot be swept");
+                    debug!(error = %chain(&error), "the outbox cannot be swept");
                     break;
                 }
             }
@@ -198,29 +213,38 @@ pub async fn sweep(bus: Arc<Bus>, db: PgPool, history: History) {
     }
 }
 
-/// Takes rows that were left behind, publishes them and deletes those that arrived. Returns how many of each.
-async fn sweep_once(bus: &Bus, db: &PgPool, history: &History) -> Result<(usize, usize), Problem> {
-    let (mut transaction, taken) = outbox::take(db, LEFT_BEHIND, OVERDUE, SWEEP_AT_ONCE).await?;
-    if taken.is_empty() {
-        transaction.commit().await?;
-        return Ok((0, 0));
-    }
-    let events: Vec<&Event> = taken.iter().map(|stored| &stored.event).collect();
-    // Without Redis the messages go out all the same; the SSE events wait for it.
-    let positions = positions(history, &events).await.unwrap_or_else(|error| {
-        debug!(error = %chain(&error), "SSE events stay in the outbox");
-        vec![None; taken.len()]
-    });
+/// Takes rows for Kafka that were left behind, publishes them and deletes those that arrived. Returns how many of each.
+async fn sweep_records(bus: &Bus, db: &PgPool) -> Result<(usize, usize), Problem> {
+    let topics = [Topic::Messages, Topic::Control, Topic::Jobs];
+    let (mut transaction, taken) =
+        outbox::take(db, &topics, LEFT_BEHIND, OVERDUE, SWEEP_AT_ONCE).await?;
+    // Told late, an edit would take the place of the one after it.
+    let mut arrived = outbox::overtaken(&mut transaction, &taken).await?;
     let mut under_way = Vec::new();
-    for (stored, position) in taken.iter().zip(positions) {
-        if (stored.event.topic != Topic::Sse || position.is_some())
-            && let Ok(delivery) = bus.send(&stored.event, position)
-        {
+    for stored in taken.iter().filter(|stored| !arrived.contains(&stored.row)) {
+        if let Ok(delivery) = bus.send(&stored.event, None) {
             under_way.push(async { matches!(delivery.await, Ok(Ok(_))).then_some(stored.row) });
         }
     }
-    let arrived: Vec<i64> = join_all(under_way).await.into_iter().flatten().collect();
+    arrived.extend(join_all(under_way).await.into_iter().flatten());
     outbox::arrived(&mut *transaction, &arrived).await?;
     transaction.commit().await?;
     Ok((taken.len(), arrived.len()))
+}
+
+/// Takes SSE events that were left behind, also while Kafka is away, and brings them into their histories.
+async fn sweep_histories(
+    bus: &Bus,
+    db: &PgPool,
+    history: &History,
+) -> Result<(usize, usize), Problem> {
+    let (mut transaction, taken) =
+        outbox::take(db, &[Topic::Sse], LEFT_BEHIND, OVERDUE, SWEEP_AT_ONCE).await?;
+    if !taken.is_empty() {
+        append_and_send(bus, history, &taken).await?;
+    }
+    let rows: Vec<i64> = taken.iter().map(|stored| stored.row).collect();
+    outbox::arrived(&mut *transaction, &rows).await?;
+    transaction.commit().await?;
+    Ok((taken.len(), taken.len()))
 }

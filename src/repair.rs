@@ -3,13 +3,18 @@
 
 use std::{collections::HashSet, sync::Arc, time::Duration};
 
-use tokio::sync::{Semaphore, mpsc};
+use tokio::{
+    sync::{Semaphore, mpsc},
+    time::Instant,
+};
 use tracing::{debug, warn};
 
 use crate::{
     app::App,
-    history::{Position, Stream},
+    history::Stream,
+    hub::Delivery,
     ids::ChannelId,
+    mailbox::TURN_BYTES,
     model::Control,
     problem::{Problem, chain},
     store,
@@ -27,11 +32,14 @@ const AUDIT_EVERY: Duration = Duration::from_secs(5);
 /// The same while Kafka is away: what is accepted arrives within two seconds.
 const AUDIT_EVERY_WITHOUT_KAFKA: Duration = Duration::from_millis(500);
 /// Sessions of open sockets are looked at this often, for a revocation that Kafka did not carry.
-const SESSIONS_EVERY: Duration = Duration::from_secs(10);
+const SESSIONS_EVERY: Duration = Duration::from_secs(5);
 /// The same while Kafka is away, and so carries none.
 const SESSIONS_EVERY_WITHOUT_KAFKA: Duration = Duration::from_secs(1);
 /// Sessions asked for in one round trip.
 const SESSIONS_AT_ONCE: usize = 1_000;
+
+/// Histories asked for in one round trip.
+const STREAMS_AT_ONCE: usize = 500;
 
 /// Memberships asked for in one statement.
 const MEMBERS_AT_ONCE: usize = 5_000;
@@ -45,22 +53,25 @@ pub enum Gap {
     Stream(Stream),
 }
 
+/// A gap and when it was seen.
+pub type Reported = (Gap, Instant);
+
 /// Where gaps are reported.
 #[derive(Clone)]
 pub struct Repairs {
-    queue: mpsc::Sender<Gap>,
+    queue: mpsc::Sender<Reported>,
 }
 
 impl Repairs {
     /// A queue and its other end. What does not fit is found by the audit.
-    pub fn new() -> (Self, mpsc::Receiver<Gap>) {
+    pub fn new() -> (Self, mpsc::Receiver<Reported>) {
         let (queue, gaps) = mpsc::channel(1_024);
         (Self { queue }, gaps)
     }
 
     /// Reports a gap whose owner is marked as being repaired.
     pub fn report(&self, gap: Gap, app: &App) {
-        if self.queue.try_send(gap).is_err() {
+        if self.queue.try_send((gap, Instant::now())).is_err() {
             match gap {
                 Gap::Channel(channel) => drop(app.hub.end_repair(channel)),
                 Gap::Stream(stream) => drop(app.feeds.end_repair(stream)),
@@ -70,15 +81,16 @@ impl Repairs {
 }
 
 /// Closes reported gaps. Runs until it is dropped.
-pub async fn run(app: Arc<App>, mut gaps: mpsc::Receiver<Gap>) {
+pub async fn run(app: Arc<App>, mut gaps: mpsc::Receiver<Reported>) {
     let turns = Arc::new(Semaphore::new(AT_ONCE));
-    while let Some(gap) = gaps.recv().await {
+    while let Some((gap, reported)) = gaps.recv().await {
+        // Reported one after the other, so nobody waits for the patience that another needs.
+        tokio::time::sleep_until(reported + PATIENCE).await;
         let Ok(turn) = turns.clone().acquire_owned().await else {
             return;
         };
         let worker = app.clone();
         app.tasks.spawn("repair", async move {
-            tokio::time::sleep(PATIENCE).await;
             close(&worker, gap).await;
             drop(turn);
         });
@@ -127,7 +139,21 @@ async fn read_channel(app: &App, channel: ChannelId) -> Result<(), Problem> {
             .filter(|_| full)
             .map_or(last, |message| message.seq);
         debug!(channel.id = %channel, from = position, through, messages = messages.len(), "read from the store what Kafka did not bring");
-        app.hub.repair(channel, &messages, through);
+        let mut portion = Vec::new();
+        let mut bytes = 0;
+        for message in &messages {
+            let delivery = Delivery::stored(message);
+            bytes += delivery.body.len();
+            portion.push((message.seq, delivery));
+            if bytes > TURN_BYTES {
+                app.hub
+                    .repair(channel, std::mem::take(&mut portion), message.seq);
+                bytes = 0;
+                tokio::task::yield_now().await;
+            }
+        }
+        app.hub.repair(channel, portion, through);
+        tokio::task::yield_now().await;
     }
 }
 
@@ -139,7 +165,18 @@ async fn read_stream(app: &App, stream: Stream) -> Result<(), Problem> {
         let page = usize::try_from(PAGE).unwrap_or(usize::MAX);
         match app.history.after(stream, position, page).await? {
             Ok(entries) => {
-                app.feeds.repair(stream, &entries);
+                let mut rest = entries.as_slice();
+                while !rest.is_empty() {
+                    let mut bytes = 0;
+                    let fits = rest.iter().take_while(|entry| {
+                        bytes += entry.data.len();
+                        bytes <= TURN_BYTES
+                    });
+                    let (portion, later) = rest.split_at(fits.count().max(1));
+                    app.feeds.repair(stream, portion);
+                    rest = later;
+                    tokio::task::yield_now().await;
+                }
                 if entries.len() < page {
                     return Ok(());
                 }
@@ -160,6 +197,15 @@ async fn read_stream(app: &App, stream: Stream) -> Result<(), Problem> {
 
 /// Compares everything followed here with the stores. Runs until it is dropped.
 pub async fn audit(app: Arc<App>) {
+    // None waits for another: one of the stores may be away, and one of the comparisons long.
+    tokio::join!(
+        again_and_again(&app, audit_channels),
+        again_and_again(&app, audit_rights),
+        again_and_again(&app, audit_streams)
+    );
+}
+
+async fn again_and_again(app: &App, compare: impl AsyncFn(&App) -> Result<(), Problem>) {
     loop {
         let mut waited = Duration::ZERO;
         while waited
@@ -172,16 +218,7 @@ pub async fn audit(app: Arc<App>) {
             tokio::time::sleep(AUDIT_EVERY_WITHOUT_KAFKA).await;
             waited += AUDIT_EVERY_WITHOUT_KAFKA;
         }
-        // The two stores do not wait for each other: one of them may be away.
-        let (channels, rights, streams) = tokio::join!(
-            audit_channels(&app),
-            audit_rights(&app),
-            audit_streams(&app)
-        );
-        for error in [channels, rights, streams]
-            .into_iter()
-            .filter_map(Result::err)
-        {
+        if let Err(error) = compare(app).await {
             debug!(error = %chain(&error), "what is followed here cannot be compared with the store");
         }
     }
@@ -226,12 +263,18 @@ async fn audit_rights(app: &App) -> Result<(), Problem> {
 }
 
 async fn audit_streams(app: &App) -> Result<(), Problem> {
-    for (stream, position) in app.feeds.positions() {
-        let tip: Position = app.history.tip(stream).await?;
-        // A stream that has no entry yet has a new position each time it is asked, which says nothing.
-        let moved = tip != position && !(tip.n == 0 && position.n == 0);
-        if moved && app.feeds.position(stream) == Some(position) && app.feeds.begin_repair(stream) {
-            app.repairs.report(Gap::Stream(stream), app);
+    for followed in app.feeds.positions().chunks(STREAMS_AT_ONCE) {
+        let streams: Vec<Stream> = followed.iter().map(|(stream, _)| *stream).collect();
+        let tips = app.history.tips(&streams).await?;
+        for ((stream, position), tip) in followed.iter().copied().zip(tips) {
+            // A stream that has no entry yet has a new position each time it is asked, which says nothing.
+            let moved = tip != position && !(tip.n == 0 && position.n == 0);
+            if moved
+                && app.feeds.position(stream) == Some(position)
+                && app.feeds.begin_repair(stream)
+            {
+                app.repairs.report(Gap::Stream(stream), app);
+            }
         }
     }
     Ok(())

@@ -3,8 +3,11 @@
 
 use std::collections::BTreeMap;
 
-/// Events that wait for an earlier one, at most. When there are more the newest are let go: the store has them.
-const MOST_WAITING: usize = 1_024;
+/// Bytes of events that wait for an earlier one, at most. When there are more the newest are let go: the store has them.
+/// When the gap closes they leave all at once, so this is a fraction of what may wait for one connection.
+const MOST_WAITING_BYTES: usize = crate::mailbox::MOST_WAITING_BYTES / 8;
+/// An event counts with this at least: what is kept beside its body.
+const LEAST_BYTES: usize = 128;
 
 /// What became of an offered event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,7 +24,17 @@ pub enum Offer {
 #[derive(Debug)]
 pub struct Sequence<P, T> {
     position: Option<P>,
-    waiting: BTreeMap<P, (P, T)>,
+    waiting: BTreeMap<P, Early<P, T>>,
+    waiting_bytes: usize,
+    /// The last of those that were let go: the store is to be read at least that far.
+    let_go: Option<P>,
+}
+
+#[derive(Debug)]
+struct Early<P, T> {
+    previous: P,
+    bytes: usize,
+    event: T,
 }
 
 impl<P: Copy + Ord, T> Default for Sequence<P, T> {
@@ -29,6 +42,8 @@ impl<P: Copy + Ord, T> Default for Sequence<P, T> {
         Self {
             position: None,
             waiting: BTreeMap::new(),
+            waiting_bytes: 0,
+            let_go: None,
         }
     }
 }
@@ -39,9 +54,9 @@ impl<P: Copy + Ord, T> Sequence<P, T> {
         self.position
     }
 
-    /// Whether events wait for an earlier one.
+    /// Whether events wait for an earlier one, or did and were let go.
     pub fn has_gap(&self) -> bool {
-        self.position.is_some() && !self.waiting.is_empty()
+        self.position.is_some() && (!self.waiting.is_empty() || self.let_go > self.position)
     }
 
     /// Begins behind `at`, unless it has begun. What was offered before and lies behind `at` is delivered.
@@ -51,8 +66,15 @@ impl<P: Copy + Ord, T> Sequence<P, T> {
         }
     }
 
-    /// Offers an event; `previous` is the position right before it in the log.
-    pub fn offer(&mut self, previous: P, at: P, event: T, mut deliver: impl FnMut(P, T)) -> Offer {
+    /// Offers an event of that many bytes; `previous` is the position right before it in the log.
+    pub fn offer(
+        &mut self,
+        previous: P,
+        at: P,
+        bytes: usize,
+        event: T,
+        mut deliver: impl FnMut(P, T),
+    ) -> Offer {
         match self.position {
             Some(position) if at <= position => Offer::Duplicate,
             Some(position) if previous <= position => {
@@ -62,9 +84,20 @@ impl<P: Copy + Ord, T> Sequence<P, T> {
                 Offer::Delivered
             }
             _ => {
-                self.waiting.insert(at, (previous, event));
-                if self.waiting.len() > MOST_WAITING {
-                    self.waiting.pop_last();
+                let bytes = bytes.max(LEAST_BYTES);
+                let early = Early {
+                    previous,
+                    bytes,
+                    event,
+                };
+                let before = self.waiting.insert(at, early);
+                self.waiting_bytes += bytes;
+                self.waiting_bytes -= before.map_or(0, |before| before.bytes);
+                while self.waiting_bytes > MOST_WAITING_BYTES
+                    && let Some((at, newest)) = self.waiting.pop_last()
+                {
+                    self.waiting_bytes -= newest.bytes;
+                    self.let_go = self.let_go.max(Some(at));
                 }
                 Offer::Waiting
             }
@@ -78,14 +111,15 @@ impl<P: Copy + Ord, T> Sequence<P, T> {
             .position
             .map_or(through, |position| position.max(through));
         while let Some(entry) = self.waiting.first_entry() {
-            let (at, previous) = (*entry.key(), entry.get().0);
+            let (at, previous) = (*entry.key(), entry.get().previous);
             if at > position && previous > position {
                 break;
             }
-            let (_, event) = entry.remove();
+            let early = entry.remove();
+            self.waiting_bytes -= early.bytes;
             if at > position {
                 position = at;
-                deliver(at, event);
+                deliver(at, early.event);
             }
         }
         self.position = Some(position);
@@ -103,11 +137,11 @@ mod tests {
         let mut sequence = Sequence::default();
         let mut seen = Vec::new();
         assert_eq!(
-            sequence.offer(6, 7, "seven", |at, _| seen.push(at)),
+            sequence.offer(6, 7, 0, "seven", |at, _| seen.push(at)),
             Offer::Waiting
         );
         assert_eq!(
-            sequence.offer(4, 5, "five", |at, _| seen.push(at)),
+            sequence.offer(4, 5, 0, "five", |at, _| seen.push(at)),
             Offer::Waiting
         );
         assert!(
@@ -124,17 +158,35 @@ mod tests {
         let mut seen = Vec::new();
         sequence.start(1, |at, ()| seen.push(at));
         assert_eq!(
-            sequence.offer(3, 4, (), |at, ()| seen.push(at)),
+            sequence.offer(3, 4, 0, (), |at, ()| seen.push(at)),
             Offer::Waiting
         );
         assert!(sequence.has_gap());
         // Message 2 was deleted, message 3 is in the store.
         sequence.fill(2, |at, ()| seen.push(at));
         assert_eq!(
-            sequence.offer(2, 3, (), |at, ()| seen.push(at)),
+            sequence.offer(2, 3, 0, (), |at, ()| seen.push(at)),
             Offer::Delivered
         );
         assert_eq!(seen, [3, 4]);
+    }
+
+    #[test]
+    fn what_does_not_fit_among_those_that_wait_is_a_gap_until_it_has_been_read() {
+        let mut sequence = Sequence::default();
+        let mut seen = Vec::new();
+        sequence.start(0, |at, ()| seen.push(at));
+        let half = MOST_WAITING_BYTES / 2;
+        for at in 2..=5 {
+            sequence.offer(at - 1, at, half, (), |at, ()| seen.push(at));
+        }
+        sequence.offer(0, 1, half, (), |at, ()| seen.push(at));
+        assert_eq!(seen, [1, 2, 3]);
+        assert!(sequence.has_gap(), "4 and 5 were let go");
+        for at in 4..=5 {
+            sequence.offer(at - 1, at, half, (), |at, ()| seen.push(at));
+        }
+        assert!(!sequence.has_gap());
     }
 
     proptest! {
@@ -145,15 +197,17 @@ mod tests {
                 Just(last),
             )),
         ) {
+            // Some are so large that others are let go.
+            let bytes = |at: u64| usize::try_from(at % 7).unwrap_or(0) * 8 * 1024;
             let mut sequence = Sequence::default();
             let mut seen = Vec::new();
             sequence.start(0u64, |at, _: u64| seen.push(at));
             for (at, repair) in records {
-                sequence.offer(at - 1, at, at, |at, _| seen.push(at));
+                sequence.offer(at - 1, at, bytes(at), at, |at, _| seen.push(at));
                 if repair && sequence.has_gap() {
                     let from = sequence.position().unwrap_or_default();
                     for stored in from + 1..=at {
-                        sequence.offer(stored - 1, stored, stored, |at, _| seen.push(at));
+                        sequence.offer(stored - 1, stored, bytes(stored), stored, |at, _| seen.push(at));
                     }
                     sequence.fill(at, |at, _| seen.push(at));
                     prop_assert!(sequence.position() >= Some(at));
@@ -161,7 +215,7 @@ mod tests {
             }
             let from = sequence.position().unwrap_or_default();
             for stored in from + 1..=repair_at {
-                sequence.offer(stored - 1, stored, stored, |at, _| seen.push(at));
+                sequence.offer(stored - 1, stored, bytes(stored), stored, |at, _| seen.push(at));
             }
             prop_assert_eq!(seen, (1..=repair_at).collect::<Vec<_>>());
         }

@@ -226,22 +226,23 @@ impl Event {
     }
 }
 
+/// The kinds that this version knows.
+pub const KINDS: [&str; 10] = [
+    MESSAGE_CREATED,
+    MESSAGE_UPDATED,
+    MESSAGE_DELETED,
+    TYPING,
+    CHANNELS_REFRESH,
+    USERS_REFRESH,
+    NOTIFICATIONS,
+    NOTIFICATIONS_DELETED,
+    BINARY_CONTENTS_STATUS,
+    CONTROL,
+];
+
 /// The kind of that name, as a constant; `None` for one that this version does not know.
 pub fn kind(name: &str) -> Option<&'static str> {
-    [
-        MESSAGE_CREATED,
-        MESSAGE_UPDATED,
-        MESSAGE_DELETED,
-        TYPING,
-        CHANNELS_REFRESH,
-        USERS_REFRESH,
-        NOTIFICATIONS,
-        NOTIFICATIONS_DELETED,
-        BINARY_CONTENTS_STATUS,
-        CONTROL,
-    ]
-    .into_iter()
-    .find(|kind| *kind == name)
+    KINDS.into_iter().find(|kind| *kind == name)
 }
 
 /// What takes rights away. A node that hears of it cuts the sockets and subscriptions it concerns.

@@ -319,8 +319,15 @@ async fn revoke_all_and_commit(
     events.push(Event::control(&control));
     commit(app, transaction, events).await?;
     // And again: somebody may have signed in between, with what the row said before.
-    if let Err(error) = app.sessions.revoke_all(user_id, None).await {
-        warn!(user.id = %user_id, error = %chain(&error), "sessions opened while the account changed may live on");
+    match app.sessions.revoke_all(user_id, None).await {
+        Ok(late) => {
+            for session in late {
+                announce_revoked(app, user_id, session);
+            }
+        }
+        Err(error) => {
+            warn!(user.id = %user_id, error = %chain(&error), "sessions opened while the account changed may live on");
+        }
     }
     app.obey(&control);
     Ok(())

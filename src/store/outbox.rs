@@ -84,6 +84,25 @@ pub async fn arrived(db: impl sqlx::PgExecutor<'_>, rows: &[i64]) -> Result<(), 
     Ok(())
 }
 
+/// The rows of edits after which their message was edited again or deleted: that is told by an event of its own.
+///
+/// # Errors
+/// The database's.
+pub async fn overtaken(db: &mut PgConnection, taken: &[Stored]) -> Result<Vec<i64>, Problem> {
+    const SQL: &str = "select o.id from outbox o where o.id = any($1) and not exists ( \
+                           select from messages m where m.id = (o.body::jsonb #>> '{message,id}')::uuid \
+                           and m.updated_at = (o.body::jsonb #>> '{message,updatedAt}')::timestamptz)";
+    let edits: Vec<i64> = taken
+        .iter()
+        .filter(|stored| stored.event.kind == event::MESSAGE_UPDATED)
+        .map(|stored| stored.row)
+        .collect();
+    if edits.is_empty() {
+        return Ok(Vec::new());
+    }
+    Ok(sqlx::query_scalar(SQL).bind(edits).fetch_all(db).await?)
+}
+
 /// Which of these jobs are still to be done.
 ///
 /// # Errors
@@ -106,19 +125,22 @@ pub async fn jobs_done(db: impl sqlx::PgExecutor<'_>, jobs: &[EventId]) -> Resul
     Ok(())
 }
 
-/// Takes rows older than `age` that no other node has taken, oldest first, and jobs that Kafka has had for longer than
-/// `overdue`. They are taken until the transaction ends.
+/// Takes rows of these topics older than `age` that no other node has taken, oldest first, and jobs that Kafka has had for
+/// longer than `overdue`. They are taken until the transaction ends. A newer version's rows, during a rolling upgrade, are
+/// left for a node that knows them.
 ///
 /// # Errors
 /// The database's.
 pub async fn take(
     db: &PgPool,
+    topics: &[Topic],
     age: Duration,
     overdue: Duration,
     most: i64,
 ) -> Result<(Transaction<'static, Postgres>, Vec<Stored>), Problem> {
     const SQL: &str = "select id, event_id, topic, key, kind, seq, body from outbox \
-                       where created_at < clock_timestamp() - make_interval(secs => $1) \
+                       where topic = any($4) and kind = any($5) \
+                       and created_at < clock_timestamp() - make_interval(secs => $1) \
                        and (sent_at is null or sent_at < clock_timestamp() - make_interval(secs => $2)) \
                        order by id limit $3 for update skip locked";
     type Row = (i64, EventId, String, String, String, Option<i64>, String);
@@ -127,12 +149,13 @@ pub async fn take(
         .bind(age.as_secs_f64())
         .bind(overdue.as_secs_f64())
         .bind(most)
+        .bind(topics.iter().map(|topic| topic.name()).collect::<Vec<_>>())
+        .bind(event::KINDS)
         .fetch_all(&mut *transaction)
         .await?;
     let stored = rows
         .into_iter()
         .filter_map(|(row, id, topic, key, kind, seq, body)| {
-            // A newer version's row, during a rolling upgrade: left for a node that knows it.
             let (topic, kind) = (Topic::named(&topic)?, event::kind(&kind)?);
             Some(Stored {
                 row,
