@@ -168,8 +168,9 @@ impl Node {
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
         let clean = self.app.hub.is_empty() && self.app.feeds.is_empty();
-        // Requests in flight: their connections end by themselves once answered.
-        while self.app.tasks.count("connection") > 0 && tokio::time::Instant::now() < deadline {
+        // Requests in flight: their connections end by themselves once answered, and some have lost theirs.
+        let under_way = |tasks: &Tasks| tasks.count("connection") + tasks.count(http::REQUEST);
+        while under_way(&self.app.tasks) > 0 && tokio::time::Instant::now() < deadline {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
         self.app.bus.flush(Duration::from_secs(2)).await;

@@ -26,7 +26,8 @@ use http::{
 use serde::Serialize;
 use serde_json::json;
 use time::OffsetDateTime;
-use tracing::{debug, error, warn};
+use tokio::sync::oneshot;
+use tracing::{Instrument, Span, debug, error, warn};
 use warp::{Filter, Rejection, filters::BoxedFilter, path, reply::Response};
 
 pub use request::Request;
@@ -36,7 +37,11 @@ use crate::{
     ids::{ChannelId, FileId, MessageId, NotificationId, ReadStatusId, UserId},
     model::instant,
     problem::{Missing, Problem, chain},
+    tasks::Tasks,
 };
+
+/// The name of the tasks that do what requests ask for.
+pub const REQUEST: &str = "request";
 
 /// The boxed router. Boxing keeps its type, and so the time to compile it, small.
 pub type Route = BoxedFilter<(Response,)>;
@@ -205,7 +210,13 @@ fn resource<T: Send + 'static>(
         async move {
             let result =
                 if let Some((_, handler)) = methods.iter().find(|(known, _)| *known == method) {
-                    handler(parameter, request).await
+                    let tasks = request.app.tasks.clone();
+                    let work = handler(parameter, request);
+                    if method.is_safe() {
+                        work.await
+                    } else {
+                        to_the_end(&tasks, work).await
+                    }
                 } else {
                     let allow: Vec<_> = methods.iter().map(|(known, _)| known.as_str()).collect();
                     Err(Problem::MethodNotAllowed {
@@ -219,6 +230,23 @@ fn resource<T: Send + 'static>(
         .and(app.clone())
         .then(answer)
         .boxed()
+}
+
+/// Does work that changes something even when its client has gone meanwhile: hyper drops the handler of a connection that
+/// closes, and between two stores that would leave half of it, like a session that has ended and sockets that do not know.
+async fn to_the_end(
+    tasks: &Tasks,
+    work: BoxFuture<'static, Result<Response, Problem>>,
+) -> Result<Response, Problem> {
+    let (sender, result) = oneshot::channel();
+    let work = async move {
+        // Nobody may be there to hear of it.
+        drop(sender.send(work.await));
+    };
+    tasks.spawn(REQUEST, work.instrument(Span::current()));
+    result
+        .await
+        .unwrap_or_else(|_| Err(Problem::internal("a handler panicked")))
 }
 
 fn any_of<const N: usize>(routes: [Route; N]) -> Route {
