@@ -35,12 +35,14 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 const KEY: &str = "presence:{users}";
 /// Users whose state changed since that was told last.
 const CHANGED: &str = "presence:{users}:changed";
+/// Those of whom a node is telling. Left behind by a node that could not, they are told with the next ones.
+const TELLING: &str = "presence:{users}:telling";
 /// There while nothing may be told, because something just was.
 const TOLD: &str = "presence:{users}:told";
 
 /// Renews those who are here, shortens the time of those who left, removes those whose time is over, and returns one of
-/// those who changed if it is time to tell. KEYS: users, changed, told; ARGV: lease, grace, interval, number of those here,
-/// those here, those who left.
+/// those who changed if it is time to tell. KEYS: users, changed, told, telling; ARGV: lease, grace, interval, number of those
+/// here, those here, those who left.
 const LOOK: &str = r"
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
@@ -58,12 +60,11 @@ for _, user in ipairs(redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', now, 'LIMIT',
     redis.call('ZREM', KEYS[1], user)
     redis.call('SADD', KEYS[2], user)
 end
-local changed = redis.call('SRANDMEMBER', KEYS[2])
-if changed and redis.call('SET', KEYS[3], '1', 'NX', 'PX', ARGV[3]) then
-    redis.call('DEL', KEYS[2])
-    return changed
-end
-return ''
+if redis.call('EXISTS', KEYS[2], KEYS[4]) == 0 then return '' end
+if not redis.call('SET', KEYS[3], '1', 'NX', 'PX', ARGV[3]) then return '' end
+redis.call('SUNIONSTORE', KEYS[4], KEYS[2], KEYS[4])
+redis.call('DEL', KEYS[2])
+return redis.call('SRANDMEMBER', KEYS[4])
 ";
 
 /// The presence of every user.
@@ -95,7 +96,7 @@ impl Presence {
     /// node, if it is time to tell.
     async fn report(&self, here: &[UserId], left: &[UserId]) -> Result<Option<UserId>, Problem> {
         let mut call = self.look.prepare_invoke();
-        call.key(KEY).key(CHANGED).key(TOLD);
+        call.key(KEY).key(CHANGED).key(TOLD).key(TELLING);
         for time in [LEASE, GRACE, LOOK_EVERY] {
             call.arg(u64::try_from(time.as_millis()).unwrap_or(u64::MAX));
         }
@@ -105,6 +106,11 @@ impl Presence {
         }
         let changed: String = call.invoke_async(&mut self.redis.clone()).await?;
         Ok(changed.parse().ok())
+    }
+
+    /// Says that those of whom [`Self::report`] wanted to be told have been.
+    async fn told(&self) -> Result<(), Problem> {
+        Ok(self.redis.clone().del(TELLING).await?)
     }
 }
 
@@ -131,8 +137,10 @@ pub async fn run(app: Arc<App>) {
                     renewed = Instant::now();
                 }
                 known = here;
-                if let Some(user) = changed {
-                    tell(&app, user).await;
+                if let Some(user) = changed
+                    && let Err(problem) = tell(&app, user).await
+                {
+                    debug!(error = %chain(&problem), "a change of presence is told with the next one");
                 }
             }
             // Those who came and left are reported when Redis is back.
@@ -142,17 +150,15 @@ pub async fn run(app: Arc<App>) {
 }
 
 /// A hint that somebody came or went. No transaction caused it, so it goes without the outbox.
-async fn tell(app: &App, user: UserId) {
+async fn tell(app: &App, user: UserId) -> Result<(), Problem> {
     let event = Event::user(user);
-    let data = std::str::from_utf8(&event.body).unwrap_or_default();
     let append = Append {
         stream: Stream::All,
         event: event.id,
         name: event.kind,
-        data,
+        data: std::str::from_utf8(&event.body).unwrap_or_default(),
     };
-    match app.history.append(&[append]).await {
-        Ok(positions) => app.outbox.announce(&event, positions.first().copied()),
-        Err(problem) => debug!(error = %chain(&problem), "a change of presence was not told"),
-    }
+    let positions = app.history.append(&[append]).await?;
+    app.outbox.announce(&event, positions.first().copied());
+    app.presence.told().await
 }

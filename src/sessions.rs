@@ -15,6 +15,9 @@ use crate::{
     problem::Problem,
 };
 
+/// Entries of a user's index that a login looks at.
+const LOOKED_AT: usize = 8;
+
 /// The sessions of every node.
 #[derive(Clone)]
 pub struct Sessions {
@@ -100,7 +103,29 @@ impl Sessions {
             .ignore()
             .query_async(&mut redis)
             .await?;
+        self.forget_some(user).await?;
         Ok((session, join(session, &secret)))
+    }
+
+    /// Takes a few of those that have run out from the index. Each login adds one and looks at more than one, so that the
+    /// index stays about as large as there are sessions.
+    async fn forget_some(&self, user: UserId) -> Result<(), Problem> {
+        let mut redis = self.redis.clone();
+        let sample: Vec<String> = redis::cmd("SRANDMEMBER")
+            .arg(index(user))
+            .arg(LOOKED_AT)
+            .query_async(&mut redis)
+            .await?;
+        let sessions: Vec<SessionId> = sample
+            .iter()
+            .filter_map(|session| session.parse().ok())
+            .collect();
+        let ended = self.ended(&sessions).await?;
+        if ended.is_empty() {
+            return Ok(());
+        }
+        let ended: Vec<String> = ended.iter().map(SessionId::to_string).collect();
+        Ok(redis.srem(index(user), ended).await?)
     }
 
     /// Whose session it is, if it lives.
