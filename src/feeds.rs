@@ -116,6 +116,13 @@ impl Feeds {
                 state.listeners.remove(&listener.user);
             }
         }
+        drop(state);
+        self.step_out(listener);
+    }
+
+    /// Takes a stream out of its lines. It stays open.
+    pub fn step_out(&self, listener: &Listener) {
+        let mut state = self.state.lock();
         for stream in [Stream::All, Stream::User(listener.user)] {
             if let Some(line) = state.lines.get_mut(&stream) {
                 line.listeners.retain(|other| other.id != listener.id);
@@ -375,6 +382,22 @@ mod tests {
             matches!(items.make_contiguous(), [Item::Lost(Stream::All, at, Lost::Unknown)] if *at == anew),
             "{items:?}"
         );
+    }
+
+    #[test]
+    fn a_stream_that_begins_again_stands_in_its_lines_once() {
+        let feeds = Arc::new(Feeds::new(20));
+        let user = UserId::new();
+        let (listener, stream) = (feeds.join(user, SessionId::new()), Stream::User(user));
+        let at = |n| Position { epoch: 1, n };
+        for _ in 0..3 {
+            feeds.step_out(&listener);
+            feeds.enter(stream).add(&listener, at(0));
+        }
+        feeds.offer(stream, at(1), text("x", b"{}"));
+        let mut items = std::collections::VecDeque::new();
+        listener.mailbox.take(&mut items);
+        assert_eq!((items.len(), feeds.len()), (1, 1), "{items:?}");
     }
 
     #[test]

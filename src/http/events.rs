@@ -9,7 +9,7 @@ use http::{
     header::{CACHE_CONTROL, CONTENT_TYPE},
 };
 use serde::Deserialize;
-use tokio::{sync::mpsc, time::Instant};
+use tokio::sync::mpsc;
 use tracing::debug;
 use uuid::Uuid;
 use warp::reply::Response;
@@ -52,12 +52,10 @@ pub(super) fn with_cursor(mut response: Response, cursor: Option<Cursor>) -> Res
     response
 }
 
-/// Who opens a stream, and how sure we are.
+/// Who opens a stream.
 struct Opener {
     user: UserId,
     session: SessionId,
-    /// Redis was away, so whether the session lives is still to be asked.
-    unsure: bool,
 }
 
 /// Who opens the stream: by bearer token, or by the session cookie when that has merely expired or is absent. A store that
@@ -65,18 +63,14 @@ struct Opener {
 async fn opener(request: &Request) -> Result<Opener, Problem> {
     let app = &request.app;
     match request.claims() {
-        Ok(caller) => {
-            let unsure = match app.sessions.user(caller.session).await {
-                Ok(user) if user == Some(caller.id) => false,
-                Ok(_) => return Err(Problem::Unauthenticated),
-                Err(_) => true,
-            };
-            Ok(Opener {
+        Ok(caller) => match app.sessions.user(caller.session).await {
+            Ok(user) if user != Some(caller.id) => Err(Problem::Unauthenticated),
+            // Without Redis it is asked again before anything is told.
+            Ok(_) | Err(_) => Ok(Opener {
                 user: caller.id,
                 session: caller.session,
-                unsure,
-            })
-        }
+            }),
+        },
         Err(None | Some(Refused::Expired)) => {
             let token = request
                 .cookie(REFRESH_COOKIE)
@@ -86,11 +80,7 @@ async fn opener(request: &Request) -> Result<Opener, Problem> {
                 .holder(token)
                 .await?
                 .ok_or(Problem::Unauthenticated)?;
-            Ok(Opener {
-                user,
-                session,
-                unsure: false,
-            })
+            Ok(Opener { user, session })
         }
         Err(Some(Refused::Invalid)) => Err(Problem::Unauthenticated),
     }
@@ -193,9 +183,22 @@ impl Worker {
         resume: Option<String>,
     ) -> Result<(), Gone> {
         self.flush().await?;
-        while let Err(error) = self.begin(listener, &opener, resume.as_deref()).await? {
-            debug!(error = %chain(&error), "a stream waits for a store");
+        loop {
+            let begun = tokio::select! {
+                biased;
+                () = dismissed(listener) => break,
+                begun = self.begin(listener, &opener, resume.as_deref()) => begun?,
+            };
+            match begun {
+                Ok(()) => break,
+                Err(error) => debug!(error = %chain(&error), "a stream waits for a store"),
+            }
             self.rest(listener, TRY_AGAIN).await?;
+        }
+        // Looked at last, so that a replay does not go to a session that ended while it was read.
+        if let Some(farewell) = listener.mailbox.farewell() {
+            self.text.clear();
+            return self.leave(farewell).await;
         }
         self.flush().await?;
         let mut items = VecDeque::new();
@@ -234,19 +237,13 @@ impl Worker {
         }
     }
 
-    /// Waits for a store, and keeps the stream alive meanwhile.
+    /// Waits for a store, or for a reason to leave, and keeps the stream alive meanwhile.
     async fn rest(&mut self, listener: &Listener, time: Duration) -> Result<(), Gone> {
         self.text.extend_from_slice(b":\n\n");
         self.flush().await?;
-        let until = Instant::now() + time;
-        tokio::select! {
-            () = tokio::time::sleep_until(until) => Ok(()),
-            () = self.pieces.closed() => Err(Gone),
-            () = self.app.tasks.draining().cancelled() => {
-                listener.mailbox.close(Farewell::Draining);
-                Err(Gone)
-            }
-        }
+        tokio::time::timeout(time, self.wait(listener))
+            .await
+            .unwrap_or(Ok(()))
     }
 
     /// Follows both histories, and replays what came after the client's position. Follow first, then read: so nothing falls
@@ -263,7 +260,11 @@ impl Worker {
                 listener.mailbox.close(Farewell::Revoked);
                 Err(Gone)
             }
-            Err(problem) => Ok(Err(problem)),
+            Err(problem) => {
+                // It begins again from the start, and must not stand in a line twice.
+                self.app.feeds.step_out(listener);
+                Ok(Err(problem))
+            }
         }
     }
 
@@ -275,9 +276,6 @@ impl Worker {
         resume: Option<&str>,
     ) -> Result<bool, Problem> {
         let app = self.app.clone();
-        if opener.unsure && app.sessions.user(opener.session).await? != Some(opener.user) {
-            return Ok(false);
-        }
         let streams = [Stream::User(opener.user), Stream::All];
         let [to_user, to_all] = streams.map(|stream| app.feeds.enter(stream));
         let tip = app.history.cursor(opener.user).await?;
@@ -289,6 +287,10 @@ impl Worker {
                 Err(lost) => Err(lost),
             },
         };
+        // Now that the listener is known: a revocation before this shows here, one after it closes the mailbox.
+        if app.sessions.user(opener.session).await? != Some(opener.user) {
+            return Ok(false);
+        }
         let live = Cursor {
             user: to_user.add(listener, tip.user),
             all: to_all.add(listener, tip.all),
@@ -376,6 +378,13 @@ impl Worker {
             Ok(Ok(())) => Ok(()),
             _ => Err(Gone),
         }
+    }
+}
+
+/// Waits until the stream is told to close.
+async fn dismissed(listener: &Listener) {
+    while listener.mailbox.farewell().is_none() {
+        listener.mailbox.changed().await;
     }
 }
 
