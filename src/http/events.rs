@@ -14,7 +14,7 @@ use tracing::debug;
 use uuid::Uuid;
 use warp::reply::Response;
 
-use super::{Request, auth::REFRESH_COOKIE};
+use super::Request;
 use crate::{
     app::App,
     feeds::{self, Item, Listener},
@@ -62,28 +62,17 @@ struct Opener {
 /// is away is no reason for a refusal, after which clients would give up for ever.
 async fn opener(request: &Request) -> Result<Opener, Problem> {
     let app = &request.app;
-    match request.claims() {
+    let (user, session) = match request.claims() {
         Ok(caller) => match app.sessions.user(caller.session).await {
-            Ok(user) if user != Some(caller.id) => Err(Problem::Unauthenticated),
+            Ok(user) if user != Some(caller.id) => return Err(Problem::Unauthenticated),
             // Without Redis it is asked again before anything is told.
-            Ok(_) | Err(_) => Ok(Opener {
-                user: caller.id,
-                session: caller.session,
-            }),
+            Ok(_) | Err(_) => (caller.id, caller.session),
         },
-        Err(None | Some(Refused::Expired)) => {
-            let token = request
-                .cookie(REFRESH_COOKIE)
-                .ok_or(Problem::Unauthenticated)?;
-            let (user, session) = app
-                .sessions
-                .holder(token)
-                .await?
-                .ok_or(Problem::Unauthenticated)?;
-            Ok(Opener { user, session })
-        }
-        Err(Some(Refused::Invalid)) => Err(Problem::Unauthenticated),
-    }
+        Err(None) => request.cookie_holder(None).await?,
+        Err(Some(Refused::Expired(caller))) => request.cookie_holder(Some(&caller)).await?,
+        Err(Some(Refused::Invalid)) => return Err(Problem::Unauthenticated),
+    };
+    Ok(Opener { user, session })
 }
 
 #[derive(Deserialize)]
