@@ -16,6 +16,7 @@ mod delivery;
 mod drain;
 mod errors;
 mod events;
+mod events_end;
 mod faults;
 mod files;
 mod files_download;
