@@ -75,10 +75,19 @@ async fn opener(request: &Request) -> Result<Opener, Problem> {
     Ok(Opener { user, session })
 }
 
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct OpenQuery {
-    last_event_id: Option<String>,
+/// Where the client wants to go on. The header first: a native client keeps the query it was made with for ever, while its
+/// header moves on. What cannot be read is no position of ours, and must not look like none: so nothing is lost in silence.
+fn resume(request: &Request) -> Option<String> {
+    let header = request.head.headers.get("last-event-id");
+    let header = header.map(|id| String::from_utf8_lossy(id.as_bytes()).into_owned());
+    header.filter(|id| !id.is_empty()).or_else(|| {
+        let query: Vec<(String, String)> = request.query().unwrap_or_default();
+        let ids = query.into_iter().filter(|(name, _)| name == "lastEventId");
+        // Of several nobody knows which is meant: joined they are no position of ours.
+        ids.map(|(_, id)| id)
+            .filter(|id| !id.is_empty())
+            .reduce(|all, id| format!("{all} {id}"))
+    })
 }
 
 /// `GET /api/sse`
@@ -93,26 +102,14 @@ pub(super) async fn open(request: Request) -> Result<Response, Problem> {
         }
         Err(problem) => return Err(problem),
     };
-    let query = request
-        .query::<OpenQuery>()
-        .ok()
-        .and_then(|query| query.last_event_id);
-    // The header first: a native client keeps the query it was made with for ever, while its header moves on.
-    let header = request
-        .header("last-event-id")
-        .map(str::to_owned)
-        .filter(|id| !id.is_empty());
-    let resume = header.or(query).filter(|id| !id.is_empty());
+    let resume = resume(&request);
     let (pieces, mut receiver) = mpsc::channel(PIECES);
     let app = request.app.clone();
     let worker = Worker {
         app: app.clone(),
         pieces,
         text: Vec::new(),
-        sent: Cursor {
-            user: Position::default(),
-            all: Position::default(),
-        },
+        sent: Cursor::of(opener.user, Position::default(), Position::default()),
     };
     app.tasks.spawn("sse", worker.run(opener, resume));
     Ok(response(stream::poll_fn(move |context| {
@@ -268,7 +265,8 @@ impl Worker {
         let streams = [Stream::User(opener.user), Stream::All];
         let [to_user, to_all] = streams.map(|stream| app.feeds.enter(stream));
         let tip = app.history.cursor(opener.user).await?;
-        let replay = match resume.map(Cursor::parse) {
+        let resume = resume.map(|text| Cursor::parse(text, opener.user));
+        let replay = match resume {
             None => Ok(Vec::new()),
             Some(None) => Err(Lost::Unknown),
             Some(Some(from)) => match read_missed(&app, streams, from, tip).await? {
@@ -280,18 +278,16 @@ impl Worker {
         if app.sessions.user(opener.session).await? != Some(opener.user) {
             return Ok(false);
         }
-        let live = Cursor {
-            user: to_user.add(listener, tip.user),
-            all: to_all.add(listener, tip.all),
-        };
+        let (user, all) = (
+            to_user.add(listener, tip.user),
+            to_all.add(listener, tip.all),
+        );
+        let live = Cursor::of(opener.user, user, all);
         // What lies between the tip that was read and the line's own position: the line may be ahead by now.
         let rest = read_missed(&app, streams, tip, live).await?;
         match replay.and_then(|replay| rest.map(|rest| (replay, rest))) {
             Ok((replay, rest)) => {
-                self.sent = match resume.and_then(Cursor::parse) {
-                    Some(from) => from,
-                    None => tip,
-                };
+                self.sent = resume.flatten().unwrap_or(tip);
                 for (stream, entry) in replay.into_iter().chain(rest) {
                     self.event(stream, entry.at, &feeds::text(&entry.name, &entry.data));
                 }
