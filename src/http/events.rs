@@ -306,6 +306,7 @@ impl Worker {
     fn item(&mut self, item: Item) {
         match item {
             Item::Event(stream, at, text) => self.event(stream, at, &text),
+            Item::Moved(stream, at) => *self.position(stream) = at,
             Item::Lost(stream, at, lost) => {
                 *self.position(stream) = at;
                 self.own(RESYNC, &format!("{{\"reason\":\"{}\"}}", lost.reason()));
