@@ -17,6 +17,7 @@ mod drain;
 mod errors;
 mod events;
 mod events_end;
+mod events_many;
 mod events_resume;
 mod faults;
 mod files;
