@@ -173,7 +173,8 @@ impl Worker {
             let begun = tokio::select! {
                 biased;
                 () = dismissed(listener) => break,
-                begun = self.begin(listener, &opener, resume.as_deref()) => begun?,
+                // Boxed: the task would keep the room for it as long as the stream lives.
+                begun = Box::pin(self.begin(listener, &opener, resume.as_deref())) => begun?,
             };
             match begun {
                 Ok(()) => break,
