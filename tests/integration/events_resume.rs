@@ -74,7 +74,6 @@ async fn resync_reason(user: &User, from: &str) -> String {
 async fn a_flood_of_one_users_events_takes_nothing_from_anothers_history() {
     let cluster = Cluster::start(1).await;
     let (ann, bob) = (cluster.user(0, "ann").await, cluster.user(0, "bob").await);
-    cluster.settled().await;
     let history = &cluster.node(0).app().history;
     let (anns, bobs) = (cursor(&ann).await, cursor(&bob).await);
     append(history, own(&bob), 0, 3).await;
@@ -88,7 +87,6 @@ async fn a_flood_of_one_users_events_takes_nothing_from_anothers_history() {
 async fn a_hundred_events_of_one_millisecond_are_all_replayed_in_order() {
     let cluster = Cluster::start(1).await;
     let bob = cluster.user(0, "bob").await;
-    cluster.settled().await;
     let from = cursor(&bob).await;
     // One round trip: they share whatever time they are given.
     append(&cluster.node(0).app().history, own(&bob), 0, 100).await;
@@ -127,7 +125,7 @@ async fn histories_are_bounded() {
         );
         let seen = format!("sse:seen:{{{stream}}}");
         let ids: usize = redis.zcard(&seen).await.expect("ZCARD");
-        assert_eq!(ids, 1_000, "{seen}");
+        assert!((1_000..=kept).contains(&ids), "{seen}: {ids} ids");
     }
 }
 
@@ -135,7 +133,6 @@ async fn histories_are_bounded() {
 async fn what_is_no_position_of_this_user_is_told_and_never_taken_for_none() {
     let cluster = Cluster::start(1).await;
     let (ann, bob) = (cluster.user(0, "ann").await, cluster.user(0, "bob").await);
-    cluster.settled().await;
     let history = &cluster.node(0).app().history;
     for user in [&ann, &bob] {
         append(history, own(user), 0, 5).await;
@@ -205,7 +202,6 @@ async fn what_is_published_while_a_node_starts_reaches_those_who_resume_on_it() 
     const EVENTS: usize = 60;
     let mut cluster = Cluster::start(1).await;
     let (ann, bob) = (cluster.user(0, "ann").await, cluster.user(0, "bob").await);
-    cluster.settled().await;
     let from = cursor(&bob).await;
     let publishing = tokio::spawn({
         let (ann, bob) = (ann.clone(), bob.clone());
