@@ -21,6 +21,8 @@ use crate::{
 pub enum Item {
     /// An event of that history. The text is complete but for its `id:` line, and shared by all streams.
     Event(Stream, Position, Bytes),
+    /// Nothing was lost, and the history goes on from that position.
+    Moved(Stream, Position),
     /// Something was lost; the history goes on from that position.
     Lost(Stream, Position, Lost),
 }
@@ -116,6 +118,13 @@ impl Feeds {
                 state.listeners.remove(&listener.user);
             }
         }
+        drop(state);
+        self.step_out(listener);
+    }
+
+    /// Takes a stream out of its lines. It stays open.
+    pub fn step_out(&self, listener: &Listener) {
+        let mut state = self.state.lock();
         for stream in [Stream::All, Stream::User(listener.user)] {
             if let Some(line) = state.lines.get_mut(&stream) {
                 line.listeners.retain(|other| other.id != listener.id);
@@ -246,7 +255,10 @@ impl Feeds {
         }
     }
 
-    /// Tells every stream of that history that something is lost, and goes on behind `tip`.
+    /// Goes on behind `tip`, and tells every stream of that history that something is lost.
+    ///
+    /// A history that is not there any more has expired, a day after its last event. Whatever this line has not seen had been
+    /// there for that day, in which the audits did not find it: so there was nothing, and nobody needs to fetch anything.
     pub fn lose(&self, stream: Stream, tip: Position, lost: Lost) {
         let mut state = self.state.lock();
         let Some(line) = state.lines.get_mut(&stream) else {
@@ -254,8 +266,13 @@ impl Feeds {
         };
         line.sequence = Sequence::default();
         line.sequence.start(tip, |_, _| {});
+        let item = if lost == Lost::Expired && tip.n == 0 {
+            Item::Moved(stream, tip)
+        } else {
+            Item::Lost(stream, tip, lost)
+        };
         for listener in &line.listeners {
-            listener.mailbox.push(Item::Lost(stream, tip, lost), 64);
+            listener.mailbox.push(item.clone(), 64);
         }
     }
 
@@ -373,6 +390,43 @@ mod tests {
             matches!(items.make_contiguous(), [Item::Lost(Stream::All, at, Lost::Unknown)] if *at == anew),
             "{items:?}"
         );
+    }
+
+    #[test]
+    fn a_history_that_expired_goes_on_in_silence_and_one_that_was_trimmed_does_not() {
+        let feeds = Arc::new(Feeds::new(20));
+        let user = UserId::new();
+        let (listener, stream) = (feeds.join(user, SessionId::new()), Stream::User(user));
+        let at = |epoch, n| Position { epoch, n };
+        feeds.enter(stream).add(&listener, at(1, 17));
+        feeds.lose(stream, at(5, 0), Lost::Expired);
+        // What comes then begins the history anew.
+        assert!(!feeds.offer(stream, at(6, 1), text("x", b"{}")));
+        feeds.lose(stream, at(6, 900), Lost::Expired);
+        let mut items = std::collections::VecDeque::new();
+        listener.mailbox.take(&mut items);
+        let told = items.make_contiguous();
+        assert!(
+            matches!(told, [Item::Moved(_, moved), Item::Event(_, next, _), Item::Lost(_, lost, Lost::Expired)]
+                if (*moved, *next, *lost) == (at(5, 0), at(6, 1), at(6, 900))),
+            "{told:?}"
+        );
+    }
+
+    #[test]
+    fn a_stream_that_begins_again_stands_in_its_lines_once() {
+        let feeds = Arc::new(Feeds::new(20));
+        let user = UserId::new();
+        let (listener, stream) = (feeds.join(user, SessionId::new()), Stream::User(user));
+        let at = |n| Position { epoch: 1, n };
+        for _ in 0..3 {
+            feeds.step_out(&listener);
+            feeds.enter(stream).add(&listener, at(0));
+        }
+        feeds.offer(stream, at(1), text("x", b"{}"));
+        let mut items = std::collections::VecDeque::new();
+        listener.mailbox.take(&mut items);
+        assert_eq!((items.len(), feeds.len()), (1, 1), "{items:?}");
     }
 
     #[test]

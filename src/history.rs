@@ -102,9 +102,13 @@ impl fmt::Display for Position {
     }
 }
 
-/// An event's id on the wire: the positions in the user's own stream and in the common one, `3k2-17.9f1-204`.
+/// An event's id on the wire: the positions in the user's own stream and in the common one, and whose it is:
+/// `3k2-17.9f1-204.c5x`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Cursor {
+    /// The end of the user's id: two users' streams may begin in the same millisecond, and then one's position would pass
+    /// for the other's.
+    whose: u64,
     /// In `sse:user:{userId}`.
     pub user: Position,
     /// In `sse:all`.
@@ -112,8 +116,20 @@ pub struct Cursor {
 }
 
 impl Cursor {
-    /// Parses the wire form; `None` for anything we have not made.
-    pub fn parse(text: &str) -> Option<Self> {
+    /// Bits of a user's id in a cursor. They only tell apart those whose streams began in the same millisecond.
+    const WHOSE: u64 = (1 << 20) - 1;
+
+    /// A user's cursor.
+    pub fn of(owner: UserId, user: Position, all: Position) -> Self {
+        Self {
+            whose: owner.0.as_u64_pair().1 & Self::WHOSE,
+            user,
+            all,
+        }
+    }
+
+    /// Parses the wire form; `None` for anything we have not made for that user.
+    pub fn parse(text: &str, owner: UserId) -> Option<Self> {
         let position = |text: &str| {
             let (epoch, n) = text.split_once('-')?;
             Some(Position {
@@ -121,11 +137,10 @@ impl Cursor {
                 n: parse_base36(n)?,
             })
         };
-        let (user, all) = text.split_once('.')?;
-        Some(Self {
-            user: position(user)?,
-            all: position(all)?,
-        })
+        let (user, rest) = text.split_once('.')?;
+        let (all, whose) = rest.split_once('.')?;
+        let cursor = Self::of(owner, position(user)?, position(all)?);
+        (parse_base36(whose)? == cursor.whose).then_some(cursor)
     }
 }
 
@@ -135,7 +150,8 @@ impl fmt::Display for Cursor {
             (self.user.epoch, "-"),
             (self.user.n, "."),
             (self.all.epoch, "-"),
-            (self.all.n, ""),
+            (self.all.n, "."),
+            (self.whose, ""),
         ] {
             write_base36(f, number)?;
             f.write_str(end)?;
@@ -392,10 +408,10 @@ impl History {
     /// [`Problem::Unavailable`] without Redis.
     pub async fn cursor(&self, user: UserId) -> Result<Cursor, Problem> {
         let tips = self.tips(&[Stream::User(user), Stream::All]).await?;
-        let [user, all] = tips[..] else {
+        let [own, all] = tips[..] else {
             return Err(Problem::internal("Redis answered other than it was asked"));
         };
-        Ok(Cursor { user, all })
+        Ok(Cursor::of(user, own, all))
     }
 
     /// The entries after `position`, `most` at most, or why they cannot be told.
@@ -408,10 +424,15 @@ impl History {
         position: Position,
         most: usize,
     ) -> Result<Result<Vec<Entry>, Lost>, Problem> {
+        // No entry has the last number there is, and Redis refuses to look behind it.
+        let Some(n) = position.n.checked_add(1) else {
+            return Ok(Err(Lost::Unknown));
+        };
+        let next = Position { n, ..position };
         let mut pipe = redis::pipe();
         // The entries before the oldest one: if a trim comes between, it looks like a loss and is none; the other way round
         // a loss would not be seen.
-        pipe.xrange_count(stream.key(), format!("({position}"), "+", most)
+        pipe.xrange_count(stream.key(), next.to_string(), "+", most)
             .xrange_count(stream.key(), "-", "+", 1)
             .xrevrange_count(stream.key(), "+", "-", 1);
         let (clock, [entries, oldest, newest]): (_, [StreamRangeReply; 3]) =
@@ -519,35 +540,45 @@ mod tests {
 
     #[test]
     fn a_cursor_survives_its_wire_form() {
+        let user = UserId::new();
         for cursor in [
-            Cursor {
-                user: at(0, 0),
-                all: at(u64::MAX, u64::MAX),
-            },
-            Cursor {
-                user: at(1_769_850_902_123, 17),
-                all: at(1_769_000_000_000, 204),
-            },
+            Cursor::of(user, at(0, 0), at(u64::MAX, u64::MAX)),
+            Cursor::of(user, at(1_769_850_902_123, 17), at(1_769_000_000_000, 204)),
         ] {
-            assert_eq!(Cursor::parse(&cursor.to_string()), Some(cursor), "{cursor}");
+            let text = cursor.to_string();
+            assert_eq!(Cursor::parse(&text, user), Some(cursor), "{cursor}");
         }
     }
 
     #[test]
+    fn a_cursor_is_its_owners_alone() {
+        // Made in the same millisecond.
+        let [ann, bob] = [0x5_1234, 0x5_1235].map(|end| UserId(uuid::Uuid::from_u64_pair(7, end)));
+        let anns = Cursor::of(ann, at(5_000, 3), at(4_000, 9)).to_string();
+        assert!(Cursor::parse(&anns, ann).is_some());
+        assert_eq!(Cursor::parse(&anns, bob), None);
+    }
+
+    #[test]
     fn anything_else_is_not_a_cursor() {
+        let user = UserId(uuid::Uuid::from_u64_pair(7, 5));
+        assert!(Cursor::parse("1-2.3-4.5", user).is_some());
         for text in [
             "",
             "1",
             "1-2",
             "1-2.3",
-            "1-2.3-4.5",
-            "1-2.3-4 ",
-            "+1-2.3-4",
-            "1-2.3-4294967296zzzzzzzzzzzz",
-            "A-1.1-1",
-            "한-1.1-1",
+            "1-2.3-4",
+            "1-2.3-4.",
+            "1-2.3-4.6",
+            "1-2.3-4.5.5",
+            "1-2.3-4.5 ",
+            "+1-2.3-4.5",
+            "1-2.3-4294967296zzzzzzzzzzzz.5",
+            "A-1.1-1.5",
+            "한-1.1-1.5",
         ] {
-            assert_eq!(Cursor::parse(text), None, "{text:?}");
+            assert_eq!(Cursor::parse(text, user), None, "{text:?}");
         }
     }
 

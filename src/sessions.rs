@@ -37,6 +37,10 @@ pub enum Rotation {
     Unknown,
 }
 
+/// A token that was exchanged still says whose session it is for this long. A page that refreshes and reconnects at once
+/// sends both requests with the old one, and clients take a refused stream as the end for ever.
+const PREVIOUS_COUNTS: Duration = Duration::from_secs(30);
+
 /// Compares and replaces in one step, so that of two requests with the same token exactly one wins.
 const ROTATE: &str = r"
 local session = redis.call('HMGET', KEYS[1], 'refresh', 'user')
@@ -45,7 +49,9 @@ if session[1] ~= ARGV[1] then
     redis.call('DEL', KEYS[1])
     return {2, session[2]}
 end
-redis.call('HSET', KEYS[1], 'refresh', ARGV[2], 'expires', ARGV[4])
+local time = redis.call('TIME')
+local till = string.format('%d%03d', time[1] + ARGV[5], math.floor(time[2] / 1000))
+redis.call('HSET', KEYS[1], 'refresh', ARGV[2], 'expires', ARGV[4], 'previous', ARGV[1], 'previous_until', till)
 redis.call('EXPIRE', KEYS[1], ARGV[3])
 return {1, session[2]}
 ";
@@ -155,23 +161,32 @@ impl Sessions {
             .collect())
     }
 
-    /// Whose session this refresh token belongs to, if it is the current one. Does not rotate.
+    /// Whose session this refresh token belongs to, if it is the current one, or was until [`PREVIOUS_COUNTS`] ago. Does not
+    /// rotate.
     ///
     /// # Errors
     /// [`Problem::Unavailable`] without Redis.
     pub async fn holder(&self, token: &str) -> Result<Option<(UserId, SessionId)>, Problem> {
+        type Fields = (Option<String>, Option<String>, Option<String>, Option<u64>);
         let Some((session, secret)) = split(token) else {
             return Ok(None);
         };
-        let (user, refresh): (Option<String>, Option<String>) = self
-            .redis
-            .clone()
-            .hmget(key(session), &["user", "refresh"])
-            .await?;
+        // The clock that the end was taken from: nodes' own may differ.
+        let ((user, refresh, previous, until_ms), (seconds, _)): (Fields, (u64, u64)) =
+            redis::pipe()
+                .hmget(
+                    key(session),
+                    &["user", "refresh", "previous", "previous_until"],
+                )
+                .cmd("TIME")
+                .query_async(&mut self.redis.clone())
+                .await?;
         // Digests are compared, so the time it takes tells nothing about the token.
-        let current = refresh.is_some_and(|refresh| refresh == digest(secret));
+        let presented = Some(digest(secret));
+        let counts = refresh == presented
+            || previous == presented && until_ms.is_some_and(|until| seconds * 1_000 < until);
         Ok(user
-            .filter(|_| current)
+            .filter(|_| counts)
             .and_then(|user| user.parse().ok())
             .map(|user| (user, session)))
     }
@@ -192,6 +207,7 @@ impl Sessions {
             .arg(digest(&next))
             .arg(self.ttl_seconds())
             .arg(instant::format(OffsetDateTime::now_utc() + self.ttl))
+            .arg(PREVIOUS_COUNTS.as_secs())
             .invoke_async(&mut self.redis.clone())
             .await?;
         let rotation = match (outcome, user.parse::<UserId>()) {

@@ -9,12 +9,12 @@ use http::{
     header::{CACHE_CONTROL, CONTENT_TYPE},
 };
 use serde::Deserialize;
-use tokio::{sync::mpsc, time::Instant};
+use tokio::sync::mpsc;
 use tracing::debug;
 use uuid::Uuid;
 use warp::reply::Response;
 
-use super::{Request, auth::REFRESH_COOKIE};
+use super::Request;
 use crate::{
     app::App,
     feeds::{self, Item, Listener},
@@ -52,54 +52,42 @@ pub(super) fn with_cursor(mut response: Response, cursor: Option<Cursor>) -> Res
     response
 }
 
-/// Who opens a stream, and how sure we are.
+/// Who opens a stream.
 struct Opener {
     user: UserId,
     session: SessionId,
-    /// Redis was away, so whether the session lives is still to be asked.
-    unsure: bool,
 }
 
 /// Who opens the stream: by bearer token, or by the session cookie when that has merely expired or is absent. A store that
 /// is away is no reason for a refusal, after which clients would give up for ever.
 async fn opener(request: &Request) -> Result<Opener, Problem> {
     let app = &request.app;
-    match request.claims() {
-        Ok(caller) => {
-            let unsure = match app.sessions.user(caller.session).await {
-                Ok(user) if user == Some(caller.id) => false,
-                Ok(_) => return Err(Problem::Unauthenticated),
-                Err(_) => true,
-            };
-            Ok(Opener {
-                user: caller.id,
-                session: caller.session,
-                unsure,
-            })
-        }
-        Err(None | Some(Refused::Expired)) => {
-            let token = request
-                .cookie(REFRESH_COOKIE)
-                .ok_or(Problem::Unauthenticated)?;
-            let (user, session) = app
-                .sessions
-                .holder(token)
-                .await?
-                .ok_or(Problem::Unauthenticated)?;
-            Ok(Opener {
-                user,
-                session,
-                unsure: false,
-            })
-        }
-        Err(Some(Refused::Invalid)) => Err(Problem::Unauthenticated),
-    }
+    let (user, session) = match request.claims() {
+        Ok(caller) => match app.sessions.user(caller.session).await {
+            Ok(user) if user != Some(caller.id) => return Err(Problem::Unauthenticated),
+            // Without Redis it is asked again before anything is told.
+            Ok(_) | Err(_) => (caller.id, caller.session),
+        },
+        Err(None) => request.cookie_holder(None).await?,
+        Err(Some(Refused::Expired(caller))) => request.cookie_holder(Some(&caller)).await?,
+        Err(Some(Refused::Invalid)) => return Err(Problem::Unauthenticated),
+    };
+    Ok(Opener { user, session })
 }
 
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct OpenQuery {
-    last_event_id: Option<String>,
+/// Where the client wants to go on. The header first: a native client keeps the query it was made with for ever, while its
+/// header moves on. What cannot be read is no position of ours, and must not look like none: so nothing is lost in silence.
+fn resume(request: &Request) -> Option<String> {
+    let header = request.head.headers.get("last-event-id");
+    let header = header.map(|id| String::from_utf8_lossy(id.as_bytes()).into_owned());
+    header.filter(|id| !id.is_empty()).or_else(|| {
+        let query: Vec<(String, String)> = request.query().unwrap_or_default();
+        let ids = query.into_iter().filter(|(name, _)| name == "lastEventId");
+        // Of several nobody knows which is meant: joined they are no position of ours.
+        ids.map(|(_, id)| id)
+            .filter(|id| !id.is_empty())
+            .reduce(|all, id| format!("{all} {id}"))
+    })
 }
 
 /// `GET /api/sse`
@@ -114,26 +102,14 @@ pub(super) async fn open(request: Request) -> Result<Response, Problem> {
         }
         Err(problem) => return Err(problem),
     };
-    let query = request
-        .query::<OpenQuery>()
-        .ok()
-        .and_then(|query| query.last_event_id);
-    // The header first: a native client keeps the query it was made with for ever, while its header moves on.
-    let header = request
-        .header("last-event-id")
-        .map(str::to_owned)
-        .filter(|id| !id.is_empty());
-    let resume = header.or(query).filter(|id| !id.is_empty());
+    let resume = resume(&request);
     let (pieces, mut receiver) = mpsc::channel(PIECES);
     let app = request.app.clone();
     let worker = Worker {
         app: app.clone(),
         pieces,
         text: Vec::new(),
-        sent: Cursor {
-            user: Position::default(),
-            all: Position::default(),
-        },
+        sent: Cursor::of(opener.user, Position::default(), Position::default()),
     };
     app.tasks.spawn("sse", worker.run(opener, resume));
     Ok(response(stream::poll_fn(move |context| {
@@ -193,9 +169,23 @@ impl Worker {
         resume: Option<String>,
     ) -> Result<(), Gone> {
         self.flush().await?;
-        while let Err(error) = self.begin(listener, &opener, resume.as_deref()).await? {
-            debug!(error = %chain(&error), "a stream waits for a store");
+        loop {
+            let begun = tokio::select! {
+                biased;
+                () = dismissed(listener) => break,
+                // Boxed: the task would keep the room for it as long as the stream lives.
+                begun = Box::pin(self.begin(listener, &opener, resume.as_deref())) => begun?,
+            };
+            match begun {
+                Ok(()) => break,
+                Err(error) => debug!(error = %chain(&error), "a stream waits for a store"),
+            }
             self.rest(listener, TRY_AGAIN).await?;
+        }
+        // Looked at last, so that a replay does not go to a session that ended while it was read.
+        if let Some(farewell) = listener.mailbox.farewell() {
+            self.text.clear();
+            return self.leave(farewell).await;
         }
         self.flush().await?;
         let mut items = VecDeque::new();
@@ -234,19 +224,13 @@ impl Worker {
         }
     }
 
-    /// Waits for a store, and keeps the stream alive meanwhile.
+    /// Waits for a store, or for a reason to leave, and keeps the stream alive meanwhile.
     async fn rest(&mut self, listener: &Listener, time: Duration) -> Result<(), Gone> {
         self.text.extend_from_slice(b":\n\n");
         self.flush().await?;
-        let until = Instant::now() + time;
-        tokio::select! {
-            () = tokio::time::sleep_until(until) => Ok(()),
-            () = self.pieces.closed() => Err(Gone),
-            () = self.app.tasks.draining().cancelled() => {
-                listener.mailbox.close(Farewell::Draining);
-                Err(Gone)
-            }
-        }
+        tokio::time::timeout(time, self.wait(listener))
+            .await
+            .unwrap_or(Ok(()))
     }
 
     /// Follows both histories, and replays what came after the client's position. Follow first, then read: so nothing falls
@@ -263,7 +247,11 @@ impl Worker {
                 listener.mailbox.close(Farewell::Revoked);
                 Err(Gone)
             }
-            Err(problem) => Ok(Err(problem)),
+            Err(problem) => {
+                // It begins again from the start, and must not stand in a line twice.
+                self.app.feeds.step_out(listener);
+                Ok(Err(problem))
+            }
         }
     }
 
@@ -275,13 +263,11 @@ impl Worker {
         resume: Option<&str>,
     ) -> Result<bool, Problem> {
         let app = self.app.clone();
-        if opener.unsure && app.sessions.user(opener.session).await? != Some(opener.user) {
-            return Ok(false);
-        }
         let streams = [Stream::User(opener.user), Stream::All];
         let [to_user, to_all] = streams.map(|stream| app.feeds.enter(stream));
         let tip = app.history.cursor(opener.user).await?;
-        let replay = match resume.map(Cursor::parse) {
+        let resume = resume.map(|text| Cursor::parse(text, opener.user));
+        let replay = match resume {
             None => Ok(Vec::new()),
             Some(None) => Err(Lost::Unknown),
             Some(Some(from)) => match read_missed(&app, streams, from, tip).await? {
@@ -289,18 +275,20 @@ impl Worker {
                 Err(lost) => Err(lost),
             },
         };
-        let live = Cursor {
-            user: to_user.add(listener, tip.user),
-            all: to_all.add(listener, tip.all),
-        };
+        // Now that the listener is known: a revocation before this shows here, one after it closes the mailbox.
+        if app.sessions.user(opener.session).await? != Some(opener.user) {
+            return Ok(false);
+        }
+        let (user, all) = (
+            to_user.add(listener, tip.user),
+            to_all.add(listener, tip.all),
+        );
+        let live = Cursor::of(opener.user, user, all);
         // What lies between the tip that was read and the line's own position: the line may be ahead by now.
         let rest = read_missed(&app, streams, tip, live).await?;
         match replay.and_then(|replay| rest.map(|rest| (replay, rest))) {
             Ok((replay, rest)) => {
-                self.sent = match resume.and_then(Cursor::parse) {
-                    Some(from) => from,
-                    None => tip,
-                };
+                self.sent = resume.flatten().unwrap_or(tip);
                 for (stream, entry) in replay.into_iter().chain(rest) {
                     self.event(stream, entry.at, &feeds::text(&entry.name, &entry.data));
                 }
@@ -319,6 +307,7 @@ impl Worker {
     fn item(&mut self, item: Item) {
         match item {
             Item::Event(stream, at, text) => self.event(stream, at, &text),
+            Item::Moved(stream, at) => *self.position(stream) = at,
             Item::Lost(stream, at, lost) => {
                 *self.position(stream) = at;
                 self.own(RESYNC, &format!("{{\"reason\":\"{}\"}}", lost.reason()));
@@ -376,6 +365,13 @@ impl Worker {
             Ok(Ok(())) => Ok(()),
             _ => Err(Gone),
         }
+    }
+}
+
+/// Waits until the stream is told to close.
+async fn dismissed(listener: &Listener) {
+    while listener.mailbox.farewell().is_none() {
+        listener.mailbox.changed().await;
     }
 }
 

@@ -14,7 +14,7 @@ use http::{
 use parking_lot::Mutex;
 use warp::reply::Response;
 
-use super::{Request, auth::REFRESH_COOKIE, reply};
+use super::{Request, reply};
 use crate::{
     ids::{FileId, UserId},
     model::{BinaryContentDto, UploadStatus, file},
@@ -69,13 +69,8 @@ pub(super) async fn list(request: Request) -> Result<Response, Problem> {
 /// By bearer token, or by the session cookie when that has merely expired or is absent: `<img>` sends no header.
 async fn reader(request: &Request) -> Result<UserId, Problem> {
     match request.claims() {
-        Err(None | Some(Refused::Expired)) => {
-            let token = request
-                .cookie(REFRESH_COOKIE)
-                .ok_or(Problem::Unauthenticated)?;
-            let holder = request.app.sessions.holder(token).await?;
-            Ok(holder.ok_or(Problem::Unauthenticated)?.0)
-        }
+        Err(None) => Ok(request.cookie_holder(None).await?.0),
+        Err(Some(Refused::Expired(caller))) => Ok(request.cookie_holder(Some(&caller)).await?.0),
         _ => Ok(request.caller().await?.id),
     }
 }

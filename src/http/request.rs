@@ -11,8 +11,10 @@ use parking_lot::Mutex;
 use serde::de::DeserializeOwned;
 use warp::{Filter, filters::BoxedFilter};
 
+use super::auth::REFRESH_COOKIE;
 use crate::{
     app::App,
+    ids::{SessionId, UserId},
     model::{Role, from_json},
     ops,
     problem::Problem,
@@ -117,6 +119,24 @@ impl Request {
             .tokens
             .check(self.bearer().ok_or(None)?)
             .map_err(Some)
+    }
+
+    /// Whose session the refresh cookie belongs to, for clients that cannot change their header. Beside a token, which has
+    /// merely expired then, it must be the same user's: of two people nobody knows who is meant.
+    ///
+    /// # Errors
+    /// [`Problem::Unauthenticated`], or [`Problem::Unavailable`] without Redis.
+    pub(super) async fn cookie_holder(
+        &self,
+        expired: Option<&Caller>,
+    ) -> Result<(UserId, SessionId), Problem> {
+        let token = self
+            .cookie(REFRESH_COOKIE)
+            .ok_or(Problem::Unauthenticated)?;
+        let holder = self.app.sessions.holder(token).await?;
+        holder
+            .filter(|(user, _)| expired.is_none_or(|caller| caller.id == *user))
+            .ok_or(Problem::Unauthenticated)
     }
 
     /// The query.

@@ -63,6 +63,8 @@ export async function apiOf(base, username, password) {
     notifications: () => request(base, "/notifications", { headers }),
     /** As somebody who may. @param {string} name @returns {Promise<any>} */
     createChannel: (name) => call("POST", "/channels/public", { name, description: "" }),
+    /** @param {string[]} participantIds @returns {Promise<any>} */
+    createPrivate: (participantIds) => call("POST", "/channels/private", { participantIds }),
     /** As somebody who may. @param {string} channelId @param {string} newDescription @returns {Promise<any>} */
     describeChannel: (channelId, newDescription) => call("PATCH", `/channels/${channelId}`, { newDescription }),
     /** @param {string} channelId @param {string} content @param {string} [clientMessageId] keeps it from being kept twice */

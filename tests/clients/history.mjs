@@ -16,10 +16,10 @@ function position(text, base) {
   return { epoch, n };
 }
 
-/** An id is a place in the user's own stream and one in everybody's. @param {string} id */
+/** An id is a place in the user's own stream, one in everybody's, and whose it is. @param {string} id */
 function cursor(id) {
-  assert.match(id, /^[0-9a-z]+-[0-9a-z]+\.[0-9a-z]+-[0-9a-z]+$/);
-  const [user, all] = id.split(".").map((part) => position(part, 36));
+  assert.match(id, /^[0-9a-z]+-[0-9a-z]+\.[0-9a-z]+-[0-9a-z]+\.[0-9a-z]+$/);
+  const [user, all] = id.split(".", 2).map((part) => position(part, 36));
   return { user, all };
 }
 

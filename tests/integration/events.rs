@@ -29,8 +29,8 @@ async fn an_event_reaches_everyone_it_concerns_on_every_node_under_one_id() {
     for stream in &mut streams {
         let event = stream.expect("channels.refresh").await;
         assert_eq!(event.json(), json!({ "channelId": channel }));
-        // The pair's second half is the position in the common history.
-        ids.insert(event.id.split_once('.').expect("a pair").1.to_owned());
+        // The second part is the position in the common history.
+        ids.insert(event.id.split('.').nth(1).expect("three parts").to_owned());
     }
     assert_eq!(ids.len(), 1, "{ids:?}");
     let path = format!("/api/channels/{channel}");
@@ -442,17 +442,7 @@ async fn a_stream_is_opened_by_token_or_cookie_and_by_nothing_else() {
     // The cookie alone, and the cookie beside a token that has merely expired.
     let mut stream = Sse::open_with(request(&user)).await;
     stream.expect("sync").await;
-    let expired = {
-        use jsonwebtoken::{EncodingKey, Header, encode};
-        let mut claims = User::claims(user.token());
-        claims["exp"] = json!(1_000_000);
-        encode(
-            &Header::default(),
-            &claims,
-            &EncodingKey::from_secret(b"a secret of the tests, 32 bytes long"),
-        )
-        .expect("signed")
-    };
+    let expired = super::events_end::expired(&user);
     refused(request(&stranger).bearer_auth(&expired)).await;
     let mut expired_stream = Sse::open_with(request(&user).bearer_auth(&expired)).await;
     expired_stream.expect("sync").await;

@@ -106,3 +106,31 @@ async fn whoever_is_connected_anywhere_is_online_and_a_change_is_told_once_a_sec
         .await;
     assert!(!is_online(&ann, &bob).await);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_is_back_within_the_grace_has_never_been_away() {
+    let cluster = Cluster::start(2).await;
+    let (ann, bob) = (cluster.user(0, "ann").await, cluster.user(0, "bob").await);
+    let mut events = Sse::open(&ann, None).await;
+    events.expect("sync").await;
+    let mut bobs = Sse::open(&bob, None).await;
+    bobs.expect("sync").await;
+    eventually("both are online", async || {
+        is_online(&ann, &ann).await && is_online(&ann, &bob).await
+    })
+    .await;
+    // Those changes that are still to be told.
+    while tokio::time::timeout(Duration::from_millis(1_500), events.next())
+        .await
+        .is_ok()
+    {}
+    // By another kind of connection, at another node, some seconds later.
+    drop(bobs);
+    let silent = tokio::time::timeout(Duration::from_millis(1_500), events.next()).await;
+    assert!(silent.is_err(), "he may come back: {silent:?}");
+    let back = Stomp::connect(&bob.at_node(&cluster.address(1))).await;
+    let silent = tokio::time::timeout(Duration::from_millis(2_500), events.next()).await;
+    assert!(silent.is_err(), "he is back: {silent:?}");
+    assert!(is_online(&ann, &bob).await);
+    drop(back);
+}

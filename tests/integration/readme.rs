@@ -156,6 +156,7 @@ async fn the_guide_to_redis_shows_what_is_there() {
         cluster.visitor(0).login(&bob.name, "wrong").await.status,
         401
     );
+    assert_eq!(bob.post_csrf("/api/auth/refresh").await.status, 200);
     let mut stream = Sse::open(&bob, None).await;
     stream.expect("sync").await;
     cluster.admin(0).await.create_channel("news").await;

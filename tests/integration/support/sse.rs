@@ -36,6 +36,8 @@ pub struct Sse {
     pub last_id: String,
     /// Comments seen.
     pub comments: usize,
+    /// How long the client was last told to wait before it comes back, in milliseconds.
+    pub retry_ms: u32,
 }
 
 impl Sse {
@@ -73,6 +75,7 @@ impl Sse {
             headers,
             last_id: String::new(),
             comments: 0,
+            retry_ms: 0,
         }
     }
 
@@ -97,7 +100,7 @@ impl Sse {
                             event.data.push_str(value);
                             has_data = true;
                         }
-                        ("retry", value) => assert!(value.parse::<u32>().is_ok(), "{line}"),
+                        ("retry", value) => self.retry_ms = value.parse().expect("milliseconds"),
                         _ => panic!("an unknown field: {line:?}"),
                     }
                 }
