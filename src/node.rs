@@ -134,6 +134,7 @@ impl Node {
         let worker = app.clone();
         tasks.forever("jobs", move || jobs::run(worker.clone()));
         tasks.spawn("notifications.sweep", ops::notification::sweep(app.clone()));
+        tasks.spawn("remains.sweep", ops::remains::sweep(app.clone()));
         tasks.spawn("repair.queue", repair::run(app.clone(), gaps));
         tasks.spawn("repair.audit", repair::audit(app.clone()));
         tasks.spawn("repair.sessions", repair::audit_sessions(app.clone()));

@@ -25,7 +25,7 @@ const FIRST_PAUSE: Duration = Duration::from_secs(2);
 /// A file is locked during a try, so whoever deletes its message waits as long.
 const TRY_WITHIN: Duration = Duration::from_secs(5);
 /// How often each node looks for files that another one left, and for those whose next try is due.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
+pub(super) const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// How often each node looks for files that nothing refers to.
 const ORPHANS_EVERY: Duration = Duration::from_secs(5);
 /// Of those, at once: one transaction.
@@ -38,19 +38,23 @@ const ABANDONED_AFTER: Duration = Duration::from_hours(1);
 const ABANDONED_AT_ONCE: usize = 500;
 
 /// Nodes that start together do not look together.
-async fn pause(time: Duration) {
+pub(super) async fn pause(time: Duration) {
     tokio::time::sleep(time.mul_f64(rand::random_range(0.8..1.2))).await;
 }
 
 /// Waits until the database is prepared.
-async fn prepared(app: &App) {
+pub(super) async fn prepared(app: &App) {
     while !app.is_prepared() {
         pause(LOOK_EVERY).await;
     }
 }
 
 /// Logs a failure when it begins, not each time.
-fn tell_once<T>(result: Result<T, Problem>, told: &mut bool, what: &'static str) -> Option<T> {
+pub(super) fn tell_once<T>(
+    result: Result<T, Problem>,
+    told: &mut bool,
+    what: &'static str,
+) -> Option<T> {
     match result {
         Ok(value) => {
             *told = false;

@@ -22,6 +22,8 @@ const RECEIVERS_AT_ONCE: i64 = 500;
 const EXCERPT: usize = 200;
 /// What was dismissed is remembered for longer than a job may come again: a week, see `bus.rs`.
 const REMEMBERED_FOR: Duration = Duration::from_hours(8 * 24);
+/// Rows forgotten in one statement, which is far from its time limit with so many.
+const FORGOTTEN_AT_ONCE: i64 = 2_000;
 /// How often what need not be remembered is forgotten.
 const SWEEP_EVERY: Duration = Duration::from_hours(1);
 
@@ -106,10 +108,36 @@ pub async fn sweep(app: Arc<App>) {
     loop {
         // Nodes that start together do not sweep together.
         tokio::time::sleep(SWEEP_EVERY.mul_f64(rand::random_range(0.8..1.2))).await;
-        match store::notifications::sweep(&app.db, REMEMBERED_FOR).await {
-            Ok(0) => {}
-            Ok(forgotten) => info!(forgotten, "forgot old notifications"),
-            Err(error) => warn!(error = %chain(&error), "old notifications cannot be forgotten"),
+        let mut forgotten = 0;
+        loop {
+            match store::notifications::sweep(&app.db, REMEMBERED_FOR, FORGOTTEN_AT_ONCE).await {
+                Ok(0) => break,
+                Ok(some) => forgotten += some,
+                Err(error) => {
+                    warn!(error = %chain(&error), "old notifications cannot be forgotten");
+                    break;
+                }
+            }
+        }
+        if forgotten > 0 {
+            info!(forgotten, "forgot old notifications");
         }
     }
 }
+/// Deletes notifications of a message that is gone, `most` at most. Returns the events that tell of it, and whether that
+/// were all.
+///
+/// # Errors
+/// The database's.
+pub(super) async fn delete_of(
+    db: &mut sqlx::PgConnection,
+    message: MessageId,
+    most: i64,
+) -> Result<(Vec<Event>, bool), Problem> {
+    let gone = store::notifications::delete_of(db, message, most).await?;
+    let all = i64::try_from(gone.len()).unwrap_or(most) < most;
+    let seen = gone.into_iter().filter(|(_, _, seen)| *seen);
+    let events = seen.map(|(receiver, id, _)| Event::notification_deleted(receiver, id));
+    Ok((events.collect(), all))
+}
+

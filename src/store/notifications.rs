@@ -110,11 +110,11 @@ pub async fn concerned(
         .await?)
 }
 
-/// Not dismissed, and not of a channel that is gone or that the receiver may not read any more.
+/// Not dismissed, and not of a message that is gone or that the receiver may not read any more.
 macro_rules! present {
     () => {
-        "n.dismissed_at is null and (n.type <> 'NEW_MESSAGE' or exists (select from channels c where c.id = n.target_id \
-         and (c.type = 'PUBLIC' or exists (select from channel_participants p where p.channel_id = c.id and p.user_id = n.receiver_id))))"
+        "n.dismissed_at is null and (n.type <> 'NEW_MESSAGE' or exists (select from messages m join channels c on c.id = m.channel_id \
+         where m.id = n.cause_id and (c.type = 'PUBLIC' or exists (select from channel_participants p where p.channel_id = c.id and p.user_id = n.receiver_id))))"
     };
 }
 
@@ -174,27 +174,36 @@ pub async fn dismiss(
     Ok(())
 }
 
-/// Takes those that a message has caused out of everybody's list, and tells whose they were.
+/// Deletes those that a message has caused, which is gone, so that nobody writes them again; `most` at most. Returns whose
+/// they were, and whether their receiver still had them.
 ///
 /// # Errors
 /// The database's.
-pub async fn dismiss_of(
+pub async fn delete_of(
     db: &mut PgConnection,
     message: MessageId,
-) -> Result<Vec<(UserId, NotificationId)>, Problem> {
-    const SQL: &str = "update notifications set dismissed_at = clock_timestamp(), title = '', content = '' \
-                       where cause_id = $1 and dismissed_at is null returning receiver_id, id";
-    Ok(sqlx::query_as(SQL).bind(message).fetch_all(db).await?)
+    most: i64,
+) -> Result<Vec<(UserId, NotificationId, bool)>, Problem> {
+    const SQL: &str = "delete from notifications where id in (select id from notifications where cause_id = $1 limit $2) \
+                       returning receiver_id, id, dismissed_at is null";
+    Ok(sqlx::query_as(SQL)
+        .bind(message)
+        .bind(most)
+        .fetch_all(db)
+        .await?)
 }
 
-/// Forgets what was dismissed longer than `age` ago, and what is about a channel that is gone. Returns how many.
+/// Forgets what was dismissed longer than `age` ago, `most` at most. Returns how many.
 ///
 /// # Errors
 /// The database's.
-pub async fn sweep(db: &PgPool, age: Duration) -> Result<u64, Problem> {
-    const SQL: &str = "delete from notifications n where dismissed_at < clock_timestamp() - make_interval(secs => $1) \
-                       or (type = 'NEW_MESSAGE' and dismissed_at is null and created_at < clock_timestamp() - make_interval(secs => $1) \
-                       and not exists (select from channels c where c.id = n.target_id))";
-    let swept = sqlx::query(SQL).bind(age.as_secs_f64()).execute(db).await?;
+pub async fn sweep(db: &PgPool, age: Duration, most: i64) -> Result<u64, Problem> {
+    const SQL: &str = "delete from notifications where id in (select id from notifications \
+                       where dismissed_at < clock_timestamp() - make_interval(secs => $1) limit $2 for update skip locked)";
+    let swept = sqlx::query(SQL)
+        .bind(age.as_secs_f64())
+        .bind(most)
+        .execute(db)
+        .await?;
     Ok(swept.rows_affected())
 }

@@ -12,6 +12,7 @@
 mod accounts;
 mod broker;
 mod channels;
+mod deletions;
 mod delivery;
 mod drain;
 mod errors;

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use crate::support::{Cluster, SOON, Sse, User, eventually};
 
-async fn listed(user: &User) -> Vec<Value> {
+pub(crate) async fn listed(user: &User) -> Vec<Value> {
     let answer = user.get("/api/notifications").await;
     assert_eq!(answer.status, 200, "{answer:?}");
     assert!(answer.header("x-event-cursor").is_some());
@@ -29,7 +29,7 @@ async fn have(user: &User, notifications: usize) -> Vec<Value> {
 }
 
 /// Turns a public channel's notifications on.
-async fn follow(user: &User, channel: &str) -> String {
+pub(crate) async fn follow(user: &User, channel: &str) -> String {
     let answer = user
         .post(
             "/api/readStatuses",
