@@ -39,7 +39,7 @@ const END_WITHIN: Duration = Duration::from_secs(4);
 /// Redis must answer a command within this time: a request that needs it is told so within five seconds.
 const REDIS_WITHIN: Duration = Duration::from_secs(2);
 
-/// Accepted files that are made ready at the same time: each keeps a connection to PostgreSQL while storage works.
+/// Accepted files that are made ready at the same time.
 const COMPLETERS: usize = 2;
 
 /// Why a node could not start. A store that is away is no reason: the node waits for it, and is not ready.

@@ -1,9 +1,17 @@
 //! Files from the upload to the download: who hears of them, who may have them, and what becomes of them when something
 //! breaks or nobody wants them any more.
 
-use std::{path::Path, time::Duration};
+use std::{
+    path::Path,
+    time::{Duration, Instant},
+};
 
-use discodeit::ops::file::sweep_incoming;
+use discodeit::{
+    ids::FileId,
+    model::UploadStatus,
+    ops::file::sweep_incoming,
+    store::{self, files::Waiting},
+};
 use reqwest::{Method, multipart};
 use serde_json::{Value, json};
 
@@ -348,6 +356,82 @@ async fn a_file_that_a_dead_node_left_waiting_is_made_ready_by_another() {
         .expect("updated");
     until_ready(&ann, &id).await;
     assert_eq!(content(&ann, &id).await, b"kept");
+}
+
+/// Begins the next try of the one file that waits, as a node whose storage is slow would.
+async fn slow_try(cluster: &Cluster, lease: Duration) -> Waiting {
+    loop {
+        sqlx::query(
+            "update binary_contents set next_try_at = clock_timestamp() where status = 'WAITING'",
+        )
+        .execute(&cluster.db)
+        .await
+        .expect("updated");
+        let begun = store::files::begin_try(&cluster.db, lease).await;
+        if let Some(waiting) = begun.expect("PostgreSQL answers") {
+            return waiting;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn while_storage_is_slow_the_chat_goes_on_and_the_message_can_be_deleted() {
+    let cluster = Cluster::start(1).await;
+    let (ann, channel) = (cluster.user(0, "ann").await, cluster.channel().await);
+    block(&cluster.files.join("files"));
+    let id = attach(&ann, &channel, vec![file("a", "text/plain", "x")])
+        .await
+        .remove(0);
+    let waiting = slow_try(&cluster, Duration::from_mins(1)).await;
+    let message = text(&ann.history(&channel).await[0]["id"]).to_owned();
+    let began = Instant::now();
+    let path = format!("/api/messages/{message}");
+    let (deleted, written) = tokio::join!(ann.delete(&path), ann.write(&channel, "goes on"));
+    assert_eq!((deleted.status, written.status), (204, 201), "{deleted:?}");
+    assert!(
+        began.elapsed() < Duration::from_secs(1),
+        "{:?}",
+        began.elapsed()
+    );
+    // What is being moved keeps its row, else its bytes would stay for ever; and it is deleted when it is there.
+    unblock(&cluster.files.join("files"));
+    tokio::time::sleep(Duration::from_secs(7)).await;
+    assert_eq!(count(&cluster, "binary_contents").await, 1);
+    let app = cluster.node(0).app();
+    let file: FileId = id.parse().expect("an id");
+    app.files.publish(file, 1).await.expect("moved");
+    let mut connection = cluster.db.acquire().await.expect("PostgreSQL answers");
+    let success = UploadStatus::Success;
+    let finished = store::files::finish(&mut connection, file, waiting.tries, success).await;
+    assert!(finished.expect("PostgreSQL answers"));
+    eventually("its bytes are gone", async || {
+        stored(&cluster, "files").is_empty() && count(&cluster, "binary_contents").await == 0
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_try_that_ends_after_the_next_one_has_begun_says_nothing() {
+    let cluster = Cluster::start(1).await;
+    let (ann, channel) = (cluster.user(0, "ann").await, cluster.channel().await);
+    block(&cluster.files.join("files"));
+    let id = attach(&ann, &channel, vec![file("a", "text/plain", "x")])
+        .await
+        .remove(0);
+    let late = slow_try(&cluster, Duration::ZERO).await;
+    let next = slow_try(&cluster, Duration::from_mins(1)).await;
+    assert!(next.tries > late.tries);
+    let mut connection = cluster.db.acquire().await.expect("PostgreSQL answers");
+    let file: FileId = id.parse().expect("an id");
+    let mut end = async |tries: i16, how: UploadStatus| {
+        store::files::finish(&mut connection, file, tries, how)
+            .await
+            .expect("PostgreSQL answers")
+    };
+    assert!(!end(late.tries, UploadStatus::Failed).await);
+    assert!(end(next.tries, UploadStatus::Success).await);
+    assert!(!end(next.tries, UploadStatus::Failed).await, "once");
+    assert_eq!(status(&ann, &id).await, "SUCCESS");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
