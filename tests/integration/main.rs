@@ -11,6 +11,7 @@
 
 mod accounts;
 mod broker;
+mod bucket;
 mod channels;
 mod deletions;
 mod delivery;
