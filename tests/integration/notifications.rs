@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use discodeit::model::Topic;
+use discodeit::{model::Topic, store};
 use rdkafka::{
     ClientConfig, Message as _, Offset, TopicPartitionList,
     consumer::{Consumer, StreamConsumer},
@@ -443,4 +443,31 @@ async fn a_job_that_always_takes_too_long_is_set_aside_and_the_next_one_is_done(
     .await;
     assert_eq!(cluster.node(0).app().bus.set_aside_count(), 1);
     eventually("no job is left", async || jobs_left(&cluster).await == 0).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_dismissed_is_forgotten_in_its_time_some_at_once() {
+    let cluster = Cluster::start(1).await;
+    let ann = cluster.user(0, "ann").await;
+    let receiver: uuid::Uuid = ann.id.parse().expect("an id");
+    let sql = "insert into notifications (id, receiver_id, type, cause_id, title, content, created_at, dismissed_at) \
+               select gen_random_uuid(), $1, 'ASYNC_FAILED', gen_random_uuid(), 'x', 'x', now() - make_interval(days => 30), \
+               now() - make_interval(days => $2) from generate_series(1, $3)";
+    for (days, rows) in [(Some(9), 5), (Some(7), 1), (None, 1)] {
+        sqlx::query(sql)
+            .bind(receiver)
+            .bind(days)
+            .bind(rows)
+            .execute(&cluster.db)
+            .await
+            .expect("written");
+    }
+    let mut forgotten = Vec::new();
+    for _ in 0..3 {
+        let some = store::notifications::sweep(&cluster.db, Duration::from_hours(8 * 24), 3).await;
+        forgotten.push(some.expect("PostgreSQL answers"));
+    }
+    assert_eq!(forgotten, [3, 2, 0]);
+    assert_eq!(count(&cluster, "notifications").await, 2);
+    assert_eq!(listed(&ann).await.len(), 1);
 }
