@@ -34,11 +34,21 @@ create table if not exists channel_participants (
 );
 create index if not exists channel_participants_by_user on channel_participants (user_id);
 
+-- What a deleted channel, account or message may have left behind. A channel may have millions of messages, more than one
+-- statement can delete in its time: so its row goes at once, which makes the rest invisible, and the rest goes in batches.
+-- That is why several columns below refer to channels and users without a foreign key.
+create table if not exists remains (
+    number bigint generated always as identity primary key,
+    kind   text   not null constraint remains_kind_known check (kind in ('CHANNEL', 'USER', 'MESSAGE')),
+    id     uuid   not null
+);
+
 create table if not exists messages (
     id                uuid        primary key,
-    channel_id        uuid        not null constraint messages_channel references channels on delete cascade,
+    -- No foreign key, see remains: the writer of a message holds its channel's lock and its author's.
+    channel_id        uuid        not null,
     seq               bigint      not null,
-    author_id         uuid        constraint messages_author references users on delete set null,
+    author_id         uuid,
     content           text        not null,
     client_message_id uuid,
     created_at        timestamptz not null,
@@ -54,7 +64,8 @@ create unique index if not exists messages_once on messages (author_id, client_m
 create table if not exists read_statuses (
     id                   uuid        primary key,
     user_id              uuid        not null constraint read_statuses_user references users on delete cascade,
-    channel_id           uuid        not null constraint read_statuses_channel references channels on delete cascade,
+    -- No foreign key, see remains: whoever makes one holds the channel's lock.
+    channel_id           uuid        not null,
     last_read_at         timestamptz not null,
     notification_enabled boolean     not null,
     constraint read_statuses_once unique (user_id, channel_id)
@@ -65,7 +76,8 @@ create index if not exists read_statuses_notified on read_statuses (channel_id, 
 
 create table if not exists notifications (
     id           uuid        primary key,
-    receiver_id  uuid        not null constraint notifications_receiver references users on delete cascade,
+    -- No foreign key, see remains: whoever writes one holds the receiver's lock.
+    receiver_id  uuid        not null,
     type         text        not null constraint notifications_type_known check (type in ('NEW_MESSAGE', 'ROLE_CHANGED', 'ASYNC_FAILED')),
     -- What happened: the message, the failed file, the change. However often the work is done again, there is one for each receiver.
     cause_id     uuid        not null,
@@ -84,7 +96,8 @@ create index if not exists notifications_dismissed on notifications (dismissed_a
 -- nobody's: it cannot be seen, and is deleted with its bytes.
 create table if not exists binary_contents (
     id           uuid        primary key,
-    uploader_id  uuid        constraint binary_contents_uploader references users on delete set null,
+    -- No foreign key, see remains.
+    uploader_id  uuid,
     message_id   uuid        constraint binary_contents_message references messages on delete set null,
     position     smallint    not null,
     picture_of   uuid        constraint binary_contents_picture_of references users on delete set null,
@@ -118,3 +131,22 @@ create table if not exists outbox (
 );
 alter table outbox add column if not exists sent_at timestamptz;
 create index if not exists outbox_jobs on outbox (event_id) where topic = 'jobs';
+
+-- Foreign keys that earlier databases have and that made large deletions impossible. Looked for first: dropping one that is
+-- not there would lock its table all the same.
+do $$
+declare
+    old record;
+begin
+    for old in select conrelid::regclass as of_table, conname from pg_constraint
+        where contype = 'f' and connamespace = current_schema()::regnamespace and conname in
+            ('messages_channel', 'messages_author', 'read_statuses_channel', 'notifications_receiver', 'binary_contents_uploader')
+    loop
+        execute format('alter table %s drop constraint %I', old.of_table, old.conname);
+        if old.conname = 'messages_channel' then
+            -- Notifications of messages that are gone waited for a sweep that is no more.
+            insert into remains (kind, id) select distinct 'MESSAGE', cause_id from notifications n
+                where type = 'NEW_MESSAGE' and not exists (select from messages m where m.id = n.cause_id);
+        end if;
+    end loop;
+end $$;

@@ -146,8 +146,8 @@ pub struct Config {
     pub max_file_size: u64,
     /// `MAX_REQUEST_SIZE`, default `50MiB`: a request with files. A proxy in front must let as much through.
     pub max_request_size: u64,
-    /// `MAX_UPLOADS`, default 64: requests with files at the same time, then 503. Each holds 256 KiB for a folder, 5 MiB for a
-    /// bucket.
+    /// `MAX_UPLOADS`, default 64: requests with files at the same time, then 503; sign-ups have slots of their own. Each holds
+    /// 256 KiB for a folder, 5 MiB for a bucket.
     pub max_uploads: usize,
     /// `MESSAGE_RATE`, default 20: STOMP SENDs a second and connection, with bursts of twice as many.
     pub message_rate: u32,

@@ -31,6 +31,11 @@ const WITHIN: Duration = Duration::from_secs(10);
 const FOLDER_PART_BYTES: usize = 256 * 1024;
 /// The same for a bucket: S3 takes no smaller parts.
 const BUCKET_PART_BYTES: usize = 5 * 1024 * 1024;
+/// Bytes a second of an upload at least: a bad mobile connection.
+pub const SLOWEST: u64 = 16 * 1024;
+/// Sign-ups with a picture at the same time. They have slots of their own, since whoever likes can send them, slowly too: they
+/// may keep each other waiting and nobody else. A picture is sent once in an account's life, so few are enough.
+const SIGN_UPS: usize = 8;
 /// Objects looked at in one sweep of `incoming/`.
 const LOOKED_AT: usize = 10_000;
 
@@ -93,6 +98,15 @@ impl Place {
     }
 }
 
+/// Who may send a request with files.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Senders {
+    /// Those who have signed in.
+    Members,
+    /// Everybody: it is a sign-up.
+    Anybody,
+}
+
 /// The object storage, as one node uses it.
 pub struct Files {
     store: Arc<dyn ObjectStore>,
@@ -100,6 +114,7 @@ pub struct Files {
     folder: Option<PathBuf>,
     part_bytes: usize,
     uploads: Arc<Semaphore>,
+    sign_ups: Arc<Semaphore>,
     accepted: Notify,
     tasks: Tasks,
 }
@@ -189,15 +204,20 @@ impl Files {
             folder,
             part_bytes,
             uploads: Arc::new(Semaphore::new(config.max_uploads)),
+            sign_ups: Arc::new(Semaphore::new(SIGN_UPS.min(config.max_uploads))),
             accepted: Notify::new(),
             tasks: tasks.clone(),
         }))
     }
 
     /// Files of one request, none yet.
-    pub fn stage(self: &Arc<Self>) -> Staged {
+    pub fn stage(self: &Arc<Self>, senders: Senders) -> Staged {
         Staged {
             files: self.clone(),
+            slots: match senders {
+                Senders::Members => self.uploads.clone(),
+                Senders::Anybody => self.sign_ups.clone(),
+            },
             begun: Vec::new(),
             list: Vec::new(),
             permit: None,
@@ -358,6 +378,7 @@ fn delete_old_parts(folder: &PathBuf, age: Duration) -> std::io::Result<usize> {
 /// The files of one request. Until they are handed over, dropping this deletes them, whatever ended the request.
 pub struct Staged {
     files: Arc<Files>,
+    slots: Arc<Semaphore>,
     /// Also the one that is being written.
     begun: Vec<FileId>,
     list: Vec<BinaryContentDto>,
@@ -376,7 +397,7 @@ impl Staged {
     /// [`Problem::Unavailable`] when this node takes as many uploads already as it may.
     pub fn begin(&mut self) -> Result<Upload, Problem> {
         if self.permit.is_none() {
-            let permit = self.files.uploads.clone().try_acquire_owned();
+            let permit = self.slots.clone().try_acquire_owned();
             self.permit = Some(permit.map_err(|_| Problem::Unavailable(Dependency::Node, None))?);
         }
         let id = FileId::new();

@@ -20,10 +20,11 @@ use crate::{
     store,
 };
 
-/// Jobs done in one transaction. More would not make one cheaper.
+/// Jobs done together. More would not make one cheaper.
 const AT_ONCE: usize = 64;
-/// How often a job that fails by itself is tried before it is set aside.
-const TRIES: u32 = 3;
+/// How often a job that fails by itself is tried before it is set aside. With the pauses between it takes ten seconds at least,
+/// so that a database that is slow for everybody for a moment makes no job fail.
+const TRIES: u32 = 8;
 /// The pause after the first failure; it doubles up to the longest.
 const PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
@@ -135,14 +136,27 @@ async fn set_aside(
     }
 }
 
-/// Waits for a store that is away, however long; gives up after so many failures of another kind.
+/// Whether it is the job's own failure. A statement that takes too long is: the store that ends it (57014, `query_canceled`) is
+/// there, and waiting for it would keep every job behind this one waiting for ever.
+fn is_its_own(problem: &Problem) -> bool {
+    match problem {
+        Problem::Unavailable(_, cause) => {
+            let error: Option<&sqlx::Error> = cause.as_ref().and_then(|cause| cause.downcast_ref());
+            let code = error.and_then(|error| error.as_database_error()?.code());
+            code.as_deref() == Some("57014")
+        }
+        _ => true,
+    }
+}
+
+/// Waits for a store that is away, however long; gives up after so many failures of the jobs' own.
 async fn patiently(app: &App, jobs: &[(EventId, MessageId)], tries: u32) -> Result<(), Problem> {
     let (mut failed, mut pause) = (0, PAUSE);
     loop {
         match ops::notification::notify(app, jobs).await {
             Ok(()) => return Ok(()),
             Err(problem) => {
-                if !matches!(problem, Problem::Unavailable(..)) {
+                if is_its_own(&problem) {
                     failed += 1;
                     if failed >= tries {
                         return Err(problem);

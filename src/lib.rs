@@ -8,7 +8,8 @@
 //!   client's requests, on which [`socket`] serves STOMP.
 //! - [`websocket`] and [`stomp`] are protocols without IO, as is the framing of SockJS. [`wire`] combines them, [`access`]
 //!   says who may do what with which destination.
-//! - [`ops`] is what the system does; [`group_commit`] writes new messages; [`store`] is the SQL, [`files`] the bytes of files.
+//! - [`ops`] is what the system does, and clears up after it; [`group_commit`] writes new messages; [`store`] is the SQL,
+//!   [`files`] the bytes of files.
 //! - [`outbox`] hands committed events to [`bus`] (Kafka) and, for SSE, to [`history`] (Redis) before.
 //! - [`jobs`] is the work that one node does after a commit: notifications.
 //! - [`hub`] and [`feeds`] are the sockets of this node and what each follows; [`sequence`] is the rule by which they deliver

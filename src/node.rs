@@ -39,7 +39,7 @@ const END_WITHIN: Duration = Duration::from_secs(4);
 /// Redis must answer a command within this time: a request that needs it is told so within five seconds.
 const REDIS_WITHIN: Duration = Duration::from_secs(2);
 
-/// Accepted files that are made ready at the same time: each keeps a connection to PostgreSQL while storage works.
+/// Accepted files that are made ready at the same time.
 const COMPLETERS: usize = 2;
 
 /// Why a node could not start. A store that is away is no reason: the node waits for it, and is not ready.
@@ -134,6 +134,7 @@ impl Node {
         let worker = app.clone();
         tasks.forever("jobs", move || jobs::run(worker.clone()));
         tasks.spawn("notifications.sweep", ops::notification::sweep(app.clone()));
+        tasks.spawn("remains.sweep", ops::remains::sweep(app.clone()));
         tasks.spawn("repair.queue", repair::run(app.clone(), gaps));
         tasks.spawn("repair.audit", repair::audit(app.clone()));
         tasks.spawn("repair.sessions", repair::audit_sessions(app.clone()));

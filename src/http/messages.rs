@@ -6,6 +6,7 @@ use warp::reply::Response;
 
 use super::{Request, bytes, events, multipart::Parts, no_content, reply};
 use crate::{
+    files::Senders,
     ids::{ChannelId, MessageId},
     model::{MessageDto, instant},
     ops,
@@ -18,6 +19,7 @@ const PARTS: Parts = Parts {
     files: "attachments",
     most: 10,
     pictures: false,
+    senders: Senders::Members,
 };
 
 /// `POST /api/messages`

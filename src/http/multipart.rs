@@ -21,7 +21,7 @@ use tokio::time::Instant;
 
 use super::request::{CHUNK_WITHIN, JSON_BYTES, Request};
 use crate::{
-    files::Staged,
+    files::{SLOWEST, Senders, Staged},
     model::{
         BinaryContentDto, UploadStatus, file,
         file::{PICTURE_START, UNKNOWN_TYPE},
@@ -38,8 +38,6 @@ const HEAD_BYTES: usize = 16 * 1024;
 const AT_ONCE: usize = 64 * 1024;
 /// A body may take this long, and a second more for each [`SLOWEST`] bytes of it, so that it cannot trickle.
 const WITHIN: Duration = Duration::from_secs(30);
-/// Bytes a second: a bad mobile connection.
-const SLOWEST: u64 = 16 * 1024;
 
 /// What a body is made of.
 pub(super) struct Parts {
@@ -51,6 +49,8 @@ pub(super) struct Parts {
     pub(super) most: usize,
     /// Only pictures are taken.
     pub(super) pictures: bool,
+    /// Who may send it.
+    pub(super) senders: Senders,
 }
 
 impl Request {
@@ -88,7 +88,7 @@ impl Request {
             head,
             begun: Instant::now(),
             received: 0,
-            staged: app.files.stage(),
+            staged: app.files.stage(parts.senders),
             max_file_size: app.config.max_file_size,
         };
         let json = reader.read(parts).await?;

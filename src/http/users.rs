@@ -6,6 +6,7 @@ use warp::reply::Response;
 
 use super::{Request, events, multipart::Parts, no_content, reply};
 use crate::{
+    files::Senders,
     ids::UserId,
     model::{Email, Fields, NewPassword, Role, Username},
     ops::account,
@@ -21,19 +22,20 @@ struct UserCreateRequest {
     password: Option<String>,
 }
 
-fn parts(json: &'static str) -> Parts {
+fn parts(json: &'static str, senders: Senders) -> Parts {
     Parts {
         json,
         files: "profile",
         most: 1,
         pictures: true,
+        senders,
     }
 }
 
 /// `POST /api/users`
 pub(super) async fn sign_up(request: Request) -> Result<Response, Problem> {
     let app = request.app.clone();
-    let parts = parts("userCreateRequest");
+    let parts = parts("userCreateRequest", Senders::Anybody);
     let (body, picture): (UserCreateRequest, _) = request.multipart(&parts).await?;
     let mut fields = Fields::new();
     let username = fields
@@ -91,7 +93,7 @@ struct UserUpdateRequest {
 pub(super) async fn update(id: UserId, request: Request) -> Result<Response, Problem> {
     let caller = self_or_admin(id, &request).await?;
     let app = request.app.clone();
-    let parts = parts("userUpdateRequest");
+    let parts = parts("userUpdateRequest", Senders::Members);
     let (body, picture): (UserUpdateRequest, _) = request.multipart(&parts).await?;
     let mut fields = Fields::new();
     let username = body

@@ -19,7 +19,7 @@ use crate::{
     },
     problem::{Missing, Problem, chain},
     sessions::Rotation,
-    store::{self, users::Changes},
+    store::{self, remains, users::Changes},
     token::{Caller, Refused},
 };
 
@@ -284,25 +284,27 @@ pub async fn set_role(app: &App, id: UserId, role: Role) -> Result<UserDto, Prob
     Ok(user)
 }
 
-/// Deletes an account. Its messages stay, without an author.
+/// Deletes an account. Its messages stay, without an author; a private channel that nobody else is in goes with it, since
+/// nobody could see it any more.
 ///
 /// # Errors
 /// Not found, or a store's.
 pub async fn delete(app: &App, id: UserId) -> Result<(), Problem> {
     let mut transaction = app.db.begin().await?;
-    let mut events = vec![Event::user(id)];
-    for channel in store::channels::private_of(&mut transaction, id).await? {
-        let others = store::channels::participants(&mut transaction, channel).await?;
-        events.extend(
-            others
-                .into_iter()
-                .filter(|other| *other != id)
-                .map(|other| Event::private_channel(channel, other)),
-        );
-    }
-    if !store::users::delete(&mut transaction, id).await? {
+    // First, so that nobody takes them into another channel meanwhile.
+    if !store::users::lock(&mut transaction, id).await? {
         return Err(Problem::NotFound(Missing::User(id)));
     }
+    let channels = store::channels::private_of(&mut transaction, id).await?;
+    let mut events = vec![Event::user(id)];
+    for (channel, participants) in &channels {
+        let others = participants.iter().filter(|other| **other != id);
+        events.extend(others.map(|other| Event::private_channel(*channel, *other)));
+    }
+    store::users::delete(&mut transaction, id).await?;
+    // Whether anybody is left in them is seen after the commit: the others may be deleting their accounts just now.
+    let channels: Vec<Uuid> = channels.into_iter().map(|(channel, _)| channel.0).collect();
+    remains::add(&mut transaction, remains::Kind::Channel, &channels).await?;
     revoke_all_and_commit(app, transaction, id, events).await
 }
 

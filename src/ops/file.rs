@@ -8,6 +8,7 @@ use uuid::Uuid;
 use super::commit;
 use crate::{
     app::App,
+    files::SLOWEST,
     ids::FileId,
     model::{BinaryContentDto, Event, NotificationKind, UploadStatus},
     problem::{Problem, chain},
@@ -22,35 +23,44 @@ use crate::{
 const TRIES: i16 = 3;
 /// After the first failure; five times as long after the second.
 const FIRST_PAUSE: Duration = Duration::from_secs(2);
-/// A file is locked during a try, so whoever deletes its message waits as long.
+/// A try that takes longer is given up, though the storage may still be at it.
 const TRY_WITHIN: Duration = Duration::from_secs(5);
+/// A try that has not ended by then has died with its node, and the next one begins. Longer than a try and the transaction
+/// after it.
+const LEASE: Duration = Duration::from_secs(15);
+/// No storage is at a move for this long.
+const MOVED_WITHIN: Duration = Duration::from_mins(10);
 /// How often each node looks for files that another one left, and for those whose next try is due.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
+pub(super) const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// How often each node looks for files that nothing refers to.
 const ORPHANS_EVERY: Duration = Duration::from_secs(5);
 /// Of those, at once: one transaction.
 const ORPHANS_AT_ONCE: i64 = 20;
 /// How often each node looks for what requests have left in `incoming/`.
 const INCOMING_EVERY: Duration = Duration::from_mins(10);
-/// No request takes as long: what is older and belongs to no row is nobody's.
+/// What in `incoming/` is older than this, and than any request that may still be under way, and belongs to no row is nobody's.
 const ABANDONED_AFTER: Duration = Duration::from_hours(1);
 /// Of those, at once.
 const ABANDONED_AT_ONCE: usize = 500;
 
 /// Nodes that start together do not look together.
-async fn pause(time: Duration) {
+pub(super) async fn pause(time: Duration) {
     tokio::time::sleep(time.mul_f64(rand::random_range(0.8..1.2))).await;
 }
 
 /// Waits until the database is prepared.
-async fn prepared(app: &App) {
+pub(super) async fn prepared(app: &App) {
     while !app.is_prepared() {
         pause(LOOK_EVERY).await;
     }
 }
 
 /// Logs a failure when it begins, not each time.
-fn tell_once<T>(result: Result<T, Problem>, told: &mut bool, what: &'static str) -> Option<T> {
+pub(super) fn tell_once<T>(
+    result: Result<T, Problem>,
+    told: &mut bool,
+    what: &'static str,
+) -> Option<T> {
     match result {
         Ok(value) => {
             *told = false;
@@ -86,33 +96,41 @@ pub async fn complete(app: Arc<App>) {
 
 /// False when no file waits.
 async fn complete_one(app: &App) -> Result<bool, Problem> {
-    let mut transaction = app.db.begin().await?;
-    let Some(waiting) = store::files::take_waiting(&mut transaction).await? else {
+    let Some(waiting) = store::files::begin_try(&app.db, LEASE).await? else {
         return Ok(false);
     };
-    let (id, size) = (waiting.file.id, waiting.file.size);
+    let (id, size, tries) = (waiting.file.id, waiting.file.size, waiting.tries);
     let published = tokio::time::timeout(TRY_WITHIN, app.files.publish(id, size)).await;
     let error = match published {
         Ok(Ok(())) => {
-            let events = ended(&mut transaction, &waiting, UploadStatus::Success).await?;
-            commit(app, transaction, events).await?;
+            ended(app, &waiting, UploadStatus::Success).await?;
             return Ok(true);
         }
         Ok(Err(problem)) => chain(&problem),
         Err(late) => late.to_string(),
     };
-    let tries = waiting.tries + 1;
     if tries < TRIES {
         warn!(file.id = %id, tries, error, "an accepted file cannot be made ready yet");
-        let factor = if waiting.tries == 0 { 1 } else { 5 };
-        store::files::try_again(&mut transaction, id, FIRST_PAUSE * factor).await?;
-        transaction.commit().await?;
+        let factor = if tries == 1 { 1 } else { 5 };
+        store::files::try_again(&app.db, id, tries, FIRST_PAUSE * factor).await?;
         return Ok(true);
     }
     warn!(file.id = %id, tries, error, "an accepted file is given up");
-    let events = ended(&mut transaction, &waiting, UploadStatus::Failed).await?;
+    if ended(app, &waiting, UploadStatus::Failed).await? {
+        app.files.discard(vec![id]);
+    }
+    Ok(true)
+}
+
+/// Says how it ended, to everybody concerned, unless another try has. False if so.
+async fn ended(app: &App, waiting: &Waiting, status: UploadStatus) -> Result<bool, Problem> {
+    let (id, tries) = (waiting.file.id, waiting.tries);
+    let mut transaction = app.db.begin().await?;
+    if !store::files::finish(&mut transaction, id, tries, status).await? {
+        return Ok(false);
+    }
     let told = match waiting.uploader_id {
-        Some(uploader) => {
+        Some(uploader) if status == UploadStatus::Failed => {
             let failed = New {
                 receiver: uploader,
                 kind: NotificationKind::AsyncFailed,
@@ -126,21 +144,20 @@ async fn complete_one(app: &App) -> Result<bool, Problem> {
             };
             notifications::insert(&mut transaction, &[failed]).await?
         }
-        None => Vec::new(),
+        _ => Vec::new(),
     };
+    let events = events(&mut transaction, waiting, status).await?;
     commit(app, transaction, events).await?;
     app.outbox.publish(told);
-    app.files.discard(vec![id]);
     Ok(true)
 }
 
-/// Notes how it ended, and returns the events that tell of it.
-async fn ended(
+/// The events that tell how it ended.
+async fn events(
     db: &mut sqlx::PgConnection,
     waiting: &Waiting,
     status: UploadStatus,
 ) -> Result<Vec<Event>, Problem> {
-    store::files::finish(db, waiting.file.id, status).await?;
     let file = BinaryContentDto {
         upload_status: status,
         ..waiting.file.clone()
@@ -155,6 +172,11 @@ async fn ended(
             .map(|reader| Event::attachment_status(Some(reader), &file))
             .collect(),
     })
+}
+
+/// The storage may take as long again as the client: it is slower when each of its steps takes nearly all its time.
+fn abandoned_after(max_request_size: u64) -> Duration {
+    ABANDONED_AFTER + 2 * Duration::from_secs(max_request_size / SLOWEST)
 }
 
 /// Deletes files that nothing refers to, and what requests have left behind. Runs until it is dropped.
@@ -177,7 +199,8 @@ pub async fn sweep(app: Arc<App>) {
             let mut told = false;
             loop {
                 pause(INCOMING_EVERY).await;
-                let swept = sweep_incoming(&app, ABANDONED_AFTER).await;
+                let swept =
+                    sweep_incoming(&app, abandoned_after(app.config.max_request_size)).await;
                 if let Some(deleted @ 1..) =
                     tell_once(swept, &mut told, "abandoned uploads cannot be deleted")
                 {
@@ -195,7 +218,8 @@ pub async fn sweep(app: Arc<App>) {
 /// The database's or the storage's; then they are deleted later.
 async fn sweep_orphans(app: &App) -> Result<bool, Problem> {
     let mut transaction = app.db.begin().await?;
-    let orphans = store::files::take_orphans(&mut transaction, ORPHANS_AT_ONCE).await?;
+    let orphans =
+        store::files::take_orphans(&mut transaction, MOVED_WITHIN, ORPHANS_AT_ONCE).await?;
     if orphans.is_empty() {
         return Ok(false);
     }
@@ -225,4 +249,18 @@ pub async fn sweep_incoming(app: &App, age: Duration) -> Result<usize, Problem> 
         app.files.delete_incoming(*id).await?;
     }
     Ok(unfinished + abandoned.len())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_slowest_request_has_brought_is_not_abandoned() {
+        const MIB: u64 = 1024 * 1024;
+        for size in [1, 50 * MIB, 1024 * MIB] {
+            let client = Duration::from_secs(30 + size / SLOWEST);
+            assert!(abandoned_after(size) > client * 2, "{size}");
+        }
+    }
 }

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use serde::Deserialize;
 use uuid::Uuid;
 
-use super::commit;
+use super::{commit, notification};
 use crate::{
     app::App,
     files::Staged,
@@ -12,9 +12,12 @@ use crate::{
     ids::{ChannelId, MessageId, UserId},
     model::{BinaryContentDto, Event, Fields, MessageDto, MessageText, Role},
     problem::{Dependency, Missing, Problem},
-    store,
+    store::{self, remains},
     token::Caller,
 };
+
+/// Notifications deleted with their message, under its channel's lock. Those of more people are cleared afterwards.
+const NOTIFICATIONS_AT_ONCE: i64 = 100;
 
 /// A message to be posted, as HTTP and STOMP bring it.
 #[derive(Debug, Deserialize)]
@@ -189,11 +192,11 @@ pub async fn delete(app: &App, id: MessageId, caller: &Caller) -> Result<(), Pro
     if !store::messages::delete(&mut transaction, message.channel_id, id).await? {
         return Err(Problem::NotFound(Missing::Message(id)));
     }
-    let told = store::notifications::dismiss_of(&mut transaction, id).await?;
+    let (gone, all) = notification::delete_of(&mut transaction, id, NOTIFICATIONS_AT_ONCE).await?;
+    if !all {
+        remains::add(&mut transaction, remains::Kind::Message, &[id.0]).await?;
+    }
     let mut events = vec![Event::message_deleted(message.channel_id, id)];
-    events.extend(
-        told.into_iter()
-            .map(|(receiver, notification)| Event::notification_deleted(receiver, notification)),
-    );
+    events.extend(gone);
     commit(app, transaction, events).await
 }

@@ -5,6 +5,7 @@ pub mod channel;
 pub mod file;
 pub mod message;
 pub mod notification;
+pub mod remains;
 
 use sqlx::{Postgres, Transaction};
 

@@ -1,6 +1,6 @@
 //! Notifications.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use tracing::{info, warn};
 
@@ -12,81 +12,95 @@ use crate::{
     problem::{Problem, chain},
     store::{
         self,
-        notifications::{Concerned, New},
+        notifications::{New, Told},
     },
 };
 
 /// Receivers served by one transaction: it stays short however many want to hear of a channel.
-const RECEIVERS_AT_ONCE: i64 = 500;
+const RECEIVERS_AT_ONCE: usize = 500;
 /// The longest excerpt of a message, in characters.
 const EXCERPT: usize = 200;
 /// What was dismissed is remembered for longer than a job may come again: a week, see `bus.rs`.
 const REMEMBERED_FOR: Duration = Duration::from_hours(8 * 24);
+/// Rows forgotten in one statement, which is far from its time limit with so many.
+const FORGOTTEN_AT_ONCE: i64 = 2_000;
 /// How often what need not be remembered is forgotten.
 const SWEEP_EVERY: Duration = Duration::from_hours(1);
 
-/// Does these jobs, unless they have been done: writes the notifications of the new messages.
+/// Does these jobs, unless they have been done: writes the notifications of the new messages. One for each user, other than the
+/// author, who has turned them on for the channel and may read it. Doing it again writes nothing; of a message that is gone
+/// nobody is told.
 ///
 /// # Errors
-/// The database's; then some may have been written, and doing it again does no harm.
+/// The database's; then some may have been done, and doing them again does no harm.
 pub async fn notify(app: &App, jobs: &[(EventId, MessageId)]) -> Result<(), Problem> {
     let ids: Vec<EventId> = jobs.iter().map(|(job, _)| *job).collect();
     let left = store::outbox::jobs_left(&app.db, &ids).await?;
-    let messages: Vec<MessageId> = jobs
+    let mut jobs: VecDeque<_> = jobs
         .iter()
         .filter(|(job, _)| left.contains(job))
-        .map(|(_, message)| *message)
+        .copied()
         .collect();
-    if !messages.is_empty() {
-        notify_of(app, &messages).await?;
-        store::outbox::jobs_done(&app.db, &ids).await?;
+    let mut after = None;
+    while !jobs.is_empty() {
+        after = page(app, &mut jobs, after).await?;
     }
     Ok(())
 }
 
-/// Writes the notifications of these new messages: one for each user, other than the author, who has turned them on for the
-/// channel and may read it. Doing it again writes nothing; of a message that is gone nobody is told.
-///
-/// # Errors
-/// The database's; then some may have been written.
-pub async fn notify_of(app: &App, messages: &[MessageId]) -> Result<(), Problem> {
-    let mut after = None;
-    loop {
-        let mut transaction = app.db.begin().await?;
-        let concerned =
-            store::notifications::concerned(&mut transaction, messages, after, RECEIVERS_AT_ONCE)
-                .await?;
-        let new: Vec<New> = concerned.iter().map(notification).collect();
-        let events = store::notifications::insert(&mut transaction, &new).await?;
-        transaction.commit().await?;
-        app.outbox.publish(events);
-        match concerned.last() {
-            Some(last) => after = Some((last.message, last.receiver)),
-            None => return Ok(()),
+/// Serves the next receivers, those of the first message behind `after`, in one transaction, and takes the jobs that are done
+/// with it from the list: so what a node has done stays done, even when it dies or its share of the jobs goes to another.
+/// Returns how far it has come with the message that is then the first.
+async fn page(
+    app: &App,
+    jobs: &mut VecDeque<(EventId, MessageId)>,
+    mut after: Option<UserId>,
+) -> Result<Option<UserId>, Problem> {
+    let mut transaction = app.db.begin().await?;
+    let (mut new, mut done) = (Vec::new(), Vec::new());
+    for (job, message) in jobs.iter() {
+        let room = RECEIVERS_AT_ONCE.saturating_sub(new.len());
+        if room == 0 {
+            break;
         }
-        if i64::try_from(concerned.len()).unwrap_or(RECEIVERS_AT_ONCE) < RECEIVERS_AT_ONCE {
-            return Ok(());
+        if let Some(told) = store::notifications::told_of(&mut transaction, *message).await? {
+            let most = i64::try_from(room).unwrap_or(i64::MAX);
+            let receivers =
+                store::notifications::receivers(&mut transaction, &told, after, most).await?;
+            new.extend(receivers.iter().map(|to| notification(&told, *to)));
+            if receivers.len() == room {
+                after = receivers.last().copied();
+                break;
+            }
         }
+        done.push(*job);
+        after = None;
     }
+    let events = store::notifications::insert(&mut transaction, &new).await?;
+    store::outbox::jobs_done(&mut *transaction, &done).await?;
+    transaction.commit().await?;
+    app.outbox.publish(events);
+    jobs.drain(..done.len());
+    Ok(after)
 }
 
-fn notification(concerned: &Concerned) -> New {
-    let author = concerned.author.as_deref().unwrap_or("A deleted user");
-    let title = match &concerned.channel_name {
+fn notification(told: &Told, receiver: UserId) -> New {
+    let author = told.author.as_deref().unwrap_or("A deleted user");
+    let title = match &told.channel_name {
         Some(name) => format!("{author} (#{name})"),
         None => author.to_owned(),
     };
-    let mut content: String = concerned.content.chars().take(EXCERPT).collect();
-    if content.len() < concerned.content.len() {
+    let mut content: String = told.content.chars().take(EXCERPT).collect();
+    if content.len() < told.content.len() {
         content.push('…');
     }
     New {
-        receiver: concerned.receiver,
+        receiver,
         kind: NotificationKind::NewMessage,
-        cause: concerned.message.0,
+        cause: told.message.0,
         title,
         content,
-        target: Some(concerned.channel.0),
+        target: Some(told.channel.0),
     }
 }
 
@@ -101,15 +115,41 @@ pub async fn delete(app: &App, id: NotificationId, receiver: UserId) -> Result<(
     commit(app, transaction, vec![event]).await
 }
 
+/// Deletes notifications of a message that is gone, `most` at most. Returns the events that tell of it, and whether that
+/// were all.
+///
+/// # Errors
+/// The database's.
+pub(super) async fn delete_of(
+    db: &mut sqlx::PgConnection,
+    message: MessageId,
+    most: i64,
+) -> Result<(Vec<Event>, bool), Problem> {
+    let gone = store::notifications::delete_of(db, message, most).await?;
+    let all = i64::try_from(gone.len()).unwrap_or(most) < most;
+    let seen = gone.into_iter().filter(|(_, _, seen)| *seen);
+    let events = seen.map(|(receiver, id, _)| Event::notification_deleted(receiver, id));
+    Ok((events.collect(), all))
+}
+
 /// Forgets what nobody can see or need any more, once an hour. Runs until it is dropped.
 pub async fn sweep(app: Arc<App>) {
     loop {
         // Nodes that start together do not sweep together.
         tokio::time::sleep(SWEEP_EVERY.mul_f64(rand::random_range(0.8..1.2))).await;
-        match store::notifications::sweep(&app.db, REMEMBERED_FOR).await {
-            Ok(0) => {}
-            Ok(forgotten) => info!(forgotten, "forgot old notifications"),
-            Err(error) => warn!(error = %chain(&error), "old notifications cannot be forgotten"),
+        let mut forgotten = 0;
+        loop {
+            match store::notifications::sweep(&app.db, REMEMBERED_FOR, FORGOTTEN_AT_ONCE).await {
+                Ok(0) => break,
+                Ok(some) => forgotten += some,
+                Err(error) => {
+                    warn!(error = %chain(&error), "old notifications cannot be forgotten");
+                    break;
+                }
+            }
+        }
+        if forgotten > 0 {
+            info!(forgotten, "forgot old notifications");
         }
     }
 }

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use sqlx::{PgConnection, PgPool};
 use time::OffsetDateTime;
 
-use super::users;
+use super::{remains, users};
 use crate::{
     ids::{ChannelId, UserId},
     model::{ChannelDto, ChannelKind, UserDto},
@@ -144,16 +144,16 @@ pub async fn update(
         .ok_or(Problem::NotFound(Missing::Channel(id)))
 }
 
-/// Deletes a channel and everything in it.
+/// Deletes a channel. Nothing of what is in it can be seen from then on; it is cleared afterwards, see [`super::remains`].
 ///
 /// # Errors
 /// The database's.
 pub async fn delete(db: &mut PgConnection, id: ChannelId) -> Result<(), Problem> {
     sqlx::query("delete from channels where id = $1")
         .bind(id)
-        .execute(db)
+        .execute(&mut *db)
         .await?;
-    Ok(())
+    remains::add(db, remains::Kind::Channel, &[id.0]).await
 }
 
 /// Takes a user out of a private channel, and their read status with it. False if they were not in it.
@@ -206,17 +206,17 @@ pub async fn participants(db: &mut PgConnection, id: ChannelId) -> Result<Vec<Us
     )
 }
 
-/// The private channels that a user is in.
+/// The private channels that a user is in, each with everybody in it.
 ///
 /// # Errors
 /// The database's.
-pub async fn private_of(db: &mut PgConnection, user: UserId) -> Result<Vec<ChannelId>, Problem> {
-    Ok(
-        sqlx::query_scalar("select channel_id from channel_participants where user_id = $1")
-            .bind(user)
-            .fetch_all(db)
-            .await?,
-    )
+pub async fn private_of(
+    db: &mut PgConnection,
+    user: UserId,
+) -> Result<Vec<(ChannelId, Vec<UserId>)>, Problem> {
+    const SQL: &str = "select channel_id, array_agg(user_id) from channel_participants \
+                       where channel_id in (select channel_id from channel_participants where user_id = $1) group by 1";
+    Ok(sqlx::query_as(SQL).bind(user).fetch_all(db).await?)
 }
 
 /// Every public channel and the private ones that the user is in, by creation time.

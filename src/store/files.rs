@@ -136,56 +136,70 @@ pub struct Waiting {
     pub uploader_id: Option<UserId>,
     /// What it is attached to; none for a profile picture.
     pub message_id: Option<MessageId>,
-    /// Tries that have failed.
+    /// Tries that have begun, this one among them: it tells this try from a later one.
     pub tries: i16,
 }
 
-/// The file that has waited longest, taken until the transaction ends: when its node dies the next one has it at once.
+/// The file that has waited longest, with its next try begun: nobody else begins one for that long. Nothing is locked, so that
+/// nobody waits for the storage's sake.
 ///
 /// # Errors
 /// The database's.
-pub async fn take_waiting(db: &mut PgConnection) -> Result<Option<Waiting>, Problem> {
+pub async fn begin_try(db: &PgPool, lease: Duration) -> Result<Option<Waiting>, Problem> {
     const SQL: &str = concat!(
-        "select ",
+        "update binary_contents f set tries = tries + 1, next_try_at = clock_timestamp() + make_interval(secs => $1) \
+         where id = (select id from binary_contents where status = 'WAITING' and next_try_at <= clock_timestamp() \
+         and (message_id is not null or picture_of is not null) order by next_try_at limit 1 for update skip locked) \
+         returning ",
         columns!(),
-        ", f.uploader_id, f.message_id, f.tries from binary_contents f \
-         where f.status = 'WAITING' and f.next_try_at <= clock_timestamp() \
-         and (f.message_id is not null or f.picture_of is not null) \
-         order by f.next_try_at limit 1 for update skip locked"
+        ", f.uploader_id, f.message_id, f.tries"
     );
-    Ok(sqlx::query_as(SQL).fetch_optional(db).await?)
+    Ok(sqlx::query_as(SQL)
+        .bind(lease.as_secs_f64())
+        .fetch_optional(db)
+        .await?)
 }
 
-/// Notes a try that failed, and when the next one is due.
+/// Says that a try has failed, and when the next one is due. Nothing happens when another try has begun meanwhile.
 ///
 /// # Errors
 /// The database's.
-pub async fn try_again(db: &mut PgConnection, id: FileId, after: Duration) -> Result<(), Problem> {
-    const SQL: &str = "update binary_contents set tries = tries + 1, \
-                       next_try_at = clock_timestamp() + make_interval(secs => $2) where id = $1";
+pub async fn try_again(
+    db: &PgPool,
+    id: FileId,
+    tries: i16,
+    after: Duration,
+) -> Result<(), Problem> {
+    const SQL: &str = "update binary_contents set next_try_at = clock_timestamp() + make_interval(secs => $3) \
+                       where id = $1 and tries = $2 and status = 'WAITING'";
     sqlx::query(SQL)
         .bind(id)
+        .bind(tries)
         .bind(after.as_secs_f64())
         .execute(db)
         .await?;
     Ok(())
 }
 
-/// Says how it ended.
+/// Says how it ended. False when another try has begun or ended meanwhile, or the file is gone: then it is not for this one to
+/// say.
 ///
 /// # Errors
 /// The database's.
 pub async fn finish(
     db: &mut PgConnection,
     id: FileId,
+    tries: i16,
     status: UploadStatus,
-) -> Result<(), Problem> {
-    sqlx::query("update binary_contents set status = $2, tries = tries + 1 where id = $1")
+) -> Result<bool, Problem> {
+    const SQL: &str = "update binary_contents set status = $3 where id = $1 and tries = $2 and status = 'WAITING'";
+    let finished = sqlx::query(SQL)
         .bind(id)
+        .bind(tries)
         .bind(status)
         .execute(db)
         .await?;
-    Ok(())
+    Ok(finished.rows_affected() > 0)
 }
 
 /// Who may read what is attached to that message: the participants, or everyone (`None`).
@@ -207,14 +221,25 @@ pub async fn readers(
     })
 }
 
-/// Files that nothing refers to any more, taken until the transaction ends.
+/// Files that nothing refers to any more, taken until the transaction ends. One whose last try did not succeed is left alone for
+/// `late` longer: its move may have been given up here and still be done by the storage, and its bytes would stay for ever
+/// if nothing knew of them.
 ///
 /// # Errors
 /// The database's.
-pub async fn take_orphans(db: &mut PgConnection, most: i64) -> Result<Vec<FileId>, Problem> {
+pub async fn take_orphans(
+    db: &mut PgConnection,
+    late: Duration,
+    most: i64,
+) -> Result<Vec<FileId>, Problem> {
     const SQL: &str = "select id from binary_contents where message_id is null and picture_of is null \
-                       order by id limit $1 for update skip locked";
-    Ok(sqlx::query_scalar(SQL).bind(most).fetch_all(db).await?)
+                       and (status = 'SUCCESS' or tries = 0 or next_try_at < clock_timestamp() - make_interval(secs => $1)) \
+                       order by id limit $2 for update skip locked";
+    Ok(sqlx::query_scalar(SQL)
+        .bind(late.as_secs_f64())
+        .bind(most)
+        .fetch_all(db)
+        .await?)
 }
 
 /// Deletes rows.

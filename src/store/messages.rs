@@ -18,7 +18,8 @@ use crate::{
     problem::Problem,
 };
 
-/// Joined with the author, who may be gone, and with the attachments.
+/// Joined with the author, who may be gone, and with the attachments. What is left of a deleted channel is there until it is
+/// cleared, see [`super::remains`]: who shows messages to others asks for the channel as well.
 macro_rules! select {
     ($rest:literal) => {
         concat!(
@@ -76,10 +77,12 @@ pub async fn page(
     most: i64,
 ) -> Result<Vec<MessageDto>, Problem> {
     const DESC: &str = select!(
-        "where m.channel_id = $1 and m.seq < $2 and m.created_at < $3 order by m.seq desc limit $4"
+        "where m.channel_id = $1 and exists (select from channels where id = $1) \
+         and m.seq < $2 and m.created_at < $3 order by m.seq desc limit $4"
     );
     const ASC: &str = select!(
-        "where m.channel_id = $1 and m.seq > $2 and m.created_at > $3 order by m.seq limit $4"
+        "where m.channel_id = $1 and exists (select from channels where id = $1) \
+         and m.seq > $2 and m.created_at > $3 order by m.seq limit $4"
     );
     let (sql, mut seq, mut instant) = if newest_first {
         (
@@ -115,8 +118,10 @@ pub async fn between(
     through: i64,
     most: i64,
 ) -> Result<Vec<MessageDto>, Problem> {
-    const SQL: &str =
-        select!("where m.channel_id = $1 and m.seq > $2 and m.seq <= $3 order by m.seq limit $4");
+    const SQL: &str = select!(
+        "where m.channel_id = $1 and exists (select from channels where id = $1) \
+         and m.seq > $2 and m.seq <= $3 order by m.seq limit $4"
+    );
     Ok(sqlx::query_as(SQL)
         .bind(channel)
         .bind(after)
@@ -135,25 +140,30 @@ pub async fn find(db: &PgPool, id: MessageId) -> Result<Option<MessageDto>, Prob
     Ok(sqlx::query_as(SQL).bind(id).fetch_optional(db).await?)
 }
 
-/// Changes a message's text. The row is there: the caller holds its channel's lock or has seen it in this transaction.
+/// Changes a message's text. `None` when the message or its channel has gone.
 ///
 /// # Errors
-/// The database's; `None` when the message has gone.
+/// The database's.
 pub async fn update(
     db: &mut PgConnection,
     id: MessageId,
     content: &str,
 ) -> Result<Option<MessageDto>, Problem> {
     const FIND: &str = select!("where m.id = $1");
-    sqlx::query("update messages set content = $2, updated_at = clock_timestamp() where id = $1")
+    const UPDATE: &str = "update messages set content = $2, updated_at = clock_timestamp() where id = $1 \
+                          and exists (select from channels c where c.id = channel_id)";
+    let updated = sqlx::query(UPDATE)
         .bind(id)
         .bind(content)
         .execute(&mut *db)
         .await?;
+    if updated.rows_affected() == 0 {
+        return Ok(None);
+    }
     Ok(sqlx::query_as(FIND).bind(id).fetch_optional(db).await?)
 }
 
-/// Deletes a message, and sets back the instant of its channel's newest one. False if it was gone.
+/// Deletes a message, and sets back the instant of its channel's newest one. False if it or its channel was gone.
 ///
 /// # Errors
 /// The database's.
@@ -165,10 +175,13 @@ pub async fn delete(
     const NEWEST: &str = "update channels set last_message_at = \
                           (select created_at from messages where channel_id = $1 order by seq desc limit 1) where id = $1";
     // The channel first: the order in which the writers of new messages take these locks.
-    sqlx::query("select 1 from channels where id = $1 for no key update")
+    let there = sqlx::query("select 1 from channels where id = $1 for no key update")
         .bind(channel)
         .execute(&mut *db)
         .await?;
+    if there.rows_affected() == 0 {
+        return Ok(false);
+    }
     let deleted = sqlx::query("delete from messages where id = $1")
         .bind(id)
         .execute(&mut *db)

@@ -6,6 +6,7 @@ pub mod messages;
 pub mod notifications;
 pub mod outbox;
 pub mod read_statuses;
+pub mod remains;
 pub mod users;
 
 use std::time::Duration;

@@ -64,57 +64,67 @@ pub async fn insert(db: &mut PgConnection, new: &[New]) -> Result<Vec<Stored>, P
     outbox::insert(db, events.collect()).await
 }
 
-/// A user who is to be told of a message.
+/// A message that somebody may have to be told of.
 #[derive(Clone, Debug, sqlx::FromRow)]
-pub struct Concerned {
+pub struct Told {
     /// Message.
     pub message: MessageId,
-    /// Who is to be told.
-    pub receiver: UserId,
     /// Channel.
     pub channel: ChannelId,
     /// The channel's name; a private one has none.
     pub channel_name: Option<String>,
+    /// Who wrote it, who need not be told.
+    author_id: Option<UserId>,
     /// The author's name, unless the account is gone.
     pub author: Option<String>,
     /// The message's text; the names of its files when it has none.
     pub content: String,
 }
 
-/// Who is to be told of these messages, in order, from behind `after` on, `most` at most. The messages are kept from being
-/// deleted until the transaction ends, so that nobody is told of one that is gone.
+/// The message, kept from being deleted until the transaction ends, so that nobody is told of one that is gone. `None` when it
+/// or its channel is.
 ///
 /// # Errors
 /// The database's.
-pub async fn concerned(
-    db: &mut PgConnection,
-    messages: &[MessageId],
-    after: Option<(MessageId, UserId)>,
-    most: i64,
-) -> Result<Vec<Concerned>, Problem> {
-    const SQL: &str = "with m as (select id, channel_id, author_id, content from messages where id = any($1) order by id for key share) \
-                       select m.id as message, r.user_id as receiver, c.id as channel, c.name as channel_name, a.username as author, \
+pub async fn told_of(db: &mut PgConnection, message: MessageId) -> Result<Option<Told>, Problem> {
+    const SQL: &str = "select m.id as message, c.id as channel, c.name as channel_name, m.author_id, a.username as author, \
                        coalesce(nullif(btrim(m.content), ''), (select string_agg(f.file_name, ', ' order by f.position) \
                        from binary_contents f where f.message_id = m.id), '') as content \
-                       from m join channels c on c.id = m.channel_id left join users a on a.id = m.author_id \
-                       join read_statuses r on r.channel_id = c.id and r.notification_enabled and r.user_id is distinct from m.author_id \
-                       where (c.type = 'PUBLIC' or exists (select from channel_participants p where p.channel_id = c.id and p.user_id = r.user_id)) \
-                       and ($2::uuid is null or (m.id, r.user_id) > ($2, $3)) order by m.id, r.user_id limit $4";
-    let (message, receiver) = after.unzip();
-    Ok(sqlx::query_as(SQL)
-        .bind(messages)
-        .bind(message)
-        .bind(receiver)
+                       from messages m join channels c on c.id = m.channel_id left join users a on a.id = m.author_id \
+                       where m.id = $1 for key share of m";
+    Ok(sqlx::query_as(SQL).bind(message).fetch_optional(db).await?)
+}
+
+/// Who is to be told of that message, in the order of their ids, from behind `after` on, `most` at most. They are read from an
+/// index, so a page costs what is on it, however many want to hear of the channel.
+///
+/// # Errors
+/// The database's.
+pub async fn receivers(
+    db: &mut PgConnection,
+    told: &Told,
+    after: Option<UserId>,
+    most: i64,
+) -> Result<Vec<UserId>, Problem> {
+    const SQL: &str = "select r.user_id from read_statuses r where r.channel_id = $1 and r.notification_enabled \
+                       and r.user_id > $2 and r.user_id is distinct from $3 \
+                       and (exists (select from channels c where c.id = $1 and c.type = 'PUBLIC') \
+                       or exists (select from channel_participants p where p.channel_id = $1 and p.user_id = r.user_id)) \
+                       order by r.user_id limit $4";
+    Ok(sqlx::query_scalar(SQL)
+        .bind(told.channel)
+        .bind(after.unwrap_or(UserId(Uuid::nil())))
+        .bind(told.author_id)
         .bind(most)
         .fetch_all(db)
         .await?)
 }
 
-/// Not dismissed, and not of a channel that is gone or that the receiver may not read any more.
+/// Not dismissed, and not of a message that is gone or that the receiver may not read any more.
 macro_rules! present {
     () => {
-        "n.dismissed_at is null and (n.type <> 'NEW_MESSAGE' or exists (select from channels c where c.id = n.target_id \
-         and (c.type = 'PUBLIC' or exists (select from channel_participants p where p.channel_id = c.id and p.user_id = n.receiver_id))))"
+        "n.dismissed_at is null and (n.type <> 'NEW_MESSAGE' or exists (select from messages m join channels c on c.id = m.channel_id \
+         where m.id = n.cause_id and (c.type = 'PUBLIC' or exists (select from channel_participants p where p.channel_id = c.id and p.user_id = n.receiver_id))))"
     };
 }
 
@@ -174,27 +184,36 @@ pub async fn dismiss(
     Ok(())
 }
 
-/// Takes those that a message has caused out of everybody's list, and tells whose they were.
+/// Deletes those that a message has caused, which is gone, so that nobody writes them again; `most` at most. Returns whose
+/// they were, and whether their receiver still had them.
 ///
 /// # Errors
 /// The database's.
-pub async fn dismiss_of(
+pub async fn delete_of(
     db: &mut PgConnection,
     message: MessageId,
-) -> Result<Vec<(UserId, NotificationId)>, Problem> {
-    const SQL: &str = "update notifications set dismissed_at = clock_timestamp(), title = '', content = '' \
-                       where cause_id = $1 and dismissed_at is null returning receiver_id, id";
-    Ok(sqlx::query_as(SQL).bind(message).fetch_all(db).await?)
+    most: i64,
+) -> Result<Vec<(UserId, NotificationId, bool)>, Problem> {
+    const SQL: &str = "delete from notifications where id in (select id from notifications where cause_id = $1 limit $2) \
+                       returning receiver_id, id, dismissed_at is null";
+    Ok(sqlx::query_as(SQL)
+        .bind(message)
+        .bind(most)
+        .fetch_all(db)
+        .await?)
 }
 
-/// Forgets what was dismissed longer than `age` ago, and what is about a channel that is gone. Returns how many.
+/// Forgets what was dismissed longer than `age` ago, `most` at most. Returns how many.
 ///
 /// # Errors
 /// The database's.
-pub async fn sweep(db: &PgPool, age: Duration) -> Result<u64, Problem> {
-    const SQL: &str = "delete from notifications n where dismissed_at < clock_timestamp() - make_interval(secs => $1) \
-                       or (type = 'NEW_MESSAGE' and dismissed_at is null and created_at < clock_timestamp() - make_interval(secs => $1) \
-                       and not exists (select from channels c where c.id = n.target_id))";
-    let swept = sqlx::query(SQL).bind(age.as_secs_f64()).execute(db).await?;
+pub async fn sweep(db: &PgPool, age: Duration, most: i64) -> Result<u64, Problem> {
+    const SQL: &str = "delete from notifications where id in (select id from notifications \
+                       where dismissed_at < clock_timestamp() - make_interval(secs => $1) limit $2 for update skip locked)";
+    let swept = sqlx::query(SQL)
+        .bind(age.as_secs_f64())
+        .bind(most)
+        .execute(db)
+        .await?;
     Ok(swept.rows_affected())
 }

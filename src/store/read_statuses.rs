@@ -24,7 +24,7 @@ pub async fn insert(
                        select $1, u.id, c.id, $4, c.type = 'PRIVATE' from channels c, users u \
                        where u.id = $2 and c.id = $3 and (c.type = 'PUBLIC' \
                        or exists (select from channel_participants p where p.channel_id = c.id and p.user_id = $2)) \
-                       returning id, user_id, channel_id, last_read_at, notification_enabled";
+                       for key share of c returning id, user_id, channel_id, last_read_at, notification_enabled";
     sqlx::query_as(SQL)
         .bind(ReadStatusId::new())
         .bind(user)
@@ -39,7 +39,7 @@ pub async fn insert(
 /// Changes one; `None` leaves unchanged.
 ///
 /// # Errors
-/// Not found, when it is another user's; the database's.
+/// Not found, also when it is another user's or of a channel that is gone; the database's.
 pub async fn update(
     db: &PgPool,
     id: ReadStatusId,
@@ -49,6 +49,7 @@ pub async fn update(
 ) -> Result<ReadStatusDto, Problem> {
     const SQL: &str = "update read_statuses set last_read_at = coalesce($3, last_read_at), \
                        notification_enabled = coalesce($4, notification_enabled) where id = $1 and user_id = $2 \
+                       and exists (select from channels c where c.id = channel_id) \
                        returning id, user_id, channel_id, last_read_at, notification_enabled";
     sqlx::query_as(SQL)
         .bind(id)
@@ -60,11 +61,12 @@ pub async fn update(
         .ok_or(Problem::NotFound(Missing::ReadStatus(id)))
 }
 
-/// Those of a user.
+/// Those of a user, of channels that are there.
 ///
 /// # Errors
 /// The database's.
 pub async fn of(db: &PgPool, user: UserId) -> Result<Vec<ReadStatusDto>, Problem> {
-    let sql = "select id, user_id, channel_id, last_read_at, notification_enabled from read_statuses where user_id = $1 order by id";
-    Ok(sqlx::query_as(sql).bind(user).fetch_all(db).await?)
+    const SQL: &str = "select id, user_id, channel_id, last_read_at, notification_enabled from read_statuses where user_id = $1 \
+                       and exists (select from channels c where c.id = channel_id) order by id";
+    Ok(sqlx::query_as(SQL).bind(user).fetch_all(db).await?)
 }

@@ -2,7 +2,7 @@
 
 use sqlx::{PgConnection, PgPool, Row, postgres::PgRow};
 
-use super::{Constraints, OnConstraint};
+use super::{Constraints, OnConstraint, remains};
 use crate::{
     config::Secret,
     ids::{FileId, UserId},
@@ -164,17 +164,29 @@ pub async fn set_role(db: &mut PgConnection, id: UserId, role: Role) -> Result<U
         .ok_or(Problem::NotFound(Missing::User(id)))
 }
 
-/// Deletes a user; their messages stay without an author. False if there is none.
+/// Keeps everybody from naming the user in a row of theirs until the transaction ends. False if there is none.
 ///
 /// # Errors
 /// The database's.
-pub async fn delete(db: &mut PgConnection, id: UserId) -> Result<bool, Problem> {
-    Ok(sqlx::query("delete from users where id = $1")
+pub async fn lock(db: &mut PgConnection, id: UserId) -> Result<bool, Problem> {
+    let found = sqlx::query("select 1 from users where id = $1 for update")
         .bind(id)
         .execute(db)
-        .await?
-        .rows_affected()
-        > 0)
+        .await?;
+    Ok(found.rows_affected() > 0)
+}
+
+/// Deletes a user; their messages have no author from then on. What else they leave is cleared afterwards, see
+/// [`super::remains`].
+///
+/// # Errors
+/// The database's.
+pub async fn delete(db: &mut PgConnection, id: UserId) -> Result<(), Problem> {
+    sqlx::query("delete from users where id = $1")
+        .bind(id)
+        .execute(&mut *db)
+        .await?;
+    remains::add(db, remains::Kind::User, &[id.0]).await
 }
 
 /// Every user, by creation time.

@@ -1,7 +1,5 @@
-//! Channels, who is in them, and what has been read.
+//! Channels, and who is in them.
 
-use futures_util::future::join_all;
-use reqwest::Method;
 use serde_json::{Value, json};
 
 use super::accounts::{keys, text, with_role};
@@ -15,7 +13,7 @@ const DTO: [&str; 6] = [
     "participants",
     "type",
 ];
-const READ_STATUS: [&str; 5] = [
+pub(crate) const READ_STATUS: [&str; 5] = [
     "channelId",
     "id",
     "lastReadAt",
@@ -23,7 +21,7 @@ const READ_STATUS: [&str; 5] = [
     "userId",
 ];
 
-fn new_id() -> String {
+pub(crate) fn new_id() -> String {
     uuid::Uuid::now_v7().to_string()
 }
 
@@ -54,13 +52,13 @@ async fn private(by: &Visitor, participants: &[&str]) -> Answer {
 }
 
 /// The channels that somebody sees.
-async fn list(user: &User) -> Vec<Value> {
+pub(crate) async fn list(user: &User) -> Vec<Value> {
     let answer = user.get(&format!("/api/channels?userId={}", user.id)).await;
     assert_eq!(answer.status, 200, "{answer:?}");
     answer.body.as_array().expect("a list").clone()
 }
 
-async fn read_statuses(user: &User) -> Vec<Value> {
+pub(crate) async fn read_statuses(user: &User) -> Vec<Value> {
     let answer = user
         .get(&format!("/api/readStatuses?userId={}", user.id))
         .await;
@@ -68,7 +66,7 @@ async fn read_statuses(user: &User) -> Vec<Value> {
     answer.body.as_array().expect("a list").clone()
 }
 
-async fn read(by: &Visitor, user: &str, channel: &str, at: &str) -> Answer {
+pub(crate) async fn read(by: &Visitor, user: &str, channel: &str, at: &str) -> Answer {
     by.post(
         "/api/readStatuses",
         &json!({ "userId": user, "channelId": channel, "lastReadAt": at }),
@@ -76,7 +74,7 @@ async fn read(by: &Visitor, user: &str, channel: &str, at: &str) -> Answer {
     .await
 }
 
-fn ids(list: &[Value]) -> Vec<&str> {
+pub(crate) fn ids(list: &[Value]) -> Vec<&str> {
     list.iter().map(|item| text(&item["id"])).collect()
 }
 
@@ -498,332 +496,4 @@ async fn people_see_the_public_channels_and_their_own_private_ones_by_creation_t
             "{query}"
         );
     }
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_deleted_channel_takes_its_messages_and_read_statuses_along() {
-    let cluster = Cluster::start(1).await;
-    let (ann, admin) = (cluster.user(0, "ann").await, cluster.admin(0).await);
-    let (gone, stays) = (
-        admin.create_channel("gone").await,
-        admin.create_channel("stays").await,
-    );
-    for channel in [&gone, &stays] {
-        assert_eq!(ann.write(channel, "hello").await.status, 201);
-        assert_eq!(
-            read(&ann, &ann.id, channel, "2026-01-31T09:15:02Z")
-                .await
-                .status,
-            201
-        );
-    }
-    let message = text(&ann.history(&gone).await[0]["id"]).to_owned();
-    // Somebody writes without end while it goes: each message is written or refused, and none survives it.
-    let path = format!("/api/channels/{gone}");
-    let (answers, deleted) = tokio::join!(
-        join_all((0..20).map(|_| ann.write(&gone, "still here"))),
-        admin.delete(&path)
-    );
-    assert_eq!(deleted.status, 204);
-    for answer in answers {
-        assert!([201, 404].contains(&answer.status), "{answer:?}");
-    }
-    assert_eq!(
-        ann.get(&format!("/api/messages?channelId={gone}"))
-            .await
-            .code(),
-        "CHANNEL_NOT_FOUND"
-    );
-    assert_eq!(
-        ann.patch(
-            &format!("/api/messages/{message}"),
-            &json!({ "newContent": "x" })
-        )
-        .await
-        .code(),
-        "MESSAGE_NOT_FOUND"
-    );
-    assert_eq!(ann.write(&gone, "hello?").await.code(), "CHANNEL_NOT_FOUND");
-    assert_eq!(
-        read(&ann, &ann.id, &gone, "2026-01-31T09:15:02Z")
-            .await
-            .code(),
-        "CHANNEL_NOT_FOUND"
-    );
-    let statuses = read_statuses(&ann).await;
-    assert_eq!(
-        statuses
-            .iter()
-            .map(|status| text(&status["channelId"]))
-            .collect::<Vec<_>>(),
-        [&stays]
-    );
-    assert_eq!(ann.history(&stays).await.len(), 1);
-    let (messages,): (i64,) = sqlx::query_as("select count(*) from messages")
-        .fetch_one(&cluster.db)
-        .await
-        .expect("counted");
-    assert_eq!(messages, 1);
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn there_is_one_read_status_for_a_user_and_a_channel() {
-    let cluster = Cluster::start(2).await;
-    let (ann, bob, admin) = (
-        cluster.user(0, "ann").await,
-        cluster.user(0, "bob").await,
-        cluster.admin(0).await,
-    );
-    let (public, private) = (
-        admin.create_channel("general").await,
-        ann.create_private(&[&bob]).await,
-    );
-    let answer = read(
-        &ann,
-        &ann.id,
-        &public,
-        "2026-01-31T18:15:02.123456789+09:00",
-    )
-    .await;
-    assert_eq!(answer.status, 201, "{answer:?}");
-    assert_eq!(keys(&answer.body), READ_STATUS);
-    assert_eq!(
-        (&answer.body["userId"], &answer.body["channelId"]),
-        (&json!(ann.id), &json!(public))
-    );
-    assert_eq!(
-        text(&answer.body["lastReadAt"]),
-        "2026-01-31T09:15:02.123456Z"
-    );
-    assert_eq!(
-        answer.body["notificationEnabled"],
-        json!(false),
-        "off for a public channel"
-    );
-    for channel in [&public, &private] {
-        let again = read(&ann, &ann.id, channel, "2026-01-31T09:15:02Z").await;
-        assert_eq!((again.status, again.code()), (409, "READ_STATUS_EXISTS"));
-    }
-    let others = [ann.at_node(&cluster.address(1)), ann.clone()];
-    let mine = admin.create_channel("another").await;
-    let answers =
-        join_all((0..6).map(|n| read(&others[n % 2], &ann.id, &mine, "2026-01-31T09:15:02Z")))
-            .await;
-    assert_eq!(
-        answers.iter().filter(|answer| answer.status == 201).count(),
-        1
-    );
-    assert_eq!(
-        answers.iter().filter(|answer| answer.status == 409).count(),
-        5
-    );
-
-    let answer = read(&ann, &bob.id, &public, "2026-01-31T09:15:02Z").await;
-    assert_eq!((answer.status, answer.code()), (403, "FORBIDDEN"));
-    assert_eq!(
-        read(&admin, &bob.id, &public, "2026-01-31T09:15:02Z")
-            .await
-            .status,
-        403,
-        "not even an administrator"
-    );
-    assert_eq!(
-        read(&ann, &ann.id, &new_id(), "2026-01-31T09:15:02Z")
-            .await
-            .code(),
-        "CHANNEL_NOT_FOUND"
-    );
-    assert_eq!(
-        read(
-            &cluster.visitor(0),
-            &ann.id,
-            &public,
-            "2026-01-31T09:15:02Z"
-        )
-        .await
-        .status,
-        401
-    );
-    let answer = bob.post("/api/readStatuses", &json!({})).await;
-    assert_eq!(
-        (answer.status, keys(&answer.body["details"])),
-        (400, vec!["channelId", "lastReadAt", "userId"])
-    );
-    for at in [
-        "",
-        "now",
-        "2026-01-31",
-        "2026-13-31T09:15:02Z",
-        "2026-01-31 09:15:02",
-        "9999-12-31T23:59:59-12:00",
-        "-0001-01-01T00:00:00Z",
-    ] {
-        let answer = read(&bob, &bob.id, &public, at).await;
-        assert_eq!(
-            (answer.status, answer.code()),
-            (400, "INVALID_INPUT"),
-            "{at}"
-        );
-        assert_eq!(keys(&answer.body["details"]), ["lastReadAt"], "{at}");
-    }
-    assert_eq!(
-        read(&bob, &bob.id, &public, "9999-12-31T23:59:59.999999Z")
-            .await
-            .status,
-        201
-    );
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_read_status_is_its_owners() {
-    let cluster = Cluster::start(1).await;
-    let (ann, bob, admin) = (
-        cluster.user(0, "ann").await,
-        cluster.user(0, "bob").await,
-        cluster.admin(0).await,
-    );
-    let channel = ann.create_private(&[&bob]).await;
-    let status = read_statuses(&ann).await.remove(0);
-    assert_eq!(status["channelId"], json!(channel));
-    let path = format!("/api/readStatuses/{}", text(&status["id"]));
-    let other = format!("/api/readStatuses?userId={}", ann.id);
-    for foreign in [&bob, &admin] {
-        let answer = foreign
-            .patch(&path, &json!({ "newNotificationEnabled": false }))
-            .await;
-        assert_eq!(
-            (answer.status, answer.code()),
-            (404, "READ_STATUS_NOT_FOUND")
-        );
-        assert_eq!(foreign.get(&other).await.status, 403);
-    }
-    assert_eq!(
-        ann.patch(&format!("/api/readStatuses/{}", new_id()), &json!({}))
-            .await
-            .status,
-        404
-    );
-    assert_eq!(
-        cluster.visitor(0).patch(&path, &json!({})).await.status,
-        401
-    );
-    assert_eq!(cluster.visitor(0).get(&other).await.status, 401);
-    assert!(ann.get(&other).await.header("x-event-cursor").is_some());
-
-    for nothing in [
-        json!({}),
-        json!({ "newLastReadAt": null, "newNotificationEnabled": null }),
-    ] {
-        let answer = ann.patch(&path, &nothing).await;
-        assert_eq!(
-            (answer.status, &answer.body),
-            (200, &status),
-            "null is not false"
-        );
-    }
-    let mut expected = status.clone();
-    expected["lastReadAt"] = json!("2030-01-01T00:00:00Z");
-    assert_eq!(
-        ann.patch(&path, &json!({ "newLastReadAt": "2030-01-01T00:00:00Z" }))
-            .await
-            .body,
-        expected
-    );
-    expected["notificationEnabled"] = json!(false);
-    let body = json!({ "newLastReadAt": null, "newNotificationEnabled": false });
-    assert_eq!(ann.patch(&path, &body).await.body, expected);
-    assert_eq!(read_statuses(&ann).await, [expected.clone()]);
-    let answer = ann
-        .patch(&path, &json!({ "newLastReadAt": "yesterday" }))
-        .await;
-    assert_eq!(
-        (answer.status, keys(&answer.body["details"])),
-        (400, vec!["newLastReadAt"])
-    );
-    let wrong = ann
-        .send(
-            ann.request(Method::PATCH, &path)
-                .json(&json!({ "newNotificationEnabled": "yes" })),
-        )
-        .await;
-    assert_eq!((wrong.status, wrong.code()), (400, "MALFORMED_REQUEST"));
-    assert_eq!(read_statuses(&ann).await, [expected]);
-    assert_eq!(
-        read_statuses(&bob).await[0]["notificationEnabled"],
-        json!(true),
-        "everybody has their own"
-    );
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn deletions_of_everything_at_once_do_not_stand_in_each_others_way() {
-    let cluster = Cluster::start(2).await;
-    let admin = cluster.admin(0).await;
-    let there = admin.at_node(&cluster.address(1));
-    let (one, two) = (
-        admin.create_channel("one").await,
-        admin.create_channel("two").await,
-    );
-    let people = join_all((0..4).map(|n| cluster.user(n % 2, "somebody"))).await;
-    let mut writes = Vec::new();
-    for n in 0..80 {
-        let channel = if n % 2 == 0 { &one } else { &two };
-        writes.push(people[n * 7 % 4].write(channel, "x"));
-    }
-    join_all(writes).await;
-    for user in &people {
-        let others: Vec<_> = people.iter().filter(|other| other.id != user.id).collect();
-        user.create_private(&others).await;
-    }
-    let messages: Vec<_> = admin
-        .history(&two)
-        .await
-        .iter()
-        .map(|message| format!("/api/messages/{}", text(&message["id"])))
-        .collect();
-    let user_paths: Vec<_> = people
-        .iter()
-        .map(|user| format!("/api/users/{}", user.id))
-        .collect();
-    let channel_path = format!("/api/channels/{one}");
-    let (users, channel, messages, writes) = tokio::join!(
-        join_all(
-            user_paths
-                .iter()
-                .enumerate()
-                .map(|(n, path)| [&admin, &there][n % 2].delete(path))
-        ),
-        there.delete(&channel_path),
-        join_all(
-            messages
-                .iter()
-                .rev()
-                .enumerate()
-                .map(|(n, path)| [&admin, &there][n % 2].delete(path))
-        ),
-        join_all((0..40).map(|n| people[n % 4].write(if n % 3 == 0 { &one } else { &two }, "y"))),
-    );
-    let statuses = |answers: &[Answer]| {
-        answers
-            .iter()
-            .map(|answer| answer.status)
-            .collect::<Vec<_>>()
-    };
-    assert!(
-        users
-            .iter()
-            .chain(&messages)
-            .chain([&channel])
-            .all(|answer| answer.status == 204),
-        "{:?} {:?} {}",
-        statuses(&users),
-        statuses(&messages),
-        channel.status
-    );
-    assert!(
-        writes
-            .iter()
-            .all(|answer| [201, 401, 404].contains(&answer.status)),
-        "{writes:?}"
-    );
 }

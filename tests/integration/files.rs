@@ -1,9 +1,16 @@
 //! Files from the upload to the download: who hears of them, who may have them, and what becomes of them when something
 //! breaks or nobody wants them any more.
 
-use std::{path::Path, time::Duration};
+use std::{
+    path::Path,
+    time::{Duration, Instant},
+};
 
-use discodeit::ops::file::sweep_incoming;
+use discodeit::{
+    ids::FileId,
+    model::UploadStatus,
+    store::{self, files::Waiting},
+};
 use reqwest::{Method, multipart};
 use serde_json::{Value, json};
 
@@ -91,14 +98,14 @@ pub(crate) fn stored(cluster: &Cluster, folder: &str) -> Vec<String> {
 }
 
 /// Puts a file where a folder should be.
-fn block(folder: &Path) {
+pub(crate) fn block(folder: &Path) {
     if folder.exists() {
         std::fs::remove_dir_all(folder).expect("removed");
     }
     std::fs::write(folder, b"in the way").expect("written");
 }
 
-fn unblock(folder: &Path) {
+pub(crate) fn unblock(folder: &Path) {
     std::fs::remove_file(folder).expect("removed");
 }
 
@@ -110,7 +117,7 @@ pub(crate) async fn count(cluster: &Cluster, table: &str) -> i64 {
         .expect("counted")
 }
 
-async fn with_picture(by: &User, picture: multipart::Part) -> Answer {
+pub(crate) async fn with_picture(by: &User, picture: multipart::Part) -> Answer {
     let form = multipart::Form::new()
         .part("profile", picture)
         .text("userUpdateRequest", "{}");
@@ -350,6 +357,82 @@ async fn a_file_that_a_dead_node_left_waiting_is_made_ready_by_another() {
     assert_eq!(content(&ann, &id).await, b"kept");
 }
 
+/// Begins the next try of the one file that waits, as a node whose storage is slow would.
+async fn slow_try(cluster: &Cluster, lease: Duration) -> Waiting {
+    loop {
+        sqlx::query(
+            "update binary_contents set next_try_at = clock_timestamp() where status = 'WAITING'",
+        )
+        .execute(&cluster.db)
+        .await
+        .expect("updated");
+        let begun = store::files::begin_try(&cluster.db, lease).await;
+        if let Some(waiting) = begun.expect("PostgreSQL answers") {
+            return waiting;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn while_storage_is_slow_the_chat_goes_on_and_the_message_can_be_deleted() {
+    let cluster = Cluster::start(1).await;
+    let (ann, channel) = (cluster.user(0, "ann").await, cluster.channel().await);
+    block(&cluster.files.join("files"));
+    let id = attach(&ann, &channel, vec![file("a", "text/plain", "x")])
+        .await
+        .remove(0);
+    let waiting = slow_try(&cluster, Duration::from_mins(1)).await;
+    let message = text(&ann.history(&channel).await[0]["id"]).to_owned();
+    let began = Instant::now();
+    let path = format!("/api/messages/{message}");
+    let (deleted, written) = tokio::join!(ann.delete(&path), ann.write(&channel, "goes on"));
+    assert_eq!((deleted.status, written.status), (204, 201), "{deleted:?}");
+    assert!(
+        began.elapsed() < Duration::from_secs(1),
+        "{:?}",
+        began.elapsed()
+    );
+    // What is being moved keeps its row, else its bytes would stay for ever; and it is deleted when it is there.
+    unblock(&cluster.files.join("files"));
+    tokio::time::sleep(Duration::from_secs(7)).await;
+    assert_eq!(count(&cluster, "binary_contents").await, 1);
+    let app = cluster.node(0).app();
+    let file: FileId = id.parse().expect("an id");
+    app.files.publish(file, 1).await.expect("moved");
+    let mut connection = cluster.db.acquire().await.expect("PostgreSQL answers");
+    let success = UploadStatus::Success;
+    let finished = store::files::finish(&mut connection, file, waiting.tries, success).await;
+    assert!(finished.expect("PostgreSQL answers"));
+    eventually("its bytes are gone", async || {
+        stored(&cluster, "files").is_empty() && count(&cluster, "binary_contents").await == 0
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_try_that_ends_after_the_next_one_has_begun_says_nothing() {
+    let cluster = Cluster::start(1).await;
+    let (ann, channel) = (cluster.user(0, "ann").await, cluster.channel().await);
+    block(&cluster.files.join("files"));
+    let id = attach(&ann, &channel, vec![file("a", "text/plain", "x")])
+        .await
+        .remove(0);
+    let late = slow_try(&cluster, Duration::ZERO).await;
+    let next = slow_try(&cluster, Duration::from_mins(1)).await;
+    assert!(next.tries > late.tries);
+    let mut connection = cluster.db.acquire().await.expect("PostgreSQL answers");
+    let file: FileId = id.parse().expect("an id");
+    let mut end = async |tries: i16, how: UploadStatus| {
+        store::files::finish(&mut connection, file, tries, how)
+            .await
+            .expect("PostgreSQL answers")
+    };
+    assert!(!end(late.tries, UploadStatus::Failed).await);
+    assert!(end(next.tries, UploadStatus::Success).await);
+    assert!(!end(next.tries, UploadStatus::Failed).await, "once");
+    assert_eq!(status(&ann, &id).await, "SUCCESS");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_file_that_cannot_be_stored_is_given_up_after_three_tries_and_its_sender_told_once() {
     let cluster = Cluster::start(2).await;
@@ -449,99 +532,6 @@ async fn without_storage_nothing_is_created_and_everything_else_goes_on() {
         .await
         .remove(0);
     until_ready(&ann, &id).await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_nothing_refers_to_is_gone_at_once_and_deleted_with_its_bytes() {
-    let cluster = Cluster::start(2).await;
-    let (ann, bob, admin) = (
-        cluster.user(0, "ann").await,
-        cluster.user(1, "bob").await,
-        cluster.admin(0).await,
-    );
-    let (kept, doomed) = (
-        admin.create_channel("kept").await,
-        admin.create_channel("doomed").await,
-    );
-    let text_file = || vec![file("a", "text/plain", "x")];
-    let of_message = attach(&ann, &kept, text_file()).await.remove(0);
-    let of_channel = attach(&ann, &doomed, text_file()).await.remove(0);
-    let of_bob = attach(&bob, &kept, text_file()).await.remove(0);
-    let mut pictures = Vec::new();
-    for user in [&ann, &ann, &bob] {
-        let answer = with_picture(user, file("me.png", "image/png", PNG)).await;
-        pictures.push(text(&answer.body["profile"]["id"]).to_owned());
-    }
-    let [replaced, current, bobs] = &pictures[..] else {
-        unreachable!()
-    };
-    for id in [&of_message, &of_channel, &of_bob, current, bobs] {
-        until_ready(&admin, id).await;
-    }
-    let message = &ann.history(&kept).await[0]["id"];
-    assert_eq!(
-        ann.delete(&format!("/api/messages/{}", text(message)))
-            .await
-            .status,
-        204
-    );
-    assert_eq!(
-        admin
-            .delete(&format!("/api/channels/{doomed}"))
-            .await
-            .status,
-        204
-    );
-    assert_eq!(
-        bob.delete(&format!("/api/users/{}", bob.id)).await.status,
-        204
-    );
-    for id in [&of_message, &of_channel, replaced, bobs] {
-        for path in ["", "/download"] {
-            let answer = admin.get(&format!("/api/binaryContents/{id}{path}")).await;
-            assert_eq!(answer.code(), "BINARY_CONTENT_NOT_FOUND");
-        }
-    }
-    eventually("their bytes and rows are deleted", async || {
-        let mut there = stored(&cluster, "files");
-        there.sort_unstable();
-        let mut expected = [of_bob.clone(), current.clone()];
-        expected.sort_unstable();
-        there == expected && count(&cluster, "binary_contents").await == 2
-    })
-    .await;
-    assert!(stored(&cluster, "incoming").is_empty());
-    assert_eq!(
-        content(&ann, &of_bob).await,
-        b"x",
-        "a message outlives its author, and so do its files"
-    );
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_no_request_came_back_for_is_swept() {
-    let cluster = Cluster::start(1).await;
-    let (ann, channel) = (cluster.user(0, "ann").await, cluster.channel().await);
-    block(&cluster.files.join("files"));
-    let waiting = attach(&ann, &channel, vec![file("a", "text/plain", "x")])
-        .await
-        .remove(0);
-    let abandoned = uuid::Uuid::now_v7().to_string();
-    for name in [abandoned.clone(), format!("{abandoned}#1")] {
-        std::fs::write(cluster.files.join("incoming").join(name), b"x").expect("written");
-    }
-    let app = cluster.node(0).app();
-    let swept = sweep_incoming(app, Duration::from_hours(1))
-        .await
-        .expect("swept");
-    assert_eq!(swept, 0, "it may be under way");
-    let swept = sweep_incoming(app, Duration::ZERO).await.expect("swept");
-    assert_eq!(
-        (swept, stored(&cluster, "incoming")),
-        (2, vec![waiting.clone()])
-    );
-    unblock(&cluster.files.join("files"));
-    until_ready(&ann, &waiting).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -329,3 +329,54 @@ async fn a_node_takes_only_so_many_uploads_at_once_and_text_passes_them() {
     })
     .await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn strangers_who_sign_up_slowly_take_no_members_place() {
+    const SIGN_UPS: usize = 8;
+    let cluster = Cluster::start(1).await;
+    let (ann, channel) = (cluster.user(0, "ann").await, cluster.channel().await);
+    let head = format!(
+        "POST /api/users HTTP/1.1\r\nHost: x\r\nContent-Type: multipart/form-data; boundary={BOUNDARY}\r\nTransfer-Encoding: chunked\r\n\r\n"
+    );
+    let picture = part(
+        "profile",
+        "; filename=\"me.png\"\r\nContent-Type: image/png",
+    );
+    let mut slow = Vec::new();
+    for _ in 0..SIGN_UPS {
+        let mut raw = Raw::open(&cluster).await;
+        raw.send(&head).await;
+        raw.send(chunk(picture.as_bytes())).await;
+        raw.send(chunk(PNG)).await;
+        raw.send(chunk(&bytes(300_000))).await;
+        slow.push(raw);
+    }
+    eventually("they are under way", async || {
+        stored(&cluster, "incoming").len() == SIGN_UPS
+    })
+    .await;
+    let sign_up = async |name: &str, with_picture: bool| {
+        let account = json!({ "username": name, "email": format!("{name}@example.org"), "password": "password" });
+        let mut form = multipart::Form::new().text("userCreateRequest", account.to_string());
+        if with_picture {
+            form = form.part("profile", file("me.png", "image/png", PNG));
+        }
+        let visitor = cluster.visitor(0);
+        let request = visitor.request(Method::POST, "/api/users").multipart(form);
+        visitor.send(request).await
+    };
+    let refused = sign_up("bob", true).await;
+    assert_eq!(
+        (refused.status, refused.code()),
+        (503, "SERVICE_UNAVAILABLE")
+    );
+    assert_eq!(sign_up("bob", false).await.status, 201);
+    let message = json!({ "content": "x", "channelId": channel, "authorId": ann.id });
+    let answer = post(&ann, &message, vec![file("b", "text/plain", "x")]).await;
+    assert_eq!(answer.status, 201, "{answer:?}");
+    drop(slow);
+    eventually("there is room again", async || {
+        sign_up("eve", true).await.status == 201
+    })
+    .await;
+}

@@ -11,7 +11,9 @@
 
 mod accounts;
 mod broker;
+mod bucket;
 mod channels;
+mod deletions;
 mod delivery;
 mod drain;
 mod errors;
@@ -22,13 +24,17 @@ mod events_resume;
 mod faults;
 mod files;
 mod files_download;
+mod files_swept;
 mod files_upload;
+mod hostile;
 mod lateness;
 mod logins;
 mod memberships;
 mod messages;
 mod notifications;
+mod pages;
 mod presence;
+mod read_statuses;
 mod readme;
 mod sessions;
 mod sockjs_http;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use discodeit::{ids::MessageId, model::Topic, ops};
+use discodeit::{model::Topic, store};
 use rdkafka::{
     ClientConfig, Message as _, Offset, TopicPartitionList,
     consumer::{Consumer, StreamConsumer},
@@ -11,9 +11,10 @@ use rdkafka::{
 };
 use serde_json::{Value, json};
 
-use crate::support::{Cluster, SOON, Sse, User, eventually};
+use super::{deletions::people, files::count};
+use crate::support::{Cluster, SOON, Sse, User, eventually, eventually_within};
 
-async fn listed(user: &User) -> Vec<Value> {
+pub(crate) async fn listed(user: &User) -> Vec<Value> {
     let answer = user.get("/api/notifications").await;
     assert_eq!(answer.status, 200, "{answer:?}");
     assert!(answer.header("x-event-cursor").is_some());
@@ -29,7 +30,7 @@ async fn have(user: &User, notifications: usize) -> Vec<Value> {
 }
 
 /// Turns a public channel's notifications on.
-async fn follow(user: &User, channel: &str) -> String {
+pub(crate) async fn follow(user: &User, channel: &str) -> String {
     let answer = user
         .post(
             "/api/readStatuses",
@@ -42,6 +43,30 @@ async fn follow(user: &User, channel: &str) -> String {
     let answer = user.patch(&format!("/api/readStatuses/{id}"), &on).await;
     assert_eq!(answer.status, 200, "{answer:?}");
     id
+}
+
+/// Puts a job back that was done, as if its node had died before it could say so. Returns its event's id. One that was `sent`
+/// is not sent again for fifteen seconds.
+async fn undone(cluster: &Cluster, channel: &str, message: &str, sent: bool) -> uuid::Uuid {
+    let sql = "insert into outbox (event_id, topic, key, kind, body, sent_at) \
+               values ($1, 'jobs', $2, 'message.created', $3, case when $4 then now() end)";
+    let event = uuid::Uuid::now_v7();
+    sqlx::query(sql)
+        .bind(event)
+        .bind(channel)
+        .bind(json!({ "messageId": message }).to_string())
+        .bind(sent)
+        .execute(&cluster.db)
+        .await
+        .expect("written");
+    event
+}
+
+async fn jobs_left(cluster: &Cluster) -> i64 {
+    sqlx::query_scalar("select count(*) from outbox where topic = 'jobs'")
+        .fetch_one(&cluster.db)
+        .await
+        .expect("counted")
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -140,10 +165,9 @@ async fn a_notification_deleted_in_one_tab_is_gone_in_the_others_and_does_not_co
     assert!(listed(&other_tab).await.is_empty());
     assert_eq!(bob.delete(&path).await.status, 404);
     // Done again, as after a crash between the commit and the mark in Kafka.
-    let message: MessageId = message.as_str().expect("an id").parse().expect("an id");
-    ops::notification::notify_of(cluster.node(1).app(), &[message])
-        .await
-        .expect("doing it again is no mistake");
+    let message = message.as_str().expect("an id");
+    undone(&cluster, &channel, message, false).await;
+    cluster.settled().await;
     assert!(listed(&bob).await.is_empty());
     // And whoever comes back later is not told of what is deleted.
     let mut late = Sse::open(&bob, Some(&before)).await;
@@ -216,15 +240,23 @@ async fn a_record_that_comes_twice_is_written_once_and_what_cannot_be_done_is_se
     let channel = ann.create_private(&[&bob]).await;
     let config = cluster.node(0).app().config.clone();
     let topic = format!("{}{}", config.kafka_topic_prefix, Topic::Jobs.name());
+    cluster.settled().await;
+    let mut stream = Sse::open(&bob, None).await;
+    stream.expect("sync").await;
     let message = ann.write(&channel, "once").await.body["id"].clone();
-    have(&bob, 1).await;
+    let message = message.as_str().expect("an id");
+    assert_eq!(
+        stream.expect("notifications").await.json()["content"],
+        "once"
+    );
+    eventually("the job is done", async || jobs_left(&cluster).await == 0).await;
 
     let producer: FutureProducer = ClientConfig::new()
         .set("bootstrap.servers", &config.kafka_brokers)
         .create()
         .expect("a producer");
-    let send = async |kind: &str, body: &str| {
-        let id = uuid::Uuid::now_v7().to_string();
+    let send = async |id: uuid::Uuid, kind: &str, body: &str| {
+        let id = id.to_string();
         let headers = [("id", id.as_str()), ("kind", kind)].into_iter().fold(
             OwnedHeaders::new(),
             |headers, (key, value)| {
@@ -241,15 +273,20 @@ async fn a_record_that_comes_twice_is_written_once_and_what_cannot_be_done_is_se
         producer.send(record, SOON).await.expect("Kafka takes it");
     };
     let again = json!({ "messageId": message }).to_string();
-    send("message.created", &again).await;
+    // With its row, as when the node died before the commit of the work became known, and without.
+    let job = undone(&cluster, &channel, message, true).await;
+    for _ in 0..2 {
+        send(job, "message.created", &again).await;
+    }
+    eventually("it is done again", async || jobs_left(&cluster).await == 0).await;
     for (kind, body) in [
         ("message.created", "garbage"),
         ("message.created", "{}"),
         ("message.from-the-future", "{}"),
     ] {
-        send(kind, body).await;
+        send(uuid::Uuid::now_v7(), kind, body).await;
     }
-    send("message.created", &again).await;
+    send(job, "message.created", &again).await;
     // The next record flows.
     assert_eq!(ann.write(&channel, "after").await.status, 201);
     let contents: Vec<_> = have(&bob, 2)
@@ -258,6 +295,8 @@ async fn a_record_that_comes_twice_is_written_once_and_what_cannot_be_done_is_se
         .map(|n| n["content"].clone())
         .collect();
     assert_eq!(contents, ["after", "once"]);
+    let next = stream.expect("notifications").await.json();
+    assert_eq!(next["content"], "after", "each is told once");
     assert_eq!(cluster.node(0).app().bus.set_aside_count(), 3);
 
     // They are there to be looked at, with the reason.
@@ -338,4 +377,97 @@ async fn jobs_of_before_kafka_was_there_are_done_when_it_is() {
         left == 0
     })
     .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn ten_thousand_followers_are_each_notified_once_and_keep_nobody_else_waiting() {
+    const PEOPLE: i64 = 10_000;
+    const MESSAGES: i64 = 5;
+    let cluster = Cluster::start(2).await;
+    let (ann, bob) = (cluster.user(0, "ann").await, cluster.user(1, "bob").await);
+    let popular = cluster.admin(0).await.create_channel("popular").await;
+    let private = ann.create_private(&[&bob]).await;
+    people(&cluster, PEOPLE).await;
+    follow(&bob, &popular).await;
+    let sql = "insert into read_statuses (id, user_id, channel_id, last_read_at, notification_enabled) \
+               select gen_random_uuid(), id, $1, now(), true from users where username like 'somebody %'";
+    let channel: uuid::Uuid = popular.parse().expect("an id");
+    sqlx::query(sql)
+        .bind(channel)
+        .execute(&cluster.db)
+        .await
+        .expect("written");
+    for n in 0..MESSAGES {
+        assert_eq!(ann.write(&popular, &format!("{n}")).await.status, 201);
+    }
+    assert_eq!(ann.write(&private, "beside it").await.status, 201);
+    eventually_within(Duration::from_secs(40), "all are notified", async || {
+        count(&cluster, "notifications").await == MESSAGES * (PEOPLE + 1) + 1
+    })
+    .await;
+    eventually("the jobs are done", async || jobs_left(&cluster).await == 0).await;
+    assert_eq!(listed(&bob).await.len(), 6);
+    let uneven: i64 = sqlx::query_scalar(
+        "select count(*) from (select receiver_id from notifications where target_id = $1 group by 1 having count(distinct cause_id) <> $2) x",
+    )
+    .bind(channel)
+    .bind(MESSAGES)
+    .fetch_one(&cluster.db)
+    .await
+    .expect("counted");
+    assert_eq!(uneven, 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_job_that_always_takes_too_long_is_set_aside_and_the_next_one_is_done() {
+    let cluster = Cluster::start(1).await;
+    let (ann, bob) = (cluster.user(0, "ann").await, cluster.user(0, "bob").await);
+    let channel = ann.create_private(&[&bob]).await;
+    for sql in [
+        "create function slow() returns trigger language plpgsql as $$ begin \
+         raise exception 'canceling statement due to statement timeout' using errcode = 'query_canceled'; end $$",
+        "create trigger slow before insert on notifications for each row when (new.content = 'slow') execute function slow()",
+    ] {
+        sqlx::query(sql).execute(&cluster.db).await.expect(sql);
+    }
+    assert_eq!(ann.write(&channel, "slow").await.status, 201);
+    assert_eq!(ann.write(&channel, "quick").await.status, 201);
+    eventually_within(
+        Duration::from_secs(40),
+        "the next one is done",
+        async || {
+            let told = listed(&bob).await;
+            told.len() == 1 && told[0]["content"] == "quick"
+        },
+    )
+    .await;
+    assert_eq!(cluster.node(0).app().bus.set_aside_count(), 1);
+    eventually("no job is left", async || jobs_left(&cluster).await == 0).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_dismissed_is_forgotten_in_its_time_some_at_once() {
+    let cluster = Cluster::start(1).await;
+    let ann = cluster.user(0, "ann").await;
+    let receiver: uuid::Uuid = ann.id.parse().expect("an id");
+    let sql = "insert into notifications (id, receiver_id, type, cause_id, title, content, created_at, dismissed_at) \
+               select gen_random_uuid(), $1, 'ASYNC_FAILED', gen_random_uuid(), 'x', 'x', now() - make_interval(days => 30), \
+               now() - make_interval(days => $2) from generate_series(1, $3)";
+    for (days, rows) in [(Some(9), 5), (Some(7), 1), (None, 1)] {
+        sqlx::query(sql)
+            .bind(receiver)
+            .bind(days)
+            .bind(rows)
+            .execute(&cluster.db)
+            .await
+            .expect("written");
+    }
+    let mut forgotten = Vec::new();
+    for _ in 0..3 {
+        let some = store::notifications::sweep(&cluster.db, Duration::from_hours(8 * 24), 3).await;
+        forgotten.push(some.expect("PostgreSQL answers"));
+    }
+    assert_eq!(forgotten, [3, 2, 0]);
+    assert_eq!(count(&cluster, "notifications").await, 2);
+    assert_eq!(listed(&ann).await.len(), 1);
 }

@@ -1,6 +1,7 @@
 //! What the tests stand on.
 
 mod broker;
+mod bucket;
 mod client;
 mod cluster;
 mod cut;
@@ -9,6 +10,7 @@ mod sse;
 mod stomp;
 
 pub use broker::Broker;
+pub use bucket::Bucket;
 pub use client::{Answer, User, Visitor};
 pub use cluster::Cluster;
 pub use cut::Cut;

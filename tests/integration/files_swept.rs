@@ -1,0 +1,104 @@
+//! Files that nobody refers to: gone at once, and deleted with their bytes.
+
+use std::time::Duration;
+
+use discodeit::ops::file::sweep_incoming;
+
+use super::{
+    accounts::text,
+    files::{PNG, attach, block, content, count, file, stored, unblock, until_ready, with_picture},
+};
+use crate::support::{Cluster, eventually};
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_nothing_refers_to_is_gone_at_once_and_deleted_with_its_bytes() {
+    let cluster = Cluster::start(2).await;
+    let (ann, bob, admin) = (
+        cluster.user(0, "ann").await,
+        cluster.user(1, "bob").await,
+        cluster.admin(0).await,
+    );
+    let (kept, doomed) = (
+        admin.create_channel("kept").await,
+        admin.create_channel("doomed").await,
+    );
+    let text_file = || vec![file("a", "text/plain", "x")];
+    let of_message = attach(&ann, &kept, text_file()).await.remove(0);
+    let of_channel = attach(&ann, &doomed, text_file()).await.remove(0);
+    let of_bob = attach(&bob, &kept, text_file()).await.remove(0);
+    let mut pictures = Vec::new();
+    for user in [&ann, &ann, &bob] {
+        let answer = with_picture(user, file("me.png", "image/png", PNG)).await;
+        pictures.push(text(&answer.body["profile"]["id"]).to_owned());
+    }
+    let [replaced, current, bobs] = &pictures[..] else {
+        unreachable!()
+    };
+    for id in [&of_message, &of_channel, &of_bob, current, bobs] {
+        until_ready(&admin, id).await;
+    }
+    let message = &ann.history(&kept).await[0]["id"];
+    assert_eq!(
+        ann.delete(&format!("/api/messages/{}", text(message)))
+            .await
+            .status,
+        204
+    );
+    assert_eq!(
+        admin
+            .delete(&format!("/api/channels/{doomed}"))
+            .await
+            .status,
+        204
+    );
+    assert_eq!(
+        bob.delete(&format!("/api/users/{}", bob.id)).await.status,
+        204
+    );
+    for id in [&of_message, &of_channel, replaced, bobs] {
+        for path in ["", "/download"] {
+            let answer = admin.get(&format!("/api/binaryContents/{id}{path}")).await;
+            assert_eq!(answer.code(), "BINARY_CONTENT_NOT_FOUND");
+        }
+    }
+    eventually("their bytes and rows are deleted", async || {
+        let mut there = stored(&cluster, "files");
+        there.sort_unstable();
+        let mut expected = [of_bob.clone(), current.clone()];
+        expected.sort_unstable();
+        there == expected && count(&cluster, "binary_contents").await == 2
+    })
+    .await;
+    assert!(stored(&cluster, "incoming").is_empty());
+    assert_eq!(
+        content(&ann, &of_bob).await,
+        b"x",
+        "a message outlives its author, and so do its files"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_no_request_came_back_for_is_swept() {
+    let cluster = Cluster::start(1).await;
+    let (ann, channel) = (cluster.user(0, "ann").await, cluster.channel().await);
+    block(&cluster.files.join("files"));
+    let waiting = attach(&ann, &channel, vec![file("a", "text/plain", "x")])
+        .await
+        .remove(0);
+    let abandoned = uuid::Uuid::now_v7().to_string();
+    for name in [abandoned.clone(), format!("{abandoned}#1")] {
+        std::fs::write(cluster.files.join("incoming").join(name), b"x").expect("written");
+    }
+    let app = cluster.node(0).app();
+    let swept = sweep_incoming(app, Duration::from_hours(1))
+        .await
+        .expect("swept");
+    assert_eq!(swept, 0, "it may be under way");
+    let swept = sweep_incoming(app, Duration::ZERO).await.expect("swept");
+    assert_eq!(
+        (swept, stored(&cluster, "incoming")),
+        (2, vec![waiting.clone()])
+    );
+    unblock(&cluster.files.join("files"));
+    until_ready(&ann, &waiting).await;
+}
