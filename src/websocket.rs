@@ -131,6 +131,16 @@ impl Decoder {
         }
     }
 
+    /// Takes at most `octets` in a message from now on.
+    pub const fn set_limit(&mut self, octets: usize) {
+        self.max_message_bytes = octets;
+    }
+
+    /// Whether no message is under way, nor a part of a frame.
+    pub fn is_idle(&self) -> bool {
+        self.kind.is_none() && self.pending.is_empty()
+    }
+
     /// Takes what was read from the socket. Call [`Decoder::next`] until it has nothing more before
     /// feeding again, or input piles up. Input after a close or a violation is dropped.
     pub fn feed(&mut self, input: &[u8]) {
@@ -241,7 +251,7 @@ impl Decoder {
         if length < least || length >> 63 != 0 {
             return Err(protocol_error("length is not encoded properly"));
         }
-        let room = self.max_message_bytes - self.message.len();
+        let room = self.max_message_bytes.saturating_sub(self.message.len());
         if opcode & 0x8 == 0 && usize::try_from(length).map_or(true, |length| length > room) {
             return Err(TOO_BIG);
         }

@@ -370,11 +370,11 @@ impl Endpoint {
     }
 
     async fn send(&self, name: &str, transport: Transport, mut request: Request) -> Response {
-        // Before its body is read: from strangers nothing is taken.
-        if !self.sessions.knows(name) {
-            return plain(StatusCode::NOT_FOUND, "There is no such session.");
-        }
-        let body = match request.body(self.sessions.parameters.message_bytes).await {
+        let turn = match self.sessions.turn(name).await {
+            Ok(turn) => turn,
+            Err(sent) => return sent.into(),
+        };
+        let body = match request.body(turn.most_bytes()).await {
             Ok(body) => body,
             Err(no_body) => return no_body.into(),
         };
@@ -395,8 +395,16 @@ impl Endpoint {
         let Ok(messages) = messages else {
             return failed("Broken JSON encoding.");
         };
-        match self.sessions.send(name, messages).await {
+        match turn.send(messages).await {
             Sent::Accepted if transport == Transport::JsonpSend => plain(StatusCode::OK, "ok"),
+            sent => sent.into(),
+        }
+    }
+}
+
+impl From<Sent> for Response {
+    fn from(sent: Sent) -> Self {
+        match sent {
             Sent::Accepted => plain(StatusCode::NO_CONTENT, ""),
             Sent::Unknown => plain(StatusCode::NOT_FOUND, "There is no such session."),
             Sent::Full => plain(StatusCode::SERVICE_UNAVAILABLE, "Too much is waiting."),
