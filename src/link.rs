@@ -34,8 +34,6 @@ const READ_BYTES: usize = 16 * 1024;
 const VECTORED: usize = 64;
 /// A client that leaves so many bytes waiting is not listened to: with this much there is still room for the largest answer.
 const UNANSWERED_BYTES: usize = 64 * 1024;
-/// A WebSocket message must be there as a whole within this time.
-const MESSAGE_WITHIN: Duration = Duration::from_secs(30);
 /// The last frames must leave within this time, and the peer has as long to close.
 const LINGER: Duration = Duration::from_secs(2);
 
@@ -114,6 +112,7 @@ impl Link {
             kind: Kind::Socket(Socket {
                 stream,
                 message_bytes: parameters.message_bytes,
+                message_within: parameters.message_within,
                 decoder,
                 unfinished: None,
                 out: VecDeque::new(),
@@ -260,7 +259,7 @@ impl Link {
     pub fn deadline(&self) -> Option<Instant> {
         match &self.kind {
             Kind::Socket(socket) => {
-                let unfinished = socket.unfinished.map(|since| since + MESSAGE_WITHIN);
+                let unfinished = socket.unfinished_at();
                 let next = match socket.blocked {
                     Some(since) => Some(since + STALLED_AFTER),
                     None => socket.heartbeat.map(|after| socket.wrote + after),
@@ -281,8 +280,7 @@ impl Link {
             return Ok(());
         }
         if let Kind::Socket(socket) = &self.kind {
-            let late = |since: Instant| now >= since + MESSAGE_WITHIN;
-            if socket.unfinished.is_some_and(late) {
+            if socket.unfinished_at().is_some_and(|late| now >= late) {
                 return Err(End::close(1008, "A message took too long."));
             }
             if socket.blocked.is_none() {
@@ -368,6 +366,7 @@ struct Socket {
     stream: TcpStream,
     /// What the endpoint allows.
     message_bytes: usize,
+    message_within: Duration,
     decoder: websocket::Decoder,
     /// Since when a message is under way.
     unfinished: Option<Instant>,
@@ -425,6 +424,11 @@ impl Socket {
                 }
             }
         }
+    }
+
+    /// When the message under way takes too long.
+    fn unfinished_at(&self) -> Option<Instant> {
+        self.unfinished.map(|since| since + self.message_within)
     }
 
     async fn ready(&mut self, reads: bool) -> Result<(), End> {

@@ -38,7 +38,10 @@ pub struct Parameters {
     /// What a client may send at once: a WebSocket message or the body of a request, in octets. As much may wait for the
     /// application of a session over HTTP. Default 64 KiB inside JSON, in which an octet can take six, and some room.
     pub message_bytes: usize,
-    /// A request that brings messages waits this long for room in its session's queue, then it is refused. Default 10 s.
+    /// Such a message or body must be there as a whole within this time. Default 30 s.
+    pub message_within: Duration,
+    /// A request that brings messages waits this long for its turn, and again for room in its session's queue, then it is
+    /// refused. Default 10 s.
     pub patience: Duration,
     /// Sessions over HTTP at once. Default 10,000.
     pub sessions: usize,
@@ -59,6 +62,7 @@ impl Default for Parameters {
             disconnect_delay: Duration::from_secs(5),
             heartbeat: Duration::from_secs(25),
             message_bytes: 6 * 64 * 1024 + 16 * 1024,
+            message_within: Duration::from_secs(30),
             patience: Duration::from_secs(10),
             sessions: 10_000,
             websocket: true,
