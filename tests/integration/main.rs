@@ -20,6 +20,7 @@ mod faults;
 mod files;
 mod files_download;
 mod files_upload;
+mod limits;
 mod logins;
 mod memberships;
 mod messages;

@@ -127,13 +127,12 @@ async fn a_session_that_falls_behind_is_closed_after_what_it_was_given() {
 /// A frame of a WebSocket's client, with a mask of zeros.
 fn masked(first: u8, payload: &[u8]) -> Vec<u8> {
     let mut frame = vec![first];
-    match u8::try_from(payload.len()) {
-        Ok(length @ 0..126) => frame.push(0x80 | length),
-        _ => {
-            frame.push(0x80 | 126);
-            let length = u16::try_from(payload.len()).expect("a short payload");
-            frame.extend(length.to_be_bytes());
-        }
+    if let Ok(length @ 0..126) = u8::try_from(payload.len()) {
+        frame.push(0x80 | length);
+    } else {
+        frame.push(0xfe);
+        let length = u16::try_from(payload.len()).expect("a short payload");
+        frame.extend(length.to_be_bytes());
     }
     frame.extend([0; 4]);
     frame.extend(payload);
