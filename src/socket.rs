@@ -156,9 +156,9 @@ struct Socket {
     pending: VecDeque<Pending>,
     sends: Bucket,
     subscribes: Bucket,
-    /// A frame whose turn has not come.
-    deferred: Option<Action>,
-    /// What the frame before it waits for. Boxed: seldom there.
+    /// A frame whose turn has not come. Boxed, as the next two: seldom there.
+    deferred: Option<Box<Action>>,
+    /// What the frame before it waits for.
     work: Option<BoxFuture<'static, Work>>,
     /// A subscription whose stored messages wait for room.
     resuming: Option<Box<Way>>,
@@ -316,7 +316,7 @@ impl Socket {
                 return Ok(Stop::Full);
             }
             let action = match self.deferred.take() {
-                Some(action) => action,
+                Some(action) => *action,
                 None => match self.next()? {
                     Some(action) => action,
                     None => return Ok(Stop::Nothing),
@@ -330,7 +330,7 @@ impl Socket {
                 _ => false,
             };
             if early {
-                self.deferred = Some(action);
+                self.deferred = Some(Box::new(action));
                 return Ok(Stop::Waits);
             }
             self.act(action)?;
@@ -477,7 +477,7 @@ impl Socket {
     }
 
     /// Says what is to be said and closes.
-    async fn finish(mut self, ending: Ending) {
+    async fn finish(&mut self, ending: Ending) {
         self.forget();
         if let Some(refusal) = ending.error {
             self.reply(&refusal.frame());
