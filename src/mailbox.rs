@@ -1,18 +1,14 @@
 //! What waits to be written to one connection: bounded in bytes, never waited for by those who fill it.
 
-use std::{collections::VecDeque, time::Duration};
+use std::collections::VecDeque;
 
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
-/// A connection with more than this many bytes waiting is closed; its client comes back and resumes.
-pub const MOST_WAITING_BYTES: usize = 512 * 1024;
+pub use crate::limits::{STALLED_AFTER, WAITING_BYTES as MOST_WAITING_BYTES};
 
 /// What an item costs beside its bytes, so that many small ones are bounded as well.
 const ITEM_BYTES: usize = 64;
-
-/// A connection that takes nothing for this long while something waits is closed.
-pub const STALLED_AFTER: Duration = Duration::from_secs(10);
 
 /// Why the server ends a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

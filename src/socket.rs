@@ -21,6 +21,7 @@ use crate::{
     app::App,
     hub::Connection,
     ids::{ChannelId, UserId},
+    limits,
     link::{End, Link},
     mailbox::Farewell,
     ops,
@@ -36,11 +37,6 @@ use subscribing::{Step, Subscription, Way};
 const PENDING: usize = 16;
 /// Frames that are handled before what they lead to is written, and time and the node are looked at.
 const FRAMES_A_TURN: usize = 64;
-/// SUBSCRIBEs a second, since each reads the store. As many at once as there may be subscriptions: a client that comes back
-/// is not slowed down. One that goes on waits, which is no mistake of its own.
-const SUBSCRIBES: f64 = 10.0;
-/// From a client that has not said who it is no larger message is taken; a CONNECT with the longest token has half of it.
-const BEFORE_CONNECTED_BYTES: usize = 16 * 1024;
 
 /// Serves a connection until it ends.
 pub async fn run(app: Arc<App>, link: Link) {
@@ -162,7 +158,7 @@ struct Socket {
     work: Option<BoxFuture<'static, Work>>,
     /// A subscription whose stored messages wait for room.
     resuming: Option<Box<Way>>,
-    /// When it was last told that the user is writing in a channel. Bounded: what is older than two seconds goes, and
+    /// When it was last told that the user is writing in a channel. Bounded: what is older than [`limits::TYPING_EVERY`] goes, and
     /// what is newer was let in by `sends`.
     typing: HashMap<ChannelId, Instant>,
     /// When to leave because the node does.
@@ -171,7 +167,7 @@ struct Socket {
 
 impl Socket {
     fn new(app: Arc<App>, mut link: Link) -> Self {
-        link.take_at_most(BEFORE_CONNECTED_BYTES);
+        link.take_at_most(limits::STRANGERS_MESSAGE_BYTES);
         let now = Instant::now();
         let beat = u32::try_from(app.config.heart_beat.as_millis()).unwrap_or(u32::MAX);
         let settings = Settings {
@@ -179,7 +175,6 @@ impl Socket {
             ..Settings::default()
         };
         let rate = f64::from(app.config.message_rate);
-        let subscriptions = u32::try_from(settings.subscriptions).map_or(SUBSCRIBES, f64::from);
         Self {
             app,
             link,
@@ -190,7 +185,7 @@ impl Socket {
             subscriptions: HashMap::new(),
             pending: VecDeque::new(),
             sends: Bucket::new(rate, 2.0 * rate, now),
-            subscribes: Bucket::new(SUBSCRIBES, subscriptions, now),
+            subscribes: Bucket::new(limits::SUBSCRIBES, f64::from(limits::SUBSCRIPTIONS), now),
             deferred: None,
             work: None,
             resuming: None,

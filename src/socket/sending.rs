@@ -11,6 +11,7 @@ use super::{Ending, Socket, Subscription, refusal};
 use crate::{
     access,
     group_commit::{Answer, Posted},
+    limits::TYPING_EVERY,
     model::from_json,
     ops::{
         self,
@@ -20,9 +21,6 @@ use crate::{
     stomp::{Message, Refusal},
     token::Caller,
 };
-
-/// That somebody is writing is told at most this often for one connection and channel.
-const TYPING_EVERY: Duration = Duration::from_secs(2);
 
 /// A SEND that waits for its commit.
 pub(super) struct Pending {

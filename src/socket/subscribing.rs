@@ -13,6 +13,7 @@ use crate::{
     app::App,
     hub::{Added, Connection, Entrance, Feed, Shape},
     ids::ChannelId,
+    limits::RESUMED,
     link::Link,
     model::{ChannelKind, MessageDto},
     problem::{Dependency, Missing, Problem},
@@ -20,8 +21,6 @@ use crate::{
     store::{self, channels::Readable},
 };
 
-/// Stored messages that a subscription with `after-seq` brings.
-const MOST_RESUMED: i64 = 500;
 /// Read at once: with the longest texts less than may wait for a connection.
 const PAGE: i64 = 25;
 
@@ -90,8 +89,8 @@ impl Way {
             .map_err(|_| Problem::Unavailable(Dependency::Node, None))?;
         // Positions have holes where messages were deleted: only when there are more of them it is worth counting.
         if self.after == Some(after)
-            && through - after > MOST_RESUMED
-            && store::messages::more_than(db, channel, after, through, MOST_RESUMED).await?
+            && through - after > RESUMED
+            && store::messages::more_than(db, channel, after, through, RESUMED).await?
         {
             return Ok(Read::TooMuch);
         }
