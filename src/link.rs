@@ -181,20 +181,18 @@ impl Link {
         }
     }
 
-    /// Whether so much waits for the client that it is not listened to.
+    /// Whether so much waits for the client that it is not listened to, or it is to be gone.
     pub fn is_full(&self) -> bool {
-        self.mailbox.state().0 > UNANSWERED_BYTES
+        let (waiting, farewell) = self.mailbox.state();
+        waiting > UNANSWERED_BYTES || farewell.is_some()
     }
 
     /// The next text that has arrived, as octets: on a raw WebSocket it may have come as a binary message. Does not wait.
-    /// From a client that does not take the answers to what it says nothing is taken.
+    /// From a client that does not take the answers to what it says nothing should be taken, see [`Self::is_full`].
     ///
     /// # Errors
     /// When the client closed the connection or broke the protocol.
     pub fn take(&mut self) -> Result<Option<Vec<u8>>, End> {
-        if self.is_full() {
-            return Ok(None);
-        }
         match &mut self.kind {
             Kind::Socket(socket) => socket.take(self.wire, &self.mailbox),
             Kind::Session(Application(session)) => Ok(session.pop()),
@@ -298,15 +296,14 @@ impl Link {
     /// How the connection ends; hand it to [`Self::end`].
     pub async fn receive(&mut self) -> Result<Vec<u8>, End> {
         loop {
-            if let Some(text) = self.take()? {
+            let was_full = self.is_full();
+            if !was_full && let Some(text) = self.take()? {
                 return Ok(text);
             }
-            let was_full = self.is_full();
             if let Some(farewell) = self.flush()? {
                 return Err(farewell.into());
             }
             if was_full && !self.is_full() {
-                // What had not been taken for that may be here already.
                 continue;
             }
             let deadline = self.deadline();

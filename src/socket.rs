@@ -307,7 +307,7 @@ impl Socket {
                 return Ok(Stop::Waits);
             }
             // Else a client that takes nothing, or is to be gone, could have frames handled for ever.
-            if self.link.is_full() || self.link.mailbox().farewell().is_some() {
+            if self.link.is_full() {
                 return Ok(Stop::Full);
             }
             let action = match self.deferred.take() {

@@ -3,9 +3,10 @@
 //! What it missed is read and written in pages, each when the client has taken those before: so it may be far more than may
 //! wait for a connection.
 
-use std::{collections::VecDeque, sync::Arc};
+use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use futures_util::FutureExt;
+use tokio::time::timeout;
 
 use super::{Ending, Socket, Work, refusal};
 use crate::{
@@ -21,6 +22,9 @@ use crate::{
     store::{self, channels::Readable},
 };
 
+/// To wait for a turn at reading. Ten thousand clients that come back at once have all read by then; where it takes longer
+/// the store is in trouble, and those who wait are to know.
+const TURN_WITHIN: Duration = Duration::from_secs(30);
 /// Read at once: with the longest texts less than may wait for a connection.
 const PAGE: i64 = 25;
 
@@ -81,12 +85,9 @@ impl Way {
 
     async fn try_read(&mut self, app: &App) -> Result<Read, Problem> {
         let (db, channel, (after, through)) = (&app.db, self.channel, self.missing);
-        let _turn = app
-            .hub
-            .reading
-            .acquire()
-            .await
-            .map_err(|_| Problem::Unavailable(Dependency::Node, None))?;
+        let Ok(Ok(_turn)) = timeout(TURN_WITHIN, app.hub.reading.acquire()).await else {
+            return Err(Problem::Unavailable(Dependency::Node, None));
+        };
         // Positions have holes where messages were deleted: only when there are more of them it is worth counting.
         if self.after == Some(after)
             && through - after > RESUMED

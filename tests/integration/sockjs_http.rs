@@ -300,3 +300,28 @@ async fn a_session_that_ended_stops_one_that_never_stops_sending() {
     drop(session);
     sending.await.expect("the session is gone");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_long_resumption_comes_poll_by_poll() {
+    let cluster = Cluster::start_with(1, &[("MESSAGE_RATE", "100000")]).await;
+    let channel = cluster.channel().await;
+    let (ann, bob) = (cluster.user(0, "ann").await, cluster.user(0, "bob").await);
+    let mut writer = Stomp::connect(&bob).await;
+    let long = "한".repeat(2_000);
+    for _ in 0..149 {
+        writer.say(&bob, &channel, &long).await;
+    }
+    writer.say_surely(&bob, &channel, &long).await;
+    let mut session = Session::open(&cluster.address(0), false).await;
+    session.connect(&ann).await;
+    session
+        .send(&format!(
+            "SUBSCRIBE\nid:s\ndestination:/sub/channels.{channel}.messages\nafter-seq:0\nreceipt:r\n\n\0"
+        ))
+        .await;
+    for seq in 1..=150 {
+        let message = session.expect("MESSAGE").await;
+        assert!(message.contains(&format!("\"seq\":{seq}}}")), "{seq}");
+    }
+    assert!(session.expect("RECEIPT").await.contains("receipt-id:r\n"));
+}
