@@ -160,8 +160,10 @@ struct RoomState {
     members: HashMap<(Feed, Shape), Members>,
     /// Subscriptions on their way in, which keep the room.
     pins: usize,
-    /// Who lost the channel while somebody was on the way in, perhaps they.
-    expelled: HashSet<UserId>,
+    /// How many have been on their way in so far.
+    entered: u64,
+    /// Who lost the channel while somebody was on the way in, perhaps they, and who was the last to enter before.
+    expelled: HashMap<UserId, u64>,
     /// Whether who follows it must be in it.
     private: bool,
     repairing: bool,
@@ -287,7 +289,8 @@ impl Hub {
                 !members.is_empty()
             });
             if state.pins > 0 {
-                state.expelled.insert(user);
+                let last = state.entered;
+                state.expelled.insert(user, last);
             }
             drop(state);
             self.sweep(channel);
@@ -353,10 +356,13 @@ impl Hub {
                 state: Mutex::default(),
             })
         });
-        room.state.lock().pins += 1;
+        let mut state = room.state.lock();
+        state.pins += 1;
+        state.entered += 1;
         Entrance {
             hub: self.clone(),
             room: room.clone(),
+            number: state.entered,
         }
     }
 
@@ -597,6 +603,11 @@ mod tests {
             Added::Lost,
             "and is told so"
         );
+        // Who has got it back meanwhile is judged anew, however long somebody else is on the way in.
+        let back = hub.enter(channel);
+        let added = back.add(&bob, Feed::Messages, &shape("back"), 0, None);
+        assert_eq!(added, Added::Live);
+        hub.unsubscribe(&bob, channel, Feed::Messages, &shape("back"));
         assert!(!hub.follows(&bob, channel, Feed::Messages, &shape("s")));
         assert!(hub.follows(&ann, channel, Feed::Messages, &shape("s")));
         drop(late);

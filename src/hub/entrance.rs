@@ -25,6 +25,8 @@ pub enum Added {
 pub struct Entrance {
     pub(super) hub: Arc<Hub>,
     pub(super) room: Arc<Room>,
+    /// How many have entered before it, and one.
+    pub(super) number: u64,
 }
 
 impl Entrance {
@@ -52,7 +54,8 @@ impl Entrance {
             closed,
             ..
         } = &mut *state;
-        if *closed || expelled.contains(&connection.user) {
+        let expelled_at = expelled.get(&connection.user);
+        if *closed || expelled_at.is_some_and(|last| *last >= self.number) {
             return Added::Lost;
         }
         let channel = self.room.channel;
