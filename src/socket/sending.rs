@@ -25,8 +25,8 @@ use crate::{
 /// A SEND that waits for its commit.
 pub(super) struct Pending {
     pub(super) answer: Answer,
-    pub(super) receipt: Option<String>,
-    pub(super) client_id: Option<Uuid>,
+    receipt: Option<String>,
+    client_id: Option<Uuid>,
 }
 
 impl Socket {
@@ -62,18 +62,14 @@ impl Socket {
         Ok(())
     }
 
-    pub(super) fn take_turn(&mut self) -> Result<(), Problem> {
+    fn take_turn(&mut self) -> Result<(), Problem> {
         let retry_after = Duration::from_secs(1);
         let turn = self.sends.take(Instant::now());
         turn.then_some(()).ok_or(Problem::TooMany { retry_after })
     }
 
     /// A message, with the identifier its sender made up.
-    pub(super) fn post(
-        &mut self,
-        caller: &Caller,
-        body: &[u8],
-    ) -> (Option<Uuid>, Result<Answer, Problem>) {
+    fn post(&mut self, caller: &Caller, body: &[u8]) -> (Option<Uuid>, Result<Answer, Problem>) {
         // Before it is read: what makes no sense is answered as well.
         let turn = self.take_turn();
         match from_json::<MessageCreateRequest>(body) {
@@ -87,7 +83,7 @@ impl Socket {
     }
 
     /// That the user is writing. Said too often it is passed over, which is no mistake of the client's.
-    pub(super) fn typing(&mut self, caller: Caller, body: &[u8]) -> Result<Answer, Problem> {
+    fn typing(&mut self, caller: Caller, body: &[u8]) -> Result<Answer, Problem> {
         let channel = from_json::<TypingRequest>(body).and_then(|request| {
             let channel = request.channel_id;
             channel.ok_or_else(|| Problem::invalid("channelId", "must be given"))
