@@ -453,11 +453,7 @@ impl Socket {
         caller: &Caller,
         user: Result<Option<UserId>, Problem>,
     ) -> Result<(), Ending> {
-        // A store that is away says nothing about the session: the client must not sign out for that.
-        let user = user.map_err(|problem| Ending::refused(refusal(&problem)))?;
-        if user != Some(caller.id) {
-            return Err(unauthorized());
-        }
+        still_there(caller.id, user)?;
         let session_id = Uuid::new_v4().simple().to_string();
         let connected = self
             .session
@@ -502,6 +498,15 @@ impl Drop for Socket {
     }
 }
 
+/// Whether the session is still this user's. A store that is away says nothing about that: the client must not sign out.
+fn still_there(user: UserId, found: Result<Option<UserId>, Problem>) -> Result<(), Ending> {
+    match found {
+        Ok(Some(found)) if found == user => Ok(()),
+        Ok(_) => Err(unauthorized()),
+        Err(problem) => Err(Ending::refused(refusal(&problem))),
+    }
+}
+
 fn unauthorized() -> Ending {
     Ending::refused(Refusal::new(
         Problem::Unauthenticated.code(),
@@ -511,4 +516,45 @@ fn unauthorized() -> Ending {
 
 fn refusal(problem: &Problem) -> Refusal {
     Refusal::new(problem.code(), problem.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_store_that_answers_says_that_a_session_has_ended() {
+        let user = UserId::new();
+        let code = |found| {
+            let ending = still_there(user, found).err()?;
+            ending.error.map(|refusal| refusal.code)
+        };
+        assert_eq!(code(Ok(Some(user))), None);
+        assert_eq!(code(Ok(None)), Some("UNAUTHENTICATED"));
+        assert_eq!(code(Ok(Some(UserId::new()))), Some("UNAUTHENTICATED"));
+        let away = Problem::Unavailable(Dependency::Redis, None);
+        assert_eq!(code(Err(away)), Some("SERVICE_UNAVAILABLE"));
+    }
+
+    #[test]
+    fn only_our_own_close_for_size_is_explained() {
+        let explained = |end| Ending::from(end).error.map(|refusal| refusal.code);
+        let ours = End::close(1009, "message is too big");
+        assert_eq!(explained(ours), Some("FRAME_TOO_LARGE"));
+        assert_eq!(explained(End::close(1009, "")), None);
+        assert_eq!(explained(End::Gone), None);
+    }
+
+    #[test]
+    fn a_bucket_says_when_there_is_something_in_it_again() {
+        let begin = Instant::now();
+        let mut bucket = Bucket::new(10.0, 3.0, begin);
+        assert!((0..3).all(|_| bucket.take(begin)) && !bucket.take(begin));
+        let next = bucket.next();
+        assert!(!bucket.take(begin + Duration::from_millis(90)));
+        assert!(next <= begin + Duration::from_millis(110) && bucket.take(next));
+        // It never holds more than its burst.
+        let late = begin + Duration::from_hours(1);
+        assert!((0..3).all(|_| bucket.take(late)) && !bucket.take(late));
+    }
 }
