@@ -5,6 +5,7 @@
 //! lock.
 
 mod entrance;
+mod member;
 
 use std::{
     collections::{HashMap, HashSet},
@@ -24,11 +25,12 @@ use crate::{
     mailbox::{Farewell, Mailbox},
     model::{Control, MessageDto},
     sequence::{Offer, Sequence},
-    stomp::{Message, Version},
+    stomp::Version,
     wire::Wire,
 };
 
 pub use entrance::{Added, Entrance};
+use member::{Members, deliver_message, encode};
 
 /// More than the cores that deliver at once, so that they seldom meet.
 const SHARDS: usize = 64;
@@ -112,47 +114,6 @@ impl Delivery {
         }
     }
 }
-
-struct Member {
-    connection: Arc<Connection>,
-    /// Messages up to here are not for this subscription.
-    from: i64,
-    /// Frames that wait until earlier ones have been read from the store. They count as what waits for the connection.
-    held: Option<Vec<Bytes>>,
-}
-
-impl Member {
-    fn give(&mut self, frame: Bytes) {
-        let (mailbox, bytes) = (&self.connection.mailbox, frame.len());
-        match &mut self.held {
-            Some(held) => {
-                if mailbox.reserve(bytes) {
-                    held.push(frame);
-                }
-            }
-            None => mailbox.push(frame, bytes),
-        }
-    }
-
-    /// Gives what was held, and goes on live.
-    fn release(&mut self) {
-        for frame in self.held.take().into_iter().flatten() {
-            self.connection.mailbox.unreserve(frame.len());
-            self.give(frame);
-        }
-    }
-}
-
-impl Drop for Member {
-    fn drop(&mut self) {
-        for frame in self.held.iter().flatten() {
-            self.connection.mailbox.unreserve(frame.len());
-        }
-    }
-}
-
-/// Who follows a channel in one shape, by connection: any of thousands may leave at once.
-type Members = HashMap<u64, Member>;
 
 #[derive(Default)]
 struct RoomState {
@@ -503,46 +464,6 @@ impl Hub {
         state.repairing = false;
         state.sequence.has_gap()
     }
-}
-
-fn deliver_message(
-    channel: ChannelId,
-    members: &mut HashMap<(Feed, Shape), Members>,
-    seq: i64,
-    delivery: &Delivery,
-) {
-    for ((feed, shape), members) in members {
-        if *feed != Feed::Messages {
-            continue;
-        }
-        let mut frame = None;
-        for member in members.values_mut().filter(|member| seq > member.from) {
-            let frame =
-                frame.get_or_insert_with(|| encode(shape, channel, Feed::Messages, delivery, &[]));
-            member.give(frame.clone());
-        }
-    }
-}
-
-fn encode(
-    shape: &Shape,
-    channel: ChannelId,
-    feed: Feed,
-    delivery: &Delivery,
-    extra: &[(&str, &str)],
-) -> Bytes {
-    let mut octets = Vec::with_capacity(delivery.body.len() + 256);
-    let message_id = format!("{}-{}", delivery.id, shape.subscription);
-    let destination = feed.destination(channel);
-    Message {
-        destination: &destination,
-        subscription: &shape.subscription,
-        message_id: &message_id,
-        extra,
-        body: &delivery.body,
-    }
-    .write(shape.version, &mut octets);
-    shape.wire.text(&octets)
 }
 
 #[cfg(test)]

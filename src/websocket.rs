@@ -379,16 +379,6 @@ pub fn text_with(len: usize, write: impl FnOnce(&mut Vec<u8>)) -> Bytes {
     Bytes::from(out).slice(from..)
 }
 
-/// A complete binary frame.
-pub fn binary(payload: &[u8]) -> Bytes {
-    frame(BINARY, payload)
-}
-
-/// A ping frame; of `payload` at most 125 octets are sent.
-pub fn ping(payload: &[u8]) -> Bytes {
-    frame(PING, &payload[..payload.len().min(CONTROL_BYTES)])
-}
-
 /// A pong frame; of `payload`, which is that of the ping it answers, at most 125 octets are sent.
 pub fn pong(payload: &[u8]) -> Bytes {
     frame(PONG, &payload[..payload.len().min(CONTROL_BYTES)])
@@ -637,12 +627,12 @@ mod tests {
     #[test]
     fn frames_have_the_shortest_header() {
         assert_eq!(text(b"Hello")[..], *b"\x81\x05Hello");
-        assert_eq!(binary(&[0; 126])[..4], [0x82, 126, 0, 126]);
+        assert_eq!(text(&[b'x'; 126])[..4], [0x81, 126, 0, 126]);
         assert_eq!(
-            binary(&vec![0; 65536])[..10],
-            [0x82, 127, 0, 0, 0, 0, 0, 1, 0, 0]
+            text(&vec![b'x'; 65536])[..10],
+            [0x81, 127, 0, 0, 0, 0, 0, 1, 0, 0]
         );
-        assert_eq!(ping(b"a")[..], *b"\x89\x01a");
+        assert_eq!(pong(b"a")[..], *b"\x8a\x01a");
         assert_eq!(pong(&[0; 200]).len(), 127);
         for len in [0, 125, 126, 65535, 65536] {
             let payload = vec![b'x'; len];

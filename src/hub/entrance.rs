@@ -5,7 +5,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::{
-    Connection, Delivery, Feed, Hub, Member, Room, RoomState, Shape, deliver_message, encode,
+    Connection, Delivery, Feed, Hub, Room, RoomState, Shape,
+    member::{Member, deliver_message, encode},
 };
 use crate::model::MessageDto;
 
