@@ -4,6 +4,9 @@
 //! [`Sequence`]; what is missing is read from PostgreSQL by the tasks in `repair.rs`. Nothing here waits while it holds a
 //! lock.
 
+mod entrance;
+mod member;
+
 use std::{
     collections::{HashMap, HashSet, VecDeque},
     hash::{BuildHasher, RandomState},
@@ -15,18 +18,24 @@ use std::{
 
 use bytes::Bytes;
 use parking_lot::{Mutex, RwLock};
+use tokio::sync::Semaphore;
 
 use crate::{
     ids::{ChannelId, EventId, SessionId, UserId},
     mailbox::{Farewell, Mailbox},
     model::{Control, MessageDto},
     sequence::{Offer, Sequence},
-    stomp::{Message, Version},
+    stomp::Version,
     wire::Wire,
 };
 
+pub use entrance::{Added, Entrance};
+use member::{Members, deliver_message, encode};
+
 /// More than the cores that deliver at once, so that they seldom meet.
 const SHARDS: usize = 64;
+/// Subscriptions that read stored messages at the same time: enough to be quick, few enough to leave the pool to the requests.
+const READING: usize = 4;
 
 /// Events without a position that a room remembers, to know one that Kafka brings again: more than a channel sees in the
 /// seconds after which the outbox sends what it does not know to have arrived.
@@ -110,44 +119,37 @@ impl Delivery {
     }
 }
 
-struct Member {
-    connection: Arc<Connection>,
-    /// Messages up to here are not for this subscription.
-    from: i64,
-    /// Frames that wait until earlier ones have been read from the store.
-    held: Option<Vec<Bytes>>,
-}
-
-impl Member {
-    fn give(&mut self, frame: Bytes) {
-        if let Some(held) = &mut self.held {
-            held.push(frame);
-        } else {
-            let bytes = frame.len();
-            self.connection.mailbox.push(frame, bytes);
-        }
-    }
-}
-
 #[derive(Default)]
 struct RoomState {
     sequence: Sequence<i64, Delivery>,
-    members: HashMap<(Feed, Shape), Vec<Member>>,
+    members: HashMap<(Feed, Shape), Members>,
     /// Subscriptions on their way in, which keep the room.
     pins: usize,
-    /// Who lost the channel while somebody was on the way in, perhaps they.
-    expelled: HashSet<UserId>,
+    /// How many have been on their way in so far.
+    entered: u64,
+    /// Who lost the channel while somebody was on the way in, perhaps they, and who was the last to enter before.
+    expelled: HashMap<UserId, u64>,
     /// Whether who follows it must be in it.
     private: bool,
     repairing: bool,
     /// The last events that were told.
     told: VecDeque<EventId>,
+    /// The channel is gone.
+    closed: bool,
 }
 
 /// A channel that somebody on this node follows.
 pub struct Room {
     channel: ChannelId,
     state: Mutex<RoomState>,
+}
+
+impl Room {
+    fn member(&self, connection: &Connection, feed: Feed, shape: &Shape) -> bool {
+        let state = self.state.lock();
+        let members = state.members.get(&(feed, shape.clone()));
+        members.is_some_and(|members| members.contains_key(&connection.id))
+    }
 }
 
 /// The socket map.
@@ -157,6 +159,8 @@ pub struct Hub {
     connections: Mutex<HashMap<UserId, Vec<Arc<Connection>>>>,
     next_id: AtomicU64,
     per_user: usize,
+    /// The turns of the subscriptions that read stored messages.
+    pub reading: Semaphore,
 }
 
 impl Hub {
@@ -168,6 +172,7 @@ impl Hub {
             connections: Mutex::default(),
             next_id: AtomicU64::new(1),
             per_user,
+            reading: Semaphore::new(READING),
         }
     }
 
@@ -247,11 +252,12 @@ impl Hub {
         if let Some(room) = self.room(channel) {
             let mut state = room.state.lock();
             state.members.retain(|_, members| {
-                members.retain(|member| member.connection.user != user);
+                members.retain(|_, member| member.connection.user != user);
                 !members.is_empty()
             });
             if state.pins > 0 {
-                state.expelled.insert(user);
+                let last = state.entered;
+                state.expelled.insert(user, last);
             }
             drop(state);
             self.sweep(channel);
@@ -268,7 +274,7 @@ impl Hub {
         for room in rooms {
             let state = room.state.lock();
             if state.private {
-                let members = state.members.values().flatten();
+                let members = state.members.values().flat_map(HashMap::values);
                 found.extend(members.map(|member| (room.channel, member.connection.user)));
             }
         }
@@ -317,10 +323,13 @@ impl Hub {
                 state: Mutex::default(),
             })
         });
-        room.state.lock().pins += 1;
+        let mut state = room.state.lock();
+        state.pins += 1;
+        state.entered += 1;
         Entrance {
             hub: self.clone(),
             room: room.clone(),
+            number: state.entered,
         }
     }
 
@@ -336,7 +345,7 @@ impl Hub {
             let key = (feed, shape.clone());
             let mut state = room.state.lock();
             if let Some(members) = state.members.get_mut(&key) {
-                members.retain(|member| member.connection.id != connection.id);
+                members.remove(&connection.id);
                 if members.is_empty() {
                     state.members.remove(&key);
                 }
@@ -344,6 +353,18 @@ impl Hub {
             drop(state);
             self.sweep(channel);
         }
+    }
+
+    /// Whether the subscription has not been ended.
+    pub fn follows(
+        &self,
+        connection: &Connection,
+        channel: ChannelId,
+        feed: Feed,
+        shape: &Shape,
+    ) -> bool {
+        self.room(channel)
+            .is_some_and(|room| room.member(connection, feed, shape))
     }
 
     /// Forgets a room that nobody follows.
@@ -360,7 +381,9 @@ impl Hub {
 
     fn close_room(&self, channel: ChannelId) {
         if let Some(room) = self.shard(channel).write().remove(&channel) {
-            room.state.lock().members.clear();
+            let mut state = room.state.lock();
+            state.closed = true;
+            state.members.clear();
         }
     }
 
@@ -398,7 +421,7 @@ impl Hub {
         for ((feed, shape), members) in &mut state.members {
             if *feed == Feed::Events {
                 let frame = encode(shape, channel, Feed::Events, delivery, &[]);
-                for member in members {
+                for member in members.values_mut() {
                     member.give(frame.clone());
                 }
             }
@@ -457,166 +480,18 @@ impl Hub {
     }
 }
 
-fn deliver_message(
-    channel: ChannelId,
-    members: &mut HashMap<(Feed, Shape), Vec<Member>>,
-    seq: i64,
-    delivery: &Delivery,
-) {
-    for ((feed, shape), members) in members {
-        if *feed != Feed::Messages {
-            continue;
-        }
-        let mut frame = None;
-        for member in members.iter_mut().filter(|member| seq > member.from) {
-            let frame =
-                frame.get_or_insert_with(|| encode(shape, channel, Feed::Messages, delivery, &[]));
-            member.give(frame.clone());
-        }
-    }
-}
-
-fn encode(
-    shape: &Shape,
-    channel: ChannelId,
-    feed: Feed,
-    delivery: &Delivery,
-    extra: &[(&str, &str)],
-) -> Bytes {
-    let mut octets = Vec::with_capacity(delivery.body.len() + 256);
-    let message_id = format!("{}-{}", delivery.id, shape.subscription);
-    let destination = feed.destination(channel);
-    Message {
-        destination: &destination,
-        subscription: &shape.subscription,
-        message_id: &message_id,
-        extra,
-        body: &delivery.body,
-    }
-    .write(shape.version, &mut octets);
-    shape.wire.text(&octets)
-}
-
-/// A subscription on its way in; dropping it gives up.
-pub struct Entrance {
-    hub: Arc<Hub>,
-    room: Arc<Room>,
-}
-
-impl Entrance {
-    /// Marks the channel as one that only those in it may follow.
-    pub fn mark_private(&self) {
-        self.room.state.lock().private = true;
-    }
-
-    /// Adds the subscription. `last_seq` is the channel's position, read after [`Hub::enter`]. With `after`, messages
-    /// behind that position are held until [`Self::release`]; returns the stretch that must be read from the store first.
-    pub fn add(
-        &self,
-        connection: &Arc<Connection>,
-        feed: Feed,
-        shape: &Shape,
-        last_seq: i64,
-        after: Option<i64>,
-    ) -> Option<(i64, i64)> {
-        let mut state = self.room.state.lock();
-        let RoomState {
-            sequence,
-            members,
-            expelled,
-            ..
-        } = &mut *state;
-        if expelled.contains(&connection.user) {
-            return None;
-        }
-        let channel = self.room.channel;
-        sequence.start(last_seq, |seq, delivery| {
-            deliver_message(channel, members, seq, &delivery);
-        });
-        let position = sequence.position().unwrap_or(last_seq);
-        let missing = after
-            .filter(|after| *after < position)
-            .map(|after| (after, position));
-        let from = after.map_or(position, |after| after.max(position));
-        let member = Member {
-            connection: connection.clone(),
-            from,
-            held: missing.map(|_| Vec::new()),
-        };
-        members
-            .entry((feed, shape.clone()))
-            .or_default()
-            .push(member);
-        missing
-    }
-
-    /// Delivers the stored messages of the missing stretch, then what was held, and goes on live. When there were more than
-    /// a resumption brings, `messages` is `Err` with the stretch, which the client is told instead.
-    pub fn release(
-        &self,
-        connection: &Connection,
-        feed: Feed,
-        shape: &Shape,
-        messages: Result<&[MessageDto], (i64, i64)>,
-    ) {
-        let channel = self.room.channel;
-        let frames: Vec<Bytes> = match messages {
-            Ok(messages) => messages
-                .iter()
-                .map(|message| encode(shape, channel, feed, &Delivery::stored(message), &[]))
-                .collect(),
-            Err((after, through)) => {
-                let body =
-                    serde_json::json!({ "fromSeq": after + 1, "toSeq": through }).to_string();
-                let delivery = Delivery {
-                    id: format!("gap-{after}-{through}"),
-                    body: body.into(),
-                };
-                vec![encode(shape, channel, feed, &delivery, &[("gap", "true")])]
-            }
-        };
-        let mut state = self.room.state.lock();
-        let members = state
-            .members
-            .get_mut(&(feed, shape.clone()))
-            .into_iter()
-            .flatten();
-        for member in members.filter(|member| member.connection.id == connection.id) {
-            for frame in frames
-                .iter()
-                .cloned()
-                .chain(member.held.take().unwrap_or_default())
-            {
-                member.give(frame);
-            }
-        }
-    }
-}
-
-impl Drop for Entrance {
-    fn drop(&mut self) {
-        let mut state = self.room.state.lock();
-        state.pins -= 1;
-        if state.pins == 0 {
-            state.expelled.clear();
-        }
-        drop(state);
-        self.hub.sweep(self.room.channel);
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
     use super::*;
 
-    fn connection(hub: &Hub) -> Arc<Connection> {
+    pub(super) fn connection(hub: &Hub) -> Arc<Connection> {
         hub.join(UserId::new(), SessionId::new(), Arc::default())
             .expect("below the limit")
     }
 
-    fn shape(subscription: &str) -> Shape {
+    pub(super) fn shape(subscription: &str) -> Shape {
         Shape {
             wire: Wire::Raw,
             version: Version::V12,
@@ -624,13 +499,13 @@ mod tests {
         }
     }
 
-    fn waiting(connection: &Connection) -> VecDeque<Bytes> {
+    pub(super) fn waiting(connection: &Connection) -> VecDeque<Bytes> {
         let mut frames = VecDeque::new();
         connection.mailbox.take(&mut frames);
         frames
     }
 
-    fn delivery(seq: i64) -> Delivery {
+    pub(super) fn delivery(seq: i64) -> Delivery {
         Delivery {
             id: format!("event-{seq}"),
             body: Bytes::from(format!("{{\"seq\":{seq}}}")),
@@ -645,7 +520,8 @@ mod tests {
         for connection in [&ann, &bob] {
             let entrance = hub.enter(channel);
             entrance.mark_private();
-            entrance.add(connection, Feed::Messages, &shape("s"), 0, None);
+            let added = entrance.add(connection, Feed::Messages, &shape("s"), 0, None);
+            assert_eq!(added, Added::Live);
         }
         let members = [(channel, ann.user), (channel, bob.user)];
         assert_eq!(hub.private_members(), HashSet::from(members));
@@ -655,7 +531,18 @@ mod tests {
             user_id: bob.user,
             channel_id: channel,
         });
-        late.add(&bob, Feed::Messages, &shape("late"), 0, None);
+        assert_eq!(
+            late.add(&bob, Feed::Messages, &shape("late"), 0, None),
+            Added::Lost,
+            "and is told so"
+        );
+        // Who has got it back meanwhile is judged anew, however long somebody else is on the way in.
+        let back = hub.enter(channel);
+        let added = back.add(&bob, Feed::Messages, &shape("back"), 0, None);
+        assert_eq!(added, Added::Live);
+        hub.unsubscribe(&bob, channel, Feed::Messages, &shape("back"));
+        assert!(!hub.follows(&bob, channel, Feed::Messages, &shape("s")));
+        assert!(hub.follows(&ann, channel, Feed::Messages, &shape("s")));
         drop(late);
         let delivery = Delivery {
             id: "m".to_owned(),
@@ -675,7 +562,7 @@ mod tests {
             assert_eq!(
                 hub.enter(channel)
                     .add(connection, Feed::Messages, &shape(subscription), 0, None),
-                None
+                Added::Live
             );
         }
         assert!(!hub.offer(channel, 1, delivery(1)));
@@ -704,9 +591,15 @@ mod tests {
         let (channel, ann) = (ChannelId::new(), connection(&hub));
         hub.enter(channel)
             .add(&ann, Feed::Messages, &shape("sub-0"), 0, None);
+        let late = hub.enter(channel);
         hub.obey(&Control::ChannelDeleted {
             channel_id: channel,
         });
+        assert_eq!(
+            late.add(&ann, Feed::Messages, &shape("late"), 0, None),
+            Added::Lost,
+            "who was on the way in is told so"
+        );
         hub.offer(channel, 1, delivery(1));
         assert!(waiting(&ann).is_empty());
     }

@@ -13,7 +13,8 @@
 //! - [`outbox`] hands committed events to [`bus`] (Kafka) and, for SSE, to [`history`] (Redis) before.
 //! - [`jobs`] is the work that one node does after a commit: notifications.
 //! - [`hub`] and [`feeds`] are the sockets of this node and what each follows; [`sequence`] is the rule by which they deliver
-//!   once and in order; [`repair`] reads what is missing; [`mailbox`] bounds what waits for one connection.
+//!   once and in order; [`repair`] reads what is missing; [`mailbox`] bounds what waits for one connection, [`limits`] is what
+//!   a client may do at most.
 //! - [`presence`] says who is online; [`sessions`], [`token`] and [`password`] say who somebody is; [`model`], [`ids`] and [`problem`] are the words.
 
 pub mod access;
@@ -28,6 +29,7 @@ pub mod http;
 pub mod hub;
 pub mod ids;
 pub mod jobs;
+pub mod limits;
 pub mod link;
 pub mod mailbox;
 pub mod model;

@@ -32,8 +32,8 @@ use crate::{
 const READ_BYTES: usize = 16 * 1024;
 /// Frames written in one system call.
 const VECTORED: usize = 64;
-/// Answers that wait for a client which takes none, before nothing more is read from it.
-const UNANSWERED: usize = 64;
+/// A client that leaves so many bytes waiting is not listened to: with this much there is still room for the largest answer.
+const UNANSWERED_BYTES: usize = 64 * 1024;
 /// The last frames must leave within this time, and the peer has as long to close.
 const LINGER: Duration = Duration::from_secs(2);
 
@@ -82,9 +82,8 @@ impl From<Farewell> for End {
 #[derive(Debug)]
 pub struct Link {
     wire: Wire,
+    /// What is to be written, answers too: so they leave in the order in which they became true, and one limit is for all.
     mailbox: Arc<Mailbox<Bytes>>,
-    /// What is to be written; the first may be written in part.
-    out: VecDeque<Bytes>,
     kind: Kind,
 }
 
@@ -107,17 +106,16 @@ impl Link {
         let mut decoder = websocket::Decoder::new(parameters.message_bytes);
         decoder.feed(early);
         let now = Instant::now();
-        let mut out = VecDeque::new();
-        if wire == Wire::SockJs {
-            out.push_back(websocket::text(sockjs::OPEN.as_bytes()));
-        }
-        Self {
+        let link = Self {
             wire,
             mailbox: Arc::default(),
-            out,
             kind: Kind::Socket(Socket {
                 stream,
+                message_bytes: parameters.message_bytes,
+                message_within: parameters.message_within,
                 decoder,
+                unfinished: None,
+                out: VecDeque::new(),
                 texts: Vec::new().into_iter(),
                 heard: now,
                 wrote: now,
@@ -125,15 +123,18 @@ impl Link {
                 heartbeat: (wire == Wire::SockJs).then_some(parameters.heartbeat),
                 closing: false,
             }),
+        };
+        if wire == Wire::SockJs {
+            link.write(websocket::text(sockjs::OPEN.as_bytes()));
         }
+        link
     }
 
     /// The near end of a SockJS session over HTTP.
     pub(crate) fn of_session(session: Arc<Session>) -> Self {
         Self {
             wire: Wire::Http,
-            mailbox: Arc::default(),
-            out: VecDeque::new(),
+            mailbox: session.mailbox.clone(),
             kind: Kind::Session(Application(session)),
         }
     }
@@ -172,26 +173,44 @@ impl Link {
         }
     }
 
+    /// Takes no message of more octets from now on, and never more than the endpoint allows.
+    pub fn take_at_most(&mut self, octets: usize) {
+        match &mut self.kind {
+            Kind::Socket(socket) => socket.decoder.set_limit(octets.min(socket.message_bytes)),
+            Kind::Session(Application(session)) => session.take_at_most(octets),
+        }
+    }
+
+    /// Whether so much waits for the client that it is not listened to, or it is to be gone.
+    pub fn is_full(&self) -> bool {
+        let (waiting, farewell) = self.mailbox.state();
+        waiting > UNANSWERED_BYTES || farewell.is_some()
+    }
+
     /// The next text that has arrived, as octets: on a raw WebSocket it may have come as a binary message. Does not wait.
+    /// From a client that does not take the answers to what it says nothing should be taken, see [`Self::is_full`].
     ///
     /// # Errors
     /// When the client closed the connection or broke the protocol.
     pub fn take(&mut self) -> Result<Option<Vec<u8>>, End> {
         match &mut self.kind {
-            Kind::Socket(socket) => socket.take(self.wire, &mut self.out),
+            Kind::Socket(socket) => socket.take(self.wire, &self.mailbox),
             Kind::Session(Application(session)) => Ok(session.pop()),
         }
     }
 
-    /// Writes a text with the next [`Self::flush`].
-    pub fn send(&mut self, octets: &[u8]) {
-        self.out.push_back(self.wire.text(octets));
+    /// Writes a text with the next [`Self::flush`], behind what the mailbox has.
+    pub fn send(&self, octets: &[u8]) {
+        self.write(self.wire.text(octets));
     }
 
-    /// Writes what waits, in the mailbox too, as far as it goes without waiting for the client. Returns why to close, if
-    /// the mailbox says so.
-    ///
-    /// While the client takes nothing the mailbox is left to fill, so that its limit is the limit of what waits.
+    /// Likewise, what has the form of [`Self::wire`] already.
+    pub fn write(&self, frame: Bytes) {
+        let bytes = frame.len();
+        self.mailbox.answer(frame, bytes);
+    }
+
+    /// Writes what waits, as far as it goes without waiting for the client. Returns why to close, if the mailbox says so.
     ///
     /// # Errors
     /// When the peer is gone.
@@ -199,30 +218,29 @@ impl Link {
         match &mut self.kind {
             Kind::Socket(socket) => {
                 if socket.blocked.is_some() {
-                    socket.write(&mut self.out)?;
+                    socket.write(&self.mailbox)?;
                 }
                 if socket.blocked.is_some() {
                     return Ok(self.mailbox.farewell());
                 }
-                let farewell = self.mailbox.take(&mut self.out);
-                socket.write(&mut self.out)?;
+                let farewell = self.mailbox.borrow(&mut socket.out);
+                socket.write(&self.mailbox)?;
                 Ok(farewell)
             }
-            Kind::Session(Application(session)) => Ok(session.give(&self.mailbox, &mut self.out)),
+            Kind::Session(Application(session)) => Ok(session.give()),
         }
     }
 
     /// Waits until something has arrived, if `reads`, or more can be written, or the mailbox has something. Cancel safe.
     ///
-    /// From a client that does not take the answers to what it says nothing more is read.
-    ///
     /// # Errors
     /// When the peer is gone.
     pub async fn ready(&mut self, reads: bool) -> Result<(), End> {
+        let reads = reads && !self.is_full();
         let changed = self.mailbox.changed();
         match &mut self.kind {
             Kind::Socket(socket) => tokio::select! {
-                result = socket.ready(reads, self.out.len()) => result,
+                result = socket.ready(reads) => result,
                 () = changed => Ok(()),
             },
             Kind::Session(Application(session)) => {
@@ -238,10 +256,14 @@ impl Link {
     /// When [`Self::tick`] wants to be called.
     pub fn deadline(&self) -> Option<Instant> {
         match &self.kind {
-            Kind::Socket(socket) => match socket.blocked {
-                Some(Blocked { since, .. }) => Some(since + STALLED_AFTER),
-                None => socket.heartbeat.map(|after| socket.wrote + after),
-            },
+            Kind::Socket(socket) => {
+                let unfinished = socket.unfinished_at();
+                let next = match socket.blocked {
+                    Some(since) => Some(since + STALLED_AFTER),
+                    None => socket.heartbeat.map(|after| socket.wrote + after),
+                };
+                unfinished.into_iter().chain(next).min()
+            }
             Kind::Session(Application(session)) => session.stalls_at(),
         }
     }
@@ -255,10 +277,14 @@ impl Link {
         if self.deadline().is_none_or(|deadline| now < deadline) {
             return Ok(());
         }
-        if matches!(&self.kind, Kind::Socket(Socket { blocked: None, .. })) {
-            self.out
-                .push_back(websocket::text(sockjs::HEARTBEAT.as_bytes()));
-            return Ok(());
+        if let Kind::Socket(socket) = &self.kind {
+            if socket.unfinished_at().is_some_and(|late| now >= late) {
+                return Err(End::close(1008, "A message took too long."));
+            }
+            if socket.blocked.is_none() {
+                self.write(websocket::text(sockjs::HEARTBEAT.as_bytes()));
+                return Ok(());
+            }
         }
         debug!("a connection that takes nothing is cut");
         Err(End::Gone)
@@ -270,11 +296,15 @@ impl Link {
     /// How the connection ends; hand it to [`Self::end`].
     pub async fn receive(&mut self) -> Result<Vec<u8>, End> {
         loop {
-            if let Some(text) = self.take()? {
+            let was_full = self.is_full();
+            if !was_full && let Some(text) = self.take()? {
                 return Ok(text);
             }
             if let Some(farewell) = self.flush()? {
                 return Err(farewell.into());
+            }
+            if was_full && !self.is_full() {
+                continue;
             }
             let deadline = self.deadline();
             let due = async {
@@ -300,9 +330,10 @@ impl Link {
     /// Writes what has been sent, says goodbye and closes. A session over HTTP says so for a while to all who ask; a
     /// WebSocket waits for its client to close as well. Nothing may be done with the link afterwards.
     pub async fn close(&mut self, code: u16, reason: &str) {
-        let mut out = std::mem::take(&mut self.out);
-        match &self.kind {
+        match &mut self.kind {
             Kind::Socket(socket) => {
+                self.mailbox.borrow(&mut socket.out);
+                let mut out = std::mem::take(&mut socket.out);
                 if self.wire == Wire::SockJs && !socket.closing {
                     let goodbye = sockjs::close(code, reason);
                     out.push_back(websocket::text(goodbye.as_bytes()));
@@ -311,7 +342,7 @@ impl Link {
                 drop(timeout(LINGER, leave(&socket.stream, out)).await);
             }
             Kind::Session(Application(session)) => {
-                session.close(out, sockjs::close(code, reason));
+                session.close(sockjs::close(code, reason));
             }
         }
     }
@@ -323,43 +354,53 @@ struct Application(Arc<Session>);
 
 impl Drop for Application {
     fn drop(&mut self) {
-        self.0.close(VecDeque::new(), sockjs::interrupted());
+        self.0.close(sockjs::interrupted());
     }
-}
-
-/// The kernel takes nothing more.
-#[derive(Clone, Copy, Debug)]
-struct Blocked {
-    since: Instant,
-    /// With this many frames waiting nothing more is read.
-    most: usize,
 }
 
 #[derive(Debug)]
 struct Socket {
     stream: TcpStream,
+    /// What the endpoint allows.
+    message_bytes: usize,
+    message_within: Duration,
     decoder: websocket::Decoder,
+    /// Since when a message is under way.
+    unfinished: Option<Instant>,
+    /// What is being written, borrowed from the mailbox; the first may be written in part.
+    out: VecDeque<Bytes>,
     /// What was in one payload of SockJS.
     texts: std::vec::IntoIter<String>,
     heard: Instant,
     wrote: Instant,
-    blocked: Option<Blocked>,
+    /// Since when the kernel takes nothing more.
+    blocked: Option<Instant>,
     heartbeat: Option<Duration>,
     /// The client has closed: of us it expects its close frame back and nothing else.
     closing: bool,
 }
 
 impl Socket {
-    fn take(&mut self, wire: Wire, replies: &mut VecDeque<Bytes>) -> Result<Option<Vec<u8>>, End> {
+    fn take(&mut self, wire: Wire, mailbox: &Mailbox<Bytes>) -> Result<Option<Vec<u8>>, End> {
         loop {
             if let Some(text) = self.texts.next() {
                 return Ok(Some(text.into_bytes()));
             }
             let event = match self.decoder.next() {
                 Ok(Some(event)) => event,
-                Ok(None) => return Ok(None),
+                Ok(None) => {
+                    if self.decoder.is_idle() {
+                        self.unfinished = None;
+                    } else {
+                        self.unfinished.get_or_insert_with(Instant::now);
+                    }
+                    return Ok(None);
+                }
                 Err(violation) => return Err(End::close(violation.code, violation.reason)),
             };
+            if matches!(event, Event::Text(_) | Event::Binary(_)) {
+                self.unfinished = None;
+            }
             match event {
                 Event::Text(text) if wire == Wire::Raw => return Ok(Some(text.into_bytes())),
                 // The protocol suite: cut at once, without a word.
@@ -368,7 +409,11 @@ impl Socket {
                 }
                 Event::Binary(octets) if wire == Wire::Raw => return Ok(Some(octets)),
                 Event::Binary(_) => return Err(End::close(1003, "SockJS is text.")),
-                Event::Ping(payload) => replies.push_back(websocket::pong(&payload)),
+                Event::Ping(payload) => {
+                    let pong = websocket::pong(&payload);
+                    let bytes = pong.len();
+                    mailbox.answer(pong, bytes);
+                }
                 Event::Pong => {}
                 Event::Close { code } => {
                     self.closing = true;
@@ -378,8 +423,16 @@ impl Socket {
         }
     }
 
-    async fn ready(&mut self, reads: bool, waiting: usize) -> Result<(), End> {
-        let reads = reads && self.blocked.is_none_or(|blocked| waiting < blocked.most);
+    /// When the message under way takes too long.
+    fn unfinished_at(&self) -> Option<Instant> {
+        self.unfinished.map(|since| since + self.message_within)
+    }
+
+    async fn ready(&mut self, reads: bool) -> Result<(), End> {
+        if !reads {
+            // It is we who let the client wait.
+            self.unfinished = None;
+        }
         let interest = match (reads, self.blocked.is_some()) {
             (true, false) => Interest::READABLE,
             (true, true) => Interest::READABLE | Interest::WRITABLE,
@@ -403,53 +456,56 @@ impl Socket {
     }
 
     /// Writes as much as the kernel takes.
-    fn write(&mut self, out: &mut VecDeque<Bytes>) -> Result<(), End> {
-        while !out.is_empty() {
-            match write_some(&self.stream, out) {
-                Ok(()) => {
-                    self.wrote = Instant::now();
-                    // As long as it takes something it is merely slow.
-                    if let Some(blocked) = &mut self.blocked {
-                        blocked.since = self.wrote;
-                    }
-                }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    self.blocked.get_or_insert_with(|| Blocked {
-                        since: Instant::now(),
-                        most: out.len() + UNANSWERED,
-                    });
-                    return Ok(());
-                }
+    fn write(&mut self, mailbox: &Mailbox<Bytes>) -> Result<(), End> {
+        let (waited, mut bytes) = (self.out.len(), 0);
+        let blocks = loop {
+            if self.out.is_empty() {
+                break false;
+            }
+            match write_some(&self.stream, &mut self.out) {
+                Ok(written) => bytes += written,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break true,
                 Err(_) => return Err(End::Gone),
             }
+        };
+        if bytes > 0 {
+            self.wrote = Instant::now();
+            mailbox.left(waited - self.out.len(), bytes);
+        }
+        if blocks {
+            // As long as it takes something it is merely slow.
+            let since = self.blocked.filter(|_| bytes == 0);
+            self.blocked = Some(since.unwrap_or_else(Instant::now));
+            return Ok(());
         }
         self.blocked = None;
         // A burst's queue is not kept for an idle connection.
-        if out.capacity() > VECTORED {
-            *out = VecDeque::new();
+        if self.out.capacity() > VECTORED {
+            self.out = VecDeque::new();
         }
         Ok(())
     }
 }
 
 /// Writes the first frames in one system call.
-fn write_some(stream: &TcpStream, out: &mut VecDeque<Bytes>) -> io::Result<()> {
+fn write_some(stream: &TcpStream, out: &mut VecDeque<Bytes>) -> io::Result<usize> {
     let mut slices = [IoSlice::new(&[]); VECTORED];
     let mut filled = 0;
     for (slice, frame) in slices.iter_mut().zip(out.iter()) {
         *slice = IoSlice::new(frame);
         filled += 1;
     }
-    let mut written = stream.try_write_vectored(&slices[..filled])?;
+    let written = stream.try_write_vectored(&slices[..filled])?;
+    let mut rest = written;
     while let Some(first) = out.front_mut() {
-        if written < first.len() {
-            first.advance(written);
+        if rest < first.len() {
+            first.advance(rest);
             break;
         }
-        written -= first.len();
+        rest -= first.len();
         out.pop_front();
     }
-    Ok(())
+    Ok(written)
 }
 
 /// Writes the last frames and reads on until the peer closes: closing first, with its octets unread, would reset the

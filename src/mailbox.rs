@@ -1,19 +1,18 @@
 //! What waits to be written to one connection: bounded in bytes, never waited for by those who fill it.
 
-use std::{collections::VecDeque, time::Duration};
+use std::collections::VecDeque;
 
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
-/// A connection with more than this many bytes waiting is closed; its client comes back and resumes.
-pub const MOST_WAITING_BYTES: usize = 512 * 1024;
+pub use crate::limits::{STALLED_AFTER, WAITING_BYTES as MOST_WAITING_BYTES};
 
 /// Whoever fills mailboxes gives their owners a turn after this many bytes: a fraction of what may wait for one of them, and
 /// still many messages that leave in one write.
 pub const TURN_BYTES: usize = MOST_WAITING_BYTES / 16;
 
-/// A connection that takes nothing for this long while something waits is closed.
-pub const STALLED_AFTER: Duration = Duration::from_secs(10);
+/// What an item costs beside its bytes, so that many small ones are bounded as well.
+const ITEM_BYTES: usize = 64;
 
 /// Why the server ends a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,7 +30,10 @@ pub enum Farewell {
 #[derive(Debug)]
 struct Inner<T> {
     items: VecDeque<T>,
+    /// Of the items, and of those that were borrowed and have not left yet.
     bytes: usize,
+    /// Of what will be added later.
+    reserved: usize,
     farewell: Option<Farewell>,
 }
 
@@ -48,10 +50,43 @@ impl<T> Default for Mailbox<T> {
             inner: Mutex::new(Inner {
                 items: VecDeque::new(),
                 bytes: 0,
+                reserved: 0,
                 farewell: None,
             }),
             changed: Notify::new(),
         }
+    }
+}
+
+impl<T> Inner<T> {
+    /// False when there is no room: then everything is let go.
+    fn fits(&mut self, bytes: usize) -> bool {
+        let fits = self.bytes + self.reserved + bytes + ITEM_BYTES <= MOST_WAITING_BYTES;
+        if !fits {
+            self.farewell = Some(Farewell::Slow);
+            self.items = VecDeque::new();
+        }
+        fits
+    }
+
+    fn add(&mut self, item: T, bytes: usize) -> bool {
+        let fits = self.fits(bytes);
+        if fits {
+            self.bytes += bytes + ITEM_BYTES;
+            self.items.push_back(item);
+        }
+        fits
+    }
+
+    fn take(&mut self, into: &mut VecDeque<T>, bytes: usize) -> Option<Farewell> {
+        self.bytes = bytes;
+        if into.is_empty() {
+            // Hands over the storage as well: an idle connection keeps none.
+            *into = std::mem::take(&mut self.items);
+        } else {
+            into.append(&mut self.items);
+        }
+        self.farewell
     }
 }
 
@@ -64,19 +99,45 @@ impl<T> Mailbox<T> {
             return;
         }
         let wake = inner.items.is_empty();
-        if inner.bytes + bytes > MOST_WAITING_BYTES {
-            inner.farewell = Some(Farewell::Slow);
-            inner.items = VecDeque::new();
-            inner.bytes = 0;
-        } else {
-            inner.bytes += bytes;
-            inner.items.push_back(item);
-        }
-        let wake = wake || inner.farewell.is_some();
+        let wake = !inner.add(item, bytes) || wake;
         drop(inner);
         if wake {
             self.changed.notify_one();
         }
+    }
+
+    /// Likewise, by the task that empties the mailbox: it need not be woken, and may have a last word.
+    pub fn answer(&self, item: T, bytes: usize) {
+        let mut inner = self.inner.lock();
+        match inner.farewell {
+            None => {
+                inner.add(item, bytes);
+            }
+            Some(Farewell::Slow) => {}
+            Some(_) => inner.items.push_back(item),
+        }
+    }
+
+    /// Counts what somebody else keeps for this connection and will push later; to be given back with [`Self::unreserve`].
+    /// False when that is too much: then the connection is told to close.
+    pub fn reserve(&self, bytes: usize) -> bool {
+        let mut inner = self.inner.lock();
+        if inner.farewell.is_some() {
+            return false;
+        }
+        let fits = inner.fits(bytes);
+        inner.reserved += bytes + ITEM_BYTES;
+        drop(inner);
+        if !fits {
+            self.changed.notify_one();
+        }
+        fits
+    }
+
+    /// Ends a [`Self::reserve`].
+    pub fn unreserve(&self, bytes: usize) {
+        let mut inner = self.inner.lock();
+        inner.reserved = inner.reserved.saturating_sub(bytes + ITEM_BYTES);
     }
 
     /// Tells the connection to close. The first reason stays.
@@ -90,17 +151,28 @@ impl<T> Mailbox<T> {
         self.inner.lock().farewell
     }
 
+    /// The bytes that wait, and why the connection is to close, if it is.
+    pub fn state(&self) -> (usize, Option<Farewell>) {
+        let inner = self.inner.lock();
+        (inner.bytes, inner.farewell)
+    }
+
     /// Moves everything that waits to the end of `into`.
     pub fn take(&self, into: &mut VecDeque<T>) -> Option<Farewell> {
+        self.inner.lock().take(into, 0)
+    }
+
+    /// Likewise, but it counts until [`Self::left`].
+    pub fn borrow(&self, into: &mut VecDeque<T>) -> Option<Farewell> {
         let mut inner = self.inner.lock();
-        inner.bytes = 0;
-        if into.is_empty() {
-            // Hands over the storage as well: an idle connection keeps none.
-            *into = std::mem::take(&mut inner.items);
-        } else {
-            into.append(&mut inner.items);
-        }
-        inner.farewell
+        let bytes = inner.bytes;
+        inner.take(into, bytes)
+    }
+
+    /// So many of the borrowed items, or bytes of them, have left.
+    pub fn left(&self, items: usize, bytes: usize) {
+        let mut inner = self.inner.lock();
+        inner.bytes = inner.bytes.saturating_sub(bytes + items * ITEM_BYTES);
     }
 
     /// Waits until there may be something to take. Cancel safe; one waiter.
@@ -129,5 +201,23 @@ mod tests {
             Some(Farewell::Slow),
             "the first reason stays"
         );
+    }
+
+    #[test]
+    fn what_was_borrowed_or_is_kept_elsewhere_counts_until_it_has_left() {
+        const HALF: usize = MOST_WAITING_BYTES / 2 - ITEM_BYTES;
+        let (mailbox, mut out) = (Mailbox::default(), VecDeque::new());
+        mailbox.push((), HALF);
+        assert_eq!(mailbox.borrow(&mut out), None);
+        assert!(mailbox.reserve(HALF));
+        mailbox.unreserve(HALF);
+        mailbox.answer((), HALF);
+        assert_eq!(mailbox.farewell(), None, "just as much as there may be");
+        mailbox.left(0, HALF);
+        mailbox.left(1, 0);
+        mailbox.push((), HALF);
+        assert_eq!(mailbox.farewell(), None, "what has left makes room");
+        assert!(!mailbox.reserve(0));
+        assert_eq!(mailbox.farewell(), Some(Farewell::Slow));
     }
 }

@@ -1,7 +1,11 @@
 //! STOMP on one connection: a task that owns the [`Link`], the decoder and the STOMP session.
 //!
 //! The protocol is pure; here is what it does. Frames are handled one after the other, in order; only SENDs overlap, since
-//! each is answered after a commit that it shares with others.
+//! each is answered after a commit that it shares with others. While a frame waits for a store, those behind it wait, and the
+//! connection is served on: what comes is written, beats go out, and an end is an end at once.
+
+mod sending;
+mod subscribing;
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -9,39 +13,30 @@ use std::{
     time::Duration,
 };
 
-use serde_json::json;
-use tokio::{
-    sync::oneshot,
-    time::{Instant, sleep_until},
-};
-use tracing::debug;
+use futures_util::{FutureExt, future::BoxFuture};
+use tokio::time::{Instant, sleep_until};
 use uuid::Uuid;
 
 use crate::{
-    access,
     app::App,
-    group_commit::{Answer, Posted},
-    hub::{Connection, Feed, Shape},
-    ids::ChannelId,
+    hub::Connection,
+    ids::{ChannelId, UserId},
+    limits,
     link::{End, Link},
     mailbox::Farewell,
-    model::{ChannelKind, from_json},
-    ops::{
-        self,
-        message::{MessageCreateRequest, TypingRequest},
-    },
+    ops,
     problem::{Dependency, Problem},
-    stomp::{self, Action, Frame, Item, Limits, Message, Refusal, Session, Settings, Tick},
-    store,
+    stomp::{self, Action, Frame, Item, Limits, Refusal, Session, Settings, Tick},
     token::Caller,
 };
 
+use sending::Pending;
+use subscribing::{Step, Subscription, Way};
+
 /// SENDs that wait for their commit; then nothing more is read from this client.
 const PENDING: usize = 16;
-/// That somebody is writing is told at most this often for one connection and channel.
-const TYPING_EVERY: Duration = Duration::from_secs(2);
-/// Stored messages that a subscription with `after-seq` brings.
-const MOST_RESUMED: i64 = 500;
+/// Frames that are handled before what they lead to is written, and time and the node are looked at.
+const FRAMES_A_TURN: usize = 64;
 
 /// Serves a connection until it ends.
 pub async fn run(app: Arc<App>, link: Link) {
@@ -58,7 +53,13 @@ struct Ending {
 
 impl From<End> for Ending {
     fn from(end: End) -> Self {
-        Self { end, error: None }
+        // Ours has a reason; the client's own close, which may have the same code, has none here.
+        let too_large = matches!(end, End::Close { code: 1009, reason } if !reason.is_empty());
+        let refusal = || Refusal::from(stomp::Malformed::FrameTooLarge);
+        Self {
+            end,
+            error: too_large.then(refusal),
+        }
     }
 }
 
@@ -81,29 +82,27 @@ impl Ending {
     }
 }
 
-/// A SEND that waits for its commit.
-struct Pending {
-    answer: Answer,
-    receipt: Option<String>,
-    client_id: Option<Uuid>,
-}
-
-enum Subscription {
-    Channel(ChannelId, Feed, Shape),
-    Errors(Shape),
-}
-
-/// SENDs a second, with bursts of twice as many.
+/// So many a second, with bursts.
 struct Bucket {
     tokens: f64,
+    burst: f64,
     rate: f64,
     at: Instant,
 }
 
 impl Bucket {
+    fn new(rate: f64, burst: f64, at: Instant) -> Self {
+        Self {
+            tokens: burst,
+            burst,
+            rate,
+            at,
+        }
+    }
+
     fn take(&mut self, now: Instant) -> bool {
         let gained = now.duration_since(self.at).as_secs_f64() * self.rate;
-        self.tokens = (self.tokens + gained).min(2.0 * self.rate);
+        self.tokens = (self.tokens + gained).min(self.burst);
         self.at = now;
         let enough = self.tokens >= 1.0;
         if enough {
@@ -111,6 +110,35 @@ impl Bucket {
         }
         enough
     }
+
+    /// When there will be one again, a moment late rather than early.
+    fn next(&self) -> Instant {
+        let missing = (1.0 - self.tokens).max(0.0);
+        self.at + Duration::from_secs_f64(missing / self.rate) + Duration::from_millis(1)
+    }
+}
+
+/// Why no more frames are handled just now.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Stop {
+    /// There are none.
+    Nothing,
+    /// Others should have their turn.
+    Turn,
+    /// The client takes too little.
+    Full,
+    /// The next one waits for something.
+    Waits,
+}
+
+/// What a frame waits for.
+enum Work {
+    /// Who that is.
+    Caller(Result<Caller, Problem>),
+    /// Whether the session still lives, asked once the hub knows the connection.
+    Alive(Caller, Result<Option<UserId>, Problem>),
+    /// The store's answer to a SUBSCRIBE.
+    Subscribing(Step),
 }
 
 struct Socket {
@@ -123,7 +151,14 @@ struct Socket {
     subscriptions: HashMap<String, Subscription>,
     pending: VecDeque<Pending>,
     sends: Bucket,
-    /// When it was last told that the user is writing in a channel. Bounded: what is older than [`TYPING_EVERY`] goes, and
+    subscribes: Bucket,
+    /// A frame whose turn has not come. Boxed, as the next two: seldom there.
+    deferred: Option<Box<Action>>,
+    /// What the frame before it waits for.
+    work: Option<BoxFuture<'static, Work>>,
+    /// A subscription whose stored messages wait for room.
+    resuming: Option<Box<Way>>,
+    /// When it was last told that the user is writing in a channel. Bounded: what is older than [`limits::TYPING_EVERY`] goes, and
     /// what is newer was let in by `sends`.
     typing: HashMap<ChannelId, Instant>,
     /// When to leave because the node does.
@@ -131,7 +166,8 @@ struct Socket {
 }
 
 impl Socket {
-    fn new(app: Arc<App>, link: Link) -> Self {
+    fn new(app: Arc<App>, mut link: Link) -> Self {
+        link.take_at_most(limits::STRANGERS_MESSAGE_BYTES);
         let now = Instant::now();
         let beat = u32::try_from(app.config.heart_beat.as_millis()).unwrap_or(u32::MAX);
         let settings = Settings {
@@ -148,11 +184,11 @@ impl Socket {
             user: None,
             subscriptions: HashMap::new(),
             pending: VecDeque::new(),
-            sends: Bucket {
-                tokens: 2.0 * rate,
-                rate,
-                at: now,
-            },
+            sends: Bucket::new(rate, 2.0 * rate, now),
+            subscribes: Bucket::new(limits::SUBSCRIBES, f64::from(limits::SUBSCRIPTIONS), now),
+            deferred: None,
+            work: None,
+            resuming: None,
             typing: HashMap::new(),
             leave_at: None,
         }
@@ -165,19 +201,25 @@ impl Socket {
     async fn serve(&mut self) -> Ending {
         let app = self.app.clone();
         loop {
-            if let Err(ending) = self.turn().await {
-                return ending;
-            }
+            let stop = match self.turn() {
+                Ok(stop) => stop,
+                Err(ending) => return ending,
+            };
             let deadline = self.deadline();
-            let reads = self.pending.len() < PENDING;
             let answered = async {
                 match self.pending.front_mut() {
                     Some(first) => (&mut first.answer).await,
                     None => std::future::pending().await,
                 }
             };
+            let work = async {
+                match &mut self.work {
+                    Some(work) => work.await,
+                    None => std::future::pending().await,
+                }
+            };
             tokio::select! {
-                result = self.link.ready(reads) => if let Err(end) = result {
+                result = self.link.ready(stop == Stop::Nothing) => if let Err(end) = result {
                     return end.into();
                 },
                 answer = answered => {
@@ -186,9 +228,16 @@ impl Socket {
                         return ending;
                     }
                 }
-                () = sleep_until(deadline) => if let Err(ending) = self.tick() {
+                done = work => {
+                    self.work = None;
+                    if let Err(ending) = self.done(done) {
+                        return ending;
+                    }
+                }
+                () = sleep_until(deadline) => if let Err(ending) = self.tick(stop) {
                     return ending;
                 },
+                () = tokio::task::yield_now(), if stop == Stop::Turn => {}
                 () = app.tasks.draining().cancelled(), if self.leave_at.is_none() => {
                     // Spread, so that they do not all come back at once.
                     self.leave_at = Some(Instant::now() + app.config.drain_spread.mul_f64(rand::random()));
@@ -197,16 +246,23 @@ impl Socket {
         }
     }
 
-    /// Handles what has arrived and writes what waits, as far as both go without waiting for the client.
-    async fn turn(&mut self) -> Result<(), Ending> {
-        self.handle().await?;
+    /// Handles what has arrived and writes what waits, as far as both go without waiting.
+    fn turn(&mut self) -> Result<Stop, Ending> {
+        self.resume()?;
+        let stop = self.handle()?;
         let farewell = self.link.flush()?;
         let wrote = self.link.wrote().saturating_duration_since(self.began);
         self.session.on_sent(wrote);
-        match farewell {
-            Some(farewell) => Err(farewell.into()),
-            None => Ok(()),
+        if let Some(farewell) = farewell {
+            return Err(farewell.into());
         }
+        // What stopped for want of room goes on once there is some.
+        let stopped = stop == Stop::Full || self.resuming.is_some();
+        Ok(if stopped && !self.link.is_full() {
+            Stop::Turn
+        } else {
+            stop
+        })
     }
 
     /// The moment at which [`Self::tick`] has something to do.
@@ -214,20 +270,26 @@ impl Socket {
         let far = Instant::now() + Duration::from_hours(1);
         let session = self.session.deadline().map(|at| self.began + at);
         let leave_at = self.leave_at.filter(|_| self.pending.is_empty());
-        [self.link.deadline(), session, leave_at]
+        let subscribes = self.deferred.as_ref().map(|_| self.subscribes.next());
+        let subscribes = subscribes.filter(|_| self.pending.is_empty());
+        [self.link.deadline(), session, leave_at, subscribes]
             .into_iter()
             .flatten()
             .fold(far, Instant::min)
     }
 
-    fn tick(&mut self) -> Result<(), Ending> {
+    fn tick(&mut self, stop: Stop) -> Result<(), Ending> {
         self.link.tick()?;
         if self.leave_at.is_some_and(|at| Instant::now() >= at) && self.pending.is_empty() {
             return Err(Farewell::Draining.into());
         }
-        // Be it a ping or an empty message: the client lives.
+        // Be it a ping or an empty message: the client lives. It cannot be silent while we do not listen.
         let heard = self.link.heard().saturating_duration_since(self.began);
-        self.session.on_bytes(heard);
+        self.session.on_bytes(if stop == Stop::Nothing {
+            heard
+        } else {
+            self.now()
+        });
         match self.session.on_tick(self.now()) {
             Tick::Nothing => Ok(()),
             Tick::Beat => {
@@ -238,50 +300,71 @@ impl Socket {
         }
     }
 
-    /// Handles everything that has been read, until a SEND too many is pending.
-    async fn handle(&mut self) -> Result<(), Ending> {
-        loop {
-            while self.pending.len() < PENDING {
-                match self.stomp.next() {
-                    Ok(Some(Item::Frame(frame))) => self.frame(frame).await?,
-                    Ok(Some(Item::HeartBeat)) => {}
-                    Ok(None) => break,
-                    Err(malformed) => return Err(Ending::refused(Refusal::from(malformed))),
-                }
+    /// Handles what has been read, frame by frame.
+    fn handle(&mut self) -> Result<Stop, Ending> {
+        for _ in 0..FRAMES_A_TURN {
+            if self.work.is_some() || self.resuming.is_some() || self.pending.len() >= PENDING {
+                return Ok(Stop::Waits);
             }
-            if self.pending.len() >= PENDING {
-                return Ok(());
+            // Else a client that takes nothing, or is to be gone, could have frames handled for ever.
+            if self.link.is_full() {
+                return Ok(Stop::Full);
+            }
+            let action = match self.deferred.take() {
+                Some(action) => *action,
+                None => match self.next()? {
+                    Some(action) => action,
+                    None => return Ok(Stop::Nothing),
+                },
+            };
+            // Only SENDs overlap: anything else waits for those before it, and those behind it for itself.
+            let early = match &action {
+                Action::Send { .. } => false,
+                _ if !self.pending.is_empty() => true,
+                Action::Subscribe { .. } => !self.subscribes.take(Instant::now()),
+                _ => false,
+            };
+            if early {
+                self.deferred = Some(Box::new(action));
+                return Ok(Stop::Waits);
+            }
+            self.act(action)?;
+        }
+        Ok(Stop::Turn)
+    }
+
+    /// What the next frame asks for.
+    fn next(&mut self) -> Result<Option<Action>, Ending> {
+        loop {
+            match self.stomp.next() {
+                Ok(Some(Item::Frame(frame))) => {
+                    if frame.command == stomp::Command::Subscribe {
+                        self.forget_ended();
+                    }
+                    return Ok(Some(self.session.on_frame(frame, self.now())));
+                }
+                Ok(Some(Item::HeartBeat)) => continue,
+                Ok(None) => {}
+                Err(malformed) => return Err(Ending::refused(Refusal::from(malformed))),
             }
             match self.link.take()? {
                 Some(octets) => self.stomp.feed(&octets),
-                None => return Ok(()),
+                None => return Ok(None),
             }
         }
     }
 
-    async fn frame(&mut self, frame: Frame) -> Result<(), Ending> {
-        let action = self.session.on_frame(frame, self.now());
-        // Only SENDs overlap: anything else waits for those before it, and those behind it for itself.
-        if !matches!(action, Action::Send { .. }) {
-            while let Some(first) = self.pending.front_mut() {
-                let answer = (&mut first.answer)
-                    .await
-                    .unwrap_or(Err(Problem::Unavailable(Dependency::Node, None)));
-                self.answered(answer)?;
-            }
-        }
+    fn act(&mut self, action: Action) -> Result<(), Ending> {
         match action {
-            Action::Authenticate { token } => self.connect(token).await,
+            Action::Authenticate { token } => self.connect(token),
             Action::Subscribe {
                 id,
                 destination,
                 after_seq,
                 receipt,
             } => {
-                let result = self.subscribe(id, &destination, after_seq).await;
-                result.map_err(|refusal| Ending::refused(refusal.for_receipt(receipt.clone())))?;
-                self.receipt(receipt);
-                Ok(())
+                let result = self.subscribe(id, &destination, after_seq, receipt.clone());
+                result.map_err(|refusal| Ending::refused(refusal.for_receipt(receipt)))
             }
             Action::Unsubscribe { id, receipt } => {
                 if let Some(Subscription::Channel(channel, feed, shape)) =
@@ -310,6 +393,15 @@ impl Socket {
         }
     }
 
+    /// What a frame waited for is there.
+    fn done(&mut self, work: Work) -> Result<(), Ending> {
+        match work {
+            Work::Caller(caller) => self.join(caller),
+            Work::Alive(caller, user) => self.connected(&caller, user),
+            Work::Subscribing(step) => self.subscribing(step),
+        }
+    }
+
     fn reply(&mut self, frame: &Frame) {
         let octets = stomp::encode(frame, self.session.version());
         self.link.send(&octets);
@@ -321,16 +413,19 @@ impl Socket {
         }
     }
 
-    async fn connect(&mut self, token: Option<String>) -> Result<(), Ending> {
-        let unauthorized = |code| Ending::refused(Refusal::new(code, "Unauthorized"));
-        let token = token.ok_or_else(|| unauthorized(Problem::Unauthenticated.code()))?;
-        let caller =
-            ops::account::caller(&self.app, &token)
-                .await
-                .map_err(|problem| match problem {
-                    Problem::Unauthenticated => unauthorized(problem.code()),
-                    problem => Ending::refused(refusal(&problem)),
-                })?;
+    fn connect(&mut self, token: Option<String>) -> Result<(), Ending> {
+        let token = token.ok_or_else(unauthorized)?;
+        let app = self.app.clone();
+        let caller = async move { Work::Caller(ops::account::caller(&app, &token).await) };
+        self.work = Some(caller.boxed());
+        Ok(())
+    }
+
+    fn join(&mut self, caller: Result<Caller, Problem>) -> Result<(), Ending> {
+        let caller = caller.map_err(|problem| match problem {
+            Problem::Unauthenticated => unauthorized(),
+            problem => Ending::refused(refusal(&problem)),
+        })?;
         let connection = self
             .app
             .hub
@@ -341,20 +436,30 @@ impl Socket {
                 "Too many connections of this user.",
             ))
         })?;
+        self.user = Some((caller.clone(), connection));
         // Asked again now that the hub knows the connection: a session that ended in between is either seen here, or its
         // control event finds the connection.
-        let user = self.app.sessions.user(caller.session).await;
+        let app = self.app.clone();
+        let alive = async move {
+            let user = app.sessions.user(caller.session).await;
+            Work::Alive(caller, user)
+        };
+        self.work = Some(alive.boxed());
+        Ok(())
+    }
+
+    fn connected(
+        &mut self,
+        caller: &Caller,
+        user: Result<Option<UserId>, Problem>,
+    ) -> Result<(), Ending> {
+        still_there(caller.id, user)?;
         let session_id = Uuid::new_v4().simple().to_string();
-        let (name, alive) = (
-            caller.username.clone(),
-            matches!(user, Ok(Some(user)) if user == caller.id),
-        );
-        self.user = Some((caller, connection));
-        if !alive {
-            return Err(unauthorized(Problem::Unauthenticated.code()));
-        }
-        let connected = self.session.connected(&name, &session_id, self.now());
+        let connected = self
+            .session
+            .connected(&caller.username, &session_id, self.now());
         self.stomp.set_version(self.session.version());
+        self.link.take_at_most(usize::MAX);
         if self.session.beats() {
             self.link.beats_itself();
         }
@@ -362,190 +467,8 @@ impl Socket {
         Ok(())
     }
 
-    async fn subscribe(
-        &mut self,
-        id: String,
-        destination: &str,
-        after: Option<u64>,
-    ) -> Result<(), Refusal> {
-        let Some((caller, connection)) = &self.user else {
-            return Err(refusal(&Problem::Unauthenticated));
-        };
-        let shape = Shape {
-            wire: self.link.wire(),
-            version: self.session.version(),
-            subscription: id.as_str().into(),
-        };
-        let allowed = access::subscribe(destination).ok_or_else(|| {
-            Refusal::new(
-                "DESTINATION_NOT_ALLOWED",
-                "This destination cannot be subscribed to.",
-            )
-        })?;
-        let (channel, feed) = match allowed {
-            access::Subscribe::Errors => {
-                self.subscriptions.insert(id, Subscription::Errors(shape));
-                return Ok(());
-            }
-            access::Subscribe::Channel(channel, feed) => (channel, feed),
-        };
-        let hub = &self.app.hub;
-        let entrance = hub.enter(channel);
-        let readable = store::channels::readable(&self.app.db, channel, caller.id)
-            .await
-            .map_err(|problem| refusal(&problem))?;
-        if readable.kind == ChannelKind::Private {
-            entrance.mark_private();
-        }
-        let after = after
-            .filter(|_| feed == Feed::Messages)
-            .map(|after| i64::try_from(after).unwrap_or(i64::MAX));
-        let missing = entrance.add(connection, feed, &shape, readable.last_seq, after);
-        self.subscriptions
-            .insert(id, Subscription::Channel(channel, feed, shape.clone()));
-        if let Some((after, through)) = missing {
-            let stored =
-                store::messages::between(&self.app.db, channel, after, through, MOST_RESUMED + 1)
-                    .await;
-            let stored = stored.map_err(|problem| refusal(&problem))?;
-            let too_many = i64::try_from(stored.len()).is_ok_and(|stored| stored > MOST_RESUMED);
-            entrance.release(
-                connection,
-                feed,
-                &shape,
-                if too_many {
-                    Err((after, through))
-                } else {
-                    Ok(&stored)
-                },
-            );
-        }
-        Ok(())
-    }
-
-    /// Hands in what is sent. What is wrong with its content does not end the connection.
-    fn send(
-        &mut self,
-        destination: &str,
-        body: &[u8],
-        receipt: Option<String>,
-    ) -> Result<(), Ending> {
-        let Some(allowed) = access::send(destination) else {
-            let refusal = Refusal::new(
-                "DESTINATION_NOT_ALLOWED",
-                "This destination cannot be sent to.",
-            );
-            return Err(Ending::refused(refusal.for_receipt(receipt)));
-        };
-        let Some((caller, _)) = &self.user else {
-            return Err(Ending::refused(refusal(&Problem::Unauthenticated)));
-        };
-        let caller = caller.clone();
-        let (client_id, answer) = match allowed {
-            access::Send::Message => self.post(&caller, body),
-            access::Send::Typing => (None, self.typing(caller, body)),
-        };
-        // A refusal too goes behind those that wait, so that answers keep the order of their SENDs.
-        let answer = answer.unwrap_or_else(|problem| resolved(Err(problem)));
-        self.pending.push_back(Pending {
-            answer,
-            receipt,
-            client_id,
-        });
-        Ok(())
-    }
-
-    fn take_turn(&mut self) -> Result<(), Problem> {
-        let retry_after = Duration::from_secs(1);
-        let turn = self.sends.take(Instant::now());
-        turn.then_some(()).ok_or(Problem::TooMany { retry_after })
-    }
-
-    /// A message, with the identifier its sender made up.
-    fn post(&mut self, caller: &Caller, body: &[u8]) -> (Option<Uuid>, Result<Answer, Problem>) {
-        match from_json::<MessageCreateRequest>(body) {
-            Ok(request) => {
-                let client_id = request.client_message_id;
-                let turn = self.take_turn();
-                (
-                    client_id,
-                    turn.and_then(|()| {
-                        ops::message::post(&self.app, caller.id, request, Vec::new())
-                    }),
-                )
-            }
-            Err(problem) => (None, Err(problem)),
-        }
-    }
-
-    /// That the user is writing. Said too often it is passed over, which is no mistake of the client's.
-    fn typing(&mut self, caller: Caller, body: &[u8]) -> Result<Answer, Problem> {
-        let request: TypingRequest = from_json(body)?;
-        let channel = request
-            .channel_id
-            .ok_or_else(|| Problem::invalid("channelId", "must be given"))?;
-        let now = Instant::now();
-        self.typing
-            .retain(|_, told| now.duration_since(*told) < TYPING_EVERY);
-        if self.typing.contains_key(&channel) {
-            return Ok(resolved(Ok(Posted::NOTHING)));
-        }
-        self.take_turn()?;
-        self.typing.insert(channel, now);
-        let (sender, answer) = oneshot::channel();
-        let app = self.app.clone();
-        self.app.tasks.spawn("typing", async move {
-            let told = ops::message::typing(&app, channel, caller.id, &caller.username).await;
-            // A client that is gone needs no answer.
-            drop(sender.send(told.map(|()| Posted::NOTHING)));
-        });
-        Ok(answer)
-    }
-
-    /// The first pending SEND has its answer.
-    fn answered(&mut self, answer: Result<Posted, Problem>) -> Result<(), Ending> {
-        let Some(Pending {
-            receipt, client_id, ..
-        }) = self.pending.pop_front()
-        else {
-            return Ok(());
-        };
-        let Err(problem) = answer else {
-            self.receipt(receipt);
-            return Ok(());
-        };
-        if problem.is_ours() {
-            debug!(error = %crate::problem::chain(&problem), "a SEND was not accepted");
-        }
-        // STOMP has no other way to say that what a receipt was asked for did not happen.
-        if receipt.is_some() {
-            return Err(Ending::refused(refusal(&problem).for_receipt(receipt)));
-        }
-        let mut details = problem.details();
-        if let (Some(details), Some(id)) = (details.as_object_mut(), client_id) {
-            details.insert("clientMessageId".to_owned(), id.to_string().into());
-        }
-        let body = json!({ "code": problem.code(), "message": problem.to_string(), "details": details, "receiptId": null }).to_string();
-        for subscription in self.subscriptions.values() {
-            if let Subscription::Errors(shape) = subscription {
-                let message_id = format!("error-{}", Uuid::new_v4().simple());
-                let mut octets = Vec::new();
-                Message {
-                    destination: access::ERRORS,
-                    subscription: &shape.subscription,
-                    message_id: &message_id,
-                    extra: &[],
-                    body: body.as_bytes(),
-                }
-                .write(shape.version, &mut octets);
-                self.link.send(&octets);
-            }
-        }
-        Ok(())
-    }
-
     /// Says what is to be said and closes.
-    async fn finish(mut self, ending: Ending) {
+    async fn finish(&mut self, ending: Ending) {
         self.forget();
         if let Some(refusal) = ending.error {
             self.reply(&refusal.frame());
@@ -555,6 +478,8 @@ impl Socket {
 
     /// Takes the connection out of the hub. Twice does no harm.
     fn forget(&mut self) {
+        self.work = None;
+        self.resuming = None;
         let Some((_, connection)) = self.user.take() else {
             return;
         };
@@ -573,13 +498,63 @@ impl Drop for Socket {
     }
 }
 
-/// An answer that is there already.
-fn resolved(result: Result<Posted, Problem>) -> Answer {
-    let (sender, answer) = oneshot::channel();
-    drop(sender.send(result));
-    answer
+/// Whether the session is still this user's. A store that is away says nothing about that: the client must not sign out.
+fn still_there(user: UserId, found: Result<Option<UserId>, Problem>) -> Result<(), Ending> {
+    match found {
+        Ok(Some(found)) if found == user => Ok(()),
+        Ok(_) => Err(unauthorized()),
+        Err(problem) => Err(Ending::refused(refusal(&problem))),
+    }
+}
+
+fn unauthorized() -> Ending {
+    Ending::refused(Refusal::new(
+        Problem::Unauthenticated.code(),
+        "Unauthorized",
+    ))
 }
 
 fn refusal(problem: &Problem) -> Refusal {
     Refusal::new(problem.code(), problem.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_store_that_answers_says_that_a_session_has_ended() {
+        let user = UserId::new();
+        let code = |found| {
+            let ending = still_there(user, found).err()?;
+            ending.error.map(|refusal| refusal.code)
+        };
+        assert_eq!(code(Ok(Some(user))), None);
+        assert_eq!(code(Ok(None)), Some("UNAUTHENTICATED"));
+        assert_eq!(code(Ok(Some(UserId::new()))), Some("UNAUTHENTICATED"));
+        let away = Problem::Unavailable(Dependency::Redis, None);
+        assert_eq!(code(Err(away)), Some("SERVICE_UNAVAILABLE"));
+    }
+
+    #[test]
+    fn only_our_own_close_for_size_is_explained() {
+        let explained = |end| Ending::from(end).error.map(|refusal| refusal.code);
+        let ours = End::close(1009, "message is too big");
+        assert_eq!(explained(ours), Some("FRAME_TOO_LARGE"));
+        assert_eq!(explained(End::close(1009, "")), None);
+        assert_eq!(explained(End::Gone), None);
+    }
+
+    #[test]
+    fn a_bucket_says_when_there_is_something_in_it_again() {
+        let begin = Instant::now();
+        let mut bucket = Bucket::new(10.0, 3.0, begin);
+        assert!((0..3).all(|_| bucket.take(begin)) && !bucket.take(begin));
+        let next = bucket.next();
+        assert!(!bucket.take(begin + Duration::from_millis(90)));
+        assert!(next <= begin + Duration::from_millis(110) && bucket.take(next));
+        // It never holds more than its burst.
+        let late = begin + Duration::from_hours(1);
+        assert!((0..3).all(|_| bucket.take(late)) && !bucket.take(late));
+    }
 }

@@ -131,6 +131,16 @@ impl Decoder {
         }
     }
 
+    /// Takes at most `octets` in a message from now on.
+    pub const fn set_limit(&mut self, octets: usize) {
+        self.max_message_bytes = octets;
+    }
+
+    /// Whether no message is under way, nor a part of a frame.
+    pub fn is_idle(&self) -> bool {
+        self.kind.is_none() && self.pending.is_empty()
+    }
+
     /// Takes what was read from the socket. Call [`Decoder::next`] until it has nothing more before
     /// feeding again, or input piles up. Input after a close or a violation is dropped.
     pub fn feed(&mut self, input: &[u8]) {
@@ -241,7 +251,7 @@ impl Decoder {
         if length < least || length >> 63 != 0 {
             return Err(protocol_error("length is not encoded properly"));
         }
-        let room = self.max_message_bytes - self.message.len();
+        let room = self.max_message_bytes.saturating_sub(self.message.len());
         if opcode & 0x8 == 0 && usize::try_from(length).map_or(true, |length| length > room) {
             return Err(TOO_BIG);
         }
@@ -367,16 +377,6 @@ pub fn text_with(len: usize, write: impl FnOnce(&mut Vec<u8>)) -> Bytes {
     let from = HEADER_BYTES - size;
     out[from..HEADER_BYTES].copy_from_slice(&header[..size]);
     Bytes::from(out).slice(from..)
-}
-
-/// A complete binary frame.
-pub fn binary(payload: &[u8]) -> Bytes {
-    frame(BINARY, payload)
-}
-
-/// A ping frame; of `payload` at most 125 octets are sent.
-pub fn ping(payload: &[u8]) -> Bytes {
-    frame(PING, &payload[..payload.len().min(CONTROL_BYTES)])
 }
 
 /// A pong frame; of `payload`, which is that of the ping it answers, at most 125 octets are sent.
@@ -627,12 +627,12 @@ mod tests {
     #[test]
     fn frames_have_the_shortest_header() {
         assert_eq!(text(b"Hello")[..], *b"\x81\x05Hello");
-        assert_eq!(binary(&[0; 126])[..4], [0x82, 126, 0, 126]);
+        assert_eq!(text(&[b'x'; 126])[..4], [0x81, 126, 0, 126]);
         assert_eq!(
-            binary(&vec![0; 65536])[..10],
-            [0x82, 127, 0, 0, 0, 0, 0, 1, 0, 0]
+            text(&vec![b'x'; 65536])[..10],
+            [0x81, 127, 0, 0, 0, 0, 0, 1, 0, 0]
         );
-        assert_eq!(ping(b"a")[..], *b"\x89\x01a");
+        assert_eq!(pong(b"a")[..], *b"\x8a\x01a");
         assert_eq!(pong(&[0; 200]).len(), 127);
         for len in [0, 125, 126, 65535, 65536] {
             let payload = vec![b'x'; len];

@@ -49,8 +49,6 @@ const NAME_BYTES: usize = 256;
 const CALLBACK_BYTES: usize = 32;
 /// A request that receives has nothing to say; this much is read and forgotten.
 const IDLE_BODY_BYTES: usize = 4 * 1024;
-/// A body must be there as a whole within this time.
-const BODY_WITHIN: Duration = Duration::from_secs(30);
 
 /// What is at the end of a session's URL.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -186,7 +184,7 @@ impl Request {
         field(query.as_bytes(), names)
     }
 
-    async fn body(&mut self, most: usize) -> Result<Vec<u8>, NoBody> {
+    async fn body(&mut self, most: usize, within: Duration) -> Result<Vec<u8>, NoBody> {
         let length = self.header(CONTENT_LENGTH).map(str::parse::<usize>);
         if length.is_some_and(|length| length.is_ok_and(|length| length > most)) {
             return Err(NoBody::TooLarge);
@@ -203,9 +201,7 @@ impl Request {
             }
             Ok(whole)
         };
-        timeout(BODY_WITHIN, read)
-            .await
-            .unwrap_or(Err(NoBody::TooSlow))
+        timeout(within, read).await.unwrap_or(Err(NoBody::TooSlow))
     }
 }
 
@@ -332,8 +328,9 @@ impl Endpoint {
     }
 
     async fn receive(&self, name: &str, framing: Framing, mut request: Request) -> Response {
+        let within = self.sessions.parameters.message_within;
         // Read to its end, or the client's going would be noticed late.
-        if let Err(no_body) = request.body(IDLE_BODY_BYTES).await {
+        if let Err(no_body) = request.body(IDLE_BODY_BYTES, within).await {
             return no_body.into();
         }
         let entrance = self.sessions.enter(name).await;
@@ -370,11 +367,12 @@ impl Endpoint {
     }
 
     async fn send(&self, name: &str, transport: Transport, mut request: Request) -> Response {
-        // Before its body is read: from strangers nothing is taken.
-        if !self.sessions.knows(name) {
-            return plain(StatusCode::NOT_FOUND, "There is no such session.");
-        }
-        let body = match request.body(self.sessions.parameters.message_bytes).await {
+        let turn = match self.sessions.turn(name).await {
+            Ok(turn) => turn,
+            Err(sent) => return sent.into(),
+        };
+        let within = self.sessions.parameters.message_within;
+        let body = match request.body(turn.most_bytes(), within).await {
             Ok(body) => body,
             Err(no_body) => return no_body.into(),
         };
@@ -395,8 +393,16 @@ impl Endpoint {
         let Ok(messages) = messages else {
             return failed("Broken JSON encoding.");
         };
-        match self.sessions.send(name, messages).await {
+        match turn.send(messages).await {
             Sent::Accepted if transport == Transport::JsonpSend => plain(StatusCode::OK, "ok"),
+            sent => sent.into(),
+        }
+    }
+}
+
+impl From<Sent> for Response {
+    fn from(sent: Sent) -> Self {
+        match sent {
             Sent::Accepted => plain(StatusCode::NO_CONTENT, ""),
             Sent::Unknown => plain(StatusCode::NOT_FOUND, "There is no such session."),
             Sent::Full => plain(StatusCode::SERVICE_UNAVAILABLE, "Too much is waiting."),

@@ -22,7 +22,7 @@ pub use frame::{
     write_string,
 };
 
-use crate::{link::Link, server::Head, tasks::Tasks};
+use crate::{limits, link::Link, server::Head, tasks::Tasks};
 use answer::{Endpoint, Request};
 use session::Sessions;
 
@@ -36,9 +36,13 @@ pub struct Parameters {
     /// After this long without traffic to the client a heartbeat is sent, unless the application beats itself. Default 25 s.
     pub heartbeat: Duration,
     /// What a client may send at once: a WebSocket message or the body of a request, in octets. As much may wait for the
-    /// application of a session over HTTP. Default 64 KiB inside JSON, in which an octet can take six, and some room.
+    /// application of a session over HTTP. Default [`limits::MESSAGE_BYTES`].
     pub message_bytes: usize,
-    /// A request that brings messages waits this long for room in its session's queue, then it is refused. Default 10 s.
+    /// Such a message or body must be there as a whole within this time. Default
+    /// [`limits::MESSAGE_WITHIN`].
+    pub message_within: Duration,
+    /// A request that brings messages waits this long for its turn, and again for room in its session's queue, then it is
+    /// refused. Default 10 s.
     pub patience: Duration,
     /// Sessions over HTTP at once. Default 10,000.
     pub sessions: usize,
@@ -58,7 +62,8 @@ impl Default for Parameters {
             response_limit: 128 * 1024,
             disconnect_delay: Duration::from_secs(5),
             heartbeat: Duration::from_secs(25),
-            message_bytes: 6 * 64 * 1024 + 16 * 1024,
+            message_bytes: limits::MESSAGE_BYTES,
+            message_within: limits::MESSAGE_WITHIN,
             patience: Duration::from_secs(10),
             sessions: 10_000,
             websocket: true,

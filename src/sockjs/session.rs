@@ -1,25 +1,28 @@
 //! SockJS sessions over HTTP: what the requests of one client have in common.
 //!
 //! At one end is the application's [`Link`], at the other whichever request receives just now, and between them two bounded
-//! queues. A task for each session runs the application and lets the session go when nobody has received for a while.
+//! queues: what comes in, and what goes out, which counts as part of the link's mailbox. A task for each session runs the application and lets the session go when nobody has received for a while.
 
 use std::{
     collections::{HashMap, VecDeque},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::Duration,
 };
 
 use bytes::Bytes;
 use parking_lot::Mutex;
 use tokio::{
-    sync::Notify,
-    time::{Instant, sleep, sleep_until, timeout},
+    sync::{Notify, Semaphore},
+    time::{Instant, sleep, sleep_until, timeout, timeout_at},
 };
 
 use super::{HEARTBEAT, Handler, OPEN, Parameters, close};
 use crate::{
     link::Link,
-    mailbox::{Farewell, MOST_WAITING_BYTES, Mailbox, STALLED_AFTER},
+    mailbox::{Farewell, Mailbox, STALLED_AFTER},
     tasks::Tasks,
 };
 
@@ -142,30 +145,61 @@ impl Sessions {
         }
     }
 
-    /// Whether there is such a session.
-    pub(super) fn knows(&self, id: &str) -> bool {
-        self.find(id).is_some()
-    }
-
     fn find(&self, id: &str) -> Option<Arc<Session>> {
         let session = self.map.lock().get(id).cloned()?;
         let gone = session.state.lock().gone;
         (!gone).then_some(session)
     }
 
+    /// Waits for the turn of a request that brings messages. To be called before its body is read: from strangers nothing is
+    /// taken, and of a client one at a time.
+    ///
+    /// # Errors
+    /// Why not.
+    pub(super) async fn turn(&self, id: &str) -> Result<Turn, Sent> {
+        let session = self.find(id).ok_or(Sent::Unknown)?;
+        let patience = Instant::now() + self.parameters.patience;
+        match timeout_at(patience, session.sending.acquire()).await {
+            Ok(Ok(permit)) => permit.forget(),
+            _ => return Err(Sent::Full),
+        }
+        Ok(Turn {
+            session,
+            patience: self.parameters.patience,
+        })
+    }
+}
+
+/// The turn of a request that brings messages.
+pub(super) struct Turn {
+    session: Arc<Session>,
+    patience: Duration,
+}
+
+impl Turn {
+    /// Octets that the request's body may have.
+    pub(super) fn most_bytes(&self) -> usize {
+        self.session.most_bytes.load(Ordering::Relaxed)
+    }
+
     /// Hands a client's messages to the application. Waits for room, and a moment for them to be handled.
-    pub(super) async fn send(&self, id: &str, messages: Vec<String>) -> Sent {
-        let Some(session) = self.find(id) else {
-            return Sent::Unknown;
-        };
+    pub(super) async fn send(self, messages: Vec<String>) -> Sent {
         let bytes = messages.iter().map(|text| text.len() + MESSAGE_COST).sum();
-        let room = session.push(messages, bytes);
-        let Ok(number) = timeout(self.parameters.patience, room).await else {
+        let room = self.session.push(messages, bytes);
+        let Ok(number) = timeout(self.patience, room).await else {
             return Sent::Full;
         };
+        let session = self.session.clone();
+        drop(self);
         // Not handled in time is no failure: they are in its queue.
         drop(timeout(HANDLED_WITHIN, session.handled(number)).await);
         Sent::Accepted
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        self.session.sending.add_permits(1);
     }
 }
 
@@ -173,7 +207,13 @@ impl Sessions {
 #[derive(Debug)]
 pub(crate) struct Session {
     state: Mutex<State>,
+    /// The link's; what is being received is borrowed from it.
+    pub(crate) mailbox: Arc<Mailbox<Bytes>>,
     queue_bytes: usize,
+    /// What one request may bring now.
+    most_bytes: AtomicUsize,
+    /// The turn of the one request whose messages are being taken: so that only one body of each client is in memory.
+    sending: Semaphore,
     /// Something has come in, or what was to go out has gone. One waiter, as for the next two.
     to_link: Notify,
     /// There is something to receive.
@@ -195,7 +235,6 @@ struct State {
     heard: Instant,
     /// JSON strings.
     outgoing: VecDeque<Bytes>,
-    outgoing_bytes: usize,
     /// When a receiver took something.
     took: Instant,
     /// `o` has been received.
@@ -225,7 +264,6 @@ impl Session {
                 handled: 0,
                 heard: now,
                 outgoing: VecDeque::new(),
-                outgoing_bytes: 0,
                 took: now,
                 opened: false,
                 heartbeats: true,
@@ -234,7 +272,10 @@ impl Session {
                 closed: None,
                 gone: false,
             }),
+            mailbox: Arc::default(),
             queue_bytes,
+            most_bytes: AtomicUsize::new(queue_bytes),
+            sending: Semaphore::new(1),
             to_link: Notify::new(),
             to_receiver: Notify::new(),
             to_keeper: Notify::new(),
@@ -315,12 +356,15 @@ impl Session {
         }
     }
 
-    /// The link: the next message. From a client that does not receive the answers to what it says nothing is taken.
+    /// The link: takes no request that brings more from now on.
+    pub(crate) fn take_at_most(&self, octets: usize) {
+        let most = octets.min(self.queue_bytes);
+        self.most_bytes.store(most, Ordering::Relaxed);
+    }
+
+    /// The link: the next message.
     pub(crate) fn pop(&self) -> Option<Vec<u8>> {
         let mut state = self.state.lock();
-        if state.outgoing_bytes >= MOST_WAITING_BYTES {
-            return None;
-        }
         let message = state.incoming.pop_front()?;
         state.incoming_bytes -= message.len() + MESSAGE_COST;
         state.taken += 1;
@@ -332,16 +376,15 @@ impl Session {
         Some(message)
     }
 
-    /// The link: everything taken has been handled; waits for more, if `reads`, or until a receiver has taken what was
-    /// given.
+    /// The link: waits until a receiver has taken something; if `reads`, everything taken has been handled, and it waits for
+    /// more as well.
     pub(crate) async fn ready(&self, reads: bool) {
         let waits = {
             let mut state = self.state.lock();
-            if state.handled != state.taken {
+            if reads && state.handled != state.taken {
                 state.handled = state.taken;
                 self.to_senders.notify_waiters();
             }
-            let reads = reads && state.outgoing_bytes < MOST_WAITING_BYTES;
             state.incoming.is_empty() || !reads
         };
         if waits {
@@ -349,35 +392,25 @@ impl Session {
         }
     }
 
-    /// The link: hands out what is to be received. The mailbox keeps what it has until the last is taken.
-    pub(crate) fn give(
-        &self,
-        mailbox: &Mailbox<Bytes>,
-        out: &mut VecDeque<Bytes>,
-    ) -> Option<Farewell> {
+    /// The link: hands out what is to be received.
+    pub(crate) fn give(&self) -> Option<Farewell> {
         let mut state = self.state.lock();
-        let farewell = if state.outgoing.is_empty() {
-            mailbox.take(out)
-        } else {
-            mailbox.farewell()
-        };
-        if !out.is_empty() {
-            state.outgoing_bytes += out.iter().map(Bytes::len).sum::<usize>();
-            state.outgoing.append(out);
-            drop(state);
+        let farewell = self.mailbox.borrow(&mut state.outgoing);
+        let given = !state.outgoing.is_empty();
+        drop(state);
+        if given {
             self.to_receiver.notify_one();
         }
         farewell
     }
 
-    /// The link: these are the last messages, then comes that frame. The first one stays.
-    pub(crate) fn close(&self, last: VecDeque<Bytes>, frame: String) {
+    /// The link: after what the mailbox has comes that frame. The first one stays.
+    pub(crate) fn close(&self, frame: String) {
         let mut state = self.state.lock();
         if state.closed.is_some() {
             return;
         }
-        state.outgoing_bytes += last.iter().map(Bytes::len).sum::<usize>();
-        state.outgoing.extend(last);
+        self.mailbox.borrow(&mut state.outgoing);
         state.closed = Some(frame.into());
         state.incoming = VecDeque::new();
         drop(state);
@@ -458,19 +491,22 @@ impl Receiver {
             return state.closed.clone().map(Frame::Last);
         }
         let mut frame = b"a".to_vec();
+        let (mut items, mut bytes) = (0, 0);
         let fits = |element: &Bytes, filled| filled == 1 || filled + element.len() + 2 <= room;
         while let Some(element) = state.outgoing.pop_front_if(|next| fits(next, frame.len())) {
             frame.push(if frame.len() == 1 { b'[' } else { b',' });
             frame.extend_from_slice(&element);
-            state.outgoing_bytes -= element.len();
+            items += 1;
+            bytes += element.len();
         }
         frame.push(b']');
         state.took = Instant::now();
         if state.outgoing.is_empty() {
             state.outgoing = VecDeque::new();
-            drop(state);
-            self.session.to_link.notify_one();
         }
+        drop(state);
+        self.session.mailbox.left(items, bytes);
+        self.session.to_link.notify_one();
         Some(Frame::More(frame.into()))
     }
 

@@ -7,6 +7,8 @@ use std::borrow::Cow;
 
 use bytes::Bytes;
 
+use crate::limits;
+
 use super::frame::{Command, Escaping, Frame, Headers, Version};
 
 /// What one frame may take (STOMP 1.2, "Size Limits").
@@ -23,9 +25,9 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            frame_bytes: 65_536,
-            headers: 64,
-            header_line_bytes: 8192,
+            frame_bytes: limits::FRAME_BYTES,
+            headers: limits::HEADERS,
+            header_line_bytes: limits::HEADER_BYTES,
         }
     }
 }

@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use crate::limits::{CONNECT_WITHIN, ID_BYTES, SUBSCRIPTIONS};
+
 use super::codec::Malformed;
 use super::frame::{Command, Frame, Version};
 
@@ -17,10 +19,6 @@ const READ_PERIODS: u32 = 3;
 /// And never before this long, whatever was agreed: a hidden tab may wake once a minute only.
 const READ_FLOOR: Duration = Duration::from_mins(1);
 
-/// The longest subscription id. It is kept per subscription and repeated in each message, so it
-/// must not be as long as a header may be.
-const ID_BYTES: usize = 256;
-
 /// What a session offers and allows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Settings {
@@ -29,15 +27,15 @@ pub struct Settings {
     /// How long a client may take from [`Session::new`] until it is connected.
     pub connect_within: Duration,
     /// How many subscriptions a connection may have at once.
-    pub subscriptions: usize,
+    pub subscriptions: u32,
 }
 
 impl Default for Settings {
     fn default() -> Self {
         Self {
             heart_beat_ms: (10_000, 10_000),
-            connect_within: Duration::from_mins(1),
-            subscriptions: 100,
+            connect_within: CONNECT_WITHIN,
+            subscriptions: SUBSCRIPTIONS,
         }
     }
 }
@@ -314,7 +312,7 @@ impl Session {
                 "The subscription id is in use already",
             ));
         }
-        if self.subscriptions.len() >= self.settings.subscriptions {
+        if self.subscriptions.len() >= self.settings.subscriptions as usize {
             return Err(Refusal::new(
                 "TOO_MANY_SUBSCRIPTIONS",
                 format!("More than {} subscriptions", self.settings.subscriptions),

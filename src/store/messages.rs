@@ -131,6 +131,28 @@ pub async fn between(
         .await?)
 }
 
+/// Whether there are more than `most` messages with `after < seq <= through`.
+///
+/// # Errors
+/// The database's.
+pub async fn more_than(
+    db: &PgPool,
+    channel: ChannelId,
+    after: i64,
+    through: i64,
+    most: i64,
+) -> Result<bool, Problem> {
+    const SQL: &str = "select exists (select from messages where channel_id = $1 and seq > $2 and seq <= $3 \
+                       order by seq offset $4 limit 1)";
+    Ok(sqlx::query_scalar(SQL)
+        .bind(channel)
+        .bind(after)
+        .bind(through)
+        .bind(most)
+        .fetch_one(db)
+        .await?)
+}
+
 /// One message.
 ///
 /// # Errors

@@ -28,6 +28,7 @@ mod files_swept;
 mod files_upload;
 mod hostile;
 mod lateness;
+mod limits;
 mod logins;
 mod memberships;
 mod messages;

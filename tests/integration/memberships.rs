@@ -16,6 +16,38 @@ async fn channels(user: &User) -> usize {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_followed_of_a_lost_channel_neither_keeps_its_id_nor_counts() {
+    let cluster = Cluster::start(1).await;
+    let (ann, bob) = (cluster.user(0, "ann").await, cluster.user(0, "bob").await);
+    let private = ann.create_private(&[&bob]).await;
+    let public = cluster.channel().await;
+    let mut stomp = Stomp::connect(&bob).await;
+    let subscribe = |id: &str, channel: &str| {
+        format!(
+            "SUBSCRIBE\nid:{id}\ndestination:/sub/channels.{channel}.messages\nreceipt:{id}\n\n\0"
+        )
+    };
+    for n in 0..100 {
+        stomp.send(&subscribe(&n.to_string(), &private)).await;
+        stomp.receipt(&n.to_string()).await;
+    }
+    assert_eq!(bob.delete(&path(&private, &bob)).await.status, 204);
+    let hub = &cluster.node(0).app().hub;
+    eventually("bob follows nothing", async || hub.positions().is_empty()).await;
+    // One id that is known already, and one more than a hundred.
+    for id in ["7", "new"] {
+        stomp.send(&subscribe(id, &public)).await;
+        stomp.receipt(id).await;
+    }
+    stomp.send("UNSUBSCRIBE\nid:8\nreceipt:r\n\n\0").await;
+    stomp.receipt("r").await;
+    ann.write(&public, "heard").await;
+    for _ in 0..2 {
+        assert_eq!(stomp.message().await["content"], "heard");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn who_leaves_a_channel_hears_nothing_more_of_it_on_any_node() {
     let cluster = Cluster::start(2).await;
     let (ann, bob, eve) = (

@@ -235,3 +235,93 @@ async fn stomps_own_beats_take_the_place_of_sockjs_heartbeats() {
     }
     assert!(begun.elapsed() < Duration::from_millis(3_600));
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_receipt_for_unsubscribe_comes_behind_all_that_was_delivered_before() {
+    let cluster = Cluster::start(1).await;
+    let channel = cluster.channel().await;
+    let (ann, bob) = (cluster.user(0, "ann").await, cluster.user(0, "bob").await);
+    let mut witness = Stomp::connect(&bob).await;
+    witness.subscribe(&channel).await;
+    let mut session = Session::open(&cluster.address(0), false).await;
+    session.connect(&ann).await;
+    session.subscribe(&channel).await;
+    // Between two polls some is given out already and some waits behind it.
+    for n in 0..5 {
+        assert_eq!(bob.write(&channel, &n.to_string()).await.status, 201);
+        witness.message().await;
+    }
+    session.send("UNSUBSCRIBE\nid:s\nreceipt:u\n\n\0").await;
+    for _ in 0..5 {
+        session.expect("MESSAGE").await;
+    }
+    assert!(session.expect("RECEIPT").await.contains("receipt-id:u\n"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_session_that_ended_stops_one_that_never_stops_sending() {
+    let cluster = Cluster::start_with(1, &[("MESSAGE_RATE", "100000")]).await;
+    let channel = cluster.channel().await;
+    let ann = cluster.user(0, "ann").await;
+    let mut session = Session::open(&cluster.address(0), true).await;
+    session.connect(&ann).await;
+    let send = json!({ "content": "x", "channelId": channel, "authorId": ann.id });
+    let frames = format!("SEND\ndestination:/pub/messages\n\n{send}\0ACK\nid:1\n\n\0").repeat(500);
+    let body = json!([frames]).to_string();
+    let (http, url) = (session.http.clone(), format!("{}/xhr_send", session.url));
+    let sending = tokio::spawn(async move {
+        // Always one that is being handled and one that waits.
+        let send = || async {
+            let request = http.post(&url).header("Content-Type", "text/plain");
+            request.body(body.clone()).send().await.expect("an answer")
+        };
+        loop {
+            let (one, other) = tokio::join!(send(), send());
+            if one.status() != 204 || other.status() != 204 {
+                return;
+            }
+        }
+    });
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    assert_eq!(ann.post_csrf("/api/auth/logout").await.status, 204);
+    let begun = tokio::time::Instant::now();
+    assert!(
+        session
+            .expect("ERROR")
+            .await
+            .contains("code:SESSION_ENDED\n")
+    );
+    assert_eq!(session.next().await, "c[1008,\"The session has ended.\"]");
+    assert!(
+        begun.elapsed() < Duration::from_secs(1),
+        "it took {:?}",
+        begun.elapsed()
+    );
+    drop(session);
+    sending.await.expect("the session is gone");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_long_resumption_comes_poll_by_poll() {
+    let cluster = Cluster::start_with(1, &[("MESSAGE_RATE", "100000")]).await;
+    let channel = cluster.channel().await;
+    let (ann, bob) = (cluster.user(0, "ann").await, cluster.user(0, "bob").await);
+    let mut writer = Stomp::connect(&bob).await;
+    let long = "한".repeat(2_000);
+    for _ in 0..149 {
+        writer.say(&bob, &channel, &long).await;
+    }
+    writer.say_surely(&bob, &channel, &long).await;
+    let mut session = Session::open(&cluster.address(0), false).await;
+    session.connect(&ann).await;
+    session
+        .send(&format!(
+            "SUBSCRIBE\nid:s\ndestination:/sub/channels.{channel}.messages\nafter-seq:0\nreceipt:r\n\n\0"
+        ))
+        .await;
+    for seq in 1..=150 {
+        let message = session.expect("MESSAGE").await;
+        assert!(message.contains(&format!("\"seq\":{seq}}}")), "{seq}");
+    }
+    assert!(session.expect("RECEIPT").await.contains("receipt-id:r\n"));
+}

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use serde_json::json;
+use tokio::time::Instant;
 use tokio_tungstenite::{
     connect_async,
     tungstenite::{client::IntoClientRequest, http::HeaderValue},
@@ -201,6 +202,9 @@ async fn sockjs_frames_carry_stomp() {
     let odd = "\"\\ \u{1}\u{200d}\u{2028}\u{ffff} 😀 100%";
     stomp.say(&user, &channel, odd).await;
     assert_eq!(stomp.message().await["content"], odd);
+    let controls: String = ('\u{1}'..='\u{1f}').chain(['\u{7f}', '\u{85}']).collect();
+    stomp.say(&user, &channel, &controls).await;
+    assert_eq!(stomp.message().await["content"], controls);
     // 60 KiB of what JSON escapes worst still fits a frame; it is the text that is too long.
     stomp.subscribe_with("/user/queue/errors", "").await;
     stomp.say(&user, &channel, &"\"".repeat(30_000)).await;
@@ -208,6 +212,12 @@ async fn sockjs_frames_carry_stomp() {
         stomp.message().await["details"]["content"],
         "must be at most 2000 characters"
     );
+    // Bare control characters take six octets each in SockJS's JSON, and make none of ours.
+    let controls = "\u{1}".repeat(60 * 1024);
+    stomp
+        .send(&format!("SEND\ndestination:/pub/messages\n\n{controls}\0"))
+        .await;
+    assert_eq!(stomp.message().await["code"], "MALFORMED_REQUEST");
     stomp.send("SEND\ndestination:/pub/messages\n\n").await;
     stomp.send(&"x".repeat(70_000)).await;
     assert_eq!(
@@ -252,6 +262,189 @@ async fn a_sub_protocol_that_was_offered_is_chosen() {
             (result, _) => panic!("{offered}: {result:?}"),
         }
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn compression_is_not_negotiated() {
+    let cluster = Cluster::start(1).await;
+    for path in ["/ws/websocket", "/ws/042/abcdefgh/websocket"] {
+        let mut request = format!("ws://{}{path}", cluster.address(0))
+            .into_client_request()
+            .expect("a request");
+        let offer = HeaderValue::from_static("permessage-deflate; client_max_window_bits");
+        let headers = request.headers_mut();
+        headers.insert("sec-websocket-extensions", offer);
+        let (_, response) = connect_async(request).await.expect("it opens");
+        assert_eq!(response.headers().get("sec-websocket-extensions"), None);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_error_that_names_a_colon_can_be_read_strictly() {
+    let cluster = Cluster::start(1).await;
+    let user = cluster.user(0, "ann").await;
+    let mut stomp = Stomp::connect(&user).await;
+    stomp.send("SEND\nno colon\n\n\0").await;
+    let error = stomp.expect("ERROR").await;
+    let escaped = "A header must have the form name\\cvalue";
+    assert_eq!(error.header("message"), Some(escaped));
+    let colons = |(name, value): &(String, String)| name.contains(':') || value.contains(':');
+    assert!(!error.headers.iter().any(colons), "{error:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sockets_open_and_info_is_told_whatever_is_away() {
+    let mut cluster = Cluster::start(1).await;
+    let (postgres, database_url) = cluster.cut("DATABASE_URL").await;
+    let (redis, redis_url) = cluster.cut("REDIS_URL").await;
+    let alone = cluster
+        .add_unready(&[
+            ("DATABASE_URL", &database_url),
+            ("REDIS_URL", &redis_url),
+            ("KAFKA_BROKERS", "127.0.0.1:1"),
+        ])
+        .await;
+    postgres.cut();
+    redis.cut();
+    let visitor = cluster.visitor(alone);
+    let ready = visitor.get("/api/health/ready").await;
+    assert_eq!(ready.status, 503);
+    for _ in 0..20 {
+        let begun = Instant::now();
+        let mut stomp = Stomp::open_sockjs(&cluster.address(alone)).await;
+        let opened = begun.elapsed();
+        assert!(opened < Duration::from_millis(100), "it took {opened:?}");
+        let begun = Instant::now();
+        assert_eq!(visitor.get("/ws/info").await.status, 200);
+        let took = begun.elapsed();
+        assert!(took < Duration::from_millis(100), "/info took {took:?}");
+        stomp.send("DISCONNECT\n\n\0").await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn heartbeats_of_sockjs_come_where_stomp_agreed_on_none() {
+    let cluster = Cluster::start(1).await;
+    let user = cluster.user(0, "ann").await;
+    let mut stomp = Stomp::open_sockjs(&cluster.address(0)).await;
+    let token = user.token();
+    stomp
+        .send(&format!(
+            "CONNECT\naccept-version:1.2\nAuthorization:Bearer {token}\nheart-beat:0,0\n\n\0"
+        ))
+        .await;
+    stomp.expect("CONNECTED").await;
+    let begun = Instant::now();
+    let text = stomp.text_within(Duration::from_secs(30)).await;
+    assert_eq!(text.as_deref(), Some("h"), "and no beat of STOMP's");
+    let took = begun.elapsed();
+    assert!(
+        (Duration::from_secs(24)..Duration::from_secs(28)).contains(&took),
+        "it took {took:?}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_client_that_is_late_lives_and_one_that_is_silent_for_a_minute_is_gone() {
+    // The floor of the read timeout is a minute; three periods of these clients are as long.
+    let cluster = Cluster::start(1).await;
+    let channel = cluster.channel().await;
+    let mut clients = Vec::new();
+    for name in ["late", "silent"] {
+        let user = cluster.user(0, name).await;
+        let mut stomp = Stomp::open(&cluster.address(0)).await;
+        let token = user.token();
+        stomp
+            .send(&format!(
+                "CONNECT\naccept-version:1.2\nAuthorization:Bearer {token}\nheart-beat:20000,0\n\n\0"
+            ))
+            .await;
+        stomp.expect("CONNECTED").await;
+        stomp.subscribe(&channel).await;
+        clients.push((user, stomp));
+    }
+    let begun = Instant::now();
+    let (silent, mut silents) = clients.pop().expect("two clients");
+    let (_, mut lates) = clients.pop().expect("two clients");
+    // 2.9 periods.
+    tokio::time::sleep(Duration::from_secs(58)).await;
+    lates.send("\n").await;
+    let error = silents.expect("ERROR").await;
+    assert_eq!(error.header("code"), Some("HEART_BEAT_TIMEOUT"));
+    assert_eq!(silents.close_code().await, Some(1002));
+    assert!(begun.elapsed() > Duration::from_secs(59));
+    let hub = &cluster.node(0).app().hub;
+    assert_eq!(hub.len(), 1, "its subscription went with it");
+    assert!(
+        hub.sessions()
+            .iter()
+            .all(|(user, _)| user.to_string() != silent.id)
+    );
+    silent.write(&channel, "still there?").await;
+    assert_eq!(lates.message().await["content"], "still there?");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_tab_that_closes_takes_nothing_from_the_other() {
+    let cluster = Cluster::start(1).await;
+    let channel = cluster.channel().await;
+    let user = cluster.user(0, "ann").await;
+    // Both call their subscription the same, as tabs of one page do.
+    let mut first = Stomp::connect(&user).await;
+    first.subscribe(&channel).await;
+    let mut second = Stomp::connect(&user).await;
+    second.subscribe(&channel).await;
+    let hub = &cluster.node(0).app().hub;
+    drop(first);
+    eventually("the first is gone", async || hub.len() == 1).await;
+    user.write(&channel, "heard").await;
+    assert_eq!(second.message().await["content"], "heard");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn after_the_receipt_for_unsubscribe_nothing_of_it_comes() {
+    let cluster = Cluster::start_with(1, &[("MESSAGE_RATE", "100000")]).await;
+    let channel = cluster.channel().await;
+    let (ann, bob) = (cluster.user(0, "ann").await, cluster.user(0, "bob").await);
+    let stop = tokio_util::sync::CancellationToken::new();
+    let writing = tokio::spawn({
+        let (channel, stop) = (channel.clone(), stop.clone());
+        async move {
+            let mut writer = Stomp::connect(&ann).await;
+            while !stop.is_cancelled() {
+                for _ in 0..10 {
+                    writer.say(&ann, &channel, &"x".repeat(500)).await;
+                }
+                tokio::time::sleep(Duration::from_millis(2)).await;
+            }
+        }
+    });
+    let mut reader = Stomp::connect(&bob).await;
+    for n in 0..50 {
+        reader
+            .send(&format!(
+                "SUBSCRIBE\nid:{n}\ndestination:/sub/channels.{channel}.messages\n\n\0"
+            ))
+            .await;
+        // Something has come, and more is on its way.
+        reader.expect("MESSAGE").await;
+        reader
+            .send(&format!(
+                "UNSUBSCRIBE\nid:{n}\nreceipt:u\n\n\0ACK\nid:x\nreceipt:mark\n\n\0"
+            ))
+            .await;
+        loop {
+            let frame = reader.frame().await.expect("a frame");
+            if frame.command == "RECEIPT" {
+                assert_eq!(frame.header("receipt-id"), Some("u"));
+                break;
+            }
+        }
+        let mark = reader.expect("RECEIPT").await;
+        assert_eq!(mark.header("receipt-id"), Some("mark"));
+    }
+    stop.cancel();
+    writing.await.expect("the writer went on");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -343,8 +536,7 @@ async fn nobody_can_forge_what_the_server_sends_or_subscribe_to_patterns() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn heart_beats_go_both_ways_and_silence_ends_the_connection() {
-    // A read timeout is never under a minute, so the silent end of it is the session's own test.
+async fn heart_beats_come_as_often_as_was_agreed() {
     let cluster = Cluster::start_with(1, &[("HEART_BEAT", "1s")]).await;
     let user = cluster.user(0, "ann").await;
     for sockjs in [false, true] {
@@ -361,7 +553,7 @@ async fn heart_beats_go_both_ways_and_silence_ends_the_connection() {
             ))
             .await;
         stomp.expect("CONNECTED").await;
-        let begun = tokio::time::Instant::now();
+        let begun = Instant::now();
         for _ in 0..3 {
             assert_eq!(
                 stomp.text().await.as_deref(),
@@ -390,7 +582,7 @@ async fn the_end_of_a_session_or_channel_is_felt_on_every_node_within_a_second()
     let mut unharmed = Stomp::connect(&other_login).await;
     unharmed.subscribe(&channel).await;
     assert_eq!(user.post_csrf("/api/auth/logout").await.status, 204);
-    let begun = tokio::time::Instant::now();
+    let begun = Instant::now();
     for socket in &mut sockets {
         assert_eq!(
             socket.expect("ERROR").await.header("code"),

@@ -129,6 +129,13 @@ impl Connection {
             .expect("the connection is open");
     }
 
+    /// False when the server takes nothing for a second, or has closed.
+    pub async fn try_write(&mut self, octets: &[u8]) -> bool {
+        let second = std::time::Duration::from_secs(1);
+        let written = timeout(second, self.stream.write_all(octets)).await;
+        matches!(written, Ok(Ok(())))
+    }
+
     async fn line(&mut self) -> String {
         let mut line = String::new();
         let read = timeout(SOON, self.stream.read_line(&mut line)).await;
@@ -159,11 +166,29 @@ impl Connection {
         }
     }
 
-    pub async fn exactly(&mut self, length: usize) -> String {
-        let mut body = vec![0; length];
-        let read = timeout(SOON, self.stream.read_exact(&mut body)).await;
+    pub async fn octets(&mut self, length: usize) -> Vec<u8> {
+        let mut octets = vec![0; length];
+        let read = timeout(SOON, self.stream.read_exact(&mut octets)).await;
         read.expect("the server says something").expect("octets");
-        String::from_utf8(body).expect("text")
+        octets
+    }
+
+    pub async fn exactly(&mut self, length: usize) -> String {
+        String::from_utf8(self.octets(length).await).expect("text")
+    }
+
+    /// A WebSocket without a library, for what none would send.
+    pub async fn websocket(address: SocketAddr, path: &str) -> Self {
+        let mut connection = Self::open(address).await;
+        let upgrade = [
+            ("Connection", "Upgrade"),
+            ("Upgrade", "websocket"),
+            ("Sec-WebSocket-Version", "13"),
+            ("Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ=="),
+        ];
+        connection.ask("GET", path, "1.1", &upgrade, None).await;
+        assert_eq!(connection.head().await.status, 101);
+        connection
     }
 
     /// The next chunk; `None` for the last one.

@@ -123,3 +123,118 @@ async fn a_session_that_falls_behind_is_closed_after_what_it_was_given() {
         "c[4500,\"The connection fell behind.\"]\n"
     );
 }
+
+/// A frame of a WebSocket's client, with a mask of zeros.
+fn masked(first: u8, payload: &[u8]) -> Vec<u8> {
+    let mut frame = vec![first];
+    if let Ok(length @ 0..126) = u8::try_from(payload.len()) {
+        frame.push(0x80 | length);
+    } else {
+        frame.push(0xfe);
+        let length = u16::try_from(payload.len()).expect("a short payload");
+        frame.extend(length.to_be_bytes());
+    }
+    frame.extend([0; 4]);
+    frame.extend(payload);
+    frame
+}
+
+#[tokio::test]
+async fn a_message_that_is_never_finished_ends_the_connection() {
+    let server = start_with(Parameters {
+        message_within: Duration::from_secs(1),
+        ..Parameters::default()
+    })
+    .await;
+    for broken_off in [
+        &masked(0x01, b"[\"unfinished")[..],
+        &masked(0x81, b"[\"cut\"]")[..9],
+        b"\x81",
+    ] {
+        let mut socket = Connection::websocket(server.address, "/echo/websocket").await;
+        // Each message has its own time.
+        for _ in 0..3 {
+            let whole = masked(0x81, b"whole");
+            let (begin, rest) = whole.split_at(8);
+            socket.write(begin).await;
+            sleep(Duration::from_millis(500)).await;
+            socket.write(rest).await;
+            assert_eq!(socket.octets(7).await, b"\x81\x05whole");
+        }
+        let begun = Instant::now();
+        socket.write(broken_off).await;
+        let close = b"\x88\x1a\x03\xf0A message took too long.";
+        assert_eq!(socket.octets(close.len()).await, close);
+        assert!(begun.elapsed() > Duration::from_millis(900));
+    }
+    // Over HTTP as well.
+    let url = session("echo");
+    assert_eq!(server.poll(&url).await, "o\n");
+    let mut connection = Connection::open(server.address).await;
+    let head = format!("POST {url}/xhr_send HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n[\"");
+    connection.write(head.as_bytes()).await;
+    assert_eq!(connection.answer().await.status(), 408);
+}
+
+#[tokio::test]
+async fn of_one_session_one_request_at_a_time_brings_messages() {
+    let server = start_with(Parameters {
+        patience: Duration::from_secs(1),
+        ..Parameters::default()
+    })
+    .await;
+    let url = session("echo");
+    let path = format!("{url}/xhr_send");
+    assert_eq!(server.poll(&url).await, "o\n");
+    let mut first = Connection::open(server.address).await;
+    let head = format!("POST {path} HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\n[\"");
+    first.write(head.as_bytes()).await;
+    sleep(Duration::from_millis(100)).await;
+    // The next one waits for its turn, and not for ever.
+    let begun = Instant::now();
+    assert_eq!(server.post(&path, "[\"b\"]").await.status(), 503);
+    assert!(begun.elapsed() > Duration::from_millis(900));
+    let mut second = Connection::open(server.address).await;
+    second.ask("POST", &path, "1.1", &[], Some("[\"c\"]")).await;
+    sleep(Duration::from_millis(100)).await;
+    first.write(b"a\"]").await;
+    assert_eq!(first.answer().await.status(), 204);
+    assert_eq!(second.answer().await.status(), 204);
+    assert_eq!(server.poll(&url).await, "a[\"a\",\"c\"]\n");
+    // One that broke off lets the next one in.
+    let mut broken = Connection::open(server.address).await;
+    broken.write(head.as_bytes()).await;
+    sleep(Duration::from_millis(100)).await;
+    broken.reset();
+    server.send(&url, "[\"d\"]").await;
+    assert_eq!(server.poll(&url).await, "a[\"d\"]\n");
+}
+
+#[tokio::test]
+async fn a_client_that_floods_and_does_not_read_is_stopped_and_then_cut() {
+    let server = start_with(Parameters::default()).await;
+    let mut unread = Connection::websocket(server.address, "/echo/websocket").await;
+    let pings = masked(0x89, &[b'p'; 125]).repeat(1_000);
+    let flood = async {
+        for n in 0..1_000 {
+            if !unread.try_write(&pings).await {
+                return n;
+            }
+        }
+        panic!("it would answer 125 MB of pings that nobody reads");
+    };
+    let written = flood.await;
+    assert!(written < 200, "{written} times 128 KB");
+    // Fragments of one octet, and empty ones, are one message all the same.
+    let mut socket = Connection::websocket(server.address, "/echo/websocket").await;
+    let mut message = masked(0x01, b"");
+    for _ in 0..10_000 {
+        message.extend(masked(0x00, b"x"));
+        message.extend(masked(0x00, b""));
+    }
+    message.extend(masked(0x80, b""));
+    socket.write(&message).await;
+    let echo = socket.octets(4 + 10_000).await;
+    assert_eq!(echo[..4], [0x81, 126, 0x27, 0x10]);
+    assert!(echo[4..].iter().all(|octet| *octet == b'x'));
+}

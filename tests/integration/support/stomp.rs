@@ -104,6 +104,26 @@ impl Stomp {
         }
     }
 
+    /// Opens a raw WebSocket whose client's kernel takes only a few KiB that have not been read.
+    pub async fn open_narrow(address: &str) -> Self {
+        let socket = tokio::net::TcpSocket::new_v4().expect("a socket");
+        socket.set_recv_buffer_size(4 * 1024).expect("an option");
+        let address = address.parse().expect("an address");
+        let stream = socket.connect(address).await.expect("it listens");
+        let (socket, _) = tokio_tungstenite::client_async(
+            format!("ws://{address}/ws/websocket"),
+            MaybeTlsStream::Plain(stream),
+        )
+        .await
+        .expect("the WebSocket opens");
+        Self {
+            socket,
+            sockjs: false,
+            waiting: std::collections::VecDeque::new(),
+            next: 0,
+        }
+    }
+
     /// Connects as that user at the node of its browser.
     pub async fn connect(user: &User) -> Self {
         let mut stomp = Self::open(user.base.trim_start_matches("http://")).await;
@@ -132,8 +152,13 @@ impl Stomp {
 
     /// The next WebSocket text; `None` when the connection is closed.
     pub async fn text(&mut self) -> Option<String> {
+        self.text_within(SOON).await
+    }
+
+    /// Likewise, when it may take longer.
+    pub async fn text_within(&mut self, time: Duration) -> Option<String> {
         loop {
-            match tokio::time::timeout(SOON, self.socket.next())
+            match tokio::time::timeout(time, self.socket.next())
                 .await
                 .expect("the server says something")
             {
@@ -151,6 +176,26 @@ impl Stomp {
             texts.push(text);
         }
         texts
+    }
+
+    /// The next frame of a raw WebSocket, or the code with which it is closed.
+    pub async fn frame_or_close(&mut self) -> Result<Frame, Option<u16>> {
+        loop {
+            if let Some(frame) = self.waiting.pop_front() {
+                return Ok(frame);
+            }
+            match tokio::time::timeout(SOON, self.socket.next())
+                .await
+                .expect("the server says something")
+            {
+                Some(Ok(Message::Text(text))) if text != "\n" => return Ok(Frame::parse(&text)),
+                Some(Ok(Message::Close(frame))) => {
+                    return Err(frame.map(|frame| frame.code.into()));
+                }
+                Some(Err(_)) | None => return Err(None),
+                Some(Ok(_)) => {}
+            }
+        }
     }
 
     /// The code of the close frame, after letting everything before it pass.
