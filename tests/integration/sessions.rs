@@ -2,37 +2,49 @@
 
 use std::time::Duration;
 
-use reqwest::Method;
+use serde_json::Value;
 use tokio::{io::AsyncWriteExt, net::TcpStream};
 
 use crate::support::{Cluster, Sse, Stomp, User, eventually, eventually_within};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_logout_is_felt_on_every_node_though_its_client_has_hung_up() {
+async fn a_change_that_has_begun_is_felt_on_every_node_though_its_client_has_hung_up() {
     let cluster = Cluster::start(2).await;
-    let ann = cluster.user(0, "ann").await;
-    let login = cluster.visitor(0).login(&ann.name, "password").await;
-    let token = login.body.as_str().expect("a token");
-    let cookie = login
-        .header("set-cookie")
-        .and_then(|cookie| cookie.split(';').next());
-    let cookie = cookie.expect("a cookie");
-    let elsewhere = cluster.visitor(1);
-    let mut socket = Stomp::open(&cluster.address(1)).await;
-    socket.log_in(token).await;
-    let stream = elsewhere.request(Method::GET, "/api/sse");
-    let mut stream = Sse::open_with(stream.bearer_auth(token)).await;
+    let (admin, ann) = (cluster.admin(0).await, cluster.user(0, "ann").await);
+    let mut socket = Stomp::connect(&ann.at_node(&cluster.address(1))).await;
+    let mut stream = Sse::open(&ann.at_node(&cluster.address(1)), None).await;
     stream.expect("sync").await;
+    // The change waits for somebody else's, and its client does not.
+    let mut other = cluster.db.begin().await.expect("a transaction");
+    sqlx::query("select from users for update")
+        .execute(&mut *other)
+        .await
+        .expect("locked");
+    let body = format!(r#"{{"userId":"{}","newRole":"CHANNEL_MANAGER"}}"#, ann.id);
+    let request = format!(
+        "PUT /api/auth/role HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {}\r\n\
+         content-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
+        admin.token(),
+        body.len()
+    );
     let mut tab = TcpStream::connect(cluster.address(0))
         .await
         .expect("connected");
-    // As a page does that is closed by its sign-out button.
-    let request = format!(
-        "POST /api/auth/logout HTTP/1.1\r\nhost: x\r\ncontent-length: 0\r\nx-xsrf-token: t\r\n\
-         cookie: XSRF-TOKEN=t; {cookie}\r\n\r\n"
-    );
     tab.write_all(request.as_bytes()).await.expect("sent");
+    eventually("the change has begun", async || {
+        let waiting: i64 = sqlx::query_scalar(
+            "select count(*) from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'",
+        )
+        .fetch_one(&cluster.db)
+        .await
+        .expect("PostgreSQL answers");
+        waiting > 0
+    })
+    .await;
     drop(tab);
+    // Long enough for the node to notice.
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    other.rollback().await.expect("released");
     let felt = async {
         assert_eq!(
             socket.expect("ERROR").await.header("code"),
@@ -43,14 +55,9 @@ async fn a_logout_is_felt_on_every_node_though_its_client_has_hung_up() {
     tokio::time::timeout(Duration::from_secs(2), felt)
         .await
         .expect("at once");
-    let after = elsewhere
-        .send(
-            elsewhere
-                .request(Method::GET, "/api/users")
-                .bearer_auth(token),
-        )
-        .await;
-    assert_eq!(after.status, 401);
+    let users = admin.get("/api/users").await.body;
+    let changed = |user: &Value| user["id"] == ann.id && user["role"] == "CHANNEL_MANAGER";
+    assert!(users.as_array().expect("a list").iter().any(changed));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
