@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use crate::support::{Cluster, Stomp, User, eventually};
+use crate::support::{Cluster, Stomp, User};
 
 /// No limit that a test could meet.
 const FAST: (&str, &str) = ("MESSAGE_RATE", "100000");
@@ -112,14 +112,7 @@ async fn a_node_that_stops_between_commit_and_publish_loses_nothing() {
         committed.elapsed()
     );
     // What the sweeper publishes after the audit has delivered is dropped.
-    eventually("the outbox is empty", async || {
-        sqlx::query_scalar::<_, i64>("select count(*) from outbox")
-            .fetch_one(&cluster.db)
-            .await
-            .expect("counted")
-            == 0
-    })
-    .await;
+    cluster.settled().await;
     stomp.expect_nothing(Duration::from_millis(300)).await;
     events.expect_nothing(Duration::from_millis(300)).await;
 }
@@ -304,14 +297,7 @@ async fn an_event_that_kafka_brings_again_is_delivered_once() {
         .execute(&cluster.db)
         .await
         .expect("let in again");
-    eventually("the outbox is empty", async || {
-        sqlx::query_scalar::<_, i64>("select count(*) from outbox")
-            .fetch_one(&cluster.db)
-            .await
-            .expect("counted")
-            == 0
-    })
-    .await;
+    cluster.settled().await;
     stomp.expect_nothing(Duration::from_millis(300)).await;
     events.expect_nothing(Duration::from_millis(300)).await;
     // The history has it once, under the id that was sent.

@@ -70,17 +70,8 @@ async fn without_kafka_messages_are_accepted_and_arrive_and_nothing_is_doubled_w
         "it took {:?}",
         begun.elapsed()
     );
-    eventually(
-        "the other node has published what this one could not",
-        async || {
-            sqlx::query_scalar::<_, i64>("select count(*) from outbox")
-                .fetch_one(&cluster.db)
-                .await
-                .expect("counted")
-                == 0
-        },
-    )
-    .await;
+    // The other node publishes what this one could not.
+    cluster.settled().await;
     anns.expect_nothing(Duration::from_millis(300)).await;
     bobs.expect_nothing(Duration::from_millis(300)).await;
 }

@@ -7,17 +7,10 @@ use reqwest::Method;
 use serde_json::json;
 use tokio::time::Instant;
 
-use crate::support::{Cluster, Sse, Stomp, User, eventually};
+use crate::support::{Cluster, Sse, Stomp, User};
 
 /// A node that never finds Kafka.
 const DEAF: (&str, &str) = ("KAFKA_BROKERS", "127.0.0.1:1");
-
-async fn left_in_outbox(cluster: &Cluster) -> i64 {
-    sqlx::query_scalar("select count(*) from outbox")
-        .fetch_one(&cluster.db)
-        .await
-        .expect("PostgreSQL answers")
-}
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_edit_that_is_told_late_does_not_take_the_place_of_the_one_after_it() {
@@ -87,10 +80,7 @@ async fn what_happened_without_kafka_is_in_the_history_once_however_much_it_was(
     };
     join_all((0..10).map(create)).await;
     // A history has them all, so nothing is left for a node that finds Kafka.
-    eventually("the outbox is empty", async || {
-        left_in_outbox(&cluster).await == 0
-    })
-    .await;
+    cluster.settled().await;
     let mut redis = cluster.redis.clone();
     let entries: Vec<(String, Vec<String>)> = redis::cmd("XRANGE")
         .arg(&["sse:all", "-", "+"])
