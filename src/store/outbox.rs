@@ -80,6 +80,9 @@ impl<'a> Columns<'a> {
 pub async fn arrived(db: impl sqlx::PgExecutor<'_>, rows: &[i64]) -> Result<(), Problem> {
     const SQL: &str = "with sent as (update outbox set sent_at = clock_timestamp() where id = any($1) and topic = 'jobs') \
                        delete from outbox where id = any($1) and topic <> 'jobs'";
+    if rows.is_empty() {
+        return Ok(());
+    }
     sqlx::query(SQL).bind(rows).execute(db).await?;
     Ok(())
 }
