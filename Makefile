@@ -1,9 +1,11 @@
-.PHONY: help up down test
+.PHONY: help up down check test
 
 help:
-	@echo "make up     start the whole system, and end it on Ctrl-C: http://localhost:3000"
-	@echo "make down   end a system that was left running"
-	@echo "make test   every check and test, on stores of their own"
+	@echo "make up            start the whole system on http://localhost:3000; Ctrl-C stops it"
+	@echo "make down          stop a system that was left running"
+	@echo "make check         the quick loop: formatting, lints, dependencies, tests without stores"
+	@echo "make test          every check and test, with its own stores"
+	@echo "make test T=NAME   the Rust tests whose name contains NAME, with stores if they need them"
 
 up:
 	@dev/up
@@ -11,5 +13,8 @@ up:
 down:
 	@dev/down
 
+check:
+	@dev/check
+
 test:
-	@dev/test
+	@dev/test $(T)

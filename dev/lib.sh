@@ -10,6 +10,7 @@ run=$PWD/.run
 
 say() { echo "discodeit: $*" >&2; }
 die() { say "$*"; exit 1; }
+step() { printf '\n== %s (after %s s)\n' "$*" "$SECONDS"; }
 
 # select_system NAME: "up", "test" or "measure". Each has a folder of its own, and ports that begin with a digit of its own.
 select_system() {
