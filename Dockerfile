@@ -11,13 +11,13 @@ FROM debian:trixie-slim AS backend
 RUN useradd --uid 10001 --no-create-home --shell /usr/sbin/nologin discodeit
 COPY --from=build /out/discodeit /usr/local/bin/discodeit
 COPY deploy/backend/entrypoint /usr/local/bin/entrypoint
-# For an S3 bucket: the certificates that HTTPS is checked with.
+# CA certificates, to verify the HTTPS endpoint of an S3 bucket.
 COPY --from=build /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/ca-certificates.crt
-# A volume that is mounted here for the first time takes over this owner.
+# A new volume mounted here inherits this owner.
 RUN install -d -o 10001 -g 10001 /var/lib/discodeit/files
 USER 10001
-# A password hash takes 19 MiB. With a fixed threshold glibc gives it back; else it keeps that much for each thread that
-# ever made one.
+# A password hash takes 19 MiB. With a fixed threshold glibc returns that memory; otherwise it keeps 19 MiB for each thread
+# that has computed a hash.
 ENV LISTEN=0.0.0.0:8080 MALLOC_MMAP_THRESHOLD_=4194304
 EXPOSE 8080
 ENTRYPOINT ["entrypoint"]
@@ -34,7 +34,7 @@ COPY nginx.conf deploy/nginx/upstream.conf deploy/nginx/listen.conf /etc/nginx/
 COPY --from=web /web /srv/web
 USER nginx
 EXPOSE 3000
-# At once, whatever streams are open: clients come back by themselves.
+# Stops nginx at once, even with open streams: clients reconnect by themselves.
 STOPSIGNAL SIGTERM
-# What it writes goes to /tmp, so the rest can be read-only.
+# nginx writes only to /tmp, so the rest of the filesystem can be read-only.
 CMD ["nginx", "-e", "stderr", "-p", "/tmp/", "-g", "daemon off;"]
