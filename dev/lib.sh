@@ -1,18 +1,18 @@
 # shellcheck shell=bash disable=SC2034
-# What the scripts of dev/ share. Sourcing it goes to the top of the checkout.
+# Functions shared by the scripts in dev/. Sourcing this file changes to the top of the checkout.
 set -euo pipefail
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
-# Where nginx is; Debian leaves it out of a user's PATH.
+# nginx is in /usr/sbin, which Debian leaves out of a user's PATH.
 PATH=$PATH:/usr/sbin
-# All data, logs and downloads of this checkout lie here; removing it starts afresh.
+# All data, logs and downloads of this checkout. Remove the folder to start afresh.
 run=$PWD/.run
 
 say() { echo "discodeit: $*" >&2; }
 die() { say "$*"; exit 1; }
 step() { printf '\n== %s (after %s s)\n' "$*" "$SECONDS"; }
 
-# select_system NAME: "up", "test" or "measure". Each has a folder of its own, and ports that begin with a digit of its own.
+# select_system NAME: "up", "test" or "measure". Each has its own folder and its own first digit of ports.
 select_system() {
   name=$1
   case $name in
@@ -67,17 +67,17 @@ new_node() {
 secret() { od -An -N24 -tx1 /dev/urandom | tr -d ' \n'; }
 
 # ---- processes ---------------------------------------------------------------------------------------------------
-# A process is remembered as "pid start-time": a number that was given to another program since is not taken for ours.
+# A pid file holds "pid start-time": a pid that the kernel has reused since is not mistaken for our process.
 
 start_time() {
   local stat
   stat=$(< "/proc/$1/stat") || return 1
-  # What follows the program's name, which may hold blanks: state, then 18 fields, then the start time.
+  # After the program's name, which may contain blanks: the state, 18 fields, the start time.
   read -ra stat <<< "${stat##*) }"
   [ "${stat[0]}" != Z ] && echo "${stat[19]}"
 } 2> /dev/null
 
-# alive FILE: does the process still run that FILE remembers?
+# alive FILE: succeeds while the process in the pid file FILE runs.
 alive() {
   local pid since
   read -r pid since 2> /dev/null < "$1" && [ -n "$since" ] && [ "$(start_time "$pid")" = "$since" ]
@@ -85,17 +85,17 @@ alive() {
 
 remember() { echo "$2 $(start_time "$2")" > "$1"; }
 
-# spawn FOLDER NAME COMMAND…: start a program in the background, out of reach of the terminal's Ctrl-C: we end it in order.
+# spawn FOLDER NAME COMMAND…: start a program in the background in its own session, so that Ctrl-C does not reach it and the script stops it in order.
 spawn() {
   local folder=$1 name=$2
   shift 2
-  # Appended to, so that a program which opens its log a second time does not write over it.
+  # Append, so that a program that opens its log a second time does not overwrite it.
   : > "$folder/logs/$name.log"
   setsid "$@" >> "$folder/logs/$name.log" 2>&1 < /dev/null &
   remember "$folder/pids/$name" $!
 }
 
-# end FILE SIGNAL SECONDS: ask the process that FILE remembers to end, wait, and kill it when it does not.
+# end FILE SIGNAL SECONDS: signal the process in the pid file FILE, wait, and kill it after SECONDS.
 end() {
   local file=$1 pid deadline=$((SECONDS + $3))
   if alive "$file"; then
