@@ -1,6 +1,6 @@
 //! What must hold for any bytes. The fuzz targets call these, and so does a test on the corpus.
 
-use discodeit::{sockjs as sj, stomp as st, websocket as ws};
+use discodeit::protocol::{sockjs as sj, stomp as st, websocket as ws};
 
 /// Cuts the input at a place that its first byte names.
 fn halves(data: &[u8]) -> (&[u8], &[u8]) {

@@ -16,9 +16,9 @@ use tracing::warn;
 use uuid::Uuid;
 
 use crate::{
+    events::outbox::Outbox,
     ids::{ChannelId, MessageId, UserId},
-    model::{BinaryContentDto, ChannelKind, MessageDto, MessageText, UserDto},
-    outbox::Outbox,
+    model::{BinaryContent, ChannelKind, Message, MessageText, User},
     problem::{Dependency, Missing, Problem, chain},
     store::{
         messages::{self, New, Target},
@@ -31,7 +31,7 @@ const WAITING: usize = 4_096;
 /// Messages of one group. More would not make a message cheaper, and all of them wait for the last.
 const GROUP: usize = 128;
 /// A group that takes longer is given up, so that its senders hear of it within five seconds.
-const COMMIT_WITHIN: Duration = Duration::from_secs(4);
+const COMMIT_TIMEOUT: Duration = Duration::from_secs(4);
 
 /// A message to be written.
 #[derive(Clone, Debug)]
@@ -43,7 +43,7 @@ pub struct Post {
     /// Text.
     pub text: MessageText,
     /// Its files, whose bytes are stored already.
-    pub attachments: Vec<BinaryContentDto>,
+    pub attachments: Vec<BinaryContent>,
     /// The identifier its sender made up; the same one again stores nothing.
     pub client_id: Option<Uuid>,
 }
@@ -51,7 +51,7 @@ pub struct Post {
 /// A message that is there.
 #[derive(Clone, Debug)]
 pub struct Posted {
-    /// Its `MessageDto` as JSON.
+    /// Its `Message` as JSON.
     pub body: Bytes,
     /// Whether this post has made it. False when it was sent before; then this post's attachments are nobody's.
     pub new: bool,
@@ -151,7 +151,7 @@ fn away() -> Problem {
 }
 
 async fn within(db: &PgPool, posts: &[Post]) -> Result<Written, Problem> {
-    tokio::time::timeout(COMMIT_WITHIN, write(db, posts))
+    tokio::time::timeout(COMMIT_TIMEOUT, write(db, posts))
         .await
         .unwrap_or(Err(away()))
 }
@@ -200,7 +200,7 @@ async fn write(db: &PgPool, posts: &[Post]) -> Result<Written, Problem> {
 /// What a group's messages are judged by. Channels and authors stay as they are until the transaction ends.
 struct Facts {
     channels: HashMap<ChannelId, Target>,
-    authors: HashMap<UserId, UserDto>,
+    authors: HashMap<UserId, User>,
     /// Who is in which of the private channels.
     members: HashSet<(ChannelId, UserId)>,
     /// The answers to messages that were sent before.
@@ -261,7 +261,7 @@ impl Facts {
             target.kind == ChannelKind::Public || self.members.contains(&(channel, author))
         });
         let target = target.ok_or(Problem::NotFound(Missing::Channel(channel)))?;
-        let message = MessageDto {
+        let message = Message {
             id: MessageId::new(),
             created_at: target.now,
             updated_at: target.now,
@@ -295,7 +295,7 @@ fn distinct<T: Ord>(items: impl Iterator<Item = T>) -> Vec<T> {
 }
 
 /// A message's JSON, made once: for its author, for Kafka, and for every subscriber.
-fn json(message: &MessageDto) -> Result<Bytes, Problem> {
+fn json(message: &Message) -> Result<Bytes, Problem> {
     Ok(serde_json::to_vec(message)
         .map_err(Problem::internal)?
         .into())

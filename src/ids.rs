@@ -52,30 +52,37 @@ id! {
     /// A user's account.
     UserId
 }
+
 id! {
     /// A channel, public or private.
     ChannelId
 }
+
 id! {
     /// A message.
     MessageId
 }
+
 id! {
     /// A file: an attachment or a profile picture.
     FileId
 }
+
 id! {
     /// What a user has read of one channel.
     ReadStatusId
 }
+
 id! {
     /// Something a user is told of.
     NotificationId
 }
+
 id! {
     /// One event on its way to the nodes; the same for every copy of it.
     EventId
 }
+
 id! {
     /// A login: one device or tab, from login to logout. The `sid` claim of its access tokens.
     SessionId

@@ -1,57 +1,58 @@
 //! Discodeit: a real-time chat backend.
 //!
-//! A node keeps no durable state. What people write is in PostgreSQL, sessions and the SSE history are in Redis, and Kafka
-//! carries events to every node. From the edge inwards:
+//! A node keeps no durable state. PostgreSQL holds users, channels and messages, Redis holds sessions, presence and the SSE
+//! history, and Kafka carries events to every node. `docs/architecture.md` follows a message, an event, an upload and a login
+//! through these modules:
 //!
-//! - [`node`] starts and ends everything; [`config`] is its settings, [`tasks`] its tasks, [`app`] its parts.
-//! - [`server`] accepts connections; [`http`] answers requests; [`sockjs`] makes a [`link`] of each WebSocket and of each
-//!   client's requests, on which [`socket`] serves STOMP.
-//! - [`websocket`] and [`stomp`] are protocols without IO, as is the framing of SockJS. [`wire`] combines them, [`access`]
-//!   says who may do what with which destination.
-//! - [`ops`] is what the system does, and clears up after it; [`group_commit`] writes new messages; [`store`] is the SQL,
-//!   [`files`] the bytes of files.
-//! - [`outbox`] hands committed events to [`bus`] (Kafka) and, for SSE, to [`history`] (Redis) before.
-//! - [`jobs`] is the work that one node does after a commit: notifications.
-//! - [`hub`] and [`feeds`] are the sockets of this node and what each follows; [`sequence`] is the rule by which they deliver
-//!   once and in order; [`repair`] reads what is missing; [`mailbox`] bounds what waits for one connection, [`limits`] is what
-//!   a client may do at most.
-//! - [`presence`] says who is online; [`sessions`], [`token`] and [`password`] say who somebody is; [`model`], [`ids`] and [`problem`] are the words.
+//! - [`node`]: builds the parts of a node, starts its tasks, drains it
+//! - [`api`]: the URL space, one file for each resource
+//! - [`ws`]: STOMP at `/ws`
+//! - [`sockjs`]: SockJS over any application
+//! - [`workers`]: background work: notifications, files, purging
+//! - [`http`]: the HTTP server, requests and responses
+//! - [`ops`]: operations: each changes the stores and records its events
+//! - [`app`]: the parts of a node, for handlers and tasks
+//! - [`group_commit`]: new messages, many in one transaction
+//! - [`delivery`]: delivers events to the clients of this node
+//! - [`events`]: outbox, Kafka, SSE history: from a commit to every node
+//! - [`store`]: statements of PostgreSQL
+//! - [`auth`]: tokens, passwords, sessions, login limits
+//! - [`blobs`]: bytes of files
+//! - [`model`]: values and their rules
+//! - [`protocol`]: WebSocket, STOMP, SockJS and SSE without IO
+//! - [`config`]: settings from the environment
+//! - [`telemetry`]: logs and spans
+//! - [`problem`]: errors and their HTTP statuses
+//! - [`secret`]: values that must not reach a log
+//! - [`ids`]: typed identifiers
+//! - [`limits`]: limits of one client
+//! - [`tasks`]: task ownership and backoff
+//!
+//! A module imports only modules below it in this list; `tests/architecture.rs` checks that.
 
-pub mod access;
+pub mod api;
 pub mod app;
-pub mod bus;
+pub mod auth;
+pub mod blobs;
 pub mod config;
-pub mod feeds;
-pub mod files;
+pub mod delivery;
+pub mod events;
 pub mod group_commit;
-pub mod history;
 pub mod http;
-pub mod hub;
 pub mod ids;
-pub mod jobs;
 pub mod limits;
-pub mod link;
-pub mod mailbox;
 pub mod model;
 pub mod node;
 pub mod ops;
-pub mod outbox;
-pub mod password;
-pub mod presence;
 pub mod problem;
-pub mod repair;
-pub mod sequence;
-pub mod server;
-pub mod sessions;
-pub mod socket;
+pub mod protocol;
+pub mod secret;
 pub mod sockjs;
-pub mod stomp;
 pub mod store;
 pub mod tasks;
 pub mod telemetry;
-pub mod token;
-pub mod websocket;
-pub mod wire;
+pub mod workers;
+pub mod ws;
 
 pub use config::Config;
 pub use node::Node;

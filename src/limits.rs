@@ -14,11 +14,11 @@ pub const HEADER_BYTES: usize = 8 * 1024;
 /// octet can take six, and some room.
 pub const MESSAGE_BYTES: usize = 6 * FRAME_BYTES + 16 * 1024;
 /// The same from a client that has not said who it is. A CONNECT with the longest token has half of it.
-pub const STRANGERS_MESSAGE_BYTES: usize = 16 * 1024;
+pub const MAX_UNAUTHENTICATED_MESSAGE_BYTES: usize = 16 * 1024;
 /// A WebSocket message, or a request's body, must be there as a whole within this time: close code 1008, or 408.
-pub const MESSAGE_WITHIN: Duration = Duration::from_secs(30);
+pub const MESSAGE_TIMEOUT: Duration = Duration::from_secs(30);
 /// A client must be connected within this time: `CONNECT_TIMEOUT`.
-pub const CONNECT_WITHIN: Duration = Duration::from_mins(1);
+pub const CONNECT_TIMEOUT: Duration = Duration::from_mins(1);
 /// Octets of a subscription's id: `ID_TOO_LONG`. It is kept for each and repeated in each message, so it must not be as long
 /// as a header may be.
 pub const ID_BYTES: usize = 256;
@@ -28,10 +28,13 @@ pub const SUBSCRIPTIONS: u32 = 100;
 /// is not slowed down. One that goes on waits, which is no mistake of its own.
 pub const SUBSCRIBES: f64 = 10.0;
 /// Stored messages that a subscription with `after-seq` brings; where there are more, a message with `gap:true` says so.
-pub const RESUMED: i64 = 500;
+pub const MAX_REPLAYED_MESSAGES: i64 = 500;
 /// That somebody is writing is told at most this often for one connection and channel. What comes earlier is passed over.
-pub const TYPING_EVERY: Duration = Duration::from_secs(2);
+pub const TYPING_INTERVAL: Duration = Duration::from_secs(2);
 /// Bytes that wait for a connection. With more it is closed, 4500; its client comes back and resumes.
-pub const WAITING_BYTES: usize = 512 * 1024;
+pub const MAX_QUEUED_BYTES: usize = 512 * 1024;
 /// A connection that takes nothing for this long while something waits is cut.
 pub const STALLED_AFTER: Duration = Duration::from_secs(10);
+/// Bytes handed to send queues before their owners get a turn: a fraction of [`MAX_QUEUED_BYTES`], and still many messages
+/// that leave in one write.
+pub const TURN_BYTES: usize = MAX_QUEUED_BYTES / 16;

@@ -43,7 +43,7 @@ fn main() -> ExitCode {
         Ok(config) => config,
         Err(mistakes) => return complain(USAGE, &mistakes.to_string()),
     };
-    if let Err(mistake) = telemetry::start(&config) {
+    if let Err(mistake) = telemetry::start(&config.log, config.log_format) {
         return complain(USAGE, &mistake);
     }
     let runtime = match tokio::runtime::Builder::new_multi_thread()

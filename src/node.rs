@@ -8,36 +8,39 @@ use std::{
 
 use redis::aio::{ConnectionManager, ConnectionManagerConfig};
 use thiserror::Error;
+use tokio::sync::mpsc;
 use tracing::{info, warn};
 
 use crate::{
+    api,
     app::App,
-    bus::Bus,
+    auth::{passwords::Passwords, sessions::Sessions, tokens::Tokens},
+    blobs::Files,
     config::Config,
-    feeds::Feeds,
-    files::Files,
-    group_commit::GroupCommit,
-    history::History,
-    http,
-    hub::Hub,
-    jobs, ops, outbox,
-    outbox::Outbox,
-    password::Passwords,
-    presence::{self, Presence},
+    delivery::{
+        Delivery, ReportedGap,
+        presence::{self, Presence},
+        repair::{self, Repairer},
+    },
+    events::{
+        history::History,
+        kafka::Kafka,
+        outbox::{self, Outbox},
+    },
+    group_commit::{GroupCommit, Groups},
+    http::{resource::REQUEST, server},
+    ops,
     problem::{Problem, chain},
-    repair::{self, Repairs},
-    server,
-    sessions::Sessions,
     store,
     tasks::Tasks,
-    token::Tokens,
+    workers::{self, notify},
 };
 
 /// Requests and sockets have this long to end after the drain's own time; together with it less than the 20 s in which a
 /// node must have left.
-const END_WITHIN: Duration = Duration::from_secs(4);
+const END_TIMEOUT: Duration = Duration::from_secs(4);
 /// Redis must answer a command within this time: a request that needs it is told so within five seconds.
-const REDIS_WITHIN: Duration = Duration::from_secs(2);
+const REDIS_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Accepted files that are made ready at the same time.
 const COMPLETERS: usize = 2;
@@ -80,29 +83,29 @@ impl Node {
         let redis = connect_redis(&config)?;
         let tasks = Tasks::new();
         let files = Files::open(&config, &tasks).map_err(StartError::Setting)?;
-        let bus = Arc::new(Bus::new(&config)?);
-        let (outbox, ends) = Outbox::new(bus.clone());
+        let kafka = Arc::new(Kafka::new(&config)?);
+        let (outbox, ends) = Outbox::new(kafka.clone());
         let (posts, groups) = GroupCommit::new();
-        let (repairs, gaps) = Repairs::new();
+        let sessions = Sessions::new(redis.clone(), config.session_ttl);
+        let (delivery, gaps) =
+            Delivery::new(config.connections_per_user, sessions.clone(), tasks.clone());
         let listener = server::bind(config.listen)
             .map_err(|error| StartError::Listen(config.listen, error))?;
         let address = listener
             .local_addr()
             .map_err(|error| StartError::Listen(config.listen, error))?;
         let app = Arc::new(App {
-            sessions: Sessions::new(redis.clone(), config.session_ttl),
+            sessions,
             history: History::new(redis.clone()),
             presence: Presence::new(redis.clone()),
             redis,
             tokens: Tokens::new(&config.jwt_secret, config.access_token_ttl),
             passwords: Passwords::new()?,
-            hub: Arc::new(Hub::new(config.connections_per_user)),
-            feeds: Arc::new(Feeds::new(config.connections_per_user)),
-            bus,
+            delivery: Arc::new(delivery),
+            kafka,
             outbox: Arc::new(outbox),
             files,
             posts,
-            repairs,
             tasks,
             prepared: false.into(),
             leaving: false.into(),
@@ -110,37 +113,9 @@ impl Node {
             config,
         });
 
-        let tasks = &app.tasks;
-        tasks.spawn("prepare", prepare(app.clone()));
-        tasks.spawn("kafka.watch", app.bus.clone().watch());
-        let follower = app.clone();
-        tasks.forever("kafka.follow", move || follow(follower.clone()));
-        tasks.spawn(
-            "outbox.publish",
-            ends.run(app.outbox.clone(), app.db.clone(), app.history.clone()),
-        );
-        tasks.spawn(
-            "outbox.sweep",
-            outbox::sweep(app.bus.clone(), app.db.clone(), app.history.clone()),
-        );
-        tasks.spawn(
-            "messages.commit",
-            groups.run(app.db.clone(), app.outbox.clone()),
-        );
-        for _ in 0..COMPLETERS {
-            tasks.spawn("files.complete", ops::file::complete(app.clone()));
-        }
-        tasks.spawn("files.sweep", ops::file::sweep(app.clone()));
-        let worker = app.clone();
-        tasks.forever("jobs", move || jobs::run(worker.clone()));
-        tasks.spawn("notifications.sweep", ops::notification::sweep(app.clone()));
-        tasks.spawn("remains.sweep", ops::remains::sweep(app.clone()));
-        tasks.spawn("repair.queue", repair::run(app.clone(), gaps));
-        tasks.spawn("repair.audit", repair::audit(app.clone()));
-        tasks.spawn("repair.sessions", repair::audit_sessions(app.clone()));
-        tasks.spawn("presence", presence::run(app.clone()));
-        let site = server::Site::new(http::routes(&app), &app.config, tasks);
-        tasks.spawn("accept", server::run(listener, site));
+        spawn_tasks(&app, ends, groups, gaps);
+        let site = server::ServerConfig::new(api::routes(&app), &app.config, &app.tasks);
+        app.tasks.spawn("accept", server::run(listener, site));
         info!(%address, node = app.config.node_name, "listening");
         Ok(Self { app, address })
     }
@@ -162,19 +137,17 @@ impl Node {
         self.app.leaving.store(true, Ordering::Relaxed);
         tokio::time::sleep(self.app.config.drain_delay).await;
         self.app.tasks.draining().cancel();
-        let deadline = tokio::time::Instant::now() + self.app.config.drain_spread + END_WITHIN;
-        while !(self.app.hub.is_empty() && self.app.feeds.is_empty())
-            && tokio::time::Instant::now() < deadline
-        {
+        let deadline = tokio::time::Instant::now() + self.app.config.drain_spread + END_TIMEOUT;
+        while !self.app.delivery.is_empty() && tokio::time::Instant::now() < deadline {
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
-        let clean = self.app.hub.is_empty() && self.app.feeds.is_empty();
+        let clean = self.app.delivery.is_empty();
         // Requests in flight: their connections end by themselves once answered, and some have lost theirs.
-        let under_way = |tasks: &Tasks| tasks.count("connection") + tasks.count(http::REQUEST);
+        let under_way = |tasks: &Tasks| tasks.count("connection") + tasks.count(REQUEST);
         while under_way(&self.app.tasks) > 0 && tokio::time::Instant::now() < deadline {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
-        self.app.bus.flush(Duration::from_secs(2)).await;
+        self.app.kafka.flush(Duration::from_secs(2)).await;
         let ended = self.app.tasks.stop(Duration::from_secs(2)).await;
         self.app.db.close().await;
         clean && ended
@@ -186,11 +159,65 @@ impl Node {
     }
 }
 
+/// Starts the tasks that run for the life of the node.
+fn spawn_tasks(
+    app: &Arc<App>,
+    ends: outbox::Ends,
+    groups: Groups,
+    gaps: mpsc::Receiver<ReportedGap>,
+) {
+    let tasks = &app.tasks;
+    tasks.spawn("prepare", prepare(app.clone()));
+    tasks.spawn("kafka.watch", app.kafka.clone().watch());
+    let follower = app.clone();
+    tasks.forever("kafka.follow", move || follow(follower.clone()));
+    tasks.spawn(
+        "outbox.publish",
+        ends.run(app.outbox.clone(), app.db.clone(), app.history.clone()),
+    );
+    tasks.spawn(
+        "outbox.sweep",
+        outbox::sweep(app.kafka.clone(), app.db.clone(), app.history.clone()),
+    );
+    tasks.spawn(
+        "messages.commit",
+        groups.run(app.db.clone(), app.outbox.clone()),
+    );
+    for _ in 0..COMPLETERS {
+        tasks.spawn("files.complete", workers::files::complete(app.clone()));
+    }
+    tasks.spawn("files.sweep", workers::files::sweep(app.clone()));
+    let worker = app.clone();
+    tasks.forever("jobs", move || notify::run(worker.clone()));
+    tasks.spawn("notifications.sweep", ops::notification::sweep(app.clone()));
+    tasks.spawn("purge", workers::purge::sweep(app.clone()));
+    let repairer = Repairer {
+        delivery: app.delivery.clone(),
+        db: app.db.clone(),
+        history: app.history.clone(),
+        sessions: app.sessions.clone(),
+        kafka: app.kafka.clone(),
+        tasks: tasks.clone(),
+    };
+    tasks.spawn("repair.queue", repair::run(repairer.clone(), gaps));
+    tasks.spawn("repair.audit", repair::audit(repairer.clone()));
+    tasks.spawn("repair.sessions", repair::audit_sessions(repairer));
+    tasks.spawn(
+        "presence",
+        presence::run(
+            app.presence.clone(),
+            app.delivery.clone(),
+            app.history.clone(),
+            app.outbox.clone(),
+        ),
+    );
+}
+
 fn connect_redis(config: &Config) -> Result<ConnectionManager, StartError> {
     let refused = |_| StartError::Setting("REDIS_URL is not a Redis URL".to_owned());
     let client = redis::Client::open(config.redis_url.expose()).map_err(refused)?;
     let settings = ConnectionManagerConfig::new()
-        .set_response_timeout(Some(REDIS_WITHIN))
+        .set_response_timeout(Some(REDIS_TIMEOUT))
         .set_connection_timeout(Some(Duration::from_secs(1)))
         .set_number_of_retries(1)
         .set_max_delay(Duration::from_millis(500));
@@ -225,8 +252,8 @@ async fn prepare(app: Arc<App>) {
 }
 
 async fn follow(app: Arc<App>) {
-    let bus = app.bus.clone();
-    if let Err(problem) = bus.run(|arrived| app.deliver(arrived)).await {
+    let kafka = app.kafka.clone();
+    if let Err(problem) = kafka.run(|arrived| app.delivery.dispatch(arrived)).await {
         warn!(error = %chain(&problem), "Kafka cannot be followed");
     }
 }

@@ -1,4 +1,4 @@
-//! Everything that can go wrong in a way that a caller sees, with one mapping to the API's error shape.
+//! Everything that can go wrong in a way that a caller sees, with one mapping to the API's error body.
 //!
 //! [`Problem`] is closed on purpose: HTTP and STOMP both answer from this list, and a client can be written against it.
 

@@ -2,19 +2,17 @@
 
 use tracing_subscriber::{EnvFilter, layer::SubscriberExt, util::SubscriberInitExt};
 
-use crate::config::{Config, LogFormat};
-
 /// Sends log lines to standard output in the configured form. Does nothing if the process has a subscriber already.
 ///
 /// # Errors
 /// When `LOG` is not a filter.
-pub fn start(config: &Config) -> Result<(), String> {
+pub fn start(filter: &str, format: LogFormat) -> Result<(), String> {
     let filter =
-        EnvFilter::try_new(&config.log).map_err(|error| format!("LOG is not a filter: {error}"))?;
+        EnvFilter::try_new(filter).map_err(|error| format!("LOG is not a filter: {error}"))?;
     let registry = tracing_subscriber::registry().with(filter);
     // Colours only where a person looks.
     let ansi = std::io::IsTerminal::is_terminal(&std::io::stdout());
-    let started = match config.log_format {
+    let started = match format {
         LogFormat::Text => registry
             .with(tracing_subscriber::fmt::layer().with_ansi(ansi))
             .try_init(),
@@ -24,4 +22,13 @@ pub fn start(config: &Config) -> Result<(), String> {
     };
     drop(started);
     Ok(())
+}
+
+/// How log lines look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
 }

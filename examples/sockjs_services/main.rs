@@ -5,7 +5,7 @@
 
 use std::{error::Error, io::Write, net::SocketAddr};
 
-use discodeit::{server, sockjs::Parameters, tasks::Tasks};
+use discodeit::{http::server, sockjs::Options, tasks::Tasks};
 
 mod services;
 
@@ -19,10 +19,10 @@ fn main() -> Result<(), Box<dyn Error>> {
     runtime.block_on(async {
         let listener = server::bind(SocketAddr::from(([127, 0, 0, 1], port)))?;
         writeln!(std::io::stdout(), "listening on {}", listener.local_addr()?)?;
-        let parameters = Parameters {
+        let parameters = Options {
             // The suite counts up to this many octets.
             response_limit: 4096,
-            ..Parameters::default()
+            ..Options::default()
         };
         services::serve(listener, parameters, Tasks::new()).await;
         Ok(())

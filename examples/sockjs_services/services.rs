@@ -1,10 +1,11 @@
 //! The four services that SockJS's protocol suite is run against.
 
 use discodeit::{
-    http::Route,
-    link::Link,
-    server::{self, Site},
-    sockjs::{self, Parameters},
+    http::{
+        resource::Route,
+        server::{self, ServerConfig},
+    },
+    sockjs::{self, Link, Options},
     tasks::Tasks,
 };
 use tokio::net::TcpListener;
@@ -27,8 +28,8 @@ pub(crate) async fn close(mut link: Link) {
 }
 
 /// Serves `/echo`, `/disabled_websocket_echo`, `/cookie_needed_echo` and `/close` until the tasks drain.
-pub(crate) async fn serve(listener: TcpListener, parameters: Parameters, tasks: Tasks) {
-    let service = |name: &'static str, parameters: &Parameters| {
+pub(crate) async fn serve(listener: TcpListener, parameters: Options, tasks: Tasks) {
+    let service = |name: &'static str, parameters: &Options| {
         sockjs::routes(
             path(name),
             parameters.clone(),
@@ -36,11 +37,11 @@ pub(crate) async fn serve(listener: TcpListener, parameters: Parameters, tasks: 
             sockjs::handler(echo),
         )
     };
-    let without_websocket = Parameters {
+    let without_websocket = Options {
         websocket: false,
         ..parameters.clone()
     };
-    let with_cookie = Parameters {
+    let with_cookie = Options {
         cookie: true,
         ..parameters.clone()
     };
@@ -62,7 +63,7 @@ pub(crate) async fn serve(listener: TcpListener, parameters: Parameters, tasks: 
 
 /// Serves these routes until the tasks drain.
 pub(crate) async fn serve_routes(listener: TcpListener, routes: Route, tasks: Tasks) {
-    let site = Site {
+    let site = ServerConfig {
         routes,
         tasks,
         node_name: "sockjs".to_owned(),

@@ -19,38 +19,38 @@ use serde::de::DeserializeOwned;
 use thiserror::Error;
 use tokio::time::Instant;
 
-use super::request::{CHUNK_WITHIN, JSON_BYTES, Request};
 use crate::{
-    files::{SLOWEST, Senders, Staged},
+    blobs::{MIN_UPLOAD_RATE, UploadPool, upload::Staged},
+    http::request::{CHUNK_TIMEOUT, JSON_BYTES, Request},
     model::{
-        BinaryContentDto, UploadStatus, file,
-        file::{PICTURE_START, UNKNOWN_TYPE},
+        BinaryContent, UploadStatus,
+        file::{self, PICTURE_START, UNKNOWN_TYPE},
         from_json,
     },
     problem::Problem,
 };
 
 /// Parts of a body: the JSON and ten files, and as many that we do not know.
-const MOST_PARTS: usize = 22;
+const MAX_PARTS: usize = 22;
 /// Everything before a part's content: its boundary and headers. Browsers send some hundred bytes.
 const HEAD_BYTES: usize = 16 * 1024;
 /// Taken from the connection at once, before what came is looked at.
 const AT_ONCE: usize = 64 * 1024;
-/// A body may take this long, and a second more for each [`SLOWEST`] bytes of it, so that it cannot trickle.
-const WITHIN: Duration = Duration::from_secs(30);
+/// A body may take this long, and a second more for each [`MIN_UPLOAD_RATE`] bytes of it, so that it cannot trickle.
+const OPERATION_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// What a body is made of.
-pub(super) struct Parts {
+pub struct Parts {
     /// Name of the JSON part.
-    pub(super) json: &'static str,
+    pub json: &'static str,
     /// Name of the files' parts.
-    pub(super) files: &'static str,
+    pub files: &'static str,
     /// Files at most.
-    pub(super) most: usize,
+    pub most: usize,
     /// Only pictures are taken.
-    pub(super) pictures: bool,
+    pub pictures: bool,
     /// Who may send it.
-    pub(super) senders: Senders,
+    pub senders: UploadPool,
 }
 
 impl Request {
@@ -59,7 +59,7 @@ impl Request {
     ///
     /// # Errors
     /// 415, 413, 408, 400, or 503 when storage does not take a file.
-    pub(super) async fn multipart<T: DeserializeOwned>(
+    pub async fn multipart<T: DeserializeOwned>(
         self,
         parts: &Parts,
     ) -> Result<(T, Staged), Problem> {
@@ -71,7 +71,7 @@ impl Request {
         })?;
         let app = self.app.clone();
         let limit = app.config.max_request_size;
-        // Refused before it is read, where it is announced.
+        // Refused before it is read, where its length is announced.
         if self.announced().is_some_and(|length| length > limit) {
             return Err(too_large(limit));
         }
@@ -118,7 +118,7 @@ impl Reader {
         let mut number = 0;
         while let Some(mut part) = self.next_part().await? {
             number += 1;
-            if number > MOST_PARTS {
+            if number > MAX_PARTS {
                 return Err(Problem::Malformed("The body has too many parts.".into()));
             }
             if part.name() == Some(parts.json) {
@@ -133,8 +133,9 @@ impl Reader {
     }
 
     fn deadline(&self) -> Instant {
-        let whole = self.begun + WITHIN + Duration::from_secs(self.received / SLOWEST);
-        whole.min(Instant::now() + CHUNK_WITHIN)
+        let whole =
+            self.begun + OPERATION_TIMEOUT + Duration::from_secs(self.received / MIN_UPLOAD_RATE);
+        whole.min(Instant::now() + CHUNK_TIMEOUT)
     }
 
     async fn next_part(&mut self) -> Result<Option<Field<'static>>, Problem> {
@@ -208,7 +209,7 @@ impl Reader {
         }
         let size = i64::try_from(upload.size()).map_err(Problem::internal)?;
         let id = upload.finish().await?;
-        self.staged.add(BinaryContentDto {
+        self.staged.add(BinaryContent {
             id,
             file_name: name.unwrap_or_else(|| file::display_name("")),
             size,

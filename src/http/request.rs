@@ -11,24 +11,25 @@ use parking_lot::Mutex;
 use serde::de::DeserializeOwned;
 use warp::{Filter, filters::BoxedFilter};
 
-use super::auth::REFRESH_COOKIE;
 use crate::{
     app::App,
+    auth::tokens::{Caller, TokenError},
+    http::head::Head,
     ids::{SessionId, UserId},
     model::{Role, from_json},
-    ops,
     problem::Problem,
-    server::Head,
-    token::{Caller, Refused},
 };
 
 /// A JSON body, or the JSON part of a multipart one, at most. A message of 2,000 characters takes 24,000 bytes when each is
 /// escaped twice over.
 pub(super) const JSON_BYTES: usize = 64 * 1024;
 /// A body that brings nothing for this long is given up.
-pub(super) const CHUNK_WITHIN: Duration = Duration::from_secs(10);
+pub(super) const CHUNK_TIMEOUT: Duration = Duration::from_secs(10);
 /// A JSON body must be there as a whole within this time, so that it cannot trickle.
-const JSON_WITHIN: Duration = Duration::from_secs(30);
+const JSON_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// The cookie that holds the refresh token.
+pub const REFRESH_COOKIE: &str = "REFRESH-TOKEN";
 
 /// One request.
 pub struct Request {
@@ -42,7 +43,7 @@ pub struct Request {
 }
 
 /// Takes a request apart.
-pub(super) fn filter(app: &Arc<App>) -> BoxedFilter<(Request,)> {
+pub fn filter(app: &Arc<App>) -> BoxedFilter<(Request,)> {
     let app = app.clone();
     warp::ext::get::<Arc<Head>>()
         .and(warp::ext::optional::<OnUpgrade>())
@@ -94,7 +95,12 @@ impl Request {
     /// # Errors
     /// [`Problem::Unauthenticated`], or [`Problem::Unavailable`] without Redis.
     pub async fn caller(&self) -> Result<Caller, Problem> {
-        ops::account::caller(&self.app, self.bearer().ok_or(Problem::Unauthenticated)?).await
+        crate::auth::authenticate(
+            &self.app.tokens,
+            &self.app.sessions,
+            self.bearer().ok_or(Problem::Unauthenticated)?,
+        )
+        .await
     }
 
     /// Who calls, if their role is at least this one.
@@ -114,7 +120,7 @@ impl Request {
     ///
     /// # Errors
     /// Why it was refused; `None` when there is no token.
-    pub fn claims(&self) -> Result<Caller, Option<Refused>> {
+    pub fn claims(&self) -> Result<Caller, Option<TokenError>> {
         self.app
             .tokens
             .check(self.bearer().ok_or(None)?)
@@ -126,7 +132,7 @@ impl Request {
     ///
     /// # Errors
     /// [`Problem::Unauthenticated`], or [`Problem::Unavailable`] without Redis.
-    pub(super) async fn cookie_holder(
+    pub async fn cookie_holder(
         &self,
         expired: Option<&Caller>,
     ) -> Result<(UserId, SessionId), Problem> {
@@ -163,14 +169,14 @@ impl Request {
                 expected: "application/json",
             });
         }
-        let body = tokio::time::timeout(JSON_WITHIN, self.collect(JSON_BYTES))
+        let body = tokio::time::timeout(JSON_TIMEOUT, self.collect(JSON_BYTES))
             .await
             .map_err(|_| Problem::RequestTimeout)??;
         from_json(&body)
     }
 
     /// The length that the head announces.
-    pub(super) fn announced(&self) -> Option<u64> {
+    pub fn announced(&self) -> Option<u64> {
         self.header(http::header::CONTENT_LENGTH)?.parse().ok()
     }
 
@@ -192,7 +198,7 @@ impl Request {
 
     async fn collect(&mut self, limit_bytes: usize) -> Result<Bytes, Problem> {
         let too_large = Problem::TooLarge { limit_bytes };
-        // Refused before it is read, where it is announced.
+        // Refused before it is read, where its length is announced.
         if self
             .announced()
             .is_some_and(|length| length > limit_bytes as u64)
@@ -201,7 +207,7 @@ impl Request {
         }
         let mut body = BytesMut::new();
         loop {
-            match tokio::time::timeout(CHUNK_WITHIN, self.body.get_mut().next()).await {
+            match tokio::time::timeout(CHUNK_TIMEOUT, self.body.get_mut().next()).await {
                 Err(_) => return Err(Problem::RequestTimeout),
                 Ok(None) => return Ok(body.freeze()),
                 Ok(Some(Err(_))) => return Err(Problem::Malformed("The body ended early.".into())),

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
-use crate::{ids::ChannelId, model::user::UserDto};
+use crate::{ids::ChannelId, model::user::User};
 
 /// Who may read a channel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, sqlx::Type)]
@@ -19,7 +19,7 @@ pub enum ChannelKind {
 /// A channel as the API shows it.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub struct ChannelDto {
+pub struct Channel {
     /// Identifier.
     pub id: ChannelId,
     /// Null for a private one.
@@ -30,7 +30,7 @@ pub struct ChannelDto {
     #[serde(rename = "type")]
     pub kind: ChannelKind,
     /// Empty for a public one.
-    pub participants: Vec<UserDto>,
+    pub participants: Vec<User>,
     /// The newest message's instant, else the channel's own.
     #[serde(with = "super::instant")]
     pub last_message_at: OffsetDateTime,

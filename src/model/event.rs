@@ -6,8 +6,10 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use super::{BinaryContentDto, NotificationDto};
-use crate::ids::{ChannelId, EventId, MessageId, NotificationId, SessionId, UserId};
+use crate::{
+    ids::{ChannelId, EventId, MessageId, NotificationId, SessionId, UserId},
+    model::{BinaryContent, Notification},
+};
 
 /// The Kafka topics, without the configured prefix.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -47,7 +49,7 @@ impl Topic {
 /// The key of an SSE event for every user.
 pub const EVERYONE: &str = "all";
 
-/// Kind of a new message; the body is its `MessageDto`, `seq` its position.
+/// Kind of a new message; the body is its `Message`, `seq` its position.
 pub const MESSAGE_CREATED: &str = "message.created";
 /// Kind of a changed message; the body is `{type, message}`.
 pub const MESSAGE_UPDATED: &str = "message.updated";
@@ -59,11 +61,11 @@ pub const TYPING: &str = "typing";
 pub const CHANNELS_REFRESH: &str = "channels.refresh";
 /// SSE event: fetch this user again.
 pub const USERS_REFRESH: &str = "users.refresh";
-/// SSE event: a new notification; the body is its `NotificationDto`.
+/// SSE event: a new notification; the body is its `Notification`.
 pub const NOTIFICATIONS: &str = "notifications";
 /// SSE event: the receiver has deleted a notification, here or elsewhere.
 pub const NOTIFICATIONS_DELETED: &str = "notifications.deleted";
-/// SSE event: a file can be downloaded now, or never will be; the body is its `BinaryContentDto`.
+/// SSE event: a file can be downloaded now, or never will be; the body is its `BinaryContent`.
 pub const BINARY_CONTENTS_STATUS: &str = "binaryContents.status";
 /// SSE event: everything up to this id has been sent.
 pub const SYNC: &str = "sync";
@@ -114,7 +116,7 @@ impl Event {
         }
     }
 
-    /// A changed message; `message` is its `MessageDto`.
+    /// A changed message; `message` is its `Message`.
     pub fn message_updated(channel: ChannelId, message: &impl Serialize) -> Self {
         Self::in_channel(
             channel,
@@ -176,7 +178,7 @@ impl Event {
     }
 
     /// A new notification, for its receiver.
-    pub fn notification(receiver: UserId, notification: &NotificationDto) -> Self {
+    pub fn notification(receiver: UserId, notification: &Notification) -> Self {
         Self::sse(receiver.to_string(), NOTIFICATIONS, &json!(notification))
     }
 
@@ -190,13 +192,13 @@ impl Event {
     }
 
     /// A profile picture has another status; everyone may see it.
-    pub fn picture_status(file: &BinaryContentDto) -> Self {
+    pub fn picture_status(file: &BinaryContent) -> Self {
         Self::sse(EVERYONE.to_owned(), BINARY_CONTENTS_STATUS, &json!(file))
     }
 
     /// An attachment has another status; one event for each participant of a private channel, one for everyone (`None`) in
     /// a public one.
-    pub fn attachment_status(reader: Option<UserId>, file: &BinaryContentDto) -> Self {
+    pub fn attachment_status(reader: Option<UserId>, file: &BinaryContent) -> Self {
         let key = reader.map_or_else(|| EVERYONE.to_owned(), |reader| reader.to_string());
         Self::sse(key, BINARY_CONTENTS_STATUS, &json!(file))
     }

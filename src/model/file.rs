@@ -2,8 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::user::invisible;
-use crate::ids::FileId;
+use crate::{ids::FileId, model::user::invisible};
 
 /// How far a file has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, sqlx::Type)]
@@ -21,7 +20,7 @@ pub enum UploadStatus {
 /// A file as the API shows it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct BinaryContentDto {
+pub struct BinaryContent {
     /// Identifier.
     pub id: FileId,
     /// For people; nothing is stored under it.

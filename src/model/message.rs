@@ -6,13 +6,13 @@ use uuid::Uuid;
 
 use crate::{
     ids::{ChannelId, MessageId},
-    model::{BinaryContentDto, user::UserDto},
+    model::{BinaryContent, user::User},
 };
 
 /// A message as the API, STOMP and Kafka carry it.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub struct MessageDto {
+pub struct Message {
     /// Identifier.
     pub id: MessageId,
     /// When it was accepted; never before an earlier message of the channel.
@@ -26,9 +26,9 @@ pub struct MessageDto {
     /// Channel.
     pub channel_id: ChannelId,
     /// Null when the account is gone.
-    pub author: Option<UserDto>,
+    pub author: Option<User>,
     /// Its files, in the order in which they were sent.
-    pub attachments: Vec<BinaryContentDto>,
+    pub attachments: Vec<BinaryContent>,
     /// Position in its channel: 1, 2, 3 …
     pub seq: i64,
     /// The identifier its sender made up, if any.

@@ -1,4 +1,4 @@
-//! Values and their rules. No IO here: what may be written, and how it looks on the wire.
+//! Values and their rules. No IO here: what may be written, and how it looks on the encoding.
 
 pub mod channel;
 pub mod event;
@@ -9,18 +9,18 @@ pub mod notification;
 pub mod read_status;
 pub mod user;
 
-pub use channel::{ChannelDto, ChannelKind};
-pub use event::{Control, Event, Topic};
-pub use fields::Fields;
-pub use file::{BinaryContentDto, UploadStatus};
-pub use message::{MessageDto, MessageText};
-pub use notification::{NotificationDto, NotificationKind};
-pub use read_status::ReadStatusDto;
-pub use user::{Email, NewPassword, Role, UserDto, Username};
-
 use serde::de::DeserializeOwned;
 
 use crate::problem::Problem;
+
+pub use channel::{Channel, ChannelKind};
+pub use event::{Control, Event, Topic};
+pub use fields::Fields;
+pub use file::{BinaryContent, UploadStatus};
+pub use message::{Message, MessageText};
+pub use notification::{Notification, NotificationKind};
+pub use read_status::ReadStatus;
+pub use user::{Email, NewPassword, Role, User, Username};
 
 /// A JSON object from outside.
 ///
@@ -42,7 +42,7 @@ pub fn from_json<T: DeserializeOwned>(octets: &[u8]) -> Result<T, Problem> {
     })
 }
 
-/// Instants on the wire: RFC 3339, UTC, at most microseconds.
+/// Instants on the encoding: RFC 3339, UTC, at most microseconds.
 pub mod instant {
     use serde::{Deserialize, Deserializer, Serializer, de::Error as _, ser::Error as _};
     use time::{OffsetDateTime, UtcOffset, format_description::well_known::Rfc3339};

@@ -22,7 +22,7 @@ pub enum NotificationKind {
 /// A notification as the API and SSE show it.
 #[derive(Clone, Debug, Serialize, sqlx::FromRow)]
 #[serde(rename_all = "camelCase")]
-pub struct NotificationDto {
+pub struct Notification {
     /// Identifier.
     pub id: NotificationId,
     /// When it was written.

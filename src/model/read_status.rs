@@ -8,7 +8,7 @@ use crate::ids::{ChannelId, ReadStatusId, UserId};
 /// What a user has read of a channel, as the API shows it.
 #[derive(Clone, Debug, Serialize, sqlx::FromRow)]
 #[serde(rename_all = "camelCase")]
-pub struct ReadStatusDto {
+pub struct ReadStatus {
     /// Identifier.
     pub id: ReadStatusId,
     /// Whose.

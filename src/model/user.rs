@@ -2,8 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::BinaryContentDto;
-use crate::{config::Secret, ids::UserId};
+use crate::{ids::UserId, model::BinaryContent, secret::Secret};
 
 /// What a user may do; a higher role may do all that a lower one may.
 #[derive(
@@ -34,7 +33,7 @@ impl Role {
 /// A user as the API shows them.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct UserDto {
+pub struct User {
     /// Identifier.
     pub id: UserId,
     /// Name, unique without regard to case.
@@ -42,14 +41,14 @@ pub struct UserDto {
     /// Address, unique without regard to case.
     pub email: String,
     /// The profile picture.
-    pub profile: Option<BinaryContentDto>,
+    pub profile: Option<BinaryContent>,
     /// Whether the user is connected to any node; null where it was not looked up.
     pub online: Option<bool>,
     /// Role.
     pub role: Role,
 }
 
-impl UserDto {
+impl User {
     /// Whether nothing that matters for signing in differs. The picture does not: its status changes by itself.
     pub fn is_same_account(&self, other: &Self) -> bool {
         let of = |user: &Self| (user.id, user.role);

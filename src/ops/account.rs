@@ -1,38 +1,22 @@
 //! Accounts and sessions.
 
-use std::{net::IpAddr, time::Duration};
-
-use redis::aio::ConnectionManager;
 use sqlx::{PgConnection, Postgres, Transaction};
 use tracing::{info, warn};
 use uuid::Uuid;
 
-use super::commit;
 use crate::{
     app::App,
-    config::{Admin, Secret},
-    files::Staged,
-    ids::{SessionId, UserId},
-    model::{
-        Control, Email, Event, Fields, NewPassword, NotificationKind, Role, UserDto, Username,
-        user::fold,
-    },
+    auth::tokens::Caller,
+    blobs::upload::Staged,
+    config::Admin,
+    ids::UserId,
+    model::{Control, Email, Event, Fields, NewPassword, NotificationKind, Role, User, Username},
+    ops::commit,
     problem::{Missing, Problem, chain},
-    sessions::Rotation,
-    store::{self, remains, users::Changes},
-    token::{Caller, Refused},
+    store::{self, purge, users::Changes},
 };
 
-/// Wrong passwords are counted over this time.
-const FAILURES_WITHIN: Duration = Duration::from_mins(1);
-
-/// A session's two tokens.
-pub struct SignedIn {
-    /// The access token, a JWT.
-    pub access: String,
-    /// The refresh token, for the cookie.
-    pub refresh: Secret,
-}
+use super::session;
 
 /// Creates an account with the role USER.
 ///
@@ -44,7 +28,7 @@ pub async fn sign_up(
     email: &Email,
     password: &NewPassword,
     picture: Staged,
-) -> Result<UserDto, Problem> {
+) -> Result<User, Problem> {
     let hash = app.passwords.hash(password.secret().clone()).await?;
     let mut transaction = app.db.begin().await?;
     let mut user =
@@ -58,7 +42,7 @@ pub async fn sign_up(
 /// Writes the picture beside its user, if there is one.
 async fn set_picture(
     transaction: &mut PgConnection,
-    user: &mut UserDto,
+    user: &mut User,
     uploader: UserId,
     picture: &Staged,
 ) -> Result<(), Problem> {
@@ -76,7 +60,7 @@ async fn commit_with_picture(
     picture: Staged,
 ) -> Result<(), Problem> {
     // Whether or not this comes back: a commit of which nobody hears may have happened.
-    let ids = picture.hand_over();
+    let ids = picture.release_to_commit();
     commit(app, transaction, vec![Event::user(user)]).await?;
     if !ids.is_empty() {
         app.files.tell_accepted();
@@ -84,184 +68,11 @@ async fn commit_with_picture(
     Ok(())
 }
 
-/// Opens a session.
-///
-/// # Errors
-/// [`Problem::WrongCredentials`], [`Problem::TooMany`] after many of them, or a store's.
-pub async fn login(
-    app: &App,
-    username: &str,
-    password: Secret,
-    peer: IpAddr,
-) -> Result<SignedIn, Problem> {
-    let key = fold(username);
-    let attempt = Attempt::begin(app, &key, peer).await?;
-    // PostgreSQL takes no text with this character, so nobody has such a name.
-    let found = if key.contains('\0') {
-        None
-    } else {
-        store::users::credentials(&app.db, &key).await?
-    };
-    let (user, hash) = found
-        .map(|found| (found.user, Secret::new(found.password_hash)))
-        .unzip();
-    // Takes as long for a name that does not exist.
-    let matches = app.passwords.verify(password, hash.clone()).await?;
-    let Some(user) = user.filter(|_| matches) else {
-        return Err(Problem::WrongCredentials);
-    };
-    attempt.succeeded().await?;
-    let (session, refresh) = app.sessions.open(user.id, user.role).await?;
-    // Whoever changes an account ends its sessions after the commit. So an account that changed while the password was
-    // being checked shows here, or this session is among those ended.
-    let now = store::users::credentials(&app.db, &key).await;
-    match now {
-        Ok(Some(now))
-            if now.user.is_same_account(&user)
-                && hash.is_some_and(|hash| hash.expose() == now.password_hash) =>
-        {
-            let access = app.tokens.issue(&user, session)?;
-            Ok(SignedIn { access, refresh })
-        }
-        changed => {
-            app.sessions.revoke(user.id, session).await?;
-            changed?;
-            Err(Problem::WrongCredentials)
-        }
-    }
-}
-
-/// A login that counts as a failure until it has succeeded: counted before the password is looked at, so that guesses made
-/// at once count like guesses made in turn.
-struct Attempt {
-    redis: ConnectionManager,
-    counter: String,
-}
-
-impl Attempt {
-    async fn begin(app: &App, username_key: &str, peer: IpAddr) -> Result<Self, Problem> {
-        let name: String = username_key.chars().take(50).collect();
-        let counter = format!("ratelimit:login:{name}@{peer}");
-        let mut redis = app.redis.clone();
-        let within = FAILURES_WITHIN.as_secs();
-        let (attempts, seconds): (u32, i64) = redis::pipe()
-            .incr(&counter, 1)
-            .cmd("EXPIRE")
-            .arg(&counter)
-            .arg(within)
-            .arg("NX")
-            .ignore()
-            .ttl(&counter)
-            .query_async(&mut redis)
-            .await?;
-        if attempts > app.config.login_failures {
-            let retry_after = Duration::from_secs(u64::try_from(seconds).unwrap_or(within));
-            return Err(Problem::TooMany { retry_after });
-        }
-        Ok(Self { redis, counter })
-    }
-
-    async fn succeeded(mut self) -> Result<(), Problem> {
-        let within = FAILURES_WITHIN.as_secs();
-        // The counter may have gone meanwhile: what is made then goes too.
-        Ok(redis::pipe()
-            .decr(&self.counter, 1)
-            .ignore()
-            .cmd("EXPIRE")
-            .arg(&self.counter)
-            .arg(within)
-            .arg("NX")
-            .ignore()
-            .query_async(&mut self.redis)
-            .await?)
-    }
-}
-
-/// Exchanges a refresh token for new tokens. One that was exchanged before ends its session everywhere.
-///
-/// # Errors
-/// [`Problem::SessionEnded`], or a store's.
-pub async fn refresh(app: &App, token: &str) -> Result<SignedIn, Problem> {
-    let (session, rotation) = app.sessions.rotate(token).await?;
-    match rotation {
-        Rotation::Rotated(user, refresh) => {
-            let user = store::users::find(&app.db, user)
-                .await?
-                .ok_or(Problem::SessionEnded)?;
-            Ok(SignedIn {
-                access: app.tokens.issue(&user, session)?,
-                refresh,
-            })
-        }
-        Rotation::Reused(user) => {
-            warn!(user.id = %user, session.id = %session, "a refresh token was used twice; its session is revoked");
-            app.sessions.revoke(user, session).await?;
-            announce_revoked(app, user, session);
-            Err(Problem::SessionEnded)
-        }
-        Rotation::Unknown => Err(Problem::SessionEnded),
-    }
-}
-
-/// A new access token for the session of that refresh token, which stays as it is.
-///
-/// # Errors
-/// [`Problem::SessionEnded`], or a store's.
-pub async fn me(app: &App, token: &str) -> Result<String, Problem> {
-    let (user, session) = app
-        .sessions
-        .holder(token)
-        .await?
-        .ok_or(Problem::SessionEnded)?;
-    let user = store::users::find(&app.db, user)
-        .await?
-        .ok_or(Problem::SessionEnded)?;
-    app.tokens.issue(&user, session)
-}
-
-/// Ends the session of that refresh token, if it is a current one.
-///
-/// # Errors
-/// A store's.
-pub async fn logout(app: &App, token: &str) -> Result<(), Problem> {
-    if let Some((user, session)) = app.sessions.holder(token).await? {
-        app.sessions.revoke(user, session).await?;
-        announce_revoked(app, user, session);
-    }
-    Ok(())
-}
-
-fn announce_revoked(app: &App, user_id: UserId, session_id: SessionId) {
-    let control = Control::SessionRevoked {
-        user_id,
-        session_id,
-    };
-    // This node's sockets are cut even while Kafka is away.
-    app.obey(&control);
-    app.outbox.announce(&Event::control(&control), None);
-}
-
-/// Who calls with that access token, its session alive.
-///
-/// # Errors
-/// [`Problem::Unauthenticated`], or [`Problem::Unavailable`] without Redis.
-pub async fn caller(app: &App, token: &str) -> Result<Caller, Problem> {
-    let caller = app
-        .tokens
-        .check(token)
-        .map_err(|_: Refused| Problem::Unauthenticated)?;
-    if app.sessions.user(caller.session).await? == Some(caller.id) {
-        Ok(caller)
-    } else {
-        Err(Problem::Unauthenticated)
-    }
-}
-
 /// Gives a user another role, tells them, and ends their sessions, since their tokens say the old one.
 ///
 /// # Errors
 /// Not found, or a store's.
-pub async fn set_role(app: &App, id: UserId, role: Role) -> Result<UserDto, Problem> {
+pub async fn set_role(app: &App, id: UserId, role: Role) -> Result<User, Problem> {
     let mut transaction = app.db.begin().await?;
     let before = store::users::lock_role(&mut transaction, id).await?;
     let user = store::users::set_role(&mut transaction, id, role).await?;
@@ -304,7 +115,7 @@ pub async fn delete(app: &App, id: UserId) -> Result<(), Problem> {
     store::users::delete(&mut transaction, id).await?;
     // Whether anybody is left in them is seen after the commit: the others may be deleting their accounts just now.
     let channels: Vec<Uuid> = channels.into_iter().map(|(channel, _)| channel.0).collect();
-    remains::add(&mut transaction, remains::Kind::Channel, &channels).await?;
+    purge::add(&mut transaction, purge::Kind::Channel, &channels).await?;
     revoke_all_and_commit(app, transaction, id, events).await
 }
 
@@ -324,14 +135,14 @@ async fn revoke_all_and_commit(
     match app.sessions.revoke_all(user_id, None).await {
         Ok(late) => {
             for session in late {
-                announce_revoked(app, user_id, session);
+                session::announce_revoked(app, user_id, session);
             }
         }
         Err(error) => {
             warn!(user.id = %user_id, error = %chain(&error), "sessions opened while the account changed may live on");
         }
     }
-    app.obey(&control);
+    app.delivery.apply(&control);
     Ok(())
 }
 
@@ -356,7 +167,7 @@ pub async fn update(
     id: UserId,
     caller: &Caller,
     changed: Changed,
-) -> Result<UserDto, Problem> {
+) -> Result<User, Problem> {
     let Changed {
         username,
         email,
@@ -394,7 +205,7 @@ pub async fn update(
         }
     }
     for session in ended {
-        announce_revoked(app, id, session);
+        session::announce_revoked(app, id, session);
     }
     Ok(user)
 }

@@ -1,24 +1,20 @@
 //! Channels.
 
-use super::commit;
 use crate::{
     app::App,
+    auth::tokens::Caller,
     ids::{ChannelId, UserId},
-    model::{ChannelDto, ChannelKind, Control, Event, Role},
+    model::{Channel, ChannelKind, Control, Event, Role},
+    ops::commit,
     problem::{Missing, Problem},
     store,
-    token::Caller,
 };
 
 /// Creates a public channel.
 ///
 /// # Errors
 /// The database's.
-pub async fn create_public(
-    app: &App,
-    name: &str,
-    description: &str,
-) -> Result<ChannelDto, Problem> {
+pub async fn create_public(app: &App, name: &str, description: &str) -> Result<Channel, Problem> {
     let mut transaction = app.db.begin().await?;
     let channel = store::channels::insert_public(&mut transaction, name, description).await?;
     commit(app, transaction, vec![Event::public_channel(channel.id)]).await?;
@@ -29,7 +25,7 @@ pub async fn create_public(
 ///
 /// # Errors
 /// Not found, naming the first participant who does not exist; the database's.
-pub async fn create_private(app: &App, participants: &[UserId]) -> Result<ChannelDto, Problem> {
+pub async fn create_private(app: &App, participants: &[UserId]) -> Result<Channel, Problem> {
     let mut transaction = app.db.begin().await?;
     let channel = store::channels::insert_private(&mut transaction, participants).await?;
     let events = participants
@@ -50,7 +46,7 @@ pub async fn update(
     caller: UserId,
     name: Option<&str>,
     description: Option<&str>,
-) -> Result<ChannelDto, Problem> {
+) -> Result<Channel, Problem> {
     store::channels::readable(&app.db, id, caller).await?;
     let mut transaction = app.db.begin().await?;
     if store::channels::lock(&mut transaction, id).await?.kind == ChannelKind::Private {
@@ -82,7 +78,7 @@ pub async fn delete(app: &App, id: ChannelId, caller: UserId) -> Result<(), Prob
     let control = Control::ChannelDeleted { channel_id: id };
     events.push(Event::control(&control));
     commit(app, transaction, events).await?;
-    app.obey(&control);
+    app.delivery.apply(&control);
     Ok(())
 }
 
@@ -130,6 +126,6 @@ pub async fn leave(
     events.push(Event::control(&control));
     commit(app, transaction, events).await?;
     // This node's subscriptions end even while Kafka is away; the other nodes' audit finds theirs.
-    app.obey(&control);
+    app.delivery.apply(&control);
     Ok(())
 }

@@ -4,16 +4,16 @@ use bytes::Bytes;
 use serde::Deserialize;
 use uuid::Uuid;
 
-use super::{commit, notification};
 use crate::{
     app::App,
-    files::Staged,
+    auth::tokens::Caller,
+    blobs::upload::Staged,
     group_commit::{Answer, Post, Posted},
     ids::{ChannelId, MessageId, UserId},
-    model::{BinaryContentDto, Event, Fields, MessageDto, MessageText, Role},
+    model::{BinaryContent, Event, Fields, Message, MessageText, Role},
+    ops::{commit, notification},
     problem::{Dependency, Missing, Problem},
-    store::{self, remains},
-    token::Caller,
+    store::{self, purge},
 };
 
 /// Notifications deleted with their message, under its channel's lock. Those of more people are cleared afterwards.
@@ -43,7 +43,7 @@ pub fn post(
     app: &App,
     author: UserId,
     request: MessageCreateRequest,
-    attachments: Vec<BinaryContentDto>,
+    attachments: Vec<BinaryContent>,
 ) -> Result<Answer, Problem> {
     let mut fields = Fields::new();
     let channel = fields.require("channelId", request.channel_id);
@@ -85,7 +85,7 @@ pub async fn post_with_files(
 ) -> Result<Bytes, Problem> {
     let answer = post(app, author, request, files.list().to_vec())?;
     // The message will be written, whether or not this request is still there to hear of it.
-    let ids = files.hand_over();
+    let ids = files.release_to_commit();
     let posted = answer
         .await
         .unwrap_or(Err(Problem::Unavailable(Dependency::Node, None)));
@@ -133,7 +133,7 @@ pub async fn typing(
 }
 
 /// The message, if the caller may read its channel.
-async fn readable(app: &App, id: MessageId, caller: &Caller) -> Result<MessageDto, Problem> {
+async fn readable(app: &App, id: MessageId, caller: &Caller) -> Result<Message, Problem> {
     let missing = || Problem::NotFound(Missing::Message(id));
     let message = store::messages::find(&app.db, id)
         .await?
@@ -154,7 +154,7 @@ pub async fn update(
     id: MessageId,
     caller: &Caller,
     text: &str,
-) -> Result<MessageDto, Problem> {
+) -> Result<Message, Problem> {
     let message = readable(app, id, caller).await?;
     if message.author.map(|author| author.id) != Some(caller.id) {
         return Err(Problem::Forbidden("Only its author may change a message."));
@@ -194,7 +194,7 @@ pub async fn delete(app: &App, id: MessageId, caller: &Caller) -> Result<(), Pro
     }
     let (gone, all) = notification::delete_of(&mut transaction, id, NOTIFICATIONS_AT_ONCE).await?;
     if !all {
-        remains::add(&mut transaction, remains::Kind::Message, &[id.0]).await?;
+        purge::add(&mut transaction, purge::Kind::Message, &[id.0]).await?;
     }
     let mut events = vec![Event::message_deleted(message.channel_id, id)];
     events.extend(gone);

@@ -2,10 +2,9 @@
 
 pub mod account;
 pub mod channel;
-pub mod file;
 pub mod message;
 pub mod notification;
-pub mod remains;
+pub mod session;
 
 use sqlx::{Postgres, Transaction};
 
@@ -15,7 +14,7 @@ use crate::{app::App, model::Event, problem::Problem, store::outbox};
 ///
 /// # Errors
 /// The database's; then nothing has happened.
-async fn commit(
+pub(crate) async fn commit(
     app: &App,
     mut transaction: Transaction<'static, Postgres>,
     events: Vec<Event>,

@@ -4,11 +4,11 @@ use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use tracing::{info, warn};
 
-use super::commit;
 use crate::{
     app::App,
     ids::{EventId, MessageId, NotificationId, UserId},
     model::{Event, NotificationKind},
+    ops::commit,
     problem::{Problem, chain},
     store::{
         self,
@@ -20,12 +20,12 @@ use crate::{
 const RECEIVERS_AT_ONCE: usize = 500;
 /// The longest excerpt of a message, in characters.
 const EXCERPT: usize = 200;
-/// What was dismissed is remembered for longer than a job may come again: a week, see `bus.rs`.
+/// What was dismissed is remembered for longer than a job may come again: a week, see `kafka.rs`.
 const REMEMBERED_FOR: Duration = Duration::from_hours(8 * 24);
 /// Rows forgotten in one statement, which is far from its time limit with so many.
 const FORGOTTEN_AT_ONCE: i64 = 2_000;
 /// How often what need not be remembered is forgotten.
-const SWEEP_EVERY: Duration = Duration::from_hours(1);
+const SWEEP_INTERVAL: Duration = Duration::from_hours(1);
 
 /// Does these jobs, unless they have been done: writes the notifications of the new messages. One for each user, other than the
 /// author, who has turned them on for the channel and may read it. Doing it again writes nothing; of a message that is gone
@@ -120,7 +120,7 @@ pub async fn delete(app: &App, id: NotificationId, receiver: UserId) -> Result<(
 ///
 /// # Errors
 /// The database's.
-pub(super) async fn delete_of(
+pub async fn delete_of(
     db: &mut sqlx::PgConnection,
     message: MessageId,
     most: i64,
@@ -136,7 +136,7 @@ pub(super) async fn delete_of(
 pub async fn sweep(app: Arc<App>) {
     loop {
         // Nodes that start together do not sweep together.
-        tokio::time::sleep(SWEEP_EVERY.mul_f64(rand::random_range(0.8..1.2))).await;
+        tokio::time::sleep(SWEEP_INTERVAL.mul_f64(rand::random_range(0.8..1.2))).await;
         let mut forgotten = 0;
         loop {
             match store::notifications::sweep(&app.db, REMEMBERED_FOR, FORGOTTEN_AT_ONCE).await {

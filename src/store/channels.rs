@@ -5,16 +5,16 @@ use std::collections::HashMap;
 use sqlx::{PgConnection, PgPool};
 use time::OffsetDateTime;
 
-use super::{remains, users};
 use crate::{
     ids::{ChannelId, UserId},
-    model::{ChannelDto, ChannelKind, UserDto},
+    model::{Channel, ChannelKind, User},
     problem::{Missing, Problem},
+    store::{purge, users},
 };
 
 /// A row of `channels`, without participants.
 #[derive(Clone, Debug, sqlx::FromRow)]
-pub struct Channel {
+pub struct ChannelRow {
     id: ChannelId,
     name: Option<String>,
     description: Option<String>,
@@ -24,8 +24,8 @@ pub struct Channel {
     last_message_at: OffsetDateTime,
 }
 
-impl Channel {
-    fn with(self, participants: Vec<UserDto>) -> ChannelDto {
+impl ChannelRow {
+    fn with(self, participants: Vec<User>) -> Channel {
         let Self {
             id,
             name,
@@ -33,7 +33,7 @@ impl Channel {
             kind,
             last_message_at,
         } = self;
-        ChannelDto {
+        Channel {
             id,
             name,
             description,
@@ -52,10 +52,10 @@ pub async fn insert_public(
     db: &mut PgConnection,
     name: &str,
     description: &str,
-) -> Result<ChannelDto, Problem> {
+) -> Result<Channel, Problem> {
     const SQL: &str = "insert into channels (id, type, name, description) values ($1, 'PUBLIC', $2, $3) \
                        returning id, name, description, type, created_at as last_message_at";
-    let channel: Channel = sqlx::query_as(SQL)
+    let channel: ChannelRow = sqlx::query_as(SQL)
         .bind(ChannelId::new())
         .bind(name)
         .bind(description)
@@ -71,7 +71,7 @@ pub async fn insert_public(
 pub async fn insert_private(
     db: &mut PgConnection,
     participants: &[UserId],
-) -> Result<ChannelDto, Problem> {
+) -> Result<Channel, Problem> {
     const MEMBERS: &str = concat!(
         "select ",
         users::columns!(),
@@ -84,7 +84,7 @@ pub async fn insert_private(
                         insert into read_statuses (id, user_id, channel_id, last_read_at, notification_enabled) \
                         select gen_random_uuid(), unnest($2), $1, $3, true";
     // Locked until the commit, so that a user deleted at the same time cannot break it.
-    let members: Vec<UserDto> = sqlx::query_as(MEMBERS)
+    let members: Vec<User> = sqlx::query_as(MEMBERS)
         .bind(participants)
         .fetch_all(&mut *db)
         .await?;
@@ -94,7 +94,7 @@ pub async fn insert_private(
     {
         return Err(Problem::NotFound(Missing::User(*unknown)));
     }
-    let channel: Channel = sqlx::query_as(SQL)
+    let channel: ChannelRow = sqlx::query_as(SQL)
         .bind(ChannelId::new())
         .fetch_one(&mut *db)
         .await?;
@@ -111,7 +111,7 @@ pub async fn insert_private(
 ///
 /// # Errors
 /// Not found, or the database's.
-pub async fn lock(db: &mut PgConnection, id: ChannelId) -> Result<Channel, Problem> {
+pub async fn lock(db: &mut PgConnection, id: ChannelId) -> Result<ChannelRow, Problem> {
     const SQL: &str = "select id, name, description, type, coalesce(last_message_at, created_at) as last_message_at \
                        from channels where id = $1 for update";
     sqlx::query_as(SQL)
@@ -130,10 +130,10 @@ pub async fn update(
     id: ChannelId,
     name: Option<&str>,
     description: Option<&str>,
-) -> Result<ChannelDto, Problem> {
+) -> Result<Channel, Problem> {
     const SQL: &str = "update channels set name = coalesce($2, name), description = coalesce($3, description) where id = $1 \
                        returning id, name, description, type, coalesce(last_message_at, created_at) as last_message_at";
-    let channel: Option<Channel> = sqlx::query_as(SQL)
+    let channel: Option<ChannelRow> = sqlx::query_as(SQL)
         .bind(id)
         .bind(name)
         .bind(description)
@@ -153,7 +153,7 @@ pub async fn delete(db: &mut PgConnection, id: ChannelId) -> Result<(), Problem>
         .bind(id)
         .execute(&mut *db)
         .await?;
-    remains::add(db, remains::Kind::Channel, &[id.0]).await
+    purge::add(db, purge::Kind::Channel, &[id.0]).await
 }
 
 /// Takes a user out of a private channel, and their read status with it. False if they were not in it.
@@ -223,7 +223,7 @@ pub async fn private_of(
 ///
 /// # Errors
 /// The database's.
-pub async fn visible_to(db: &PgPool, user: UserId) -> Result<Vec<ChannelDto>, Problem> {
+pub async fn visible_to(db: &PgPool, user: UserId) -> Result<Vec<Channel>, Problem> {
     const CHANNELS: &str = "select id, name, description, type, coalesce(last_message_at, created_at) as last_message_at from channels \
                             where type = 'PUBLIC' or id in (select channel_id from channel_participants where user_id = $1) \
                             order by created_at, id";
@@ -239,10 +239,10 @@ pub async fn visible_to(db: &PgPool, user: UserId) -> Result<Vec<ChannelDto>, Pr
     struct Member {
         channel_id: ChannelId,
         #[sqlx(flatten)]
-        user: UserDto,
+        user: User,
     }
-    let channels: Vec<Channel> = sqlx::query_as(CHANNELS).bind(user).fetch_all(db).await?;
-    let mut members: HashMap<ChannelId, Vec<UserDto>> = HashMap::new();
+    let channels: Vec<ChannelRow> = sqlx::query_as(CHANNELS).bind(user).fetch_all(db).await?;
+    let mut members: HashMap<ChannelId, Vec<User>> = HashMap::new();
     if channels
         .iter()
         .any(|channel| channel.kind == ChannelKind::Private)

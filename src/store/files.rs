@@ -1,4 +1,4 @@
-//! Files: whose they are and how far they have come. Their bytes are in [`crate::files`].
+//! Files: whose they are and how far they have come. Their bytes are in [`crate::blobs`].
 
 use std::time::Duration;
 
@@ -6,11 +6,11 @@ use sqlx::{PgConnection, PgPool, Row, postgres::PgRow};
 
 use crate::{
     ids::{FileId, MessageId, UserId},
-    model::{BinaryContentDto, ChannelKind, MessageDto, UploadStatus},
+    model::{BinaryContent, ChannelKind, Message, UploadStatus},
     problem::Problem,
 };
 
-impl sqlx::FromRow<'_, PgRow> for BinaryContentDto {
+impl sqlx::FromRow<'_, PgRow> for BinaryContent {
     fn from_row(row: &PgRow) -> Result<Self, sqlx::Error> {
         Ok(Self {
             id: row.try_get("file_id")?,
@@ -22,12 +22,13 @@ impl sqlx::FromRow<'_, PgRow> for BinaryContentDto {
     }
 }
 
-/// The columns of a [`BinaryContentDto`], of the table that is called `f`.
+/// The columns of a [`BinaryContent`], of the table that is called `f`.
 macro_rules! columns {
     () => {
         "f.id as file_id, f.file_name, f.size as file_size, f.content_type as file_type, f.status as file_status"
     };
 }
+
 pub(super) use columns;
 
 /// Writes the attachments of new messages, whose rows are written in the same transaction.
@@ -36,12 +37,12 @@ pub(super) use columns;
 /// The database's.
 pub async fn attach<'a>(
     db: &mut PgConnection,
-    messages: impl Iterator<Item = &'a MessageDto>,
+    messages: impl Iterator<Item = &'a Message>,
 ) -> Result<(), Problem> {
     const SQL: &str = "insert into binary_contents (id, uploader_id, message_id, position, file_name, size, content_type, status, next_try_at) \
                        select n.*, 'WAITING', clock_timestamp() \
                        from unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::smallint[], $5::text[], $6::bigint[], $7::text[]) as n";
-    let files: Vec<(&MessageDto, i16, &BinaryContentDto)> = messages
+    let files: Vec<(&Message, i16, &BinaryContent)> = messages
         .flat_map(|message| {
             let files = (0..).zip(&message.attachments);
             files.map(move |(position, file)| (message, position, file))
@@ -50,7 +51,7 @@ pub async fn attach<'a>(
     if files.is_empty() {
         return Ok(());
     }
-    let uploader = |message: &MessageDto| message.author.as_ref().map(|author| author.id);
+    let uploader = |message: &Message| message.author.as_ref().map(|author| author.id);
     sqlx::query(SQL)
         .bind(files.iter().map(|f| f.2.id).collect::<Vec<_>>())
         .bind(files.iter().map(|f| uploader(f.0)).collect::<Vec<_>>())
@@ -82,7 +83,7 @@ pub async fn set_picture(
     db: &mut PgConnection,
     user: UserId,
     uploader: UserId,
-    file: &BinaryContentDto,
+    file: &BinaryContent,
 ) -> Result<(), Problem> {
     const SQL: &str = "insert into binary_contents (id, uploader_id, picture_of, position, file_name, size, content_type, status, next_try_at) \
                        values ($1, $2, $3, 0, $4, $5, $6, 'WAITING', clock_timestamp())";
@@ -110,7 +111,7 @@ pub async fn readable(
     db: &PgPool,
     ids: &[FileId],
     reader: UserId,
-) -> Result<Vec<BinaryContentDto>, Problem> {
+) -> Result<Vec<BinaryContent>, Problem> {
     const SQL: &str = concat!(
         "select ",
         columns!(),
@@ -131,7 +132,7 @@ pub async fn readable(
 pub struct Waiting {
     /// As it was accepted.
     #[sqlx(flatten)]
-    pub file: BinaryContentDto,
+    pub file: BinaryContent,
     /// Who sent it; none when the account is gone.
     pub uploader_id: Option<UserId>,
     /// What it is attached to; none for a profile picture.

@@ -7,15 +7,15 @@ use sqlx::{PgConnection, PgPool, Row, postgres::PgRow, types::Json};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use super::{
-    files,
-    outbox::{Columns, Stored},
-    users,
-};
 use crate::{
     ids::{ChannelId, MessageId, UserId},
-    model::{BinaryContentDto, ChannelKind, Event, MessageDto, UserDto},
+    model::{BinaryContent, ChannelKind, Event, Message, User},
     problem::Problem,
+    store::{
+        files,
+        outbox::{Columns, Stored},
+        users,
+    },
 };
 
 /// Joined with the author, who may be gone, and with the attachments. What is left of a deleted channel is there until it is
@@ -35,13 +35,13 @@ macro_rules! select {
     };
 }
 
-impl sqlx::FromRow<'_, PgRow> for MessageDto {
+impl sqlx::FromRow<'_, PgRow> for Message {
     fn from_row(row: &PgRow) -> Result<Self, sqlx::Error> {
         let author = match row.try_get::<Option<UserId>, _>("user_id")? {
-            Some(_) => Some(UserDto::from_row(row)?),
+            Some(_) => Some(User::from_row(row)?),
             None => None,
         };
-        let attachments: Option<Json<Vec<BinaryContentDto>>> = row.try_get("attachments")?;
+        let attachments: Option<Json<Vec<BinaryContent>>> = row.try_get("attachments")?;
         Ok(Self {
             id: row.try_get("id")?,
             created_at: row.try_get("created_at")?,
@@ -75,7 +75,7 @@ pub async fn page(
     cursor: Option<Cursor>,
     newest_first: bool,
     most: i64,
-) -> Result<Vec<MessageDto>, Problem> {
+) -> Result<Vec<Message>, Problem> {
     const DESC: &str = select!(
         "where m.channel_id = $1 and exists (select from channels where id = $1) \
          and m.seq < $2 and m.created_at < $3 order by m.seq desc limit $4"
@@ -117,7 +117,7 @@ pub async fn between(
     after: i64,
     through: i64,
     most: i64,
-) -> Result<Vec<MessageDto>, Problem> {
+) -> Result<Vec<Message>, Problem> {
     const SQL: &str = select!(
         "where m.channel_id = $1 and exists (select from channels where id = $1) \
          and m.seq > $2 and m.seq <= $3 order by m.seq limit $4"
@@ -157,7 +157,7 @@ pub async fn more_than(
 ///
 /// # Errors
 /// The database's.
-pub async fn find(db: &PgPool, id: MessageId) -> Result<Option<MessageDto>, Problem> {
+pub async fn find(db: &PgPool, id: MessageId) -> Result<Option<Message>, Problem> {
     const SQL: &str = select!("where m.id = $1");
     Ok(sqlx::query_as(SQL).bind(id).fetch_optional(db).await?)
 }
@@ -170,7 +170,7 @@ pub async fn update(
     db: &mut PgConnection,
     id: MessageId,
     content: &str,
-) -> Result<Option<MessageDto>, Problem> {
+) -> Result<Option<Message>, Problem> {
     const FIND: &str = select!("where m.id = $1");
     const UPDATE: &str = "update messages set content = $2, updated_at = clock_timestamp() where id = $1 \
                           and exists (select from channels c where c.id = channel_id)";
@@ -253,7 +253,7 @@ pub async fn lock_targets(
 pub async fn lock_authors(
     db: &mut PgConnection,
     authors: &[UserId],
-) -> Result<HashMap<UserId, UserDto>, Problem> {
+) -> Result<HashMap<UserId, User>, Problem> {
     const SQL: &str = concat!(
         "select ",
         users::columns!(),
@@ -261,7 +261,7 @@ pub async fn lock_authors(
         users::picture!(),
         "where u.id = any($1) order by u.id for key share of u"
     );
-    let users: Vec<UserDto> = sqlx::query_as(SQL).bind(authors).fetch_all(db).await?;
+    let users: Vec<User> = sqlx::query_as(SQL).bind(authors).fetch_all(db).await?;
     Ok(users.into_iter().map(|user| (user.id, user)).collect())
 }
 
@@ -290,7 +290,7 @@ pub async fn sent_before(
     db: &mut PgConnection,
     authors: &[UserId],
     client_ids: &[Uuid],
-) -> Result<Vec<MessageDto>, Problem> {
+) -> Result<Vec<Message>, Problem> {
     const SQL: &str = select!(
         "where (m.author_id, m.client_message_id) in (select * from unnest($1::uuid[], $2::uuid[]))"
     );
@@ -304,7 +304,7 @@ pub async fn sent_before(
 /// A new message with the event that tells of it.
 pub struct New {
     /// The row.
-    pub message: MessageDto,
+    pub message: Message,
     /// The row as JSON: what the author's request and every subscriber gets.
     pub body: Bytes,
     /// Whether somebody is to be notified of it.
@@ -338,7 +338,7 @@ pub async fn insert(db: &mut PgConnection, new: &[New]) -> Result<Vec<Stored>, P
         .map(|n| Event::notify_of(n.message.channel_id, n.message.id));
     let events: Vec<Event> = created.chain(jobs).collect();
     let columns = Columns::of(&events);
-    let of = |message: &MessageDto| message.author.as_ref().map(|author| author.id);
+    let of = |message: &Message| message.author.as_ref().map(|author| author.id);
     let rows: Vec<i64> = sqlx::query_scalar(SQL)
         .bind(new.iter().map(|n| n.message.id).collect::<Vec<_>>())
         .bind(new.iter().map(|n| n.message.channel_id).collect::<Vec<_>>())

@@ -5,8 +5,8 @@ pub mod files;
 pub mod messages;
 pub mod notifications;
 pub mod outbox;
+pub mod purge;
 pub mod read_statuses;
-pub mod remains;
 pub mod users;
 
 use std::time::Duration;
@@ -19,7 +19,7 @@ use sqlx::{
 use crate::{config::Config, problem::Problem};
 
 /// How long a request waits for a free connection before it is answered 503.
-const ACQUIRE_WITHIN: Duration = Duration::from_secs(3);
+const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// The schema, run at every start; each statement may run again.
 const SCHEMA: &str = include_str!("../../schema.sql");
@@ -48,7 +48,7 @@ pub fn pool(config: &Config) -> Result<PgPool, String> {
     ]);
     Ok(PgPoolOptions::new()
         .max_connections(config.database_pool)
-        .acquire_timeout(ACQUIRE_WITHIN)
+        .acquire_timeout(ACQUIRE_TIMEOUT)
         .idle_timeout(Duration::from_mins(5))
         .connect_lazy_with(options))
 }

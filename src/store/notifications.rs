@@ -5,11 +5,11 @@ use std::{collections::HashSet, time::Duration};
 use sqlx::{PgConnection, PgPool};
 use uuid::Uuid;
 
-use super::outbox::{self, Stored};
 use crate::{
     ids::{ChannelId, MessageId, NotificationId, UserId},
-    model::{Event, NotificationDto, NotificationKind},
+    model::{Event, Notification, NotificationKind},
     problem::{Missing, Problem},
+    store::outbox::{self, Stored},
 };
 
 /// A notification to be written, unless it has been.
@@ -44,7 +44,7 @@ pub async fn insert(db: &mut PgConnection, new: &[New]) -> Result<Vec<Stored>, P
     if new.is_empty() {
         return Ok(Vec::new());
     }
-    let written: Vec<NotificationDto> = sqlx::query_as(SQL)
+    let written: Vec<Notification> = sqlx::query_as(SQL)
         .bind(
             new.iter()
                 .map(|_| NotificationId::new())
@@ -153,7 +153,7 @@ pub async fn present(
 ///
 /// # Errors
 /// The database's.
-pub async fn of(db: &PgPool, receiver: UserId, most: i64) -> Result<Vec<NotificationDto>, Problem> {
+pub async fn of(db: &PgPool, receiver: UserId, most: i64) -> Result<Vec<Notification>, Problem> {
     const SQL: &str = concat!(
         "select id, created_at, receiver_id, title, content, type, target_id from notifications n where receiver_id = $1 and ",
         present!(),

@@ -3,11 +3,11 @@
 use sqlx::PgPool;
 use time::OffsetDateTime;
 
-use super::OnConstraint;
 use crate::{
     ids::{ChannelId, ReadStatusId, UserId},
-    model::ReadStatusDto,
+    model::ReadStatus,
     problem::{Missing, Problem},
+    store::OnConstraint,
 };
 
 /// Creates one; notifications start on for a private channel and off for a public one.
@@ -19,7 +19,7 @@ pub async fn insert(
     user: UserId,
     channel: ChannelId,
     last_read_at: OffsetDateTime,
-) -> Result<ReadStatusDto, Problem> {
+) -> Result<ReadStatus, Problem> {
     const SQL: &str = "insert into read_statuses (id, user_id, channel_id, last_read_at, notification_enabled) \
                        select $1, u.id, c.id, $4, c.type = 'PRIVATE' from channels c, users u \
                        where u.id = $2 and c.id = $3 and (c.type = 'PUBLIC' \
@@ -46,7 +46,7 @@ pub async fn update(
     owner: UserId,
     last_read_at: Option<OffsetDateTime>,
     notification_enabled: Option<bool>,
-) -> Result<ReadStatusDto, Problem> {
+) -> Result<ReadStatus, Problem> {
     const SQL: &str = "update read_statuses set last_read_at = coalesce($3, last_read_at), \
                        notification_enabled = coalesce($4, notification_enabled) where id = $1 and user_id = $2 \
                        and exists (select from channels c where c.id = channel_id) \
@@ -65,7 +65,7 @@ pub async fn update(
 ///
 /// # Errors
 /// The database's.
-pub async fn of(db: &PgPool, user: UserId) -> Result<Vec<ReadStatusDto>, Problem> {
+pub async fn of(db: &PgPool, user: UserId) -> Result<Vec<ReadStatus>, Problem> {
     const SQL: &str = "select id, user_id, channel_id, last_read_at, notification_enabled from read_statuses where user_id = $1 \
                        and exists (select from channels c where c.id = channel_id) order by id";
     Ok(sqlx::query_as(SQL).bind(user).fetch_all(db).await?)

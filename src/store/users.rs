@@ -2,15 +2,15 @@
 
 use sqlx::{PgConnection, PgPool, Row, postgres::PgRow};
 
-use super::{Constraints, OnConstraint, remains};
 use crate::{
-    config::Secret,
     ids::{FileId, UserId},
-    model::{BinaryContentDto, Email, Role, UserDto, Username},
+    model::{BinaryContent, Email, Role, User, Username},
     problem::{Missing, Problem},
+    secret::Secret,
+    store::{Constraints, OnConstraint, purge},
 };
 
-/// The columns of a [`UserDto`], of the table that is called `u` joined with [`picture`].
+/// The columns of a [`User`], of the table that is called `u` joined with [`picture`].
 macro_rules! columns {
     () => {
         concat!(
@@ -19,6 +19,7 @@ macro_rules! columns {
         )
     };
 }
+
 pub(super) use columns;
 
 /// The join that finds the profile picture of `u`.
@@ -27,12 +28,13 @@ macro_rules! picture {
         " left join binary_contents f on f.picture_of = u.id "
     };
 }
+
 pub(super) use picture;
 
-impl sqlx::FromRow<'_, PgRow> for UserDto {
+impl sqlx::FromRow<'_, PgRow> for User {
     fn from_row(row: &PgRow) -> Result<Self, sqlx::Error> {
         let profile = match row.try_get::<Option<FileId>, _>("file_id")? {
-            Some(_) => Some(BinaryContentDto::from_row(row)?),
+            Some(_) => Some(BinaryContent::from_row(row)?),
             None => None,
         };
         Ok(Self {
@@ -51,7 +53,7 @@ impl sqlx::FromRow<'_, PgRow> for UserDto {
 pub struct Credentials {
     /// The user.
     #[sqlx(flatten)]
-    pub user: UserDto,
+    pub user: User,
     /// The password's hash, a PHC string.
     pub password_hash: String,
 }
@@ -82,7 +84,7 @@ pub async fn insert(
     email: &Email,
     hash: &Secret,
     role: Role,
-) -> Result<UserDto, Problem> {
+) -> Result<User, Problem> {
     const SQL: &str = concat!(
         "with u as (insert into users (id, username, username_key, email, email_key, password_hash, role) \
          values ($1, $2, $3, $4, $5, $6, $7) returning id, username, email, role) select ",
@@ -107,11 +109,7 @@ pub async fn insert(
 ///
 /// # Errors
 /// Not found, a taken name or address, or the database's.
-pub async fn update(
-    db: &mut PgConnection,
-    id: UserId,
-    changes: &Changes,
-) -> Result<UserDto, Problem> {
+pub async fn update(db: &mut PgConnection, id: UserId, changes: &Changes) -> Result<User, Problem> {
     const SQL: &str = concat!(
         "with u as (update users set username = coalesce($2, username), username_key = coalesce($3, username_key), \
          email = coalesce($4, email), email_key = coalesce($5, email_key), \
@@ -149,7 +147,7 @@ pub async fn lock_role(db: &mut PgConnection, id: UserId) -> Result<Role, Proble
 ///
 /// # Errors
 /// Not found, or the database's.
-pub async fn set_role(db: &mut PgConnection, id: UserId, role: Role) -> Result<UserDto, Problem> {
+pub async fn set_role(db: &mut PgConnection, id: UserId, role: Role) -> Result<User, Problem> {
     const SQL: &str = concat!(
         "with u as (update users set role = $2 where id = $1 returning id, username, email, role) select ",
         columns!(),
@@ -186,14 +184,14 @@ pub async fn delete(db: &mut PgConnection, id: UserId) -> Result<(), Problem> {
         .bind(id)
         .execute(&mut *db)
         .await?;
-    remains::add(db, remains::Kind::User, &[id.0]).await
+    purge::add(db, purge::Kind::User, &[id.0]).await
 }
 
 /// Every user, by creation time.
 ///
 /// # Errors
 /// The database's.
-pub async fn all(db: &PgPool) -> Result<Vec<UserDto>, Problem> {
+pub async fn all(db: &PgPool) -> Result<Vec<User>, Problem> {
     const SQL: &str = concat!(
         "select ",
         columns!(),
@@ -208,7 +206,7 @@ pub async fn all(db: &PgPool) -> Result<Vec<UserDto>, Problem> {
 ///
 /// # Errors
 /// The database's.
-pub async fn find(db: &PgPool, id: UserId) -> Result<Option<UserDto>, Problem> {
+pub async fn find(db: &PgPool, id: UserId) -> Result<Option<User>, Problem> {
     const SQL: &str = concat!(
         "select ",
         columns!(),

@@ -79,7 +79,7 @@ async fn a_broker_that_dies_and_returns_even_empty_costs_latency_and_nothing_els
     // The first may be sent before the nodes have noticed.
     talk.go_on(1, Duration::from_secs(8)).await;
     eventually_within(LONG, "the nodes have noticed", async || {
-        (0..2).all(|node| !cluster.node(node).app().bus.is_up())
+        (0..2).all(|node| !cluster.node(node).app().kafka.is_up())
     })
     .await;
     talk.go_on(10, without).await;
@@ -105,7 +105,7 @@ async fn a_broker_that_dies_and_returns_even_empty_costs_latency_and_nothing_els
 
     broker.lose_everything();
     eventually_within(LONG, "the nodes have noticed", async || {
-        (0..2).all(|node| !cluster.node(node).app().bus.is_up())
+        (0..2).all(|node| !cluster.node(node).app().kafka.is_up())
     })
     .await;
     talk.go_on(10, without).await;

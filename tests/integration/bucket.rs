@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use discodeit::ops::file::sweep_incoming;
+use discodeit::workers::files::sweep_incoming;
 use reqwest::Method;
 use serde_json::json;
 
@@ -88,11 +88,11 @@ async fn without_the_bucket_nothing_is_created_and_what_waits_is_made_ready_when
 
     // What a request has left that never came back.
     let app = cluster.node(0).app();
-    let mut staged = app.files.stage(discodeit::files::Senders::Members);
+    let mut staged = app.files.stage(discodeit::blobs::UploadPool::Members);
     let mut upload = staged.begin().expect("there is room");
     upload.write(b"x").await.expect("stored");
     upload.finish().await.expect("stored");
-    staged.hand_over();
+    staged.release_to_commit();
     assert_eq!(bucket.stored("incoming").len(), 1);
     let swept = sweep_incoming(app, Duration::from_hours(1)).await;
     assert_eq!(swept.expect("swept"), 0, "it may be under way");

@@ -422,7 +422,7 @@ async fn a_client_that_does_not_read_is_cut_and_delays_nobody() {
     quick.subscribe(&channel).await;
     let mut writer = Stomp::connect(&users[1]).await;
     let text = "x".repeat(2_000);
-    let hub = &cluster.node(0).app().hub;
+    let hub = &cluster.node(0).app().delivery.hub;
     let gone = || {
         let slow = |user: &discodeit::ids::UserId| user.to_string() == users[0].id;
         !hub.sessions().iter().any(|(user, _)| slow(user))

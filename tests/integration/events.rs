@@ -2,7 +2,7 @@
 
 use std::{collections::HashSet, time::Duration};
 
-use discodeit::history::Append;
+use discodeit::events::history::Append;
 use serde_json::json;
 
 use crate::support::{Cluster, RedisServer, Sse, User, eventually};
@@ -265,7 +265,7 @@ async fn a_position_that_cannot_be_resumed_from_is_told_and_leaks_nothing() {
     let mut stream = Sse::open(&bob, None).await;
     let start = stream.expect("sync").await.id;
     let history = &cluster.node(0).app().history;
-    let of_user = discodeit::history::Stream::User(bob.id.parse().expect("an id"));
+    let of_user = discodeit::events::position::EventLog::User(bob.id.parse().expect("an id"));
     let publish = async |stream, events: usize| {
         for _ in 0..events / 100 {
             let events: Vec<_> = (0..100).map(|_| discodeit::ids::EventId::new()).collect();
@@ -285,7 +285,7 @@ async fn a_position_that_cannot_be_resumed_from_is_told_and_leaks_nothing() {
         .expect("channels.refresh")
         .await
         .id;
-    publish(discodeit::history::Stream::All, 300).await;
+    publish(discodeit::events::position::EventLog::All, 300).await;
     for id in [&start, &near] {
         assert_eq!(
             Sse::open(&bob, Some(id))
@@ -472,7 +472,10 @@ async fn each_of_several_streams_of_a_user_is_complete() {
     }
     drop(tabs.remove(0));
     let app = cluster.node(0).app();
-    eventually("the closed stream is gone", async || app.feeds.len() == 2).await;
+    eventually("the closed stream is gone", async || {
+        app.delivery.sse.len() == 2
+    })
+    .await;
     let channel = ann.create_private(&[&bob]).await;
     for tab in &mut tabs {
         assert_eq!(
@@ -482,7 +485,7 @@ async fn each_of_several_streams_of_a_user_is_complete() {
     }
     drop(tabs);
     eventually("nothing is left", async || {
-        app.feeds.is_empty() && app.feeds.positions().is_empty()
+        app.delivery.sse.is_empty() && app.delivery.sse.positions().is_empty()
     })
     .await;
 }

@@ -67,7 +67,7 @@ async fn streams_that_come_and_go_in_a_storm_leave_nothing_behind() {
         }
     });
     join_all(storm).await;
-    let feeds = &cluster.node(0).app().feeds;
+    let feeds = &cluster.node(0).app().delivery.sse;
     eventually("nothing is left", async || {
         feeds.is_empty() && feeds.positions().is_empty()
     })
@@ -98,7 +98,7 @@ async fn dead_streams_keep_nothing_from_those_that_live() {
             assert_eq!(event.json()["channelId"], channel);
         }
     }
-    let feeds = &cluster.node(1).app().feeds;
+    let feeds = &cluster.node(1).app().delivery.sse;
     eventually("the dead are gone", async || feeds.len() == living.len()).await;
 }
 
@@ -112,7 +112,7 @@ async fn a_stream_that_is_not_read_is_cut_and_delays_nobody() {
     socket.set_recv_buffer_size(4_096).expect("a size");
     let address = cluster.address(0).parse().expect("an address");
     let deaf = ask(socket.connect(address).await.expect("accepted"), &bob).await;
-    eventually("it is open", async || app.feeds.len() == 1).await;
+    eventually("it is open", async || app.delivery.sse.len() == 1).await;
     let mut streams = [Sse::open(&bob, None).await, Sse::open(&ann, None).await];
     for stream in &mut streams {
         stream.expect("sync").await;
@@ -146,7 +146,7 @@ async fn a_stream_that_is_not_read_is_cut_and_delays_nobody() {
     }
     assert!(slowest < Duration::from_secs(2), "{slowest:?}");
     eventually_within(Duration::from_secs(15), "it is cut", async || {
-        app.feeds.len() == 2
+        app.delivery.sse.len() == 2
     })
     .await;
     for stream in &mut streams {

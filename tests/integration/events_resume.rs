@@ -1,9 +1,12 @@
 //! SSE: what a stream that comes back is told, and what it is not.
 
 use discodeit::{
-    history::{Append, History, Stream},
+    delivery::Gap,
+    events::{
+        history::{Append, History},
+        position::EventLog,
+    },
     ids::EventId,
-    repair::Gap,
 };
 use redis::AsyncCommands;
 use reqwest::{Method, header::HeaderValue};
@@ -14,12 +17,12 @@ use crate::support::{Cluster, Sse, User, eventually};
 /// `u64::MAX` as positions are written.
 const LAST_NUMBER: &str = "3w5e11264sgsf";
 
-fn own(user: &User) -> Stream {
-    Stream::User(user.id.parse().expect("an id"))
+fn own(user: &User) -> EventLog {
+    EventLog::User(user.id.parse().expect("an id"))
 }
 
 /// Appends events as the outbox does, but tells Kafka nothing. Their data are numbered from `first`.
-async fn append(history: &History, stream: Stream, first: usize, events: usize) {
+async fn append(history: &History, stream: EventLog, first: usize, events: usize) {
     let numbers: Vec<_> = (first..first + events).collect();
     for numbers in numbers.chunks(100) {
         let events: Vec<_> = numbers
@@ -101,9 +104,9 @@ async fn a_thousand_events_are_replayed_and_one_more_is_too_far() {
     let from = cursor(&bob).await;
     let history = &cluster.node(0).app().history;
     append(history, own(&bob), 0, 700).await;
-    append(history, Stream::All, 700, 300).await;
+    append(history, EventLog::All, 700, 300).await;
     assert!(replayed(&bob, &from).await.into_iter().eq(0..1_000));
-    append(history, Stream::All, 1_000, 1).await;
+    append(history, EventLog::All, 1_000, 1).await;
     assert_eq!(resync_reason(&bob, &from).await, "too_far");
 }
 
@@ -112,7 +115,7 @@ async fn histories_are_bounded() {
     let cluster = Cluster::start(1).await;
     let bob = cluster.user(0, "bob").await;
     let history = &cluster.node(0).app().history;
-    append(history, Stream::All, 0, 11_000).await;
+    append(history, EventLog::All, 0, 11_000).await;
     append(history, own(&bob), 0, 1_500).await;
     let mut redis = cluster.redis.clone();
     let stream = format!("sse:user:{}", bob.id);
@@ -266,11 +269,11 @@ async fn a_history_that_expired_is_no_loss_to_a_stream_that_saw_all_of_it() {
     let () = cluster.redis.clone().del(&keys).await.expect("DEL");
     // Rather than wait for the audit.
     let app = cluster.node(0).app();
-    if app.feeds.begin_repair(own(&bob)) {
-        app.repairs.report(Gap::Stream(own(&bob)), app);
+    if app.delivery.sse.begin_repair(own(&bob)) {
+        app.delivery.report_gap(Gap::EventLog(own(&bob)));
     }
     eventually("the line has seen it", async || {
-        let position = app.feeds.position(own(&bob));
+        let position = app.delivery.sse.position(own(&bob));
         position.expect("it is followed").n == 0
     })
     .await;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use discodeit::ops::file::sweep_incoming;
+use discodeit::workers::files::sweep_incoming;
 
 use super::{
     accounts::text,

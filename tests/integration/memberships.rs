@@ -32,7 +32,7 @@ async fn what_was_followed_of_a_lost_channel_neither_keeps_its_id_nor_counts() {
         stomp.receipt(&n.to_string()).await;
     }
     assert_eq!(bob.delete(&path(&private, &bob)).await.status, 204);
-    let hub = &cluster.node(0).app().hub;
+    let hub = &cluster.node(0).app().delivery.hub;
     eventually("bob follows nothing", async || hub.positions().is_empty()).await;
     // One id that is known already, and one more than a hundred.
     for id in ["7", "new"] {
@@ -85,7 +85,7 @@ async fn who_leaves_a_channel_hears_nothing_more_of_it_on_any_node() {
     assert_eq!(channels(&eve).await, 1);
     eventually("bob follows nothing on any node", async || {
         (0..2).all(|node| {
-            let hub = &cluster.node(node).app().hub;
+            let hub = &cluster.node(node).app().delivery.hub;
             hub.private_members()
                 .iter()
                 .all(|(_, user)| user.to_string() != bob.id)
@@ -194,7 +194,7 @@ async fn a_right_that_was_lost_while_kafka_carried_nothing_is_found_missing_all_
     );
     let begun = tokio::time::Instant::now();
     eventually("nothing is followed any more", async || {
-        cluster.node(deaf).app().hub.positions().is_empty()
+        cluster.node(deaf).app().delivery.hub.positions().is_empty()
     })
     .await;
     assert!(begun.elapsed() < Duration::from_secs(2));

@@ -297,7 +297,7 @@ async fn a_record_that_comes_twice_is_written_once_and_what_cannot_be_done_is_se
     assert_eq!(contents, ["after", "once"]);
     let next = stream.expect("notifications").await.json();
     assert_eq!(next["content"], "after", "each is told once");
-    assert_eq!(cluster.node(0).app().bus.set_aside_count(), 3);
+    assert_eq!(cluster.node(0).app().kafka.dead_letter_count(), 3);
 
     // They are there to be looked at, with the reason.
     let consumer: StreamConsumer = ClientConfig::new()
@@ -307,7 +307,7 @@ async fn a_record_that_comes_twice_is_written_once_and_what_cannot_be_done_is_se
         .expect("a consumer");
     let mut place = TopicPartitionList::new();
     place
-        .add_partition_offset(&format!("{topic}.set-aside"), 0, Offset::Beginning)
+        .add_partition_offset(&format!("{topic}.dlq"), 0, Offset::Beginning)
         .expect("a place");
     consumer.assign(&place).expect("assigned");
     for body in ["garbage", "{}", "{}"] {
@@ -441,7 +441,7 @@ async fn a_job_that_always_takes_too_long_is_set_aside_and_the_next_one_is_done(
         },
     )
     .await;
-    assert_eq!(cluster.node(0).app().bus.set_aside_count(), 1);
+    assert_eq!(cluster.node(0).app().kafka.dead_letter_count(), 1);
     eventually("no job is left", async || jobs_left(&cluster).await == 0).await;
 }
 

@@ -128,7 +128,7 @@ async fn that_somebody_came_is_told_even_if_it_could_not_be_told_at_first() {
     run(&["SET", "sse:all", "in the way"]).await;
     let _bobs = Stomp::connect(&bob).await;
     eventually_within(Duration::from_secs(20), "it was to be told", async || {
-        run(&["SCARD", "presence:{users}:telling"]).await > 0
+        run(&["SCARD", "presence:{users}:announcing"]).await > 0
     })
     .await;
     run(&["DEL", "sse:all"]).await;
@@ -137,7 +137,7 @@ async fn that_somebody_came_is_told_even_if_it_could_not_be_told_at_first() {
         .expect_about("users.refresh", "userId", &bob.id)
         .await;
     eventually("nothing is left to tell", async || {
-        run(&["EXISTS", "presence:{users}:telling"]).await == 0
+        run(&["EXISTS", "presence:{users}:announcing"]).await == 0
     })
     .await;
 }

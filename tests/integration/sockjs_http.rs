@@ -189,10 +189,10 @@ async fn a_client_that_went_away_leaves_nothing_behind() {
     session.connect(&ann).await;
     session.subscribe(&channel).await;
     let app = cluster.node(0).app();
-    assert_eq!(app.hub.len(), 1);
+    assert_eq!(app.delivery.hub.len(), 1);
     drop(session);
-    eventually("the hub forgets it", async || app.hub.is_empty()).await;
-    assert!(app.hub.positions().is_empty());
+    eventually("the hub forgets it", async || app.delivery.hub.is_empty()).await;
+    assert!(app.delivery.hub.positions().is_empty());
     eventually("its task ends", async || app.tasks.count("sockjs") == 0).await;
 }
 

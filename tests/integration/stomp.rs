@@ -373,7 +373,7 @@ async fn a_client_that_is_late_lives_and_one_that_is_silent_for_a_minute_is_gone
     assert_eq!(error.header("code"), Some("HEART_BEAT_TIMEOUT"));
     assert_eq!(silents.close_code().await, Some(1002));
     assert!(begun.elapsed() > Duration::from_secs(59));
-    let hub = &cluster.node(0).app().hub;
+    let hub = &cluster.node(0).app().delivery.hub;
     assert_eq!(hub.len(), 1, "its subscription went with it");
     assert!(
         hub.sessions()
@@ -394,7 +394,7 @@ async fn a_tab_that_closes_takes_nothing_from_the_other() {
     first.subscribe(&channel).await;
     let mut second = Stomp::connect(&user).await;
     second.subscribe(&channel).await;
-    let hub = &cluster.node(0).app().hub;
+    let hub = &cluster.node(0).app().delivery.hub;
     drop(first);
     eventually("the first is gone", async || hub.len() == 1).await;
     user.write(&channel, "heard").await;
@@ -618,7 +618,7 @@ async fn the_end_of_a_session_or_channel_is_felt_on_every_node_within_a_second()
         204
     );
     eventually("nobody follows the channel", async || {
-        cluster.node(1).app().hub.positions().is_empty()
+        cluster.node(1).app().delivery.hub.positions().is_empty()
     })
     .await;
     assert_eq!(
@@ -662,7 +662,7 @@ async fn connections_that_come_and_go_leave_nothing_behind() {
     work.join_all().await;
     let app = cluster.node(0).app();
     eventually("no connection is left", async || {
-        app.hub.is_empty() && app.hub.positions().is_empty()
+        app.delivery.hub.is_empty() && app.delivery.hub.positions().is_empty()
     })
     .await;
     // One more than a user may have is refused, and not by closing another.
@@ -681,5 +681,5 @@ async fn connections_that_come_and_go_leave_nothing_behind() {
         surplus.expect("ERROR").await.header("code"),
         Some("TOO_MANY_CONNECTIONS")
     );
-    assert_eq!(app.hub.len(), 20);
+    assert_eq!(app.delivery.hub.len(), 20);
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use discodeit::sockjs::Parameters;
+use discodeit::sockjs::Options;
 use tokio::time::{Instant, sleep};
 
 use crate::{session, start, start_with};
@@ -106,10 +106,10 @@ async fn a_session_lives_five_seconds_without_a_receiver() {
 
 #[tokio::test]
 async fn a_receiver_that_waits_keeps_its_session_and_hears_heartbeats() {
-    let server = start_with(Parameters {
+    let server = start_with(Options {
         disconnect_delay: Duration::from_millis(200),
         heartbeat: Duration::from_millis(500),
-        ..Parameters::default()
+        ..Options::default()
     })
     .await;
     let url = session("echo");
@@ -132,9 +132,9 @@ async fn a_receiver_that_waits_keeps_its_session_and_hears_heartbeats() {
 
 #[tokio::test]
 async fn a_closed_session_is_forgotten_in_the_end() {
-    let server = start_with(Parameters {
+    let server = start_with(Options {
         disconnect_delay: Duration::from_millis(300),
-        ..Parameters::default()
+        ..Options::default()
     })
     .await;
     let url = session("close");

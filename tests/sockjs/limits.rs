@@ -3,9 +3,8 @@
 use std::{net::SocketAddr, time::Duration};
 
 use discodeit::{
-    link::Link,
-    server,
-    sockjs::{self, Parameters},
+    http::server,
+    sockjs::{self, Link, Options},
     tasks::Tasks,
 };
 use tokio::time::{Instant, sleep};
@@ -14,10 +13,10 @@ use crate::{Server, client::Connection, services, session, start_with};
 
 #[tokio::test]
 async fn there_are_only_so_many_sessions() {
-    let server = start_with(Parameters {
+    let server = start_with(Options {
         sessions: 2,
         disconnect_delay: Duration::from_millis(200),
-        ..Parameters::default()
+        ..Options::default()
     })
     .await;
     for _ in 0..2 {
@@ -31,9 +30,9 @@ async fn there_are_only_so_many_sessions() {
 
 #[tokio::test]
 async fn a_body_has_a_limit_announced_or_not() {
-    let server = start_with(Parameters {
+    let server = start_with(Options {
         message_bytes: 1_000,
-        ..Parameters::default()
+        ..Options::default()
     })
     .await;
     let url = session("echo");
@@ -53,9 +52,9 @@ async fn a_body_has_a_limit_announced_or_not() {
 
 #[tokio::test]
 async fn a_client_that_does_not_receive_is_not_listened_to_for_ever() {
-    let server = start_with(Parameters {
+    let server = start_with(Options {
         patience: Duration::from_secs(1),
-        ..Parameters::default()
+        ..Options::default()
     })
     .await;
     let url = session("echo");
@@ -86,9 +85,9 @@ async fn a_client_that_does_not_receive_is_not_listened_to_for_ever() {
 /// Says more than anybody should have to keep for somebody who does not listen.
 async fn flood(mut link: Link) {
     for n in 0..100 {
-        let text = link.wire().text(format!("{n:0>20000}").as_bytes());
+        let text = link.encoding().text(format!("{n:0>20000}").as_bytes());
         let bytes = text.len();
-        link.mailbox().push(text, bytes);
+        link.send_queue().push(text, bytes);
         if n < 5 {
             link.flush().expect("a session takes it");
         }
@@ -105,7 +104,7 @@ async fn a_session_that_falls_behind_is_closed_after_what_it_was_given() {
     let tasks = Tasks::new();
     let routes = sockjs::routes(
         warp::path("flood"),
-        Parameters::default(),
+        Options::default(),
         &tasks,
         sockjs::handler(flood),
     );
@@ -141,9 +140,9 @@ fn masked(first: u8, payload: &[u8]) -> Vec<u8> {
 
 #[tokio::test]
 async fn a_message_that_is_never_finished_ends_the_connection() {
-    let server = start_with(Parameters {
-        message_within: Duration::from_secs(1),
-        ..Parameters::default()
+    let server = start_with(Options {
+        message_timeout: Duration::from_secs(1),
+        ..Options::default()
     })
     .await;
     for broken_off in [
@@ -178,9 +177,9 @@ async fn a_message_that_is_never_finished_ends_the_connection() {
 
 #[tokio::test]
 async fn of_one_session_one_request_at_a_time_brings_messages() {
-    let server = start_with(Parameters {
+    let server = start_with(Options {
         patience: Duration::from_secs(1),
-        ..Parameters::default()
+        ..Options::default()
     })
     .await;
     let url = session("echo");
@@ -212,7 +211,7 @@ async fn of_one_session_one_request_at_a_time_brings_messages() {
 
 #[tokio::test]
 async fn a_client_that_floods_and_does_not_read_is_stopped_and_then_cut() {
-    let server = start_with(Parameters::default()).await;
+    let server = start_with(Options::default()).await;
     let mut unread = Connection::websocket(server.address, "/echo/websocket").await;
     let pings = masked(0x89, &[b'p'; 125]).repeat(1_000);
     let flood = async {

@@ -15,7 +15,7 @@ mod websocket;
 
 use std::{net::SocketAddr, time::Duration};
 
-use discodeit::{server, sockjs::Parameters, tasks::Tasks};
+use discodeit::{http::server, sockjs::Options, tasks::Tasks};
 
 /// A running server. Its tasks end with the test's runtime.
 pub struct Server {
@@ -27,15 +27,15 @@ pub struct Server {
 
 /// The suite's server: responses of 4096 octets.
 pub async fn start() -> Server {
-    start_with(Parameters {
+    start_with(Options {
         response_limit: 4096,
-        ..Parameters::default()
+        ..Options::default()
     })
     .await
 }
 
 /// Likewise, with other limits.
-pub async fn start_with(parameters: Parameters) -> Server {
+pub async fn start_with(parameters: Options) -> Server {
     let listener = server::bind(SocketAddr::from(([127, 0, 0, 1], 0))).expect("a port is free");
     let address = listener.local_addr().expect("it is bound");
     let tasks = Tasks::new();

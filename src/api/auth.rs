@@ -1,0 +1,181 @@
+//! `/api/auth`
+
+use http::{HeaderValue, StatusCode, header::SET_COOKIE};
+use rand::RngCore;
+use serde::Deserialize;
+use warp::reply::Response;
+
+use crate::{
+    app::App,
+    http::{
+        reply::{json, no_content, problem},
+        request::{REFRESH_COOKIE, Request},
+    },
+    ids::UserId,
+    model::{Fields, Role},
+    ops::{account, session},
+    problem::Problem,
+    secret::Secret,
+};
+
+const CSRF_COOKIE: &str = "XSRF-TOKEN";
+const CSRF_HEADER: &str = "x-xsrf-token";
+
+fn cookie(app: &App, name: &str, value: &str, attributes: &str) -> Result<HeaderValue, Problem> {
+    let secure = if app.config.cookie_secure {
+        "; Secure"
+    } else {
+        ""
+    };
+    let mut cookie = HeaderValue::from_str(&format!(
+        "{name}={value}; Path=/; SameSite=Lax{secure}{attributes}"
+    ))
+    .map_err(Problem::internal)?;
+    cookie.set_sensitive(true);
+    Ok(cookie)
+}
+
+fn with_refresh_cookie(
+    app: &App,
+    mut response: Response,
+    refresh: &Secret,
+) -> Result<Response, Problem> {
+    let attributes = format!("; HttpOnly; Max-Age={}", app.config.session_ttl.as_secs());
+    response.headers_mut().append(
+        SET_COOKIE,
+        cookie(app, REFRESH_COOKIE, refresh.expose(), &attributes)?,
+    );
+    Ok(response)
+}
+
+fn without_refresh_cookie(app: &App, mut response: Response) -> Result<Response, Problem> {
+    response.headers_mut().append(
+        SET_COOKIE,
+        cookie(app, REFRESH_COOKIE, "", "; HttpOnly; Max-Age=0")?,
+    );
+    Ok(response)
+}
+
+/// A page of another site can make a browser send our cookies, but cannot read them to repeat one in a header.
+fn check_csrf(request: &Request) -> Result<(), Problem> {
+    let (cookie, header) = (request.cookie(CSRF_COOKIE), request.header(CSRF_HEADER));
+    if cookie.is_some() && cookie == header {
+        Ok(())
+    } else {
+        Err(Problem::CsrfMismatch)
+    }
+}
+
+/// `GET /api/auth/csrf-token`
+pub(super) async fn csrf_token(request: Request) -> Result<Response, Problem> {
+    let mut bytes = [0; 16];
+    rand::rng().fill_bytes(&mut bytes);
+    let mut response = no_content();
+    let token = uuid::Uuid::from_bytes(bytes).simple().to_string();
+    response
+        .headers_mut()
+        .append(SET_COOKIE, cookie(&request.app, CSRF_COOKIE, &token, "")?);
+    Ok(response)
+}
+
+#[derive(Deserialize)]
+struct LoginRequest {
+    username: Option<String>,
+    password: Option<Secret>,
+}
+
+impl<'de> Deserialize<'de> for Secret {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer).map(Self::new)
+    }
+}
+
+/// `POST /api/auth/login`
+pub(super) async fn login(request: Request) -> Result<Response, Problem> {
+    let (app, client) = (request.app.clone(), request.head.client);
+    let body: LoginRequest = request.json().await?;
+    let mut fields = Fields::new();
+    let username = fields.require("username", body.username);
+    let password = fields.require("password", body.password);
+    // A longer one is nobody's, and hashing it would only cost.
+    if password
+        .as_ref()
+        .is_some_and(|password| password.expose().len() > 4 * 128)
+    {
+        fields.complain("password", "must be at most 128 characters");
+    }
+    fields.done()?;
+    let signed_in = session::login(
+        &app,
+        &username.unwrap_or_default(),
+        password.unwrap_or_else(|| Secret::new("")),
+        client,
+    )
+    .await?;
+    with_refresh_cookie(
+        &app,
+        json(StatusCode::OK, &signed_in.access)?,
+        &signed_in.refresh,
+    )
+}
+
+/// `POST /api/auth/refresh`
+pub(super) async fn refresh(request: Request) -> Result<Response, Problem> {
+    check_csrf(&request)?;
+    let app = &request.app;
+    let result = session::refresh(
+        app,
+        request
+            .cookie(REFRESH_COOKIE)
+            .ok_or(Problem::SessionEnded)?,
+    )
+    .await;
+    match result {
+        Ok(signed_in) => with_refresh_cookie(
+            app,
+            json(StatusCode::OK, &signed_in.access)?,
+            &signed_in.refresh,
+        ),
+        Err(Problem::SessionEnded) => without_refresh_cookie(app, problem(&Problem::SessionEnded)),
+        Err(problem) => Err(problem),
+    }
+}
+
+/// `GET /api/auth/me`
+pub(super) async fn me(request: Request) -> Result<Response, Problem> {
+    let token = request
+        .cookie(REFRESH_COOKIE)
+        .ok_or(Problem::SessionEnded)?;
+    json(StatusCode::OK, &session::me(&request.app, token).await?)
+}
+
+/// `POST /api/auth/logout`
+pub(super) async fn logout(request: Request) -> Result<Response, Problem> {
+    if let Some(token) = request.cookie(REFRESH_COOKIE) {
+        check_csrf(&request)?;
+        session::logout(&request.app, token).await?;
+    }
+    without_refresh_cookie(&request.app, no_content())
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct RoleUpdateRequest {
+    user_id: Option<UserId>,
+    new_role: Option<Role>,
+}
+
+/// `PUT /api/auth/role`
+pub(super) async fn set_role(request: Request) -> Result<Response, Problem> {
+    request.caller_with(Role::Admin).await?;
+    let app = request.app.clone();
+    let body: RoleUpdateRequest = request.json().await?;
+    let mut fields = Fields::new();
+    let user = fields.require("userId", body.user_id);
+    let role = fields.require("newRole", body.new_role);
+    fields.done()?;
+    let (Some(user), Some(role)) = (user, role) else {
+        return Err(Problem::Malformed("incomplete".into()));
+    };
+    json(StatusCode::OK, &account::set_role(&app, user, role).await?)
+}

@@ -1,0 +1,146 @@
+//! `/api/channels`
+
+use http::StatusCode;
+use serde::Deserialize;
+use warp::reply::Response;
+
+use crate::{
+    api::cursor,
+    http::{
+        reply::{json, no_content},
+        request::Request,
+    },
+    ids::{ChannelId, UserId},
+    model::{Fields, Role, channel},
+    ops,
+    problem::Problem,
+    store,
+};
+
+#[derive(Deserialize)]
+struct PublicChannelCreateRequest {
+    name: Option<String>,
+    description: Option<String>,
+}
+
+/// `POST /api/channels/public`
+pub(super) async fn create_public(request: Request) -> Result<Response, Problem> {
+    request.caller_with(Role::ChannelManager).await?;
+    let app = request.app.clone();
+    let body: PublicChannelCreateRequest = request.json().await?;
+    let mut fields = Fields::new();
+    let name = fields
+        .require("name", body.name)
+        .and_then(|text| fields.take("name", channel::name(&text)));
+    let description = fields.take(
+        "description",
+        channel::description(&body.description.unwrap_or_default()),
+    );
+    fields.done()?;
+    let channel = ops::channel::create_public(
+        &app,
+        &name.unwrap_or_default(),
+        &description.unwrap_or_default(),
+    )
+    .await?;
+    json(StatusCode::CREATED, &channel)
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct PrivateChannelCreateRequest {
+    participant_ids: Option<Vec<UserId>>,
+}
+
+/// `POST /api/channels/private`
+pub(super) async fn create_private(request: Request) -> Result<Response, Problem> {
+    let caller = request.caller().await?;
+    let app = request.app.clone();
+    let body: PrivateChannelCreateRequest = request.json().await?;
+    let mut participants = body
+        .participant_ids
+        .ok_or_else(|| Problem::invalid("participantIds", "must be given"))?;
+    let given = participants.len();
+    participants.sort_unstable();
+    participants.dedup();
+    if participants.len() != given || !(2..=100).contains(&given) {
+        return Err(Problem::invalid(
+            "participantIds",
+            "must be 2 to 100 distinct users",
+        ));
+    }
+    if !participants.contains(&caller.id) {
+        return Err(Problem::invalid(
+            "participantIds",
+            "must contain the caller",
+        ));
+    }
+    json(
+        StatusCode::CREATED,
+        &ops::channel::create_private(&app, &participants).await?,
+    )
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct ChannelUpdateRequest {
+    new_name: Option<String>,
+    new_description: Option<String>,
+}
+
+/// `PATCH /api/channels/{id}`
+pub(super) async fn update(id: ChannelId, request: Request) -> Result<Response, Problem> {
+    let caller = request.caller_with(Role::ChannelManager).await?;
+    let app = request.app.clone();
+    let body: ChannelUpdateRequest = request.json().await?;
+    let mut fields = Fields::new();
+    let name = body
+        .new_name
+        .and_then(|text| fields.take("newName", channel::name(&text)));
+    let description = body
+        .new_description
+        .and_then(|text| fields.take("newDescription", channel::description(&text)));
+    fields.done()?;
+    json(
+        StatusCode::OK,
+        &ops::channel::update(&app, id, caller.id, name.as_deref(), description.as_deref()).await?,
+    )
+}
+
+/// `DELETE /api/channels/{id}`
+pub(super) async fn delete(id: ChannelId, request: Request) -> Result<Response, Problem> {
+    let caller = request.caller_with(Role::ChannelManager).await?;
+    ops::channel::delete(&request.app, id, caller.id).await?;
+    Ok(no_content())
+}
+
+/// `DELETE /api/channels/{id}/participants/{userId}`
+pub(super) async fn leave(
+    (id, user): (ChannelId, UserId),
+    request: Request,
+) -> Result<Response, Problem> {
+    let caller = request.caller().await?;
+    ops::channel::leave(&request.app, id, user, &caller).await?;
+    Ok(no_content())
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct ListQuery {
+    user_id: UserId,
+}
+
+/// `GET /api/channels?userId={id}`
+pub(super) async fn list(request: Request) -> Result<Response, Problem> {
+    let caller = request.caller().await?;
+    let query: ListQuery = request.query()?;
+    if query.user_id != caller.id && caller.role < Role::Admin {
+        return Err(Problem::Forbidden("These are another user's channels."));
+    }
+    let cursor = cursor::cursor(&request.app, caller.id).await;
+    let channels = store::channels::visible_to(&request.app.db, query.user_id).await?;
+    Ok(cursor::with_cursor(
+        json(StatusCode::OK, &channels)?,
+        cursor,
+    ))
+}

@@ -1,0 +1,150 @@
+//! `/api/messages`
+
+use http::StatusCode;
+use serde::{Deserialize, Serialize};
+use warp::reply::Response;
+
+use crate::{
+    api::cursor,
+    blobs::UploadPool,
+    http::{
+        multipart::Parts,
+        reply::{json, json_bytes, no_content},
+        request::Request,
+    },
+    ids::{ChannelId, MessageId},
+    model::{Message, instant},
+    ops,
+    problem::Problem,
+    store::{self, messages::Cursor},
+};
+
+const PARTS: Parts = Parts {
+    json: "messageCreateRequest",
+    files: "attachments",
+    most: 10,
+    pictures: false,
+    senders: UploadPool::Members,
+};
+
+/// `POST /api/messages`
+pub(super) async fn create(request: Request) -> Result<Response, Problem> {
+    let caller = request.caller().await?;
+    let app = request.app.clone();
+    let (body, files) = request.multipart(&PARTS).await?;
+    let message = ops::message::post_with_files(&app, caller.id, body, files).await?;
+    Ok(json_bytes(StatusCode::CREATED, message))
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct MessageUpdateRequest {
+    new_content: Option<String>,
+}
+
+/// `PATCH /api/messages/{id}`
+pub(super) async fn update(id: MessageId, request: Request) -> Result<Response, Problem> {
+    let caller = request.caller().await?;
+    let app = request.app.clone();
+    let body: MessageUpdateRequest = request.json().await?;
+    let text = body
+        .new_content
+        .ok_or_else(|| Problem::invalid("newContent", "must be given"))?;
+    json(
+        StatusCode::OK,
+        &ops::message::update(&app, id, &caller, &text).await?,
+    )
+}
+
+/// `DELETE /api/messages/{id}`
+pub(super) async fn delete(id: MessageId, request: Request) -> Result<Response, Problem> {
+    let caller = request.caller().await?;
+    ops::message::delete(&request.app, id, &caller).await?;
+    Ok(no_content())
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct PageQuery {
+    channel_id: ChannelId,
+    cursor: Option<String>,
+    size: Option<String>,
+    sort: Option<String>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Page {
+    content: Vec<Message>,
+    next_cursor: Option<String>,
+    size: usize,
+    has_next: bool,
+    total_elements: Option<u64>,
+}
+
+/// The cursors we give out are positions; a plain instant is taken as well.
+fn cursor(text: &str) -> Option<Cursor> {
+    if text.bytes().all(|b| b.is_ascii_digit()) {
+        text.parse().ok().map(Cursor::Position)
+    } else {
+        instant::parse(text).map(Cursor::Instant)
+    }
+}
+
+/// `GET /api/messages?channelId=…&cursor=…&size=…&sort=createdAt,desc`
+pub(super) async fn page(request: Request) -> Result<Response, Problem> {
+    let caller = request.caller().await?;
+    let query: PageQuery = request.query()?;
+    let bad_cursor = || {
+        Problem::invalid(
+            "cursor",
+            "must be a cursor of an earlier page, or an instant",
+        )
+    };
+    // An empty parameter is what a form makes of none.
+    let given = |text: Option<String>| text.filter(|text| !text.is_empty());
+    let cursor = given(query.cursor)
+        .map(|text| cursor(&text).ok_or_else(bad_cursor))
+        .transpose()?;
+    let size = given(query.size)
+        .map_or(Some(50), |size| size.parse().ok())
+        .filter(|size| (1..=100).contains(size));
+    let size: usize = size.ok_or_else(|| Problem::invalid("size", "must be 1 to 100"))?;
+    let newest_first = match given(query.sort)
+        .map(|sort| sort.to_ascii_lowercase())
+        .as_deref()
+    {
+        None | Some("createdat,desc") => true,
+        Some("createdat,asc" | "createdat") => false,
+        Some(_) => {
+            return Err(Problem::invalid(
+                "sort",
+                "must be createdAt,desc or createdAt,asc",
+            ));
+        }
+    };
+    let app = &request.app;
+    store::channels::readable(&app.db, query.channel_id, caller.id).await?;
+    let events_cursor = cursor::cursor(app, caller.id).await;
+    // One more than asked tells whether there is a next page.
+    let most = i64::try_from(size + 1).unwrap_or(i64::MAX);
+    let mut content =
+        store::messages::page(&app.db, query.channel_id, cursor, newest_first, most).await?;
+    let has_next = content.len() > size;
+    content.truncate(size);
+    let next_cursor = content
+        .last()
+        .filter(|_| has_next)
+        .map(|last| last.seq.to_string());
+    let page = Page {
+        content,
+        next_cursor,
+        size,
+        has_next,
+        total_elements: None,
+    };
+    Ok(cursor::with_cursor(
+        json(StatusCode::OK, &page)?,
+        events_cursor,
+    ))
+}

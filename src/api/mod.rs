@@ -1,0 +1,152 @@
+//! The whole URL space on one page.
+//!
+//! A path is a resource with a handler for each method, see [`crate::http::resource`].
+
+mod auth;
+mod channels;
+mod cursor;
+mod files;
+mod health;
+mod messages;
+mod notifications;
+mod read_statuses;
+mod sse;
+mod users;
+
+use std::sync::Arc;
+
+use http::Method;
+use warp::{Filter, path};
+
+use crate::{
+    app::App,
+    http::{
+        request,
+        resource::{Route, any_of, handler, handler_with, recover, resource, route, route_by_id},
+    },
+    ids::{ChannelId, FileId, MessageId, NotificationId, ReadStatusId, UserId},
+    ws,
+};
+
+/// Everything this node serves.
+#[expect(clippy::too_many_lines, reason = "the whole URL space on one page")]
+pub fn routes(app: &Arc<App>) -> Route {
+    use Method as M;
+    let ws = ws::routes(app);
+    let app = &request::filter(app);
+    let api = path("api");
+
+    let auth = any_of([
+        route(
+            app,
+            path!("csrf-token"),
+            &[(M::GET, handler(auth::csrf_token))],
+        ),
+        route(app, path!("login"), &[(M::POST, handler(auth::login))]),
+        route(app, path!("refresh"), &[(M::POST, handler(auth::refresh))]),
+        route(app, path!("me"), &[(M::GET, handler(auth::me))]),
+        route(app, path!("logout"), &[(M::POST, handler(auth::logout))]),
+        route(app, path!("role"), &[(M::PUT, handler(auth::set_role))]),
+    ]);
+    let users = any_of([
+        route(
+            app,
+            path::end(),
+            &[
+                (M::GET, handler(users::list)),
+                (M::POST, handler(users::sign_up)),
+            ],
+        ),
+        route_by_id::<UserId>(
+            app,
+            &[
+                (M::PATCH, handler_with(users::update)),
+                (M::DELETE, handler_with(users::delete)),
+            ],
+        ),
+    ]);
+    let channels = any_of([
+        route(app, path::end(), &[(M::GET, handler(channels::list))]),
+        route(
+            app,
+            path!("public"),
+            &[(M::POST, handler(channels::create_public))],
+        ),
+        route(
+            app,
+            path!("private"),
+            &[(M::POST, handler(channels::create_private))],
+        ),
+        route_by_id::<ChannelId>(
+            app,
+            &[
+                (M::PATCH, handler_with(channels::update)),
+                (M::DELETE, handler_with(channels::delete)),
+            ],
+        ),
+        resource(
+            app,
+            path!(ChannelId / "participants" / UserId)
+                .map(|channel, user| (channel, user))
+                .boxed(),
+            &[(M::DELETE, handler_with(channels::leave))],
+        ),
+    ]);
+    let messages = any_of([
+        route(
+            app,
+            path::end(),
+            &[
+                (M::GET, handler(messages::page)),
+                (M::POST, handler(messages::create)),
+            ],
+        ),
+        route_by_id::<MessageId>(
+            app,
+            &[
+                (M::PATCH, handler_with(messages::update)),
+                (M::DELETE, handler_with(messages::delete)),
+            ],
+        ),
+    ]);
+    let read_statuses = any_of([
+        route(
+            app,
+            path::end(),
+            &[
+                (M::GET, handler(read_statuses::list)),
+                (M::POST, handler(read_statuses::create)),
+            ],
+        ),
+        route_by_id::<ReadStatusId>(app, &[(M::PATCH, handler_with(read_statuses::update))]),
+    ]);
+    let files = any_of([
+        route(app, path::end(), &[(M::GET, handler(files::list))]),
+        route_by_id::<FileId>(app, &[(M::GET, handler_with(files::find))]),
+        resource(
+            app,
+            path!(FileId / "download").boxed(),
+            &[(M::GET, handler_with(files::download))],
+        ),
+    ]);
+    let notifications = any_of([
+        route(app, path::end(), &[(M::GET, handler(notifications::list))]),
+        route_by_id::<NotificationId>(app, &[(M::DELETE, handler_with(notifications::delete))]),
+    ]);
+    let health = any_of([
+        route(app, path!("live"), &[(M::GET, handler(health::live))]),
+        route(app, path!("ready"), &[(M::GET, handler(health::ready))]),
+    ]);
+    let api = api.and(any_of([
+        path("auth").and(auth).boxed(),
+        path("users").and(users).boxed(),
+        path("channels").and(channels).boxed(),
+        path("messages").and(messages).boxed(),
+        path("binaryContents").and(files).boxed(),
+        path("readStatuses").and(read_statuses).boxed(),
+        path("notifications").and(notifications).boxed(),
+        route(app, path!("sse"), &[(M::GET, handler(sse::open))]),
+        path("health").and(health).boxed(),
+    ]));
+    any_of([api.boxed(), ws]).recover(recover).unify().boxed()
+}

@@ -1,0 +1,100 @@
+//! `/api/readStatuses`
+
+use http::StatusCode;
+use serde::Deserialize;
+use time::OffsetDateTime;
+use warp::reply::Response;
+
+use crate::{
+    api::cursor,
+    http::{reply::json, request::Request},
+    ids::{ChannelId, ReadStatusId, UserId},
+    model::{Fields, instant},
+    problem::Problem,
+    store,
+};
+
+fn parse(text: &str) -> Result<OffsetDateTime, &'static str> {
+    instant::parse(text).ok_or("must be an instant like 2026-01-31T09:15:02.123456Z")
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct ReadStatusCreateRequest {
+    user_id: Option<UserId>,
+    channel_id: Option<ChannelId>,
+    last_read_at: Option<String>,
+}
+
+/// `POST /api/readStatuses`
+pub(super) async fn create(request: Request) -> Result<Response, Problem> {
+    let caller = request.caller().await?;
+    let app = request.app.clone();
+    let body: ReadStatusCreateRequest = request.json().await?;
+    let mut fields = Fields::new();
+    let user = fields.require("userId", body.user_id);
+    let channel = fields.require("channelId", body.channel_id);
+    let at = fields
+        .require("lastReadAt", body.last_read_at)
+        .and_then(|text| fields.take("lastReadAt", parse(&text)));
+    fields.done()?;
+    let (Some(channel), Some(at)) = (channel, at) else {
+        return Err(Problem::Malformed("incomplete".into()));
+    };
+    if user != Some(caller.id) {
+        return Err(Problem::Forbidden("This is another user's read status."));
+    }
+    json(
+        StatusCode::CREATED,
+        &store::read_statuses::insert(&app.db, caller.id, channel, at).await?,
+    )
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct ReadStatusUpdateRequest {
+    new_last_read_at: Option<String>,
+    new_notification_enabled: Option<bool>,
+}
+
+/// `PATCH /api/readStatuses/{id}`
+pub(super) async fn update(id: ReadStatusId, request: Request) -> Result<Response, Problem> {
+    let caller = request.caller().await?;
+    let app = request.app.clone();
+    let body: ReadStatusUpdateRequest = request.json().await?;
+    let at = body
+        .new_last_read_at
+        .map(|text| parse(&text))
+        .transpose()
+        .map_err(|why| Problem::invalid("newLastReadAt", why))?;
+    json(
+        StatusCode::OK,
+        &store::read_statuses::update(&app.db, id, caller.id, at, body.new_notification_enabled)
+            .await?,
+    )
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct ListQuery {
+    user_id: UserId,
+}
+
+/// `GET /api/readStatuses?userId={id}`
+pub(super) async fn list(request: Request) -> Result<Response, Problem> {
+    let caller = request.caller().await?;
+    let query: ListQuery = request.query()?;
+    if query.user_id != caller.id {
+        return Err(Problem::Forbidden(
+            "These are another user's read statuses.",
+        ));
+    }
+    let cursor = cursor::cursor(&request.app, caller.id).await;
+    Ok(cursor::with_cursor(
+        json(
+            StatusCode::OK,
+            &store::read_statuses::of(&request.app.db, caller.id).await?,
+        )?,
+        cursor,
+    ))
+}

@@ -1,0 +1,33 @@
+//! Who a request comes from: access tokens, sessions, passwords, login limits.
+
+pub mod login_attempts;
+pub mod passwords;
+pub mod sessions;
+pub mod tokens;
+
+use crate::{
+    auth::{
+        sessions::Sessions,
+        tokens::{Caller, TokenError, Tokens},
+    },
+    problem::Problem,
+};
+
+/// Who calls with that access token, its session alive.
+///
+/// # Errors
+/// [`Problem::Unauthenticated`], or [`Problem::Unavailable`] without Redis.
+pub async fn authenticate(
+    tokens: &Tokens,
+    sessions: &Sessions,
+    token: &str,
+) -> Result<Caller, Problem> {
+    let caller = tokens
+        .check(token)
+        .map_err(|_: TokenError| Problem::Unauthenticated)?;
+    if sessions.user(caller.session).await? == Some(caller.id) {
+        Ok(caller)
+    } else {
+        Err(Problem::Unauthenticated)
+    }
+}

@@ -1,0 +1,285 @@
+//! Sessions in Redis: `session:{sid}` and `sessions:{userId}`. Any node can open, check, rotate and revoke one.
+
+use std::time::Duration;
+
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD as BASE64};
+use rand::RngCore;
+use redis::{AsyncCommands, Script, aio::ConnectionManager};
+use sha2::{Digest, Sha256};
+use time::OffsetDateTime;
+
+use crate::{
+    ids::{SessionId, UserId},
+    model::{Role, instant},
+    problem::Problem,
+    secret::Secret,
+};
+
+/// Entries of a user's index that a login looks at.
+const SCAN_LIMIT: usize = 8;
+
+/// The sessions of every node.
+#[derive(Clone)]
+pub struct Sessions {
+    redis: ConnectionManager,
+    ttl: Duration,
+    rotate: Script,
+}
+
+/// What a presented refresh token turned out to be.
+#[derive(Debug)]
+pub enum Rotation {
+    /// Current: the session goes on with this new token.
+    Rotated(UserId, Secret),
+    /// Rotated away before: somebody has a copy, so the session was revoked.
+    Reused(UserId),
+    /// No such session.
+    Unknown,
+}
+
+/// A token that was exchanged still says whose session it is for this long. A page that refreshes and reconnects at once
+/// sends both requests with the old one, and clients take a refused stream as the end for ever.
+const PREVIOUS_COUNTS: Duration = Duration::from_secs(30);
+
+/// Compares and replaces in one step, so that of two requests with the same token exactly one wins.
+const ROTATE: &str = r"
+local session = redis.call('HMGET', KEYS[1], 'refresh', 'user')
+if not session[1] then return {0, ''} end
+if session[1] ~= ARGV[1] then
+    redis.call('DEL', KEYS[1])
+    return {2, session[2]}
+end
+local time = redis.call('TIME')
+local till = string.format('%d%03d', time[1] + ARGV[5], math.floor(time[2] / 1000))
+redis.call('HSET', KEYS[1], 'refresh', ARGV[2], 'expires', ARGV[4], 'previous', ARGV[1], 'previous_until', till)
+redis.call('EXPIRE', KEYS[1], ARGV[3])
+return {1, session[2]}
+";
+
+fn key(session: SessionId) -> String {
+    format!("session:{session}")
+}
+
+fn index(user: UserId) -> String {
+    format!("sessions:{user}")
+}
+
+impl Sessions {
+    /// Sessions that live `ttl` after their last refresh.
+    pub fn new(redis: ConnectionManager, ttl: Duration) -> Self {
+        Self {
+            redis,
+            ttl,
+            rotate: Script::new(ROTATE),
+        }
+    }
+
+    fn ttl_seconds(&self) -> i64 {
+        i64::try_from(self.ttl.as_secs()).unwrap_or(i64::MAX)
+    }
+
+    /// Opens a session and returns its refresh token.
+    ///
+    /// # Errors
+    /// [`Problem::Unavailable`] without Redis.
+    pub async fn open(&self, user: UserId, role: Role) -> Result<(SessionId, Secret), Problem> {
+        let (session, secret) = (SessionId(uuid::Uuid::new_v4()), random());
+        let now = OffsetDateTime::now_utc();
+        let fields = [
+            ("user", user.to_string()),
+            ("role", role.name().to_owned()),
+            ("refresh", digest(&secret)),
+            ("issued", instant::format(now)),
+            ("expires", instant::format(now + self.ttl)),
+        ];
+        let mut redis = self.redis.clone();
+        // The session before the index: what the index names and is not there is skipped, the other way round a session
+        // could not be revoked with its user's others.
+        let () = redis::pipe()
+            .hset_multiple(key(session), &fields)
+            .ignore()
+            .expire(key(session), self.ttl_seconds())
+            .ignore()
+            .query_async(&mut redis)
+            .await?;
+        let () = redis::pipe()
+            .sadd(index(user), session.to_string())
+            .ignore()
+            .expire(index(user), self.ttl_seconds())
+            .ignore()
+            .query_async(&mut redis)
+            .await?;
+        self.forget_some(user).await?;
+        Ok((session, join(session, &secret)))
+    }
+
+    /// Takes a few of those that have run out from the index. Each login adds one and looks at more than one, so that the
+    /// index stays about as large as there are sessions.
+    async fn forget_some(&self, user: UserId) -> Result<(), Problem> {
+        let mut redis = self.redis.clone();
+        let sample: Vec<String> = redis::cmd("SRANDMEMBER")
+            .arg(index(user))
+            .arg(SCAN_LIMIT)
+            .query_async(&mut redis)
+            .await?;
+        let sessions: Vec<SessionId> = sample
+            .iter()
+            .filter_map(|session| session.parse().ok())
+            .collect();
+        let ended = self.ended(&sessions).await?;
+        if ended.is_empty() {
+            return Ok(());
+        }
+        let ended: Vec<String> = ended.iter().map(SessionId::to_string).collect();
+        Ok(redis.srem(index(user), ended).await?)
+    }
+
+    /// Whose session it is, if it lives.
+    ///
+    /// # Errors
+    /// [`Problem::Unavailable`] without Redis.
+    pub async fn user(&self, session: SessionId) -> Result<Option<UserId>, Problem> {
+        let user: Option<String> = self.redis.clone().hget(key(session), "user").await?;
+        Ok(user.and_then(|user| user.parse().ok()))
+    }
+
+    /// Which of these sessions have ended.
+    ///
+    /// # Errors
+    /// [`Problem::Unavailable`] without Redis.
+    pub async fn ended(&self, sessions: &[SessionId]) -> Result<Vec<SessionId>, Problem> {
+        let mut pipe = redis::pipe();
+        for session in sessions {
+            pipe.exists(key(*session));
+        }
+        let alive: Vec<bool> = pipe.query_async(&mut self.redis.clone()).await?;
+        Ok(sessions
+            .iter()
+            .zip(alive)
+            .filter(|(_, alive)| !alive)
+            .map(|(session, _)| *session)
+            .collect())
+    }
+
+    /// Whose session this refresh token belongs to, if it is the current one, or was until [`PREVIOUS_COUNTS`] ago. Does not
+    /// rotate.
+    ///
+    /// # Errors
+    /// [`Problem::Unavailable`] without Redis.
+    pub async fn holder(&self, token: &str) -> Result<Option<(UserId, SessionId)>, Problem> {
+        type Fields = (Option<String>, Option<String>, Option<String>, Option<u64>);
+        let Some((session, secret)) = split(token) else {
+            return Ok(None);
+        };
+        // The clock that the end was taken from: nodes' own may differ.
+        let ((user, refresh, previous, until_ms), (seconds, _)): (Fields, (u64, u64)) =
+            redis::pipe()
+                .hmget(
+                    key(session),
+                    &["user", "refresh", "previous", "previous_until"],
+                )
+                .cmd("TIME")
+                .query_async(&mut self.redis.clone())
+                .await?;
+        // Digests are compared, so the time it takes tells nothing about the token.
+        let presented = Some(digest(secret));
+        let counts = refresh == presented
+            || previous == presented && until_ms.is_some_and(|until| seconds * 1_000 < until);
+        Ok(user
+            .filter(|_| counts)
+            .and_then(|user| user.parse().ok())
+            .map(|user| (user, session)))
+    }
+
+    /// Exchanges a refresh token for the next one.
+    ///
+    /// # Errors
+    /// [`Problem::Unavailable`] without Redis.
+    pub async fn rotate(&self, token: &str) -> Result<(SessionId, Rotation), Problem> {
+        let Some((session, secret)) = split(token) else {
+            return Ok((SessionId::default(), Rotation::Unknown));
+        };
+        let next = random();
+        let (outcome, user): (u8, String) = self
+            .rotate
+            .key(key(session))
+            .arg(digest(secret))
+            .arg(digest(&next))
+            .arg(self.ttl_seconds())
+            .arg(instant::format(OffsetDateTime::now_utc() + self.ttl))
+            .arg(PREVIOUS_COUNTS.as_secs())
+            .invoke_async(&mut self.redis.clone())
+            .await?;
+        let rotation = match (outcome, user.parse::<UserId>()) {
+            (1, Ok(user)) => {
+                let () = self
+                    .redis
+                    .clone()
+                    .expire(index(user), self.ttl_seconds())
+                    .await?;
+                Rotation::Rotated(user, join(session, &next))
+            }
+            (2, Ok(user)) => Rotation::Reused(user),
+            _ => Rotation::Unknown,
+        };
+        Ok((session, rotation))
+    }
+
+    /// Ends one session. From here on its tokens are refused everywhere; open sockets are told by a control event.
+    ///
+    /// # Errors
+    /// [`Problem::Unavailable`] without Redis.
+    pub async fn revoke(&self, user: UserId, session: SessionId) -> Result<(), Problem> {
+        let mut redis = self.redis.clone();
+        let () = redis.del(key(session)).await?;
+        Ok(redis.srem(index(user), session.to_string()).await?)
+    }
+
+    /// Ends every session of a user but `keep`, and returns those that were ended.
+    ///
+    /// # Errors
+    /// [`Problem::Unavailable`] without Redis.
+    pub async fn revoke_all(
+        &self,
+        user: UserId,
+        keep: Option<SessionId>,
+    ) -> Result<Vec<SessionId>, Problem> {
+        let mut redis = self.redis.clone();
+        let sessions: Vec<String> = redis.smembers(index(user)).await?;
+        let ended: Vec<SessionId> = sessions
+            .iter()
+            .filter_map(|session| session.parse().ok())
+            .filter(|session| Some(*session) != keep)
+            .collect();
+        let mut pipe = redis::pipe();
+        for session in &ended {
+            pipe.del(key(*session)).ignore();
+            pipe.srem(index(user), session.to_string()).ignore();
+        }
+        if !ended.is_empty() {
+            let () = pipe.query_async(&mut redis).await?;
+        }
+        Ok(ended)
+    }
+}
+
+/// 256 random bits.
+fn random() -> String {
+    let mut bytes = [0; 32];
+    rand::rng().fill_bytes(&mut bytes);
+    BASE64.encode(bytes)
+}
+
+fn digest(secret: &str) -> String {
+    BASE64.encode(Sha256::digest(secret))
+}
+
+/// The refresh token, opaque to clients: the session and a secret.
+fn join(session: SessionId, secret: &str) -> Secret {
+    Secret::new(format!("{session}.{secret}"))
+}
+
+fn split(token: &str) -> Option<(SessionId, &str)> {
+    let (session, secret) = token.split_once('.')?;
+    Some((session.parse().ok()?, secret))
+}

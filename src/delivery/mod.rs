@@ -1,0 +1,170 @@
+//! Delivers events to the clients that are connected to this node.
+//!
+//! [`Delivery::dispatch`] takes each event that Kafka carries to this node. A channel message goes to the STOMP subscribers in
+//! [`hub`], an SSE event to the streams in [`sse`], a control event closes sockets and ends subscriptions. Both maps deliver by
+//! the rule of [`sequence`]: an event that is not the next one waits until [`repair`] has read the missing ones from the store.
+
+pub mod destination;
+pub mod disconnect;
+pub mod hub;
+pub mod outbound;
+pub mod presence;
+pub mod repair;
+pub mod sequence;
+pub mod sse;
+
+use std::{collections::HashSet, sync::Arc};
+
+use tokio::{sync::mpsc, time::Instant};
+
+use crate::{
+    auth::sessions::Sessions,
+    events::{kafka::Record, position::EventLog},
+    ids::{ChannelId, SessionId, UserId},
+    model::{Control, Topic},
+    protocol,
+    tasks::Tasks,
+};
+
+use hub::{Hub, Payload};
+use sse::SseStreams;
+
+/// Gaps that wait for a repair. The audit finds a gap that does not fit.
+const GAP_QUEUE: usize = 1_024;
+
+/// A log of which this node lacks an entry.
+#[derive(Clone, Copy, Debug)]
+pub enum Gap {
+    /// The messages of a channel.
+    Channel(ChannelId),
+    /// The events of an SSE history.
+    EventLog(EventLog),
+}
+
+/// A gap and the time at which it was found.
+pub type ReportedGap = (Gap, Instant);
+
+/// The clients of this node and what each one subscribes to.
+pub struct Delivery {
+    /// STOMP connections.
+    pub hub: Arc<Hub>,
+    /// SSE streams.
+    pub sse: Arc<SseStreams>,
+    gaps: mpsc::Sender<ReportedGap>,
+    sessions: Sessions,
+    tasks: Tasks,
+}
+
+impl Delivery {
+    /// A node without clients, and the queue of gaps that [`repair::run`] closes. One user may have `per_user` STOMP
+    /// connections and as many SSE streams.
+    pub fn new(
+        per_user: usize,
+        sessions: Sessions,
+        tasks: Tasks,
+    ) -> (Self, mpsc::Receiver<ReportedGap>) {
+        let (gaps, queue) = mpsc::channel(GAP_QUEUE);
+        let delivery = Self {
+            hub: Arc::new(Hub::new(per_user)),
+            sse: Arc::new(SseStreams::new(per_user)),
+            gaps,
+            sessions,
+            tasks,
+        };
+        (delivery, queue)
+    }
+
+    /// Delivers an event to the clients of this node. Called in the order in which Kafka carries the events; never waits.
+    pub fn dispatch(&self, record: Record) {
+        let Record { event, position } = record;
+        match event.topic {
+            Topic::Messages => {
+                let Ok(channel) = event.key.parse() else {
+                    return;
+                };
+                let payload = Payload {
+                    id: event.id.to_string(),
+                    body: event.body,
+                };
+                match event.seq {
+                    Some(seq) => {
+                        if self.hub.offer(channel, seq, payload) {
+                            self.report_gap(Gap::Channel(channel));
+                        }
+                    }
+                    None => self.hub.broadcast(channel, event.id, &payload),
+                }
+            }
+            Topic::Sse => {
+                let (Some(log), Some(position)) = (EventLog::of_key(&event.key), position) else {
+                    return;
+                };
+                let text = protocol::sse::text(event.kind, &event.body);
+                if self.sse.offer(log, position, text) {
+                    self.report_gap(Gap::EventLog(log));
+                }
+            }
+            Topic::Control => {
+                if let Ok(control) = serde_json::from_slice(&event.body) {
+                    self.apply(&control);
+                }
+            }
+            // One node of the consumer group reads the jobs.
+            Topic::Jobs => {}
+        }
+    }
+
+    /// Closes the sockets and ends the subscriptions that a control event revokes.
+    ///
+    /// `UserRevoked` may arrive late or twice, after the user has logged in again: only sessions that Redis no longer has are
+    /// closed. Without an answer from Redis all sessions of the user are closed.
+    pub fn apply(&self, control: &Control) {
+        let Control::UserRevoked { user_id: user } = *control else {
+            self.hub.apply(control);
+            self.sse.apply(control);
+            return;
+        };
+        let sessions: HashSet<SessionId> = self
+            .sessions()
+            .filter(|(of, _)| *of == user)
+            .map(|(_, session)| session)
+            .collect();
+        if sessions.is_empty() {
+            return;
+        }
+        let sessions: Vec<SessionId> = sessions.into_iter().collect();
+        let (hub, sse, register) = (self.hub.clone(), self.sse.clone(), self.sessions.clone());
+        self.tasks.spawn("revocation", async move {
+            let ended = register.ended(&sessions).await.unwrap_or(sessions);
+            for session_id in ended {
+                let control = Control::SessionRevoked {
+                    user_id: user,
+                    session_id,
+                };
+                hub.apply(&control);
+                sse.apply(&control);
+            }
+        });
+    }
+
+    /// Queues a gap whose log is marked as being repaired. When the queue is full the mark is removed, and the audit reports
+    /// the gap again.
+    pub fn report_gap(&self, gap: Gap) {
+        if self.gaps.try_send((gap, Instant::now())).is_err() {
+            match gap {
+                Gap::Channel(channel) => drop(self.hub.end_repair(channel)),
+                Gap::EventLog(log) => drop(self.sse.end_repair(log)),
+            }
+        }
+    }
+
+    /// The user and session of every STOMP connection and SSE stream.
+    pub fn sessions(&self) -> impl Iterator<Item = (UserId, SessionId)> {
+        self.hub.sessions().into_iter().chain(self.sse.sessions())
+    }
+
+    /// Whether no client is connected.
+    pub fn is_empty(&self) -> bool {
+        self.hub.is_empty() && self.sse.is_empty()
+    }
+}

@@ -1,0 +1,6 @@
+//! The way of an event from a commit to every node: outbox, SSE history, Kafka.
+
+pub mod history;
+pub mod kafka;
+pub mod outbox;
+pub mod position;

@@ -1,0 +1,81 @@
+//! Responses: JSON, no content, and the error shape of the API.
+
+use http::{
+    HeaderValue, StatusCode,
+    header::{ALLOW, CONTENT_RANGE, CONTENT_TYPE, RETRY_AFTER},
+};
+use serde::Serialize;
+use time::OffsetDateTime;
+use tracing::{debug, error, warn};
+use warp::reply::Response;
+
+use crate::{
+    model::instant,
+    problem::{Problem, chain},
+};
+
+/// The API's error body, and the log line of an error of the node.
+pub fn problem(problem: &Problem) -> Response {
+    match problem {
+        Problem::Internal(_) => error!(error = %chain(problem), "a request failed"),
+        Problem::Unavailable(dependency, _) => {
+            warn!(error = %chain(problem), ?dependency, "a request met an unavailable store");
+        }
+        _ => debug!(code = problem.code(), "a request was refused"),
+    }
+    let body = serde_json::json!({
+        "timestamp": instant::format(OffsetDateTime::now_utc()),
+        "code": problem.code(),
+        "message": problem.to_string(),
+        "details": problem.details(),
+        "exceptionType": problem.exception_type(),
+        "status": problem.status(),
+    });
+    let mut response = json_bytes(
+        StatusCode::from_u16(problem.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR),
+        body.to_string(),
+    );
+    if let Some(seconds) = problem.retry_after_seconds() {
+        response.headers_mut().insert(RETRY_AFTER, seconds.into());
+    }
+    if let Problem::RangeNotSatisfiable { size } = problem
+        && let Ok(range) = HeaderValue::from_str(&format!("bytes */{size}"))
+    {
+        response.headers_mut().insert(CONTENT_RANGE, range);
+    }
+    if let Problem::MethodNotAllowed { allow } = problem
+        && let Ok(allow) = HeaderValue::from_str(allow)
+    {
+        response.headers_mut().insert(ALLOW, allow);
+    }
+    response
+}
+
+/// A JSON answer.
+pub fn json(status: StatusCode, body: &impl Serialize) -> Result<Response, Problem> {
+    Ok(json_bytes(
+        status,
+        serde_json::to_vec(body).map_err(Problem::internal)?,
+    ))
+}
+
+/// An answer whose JSON is there already.
+pub fn json_bytes(status: StatusCode, body: impl Into<bytes::Bytes>) -> Response {
+    let mut response = Response::new(body.into().into());
+    *response.status_mut() = status;
+    response
+        .headers_mut()
+        .insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response.headers_mut().insert(
+        http::header::CACHE_CONTROL,
+        HeaderValue::from_static("no-store"),
+    );
+    response
+}
+
+/// An answer without a body.
+pub fn no_content() -> Response {
+    let mut response = Response::default();
+    *response.status_mut() = StatusCode::NO_CONTENT;
+    response
+}

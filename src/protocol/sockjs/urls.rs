@@ -1,0 +1,143 @@
+//! The URL grammar of SockJS.
+
+use std::borrow::Cow;
+
+/// The longest name of a session, in bytes; clients make eight characters. The name is kept as long as the session.
+const NAME_BYTES: usize = 256;
+
+/// A request's path as it may be logged: whoever knows a session's name can speak in it.
+pub fn redact_session_id(path: &str) -> Cow<'_, str> {
+    let mut parts = path.rsplitn(3, '/');
+    match (parts.next(), parts.next(), parts.next()) {
+        (Some(transport), Some(_), Some(before))
+            if !before.is_empty() && is_transport(transport) =>
+        {
+            format!("{before}/-/{transport}").into()
+        }
+        _ => path.into(),
+    }
+}
+
+/// What is at the end of a session's URL.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Transport {
+    /// `websocket`: framed SockJS over WebSocket.
+    WebSocket,
+    /// `xhr`: one frame for each request.
+    Xhr,
+    /// `xhr_streaming`: one long response.
+    XhrStreaming,
+    /// `xhr_send`: the client's messages, for every transport that starts with `xhr`.
+    XhrSend,
+    /// `eventsource`: frames as server-sent events.
+    EventSource,
+    /// `htmlfile`: frames as script elements of an endless page.
+    HtmlFile,
+    /// `jsonp`: one frame as a script.
+    Jsonp,
+    /// `jsonp_send`: the client's messages as a form.
+    JsonpSend,
+}
+
+impl Transport {
+    /// The transport of that name, the last segment of a session's URL.
+    pub fn parse(name: &str) -> Option<Self> {
+        Some(match name {
+            "websocket" => Self::WebSocket,
+            "xhr" => Self::Xhr,
+            "xhr_streaming" => Self::XhrStreaming,
+            "xhr_send" => Self::XhrSend,
+            "eventsource" => Self::EventSource,
+            "htmlfile" => Self::HtmlFile,
+            "jsonp" => Self::Jsonp,
+            "jsonp_send" => Self::JsonpSend,
+            _ => return None,
+        })
+    }
+
+    /// The methods, as preflights name them.
+    pub fn methods(self) -> &'static str {
+        match self {
+            Self::Xhr | Self::XhrStreaming | Self::XhrSend => "OPTIONS, POST",
+            Self::JsonpSend => "POST",
+            Self::WebSocket | Self::EventSource | Self::HtmlFile | Self::Jsonp => "GET",
+        }
+    }
+}
+
+/// Whether a session's URL may end so.
+pub(super) fn is_transport(name: &str) -> bool {
+    Transport::parse(name).is_some()
+}
+
+/// What a path names.
+pub enum Resource<'a> {
+    /// The endpoint itself: a line of text.
+    Greeting,
+    /// `info`: what the endpoint offers, as JSON.
+    Info,
+    /// `iframe.html` and its versions: the page for cross-domain transports.
+    Iframe,
+    /// `websocket`: WebSocket without SockJS frames.
+    RawWebSocket,
+    /// `{server}/{session}/{transport}`: the session's name and its transport.
+    Session(&'a str, Transport),
+}
+
+impl<'a> Resource<'a> {
+    /// `path` is what follows the endpoint's own and a slash. Looked at as it came: nothing is decoded, and an empty segment
+    /// is one.
+    pub fn parse(path: &'a str) -> Option<Self> {
+        match path {
+            "" => return Some(Self::Greeting),
+            "info" => return Some(Self::Info),
+            "websocket" => return Some(Self::RawWebSocket),
+            "iframe.html" => return Some(Self::Iframe),
+            _ => {}
+        }
+        let version = path
+            .strip_prefix("iframe-")
+            .and_then(|rest| rest.strip_suffix(".html"));
+        if let Some(version) = version {
+            let known = |c: u8| matches!(c, b'0'..=b'9' | b'a'..=b'z' | b'-' | b'.' | b'_');
+            return version.bytes().all(known).then_some(Self::Iframe);
+        }
+        let mut segments = path.split('/');
+        let (server, name) = (segments.next()?, segments.next()?);
+        let transport = Transport::parse(segments.next()?)?;
+        let right = segments.next().is_none()
+            && super::is_segment(server)
+            && super::is_segment(name)
+            && name.len() <= NAME_BYTES;
+        right.then_some(Self::Session(name, transport))
+    }
+
+    /// The methods, as preflights name them.
+    pub fn methods(&self) -> &'static str {
+        match self {
+            Self::Info => "OPTIONS, GET",
+            Self::Greeting | Self::Iframe | Self::RawWebSocket => "GET",
+            Self::Session(_, transport) => transport.methods(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sessions_name_is_not_logged() {
+        assert_eq!(
+            redact_session_id("/ws/042/secret/xhr_send"),
+            "/ws/042/-/xhr_send"
+        );
+        assert_eq!(
+            redact_session_id("/ws/042/secret/websocket"),
+            "/ws/042/-/websocket"
+        );
+        for plain in ["/ws/info", "/", "/api/users/1/2", "/ws/websocket"] {
+            assert_eq!(redact_session_id(plain), plain);
+        }
+    }
+}
