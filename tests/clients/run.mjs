@@ -7,6 +7,7 @@
 import { Stage } from "./stage.mjs";
 import { chromium } from "./scenarios/chromium.mjs";
 import { crashes } from "./scenarios/crashes.mjs";
+import { edge } from "./scenarios/edge.mjs";
 import { events } from "./scenarios/events.mjs";
 import { recovery } from "./scenarios/recovery.mjs";
 import { silence } from "./scenarios/silence.mjs";
@@ -21,7 +22,7 @@ import { transports } from "./scenarios/transports.mjs";
 /** @type {Record<string, Part>} */
 const parts = {
   waiting: { limitMs: 300_000, together: true, scenarios: silence },
-  talking: { limitMs: 120_000, together: false, scenarios: [...transcript, ...transports, ...chromium, ...events] },
+  talking: { limitMs: 120_000, together: false, scenarios: [...transcript, ...transports, ...chromium, ...events, ...edge] },
   breaking: { limitMs: 150_000, together: false, scenarios: [...crashes, ...recovery] },
 };
 
