@@ -15,6 +15,7 @@ import { files } from "./scenarios/files.mjs";
 import { interruptions } from "./scenarios/interruptions.mjs";
 import { notifications } from "./scenarios/notifications.mjs";
 import { sessions } from "./scenarios/sessions.mjs";
+import { text } from "./scenarios/text.mjs";
 import { typing } from "./scenarios/typing.mjs";
 
 const LIMIT_MS = 90_000;
@@ -106,7 +107,7 @@ async function attempt([sentence, run], stage) {
 
 try {
   const stage = await setStage();
-  for (const scenario of [...sessions, ...conversations, ...notifications, ...typing, ...files, ...interruptions, ...appearance]) {
+  for (const scenario of [...sessions, ...conversations, ...notifications, ...typing, ...text, ...files, ...interruptions, ...appearance]) {
     const before = failed.length;
     await attempt(scenario, stage);
     // Without the system every other scenario would only wait and fail.

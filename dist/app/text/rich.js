@@ -4,10 +4,12 @@ import { html } from "../ui.js";
 
 const FENCE = /```(?:[\w+#.-]{0,20}\n)?([\s\S]+?)\n?```\n?/g;
 const CODE_OR_URL = /`([^`\n]+)`|https?:\/\/[^\s<>"`]+/gi;
-/** Ends a sentence around a link rather than the link. */
-const TRAILING = /[.,!?;:'"…。、，！？；：」』】》〉]+$/u;
+/** Punctuation that ends the sentence around a link rather than the link. */
+const TRAILING = new Set(".,!?;:'\"…。、，！？；：」』】》〉");
+const CLOSING = new Set(")]）");
+/** One class: alternatives that overlap would take exponential time on text that fails to match. */
 const ONLY_EMOJI =
-  /^(?:\s|\p{Emoji_Presentation}|\p{Extended_Pictographic}|\p{Regional_Indicator}|\p{Emoji_Modifier}|\u200d|\ufe0f)+$/u;
+  /^[\s\p{Emoji_Presentation}\p{Extended_Pictographic}\p{Regional_Indicator}\p{Emoji_Modifier}\u200d\ufe0f]+$/u;
 const FEW = 12;
 
 /** @param {string} content */
@@ -48,10 +50,13 @@ function inline(text) {
 
 /** @param {string} url */
 function withoutTrailing(url) {
-  let end = url.replace(TRAILING, "");
-  // A closing bracket belongs to the link only if it was opened inside it.
-  while (/[)\]）]$/.test(end) && !/[([（]/.test(end.slice(end.search(/\/\//)))) end = end.slice(0, -1).replace(TRAILING, "");
-  return end;
+  const authority = url.indexOf("//");
+  const offset = url.slice(authority).search(/[([（]/);
+  const opened = offset < 0 ? url.length : authority + offset;
+  let end = url.length;
+  // A closing bracket belongs to the link only if a bracket was opened inside it.
+  while (TRAILING.has(url[end - 1]) || (CLOSING.has(url[end - 1]) && opened >= end)) end--;
+  return url.slice(0, end);
 }
 
 /** @param {string} address */
