@@ -6,7 +6,7 @@
 // and never in two tabs at once.
 
 import { ApiError, request } from "./http.js";
-import { backoff, pauseOrOnline } from "./patience.js";
+import { backoff, pauseOrOnline } from "./backoff.js";
 import { batch, signal } from "./ui.js";
 
 const ROTATE_AFTER_MS = 24 * 60 * 60 * 1000;

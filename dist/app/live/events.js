@@ -6,7 +6,7 @@
 // even the keep-alive arrives any more is noticed.
 
 import { EventSource } from "../../vendor/eventsource.js";
-import { backoff, pauseOrOnline } from "../patience.js";
+import { backoff, pauseOrOnline } from "../backoff.js";
 import { phase, renew, token } from "../session.js";
 
 /** The server writes at least every 15 s; three times that without a byte means that the line is dead. */

@@ -5,7 +5,7 @@
 
 import SockJS from "../../vendor/sockjs.js";
 import { Client } from "../../vendor/stomp.js";
-import { backoff, pauseOrOnline } from "../patience.js";
+import { backoff, pauseOrOnline } from "../backoff.js";
 import { phase, renew, token } from "../session.js";
 import { signal } from "../ui.js";
 

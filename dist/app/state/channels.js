@@ -1,10 +1,10 @@
 // The channels the user may see.
 import * as api from "../api.js";
-import { merged } from "../patience.js";
+import { coalesce } from "../backoff.js";
 import { openChannelId } from "../route.js";
 import { me } from "../session.js";
 import { computed, signal } from "../ui.js";
-import { insist } from "./insist.js";
+import { retry } from "./retry.js";
 import { people } from "./people.js";
 
 /** @typedef {import("../types.js").Channel} Channel */
@@ -27,10 +27,10 @@ export const privateChannels = computed(() =>
 
 export const openChannel = computed(() => channels.value?.find((each) => each.id === openChannelId.value) ?? null);
 
-export const refreshChannels = merged(async () => {
+export const refreshChannels = coalesce(async () => {
   const userId = me.peek()?.id;
   if (!userId) return;
-  const { items } = await insist(() => api.channels(userId));
+  const { items } = await retry(() => api.channels(userId));
   if (me.peek()?.id === userId) channels.value = items;
 }, SPACING_MS);
 

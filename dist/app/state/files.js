@@ -2,7 +2,7 @@
 // not be fetched, because they were sent from here.
 import * as api from "../api.js";
 import { signal } from "../ui.js";
-import { insist } from "./insist.js";
+import { retry } from "./retry.js";
 
 /** @typedef {import("../types.js").BinaryContent} BinaryContent */
 /** @typedef {import("./attachments.js").Attachment} Attachment */
@@ -42,7 +42,7 @@ export async function askAbout(files) {
   const ids = files.filter((file) => latest(file).uploadStatus === "WAITING").map((file) => file.id);
   for (let from = 0; from < ids.length; from += ASKED_AT_ONCE) {
     const some = ids.slice(from, from + ASKED_AT_ONCE);
-    for (const file of await insist(() => api.binaryContents(some))) heardOfFile(file);
+    for (const file of await retry(() => api.binaryContents(some))) heardOfFile(file);
   }
 }
 

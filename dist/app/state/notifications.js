@@ -1,12 +1,12 @@
 // What the user is told of until they say that they have seen it, in this tab or another.
 import * as api from "../api.js";
 import { ApiError } from "../http.js";
-import { merged } from "../patience.js";
+import { coalesce } from "../backoff.js";
 import { openChannelId } from "../route.js";
 import { me } from "../session.js";
 import { computed, effect, signal, untracked } from "../ui.js";
 import { visible } from "../visible.js";
-import { insist } from "./insist.js";
+import { retry } from "./retry.js";
 import { toastError } from "./toasts.js";
 
 /** @typedef {import("../types.js").Notification} Notification */
@@ -41,11 +41,11 @@ let deleting = 0;
 const stubborn = new Set();
 
 /** Resolves to the place in the event stream that the list was read at. */
-export const refreshNotifications = merged(async () => {
+export const refreshNotifications = coalesce(async () => {
   const asker = me.peek()?.id;
   meanwhile = [];
   try {
-    const { items, cursor } = await insist(api.notifications);
+    const { items, cursor } = await retry(api.notifications);
     if (asker && me.peek()?.id === asker) hold([...meanwhile, ...items]);
     return cursor;
   } finally {
@@ -79,7 +79,7 @@ async function deleteSome() {
   for (let next = toDelete.shift(); next; next = toDelete.shift()) {
     const { id } = next;
     try {
-      await insist(() => api.deleteNotification(id));
+      await retry(() => api.deleteNotification(id));
     } catch (error) {
       // Another tab was quicker.
       if (error instanceof ApiError && error.status === 404) continue;

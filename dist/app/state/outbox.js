@@ -1,6 +1,6 @@
 // Messages of text alone, sent over STOMP.
 import { link, publish } from "../live/stomp.js";
-import { backoff } from "../patience.js";
+import { backoff } from "../backoff.js";
 import { me } from "../session.js";
 import { effect } from "../ui.js";
 import { addPending, atEndOf, changePending, pending } from "./pending.js";

@@ -1,9 +1,9 @@
 // Everybody who has an account here.
 import * as api from "../api.js";
-import { merged } from "../patience.js";
+import { coalesce } from "../backoff.js";
 import { me } from "../session.js";
 import { computed, signal } from "../ui.js";
-import { insist } from "./insist.js";
+import { retry } from "./retry.js";
 
 /** @typedef {import("../types.js").User} User */
 /** @typedef {import("../types.js").Role} Role */
@@ -31,8 +31,8 @@ export const membersByPresence = computed(() => {
 });
 
 /** Resolves to the place in the event stream that the list was read at. */
-export const refreshPeople = merged(async () => {
-  const { items, cursor } = await insist(api.users);
+export const refreshPeople = coalesce(async () => {
+  const { items, cursor } = await retry(api.users);
   if (me.peek()) people.value = new Map(items.map((user) => [user.id, unchanged(user)]));
   return cursor;
 }, SPACING_MS);

@@ -1,10 +1,10 @@
 // How the user reads each channel; of that, whether they want to be notified of its new messages.
 import * as api from "../api.js";
 import { ApiError } from "../http.js";
-import { merged } from "../patience.js";
+import { coalesce } from "../backoff.js";
 import { me } from "../session.js";
 import { signal } from "../ui.js";
-import { insist } from "./insist.js";
+import { retry } from "./retry.js";
 
 /** @typedef {import("../types.js").ReadStatus} ReadStatus */
 /** @typedef {import("../types.js").Channel} Channel */
@@ -16,10 +16,10 @@ const SPACING_MS = 500;
 const readStatuses = signal(/** @type {Map<string, ReadStatus> | null} */ (null));
 
 /** Resolves to the place in the event stream that the list was read at. */
-export const refreshReadStatuses = merged(async () => {
+export const refreshReadStatuses = coalesce(async () => {
   const userId = me.peek()?.id;
   if (!userId) return null;
-  const { items, cursor } = await insist(() => api.readStatuses(userId));
+  const { items, cursor } = await retry(() => api.readStatuses(userId));
   if (me.peek()?.id === userId) readStatuses.value = new Map(items.map((each) => [each.channelId, each]));
   return cursor;
 }, SPACING_MS);

@@ -1,7 +1,7 @@
 // The messages of one channel, as far as they are held here: an unbroken stretch up to the newest.
 import * as api from "../api.js";
 import { signal } from "../ui.js";
-import { insist } from "./insist.js";
+import { retry } from "./retry.js";
 
 /** @typedef {import("../types.js").Message} Message */
 
@@ -29,7 +29,7 @@ export class Timeline {
   async load() {
     if (!this.loadingOlder.peek()) this.deleted.clear();
     try {
-      const page = await insist(() => api.messages(this.channelId));
+      const page = await retry(() => api.messages(this.channelId));
       this.#startFrom(page);
       return true;
     } catch (error) {
@@ -63,7 +63,7 @@ export class Timeline {
     this.loadingOlder.value = true;
     try {
       const cursor = this.olderCursor;
-      const page = await insist(() => api.messages(this.channelId, cursor));
+      const page = await retry(() => api.messages(this.channelId, cursor));
       // The list was begun anew meanwhile: this page no longer joins on.
       if (cursor !== this.olderCursor) return;
       const known = new Set(this.messages.peek().map((message) => message.id));

@@ -2,7 +2,7 @@
 import * as api from "../api.js";
 import { ApiError } from "../http.js";
 import { link } from "../live/stomp.js";
-import { backoff, pauseOrOnline } from "../patience.js";
+import { backoff, pauseOrOnline } from "../backoff.js";
 import { me } from "../session.js";
 import { restoreDraft } from "./drafts.js";
 import { addPending, atEndOf, changePending, findPending, removePending } from "./pending.js";

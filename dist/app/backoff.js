@@ -1,4 +1,4 @@
-// Waiting: backoff, waits that end early when the network comes back, and work merged in bursts.
+// Backoff, pauses that end early when the browser is online again, and coalesced calls.
 
 /** @param {number} ms @returns {Promise<void>} */
 export const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
@@ -34,15 +34,17 @@ export function pauseOrOnline(ms) {
 }
 
 /**
- * Makes `work` safe to ask for in bursts: the first runs at once, those that follow while it runs or soon after share
- * one more run, and never do two run at the same time.
+ * Coalesces bursts of calls to `work`.
+ *
+ * The first call runs at once. Calls made during a run, or within `spacing` of its start, share one further run.
+ * Two runs never overlap.
  *
  * @template T
  * @param {() => Promise<T>} work
  * @param {number} spacing milliseconds between the beginnings of two runs
  * @returns {() => Promise<T>} resolves when a run that began after the call has ended
  */
-export function merged(work, spacing) {
+export function coalesce(work, spacing) {
   /** @type {Promise<T> | null} */
   let waiting = null;
   /** @type {Promise<unknown>} */
