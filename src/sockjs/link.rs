@@ -24,13 +24,13 @@ use crate::{
     sockjs::{
         options::Options,
         session::Session,
-        websocket::{Socket, leave},
+        websocket::{Socket, close_stream},
     },
 };
 
 /// A client that leaves so many bytes waiting is not listened to: with this much there is still room for the largest answer.
 const UNANSWERED_BYTES: usize = 64 * 1024;
-/// The last frames must leave within this time, and the peer has as long to close.
+/// The last frames must be written, and the client must close its side, within this time.
 const LINGER: Duration = Duration::from_secs(2);
 
 /// One connection.
@@ -286,8 +286,11 @@ impl Link {
         }
     }
 
-    /// Writes what has been sent, says goodbye and closes. A session over HTTP says so for a while to all who ask; a
-    /// WebSocket waits for its client to close as well. Nothing may be done with the link afterwards.
+    /// Writes the queued frames and the Close frame, then closes the connection.
+    ///
+    /// A WebSocket closes its write side at once (RFC 6455 §7.1.1) and waits up to 2 s for the client's FIN. A session over
+    /// HTTP answers later requests with its close frame until the disconnect delay ends. The link must not be used
+    /// afterwards.
     pub async fn close(&mut self, code: u16, reason: &str) {
         match &mut self.kind {
             Kind::Socket(socket) => {
@@ -298,7 +301,7 @@ impl Link {
                     out.push_back(websocket::text(goodbye.as_bytes()));
                 }
                 out.push_back(websocket::close(code, reason));
-                drop(timeout(LINGER, leave(&socket.stream, out)).await);
+                drop(timeout(LINGER, close_stream(&mut socket.stream, out)).await);
             }
             Kind::Session(Application(session)) => {
                 session.close(frames::close(code, reason));

@@ -8,7 +8,12 @@ use std::{
 };
 
 use bytes::{Buf, Bytes};
-use tokio::{io::Interest, net::TcpStream, time::Instant};
+use tokio::{
+    io::{AsyncWriteExt, Interest},
+    net::TcpStream,
+    task::coop::consume_budget,
+    time::Instant,
+};
 
 use crate::{
     delivery::{disconnect::Disconnect, outbound::SendQueue},
@@ -23,6 +28,8 @@ use crate::{
 const READ_BYTES: usize = 16 * 1024;
 /// Frames written in one system call.
 const VECTORED: usize = 64;
+/// Input that is drained after the write side is closed; a client that sends more loses the connection.
+const MAX_DRAINED_BYTES: usize = 16 * 1024 * 1024;
 thread_local! {
     static SCRATCH: RefCell<Vec<u8>> = RefCell::new(vec![0; READ_BYTES]);
 }
@@ -189,9 +196,15 @@ fn write_some(stream: &TcpStream, out: &mut VecDeque<Bytes>) -> io::Result<usize
     Ok(written)
 }
 
-/// Writes the last frames and reads on until the peer closes: closing first, with its octets unread, would reset the
-/// connection and might take from it what was just written.
-pub(super) async fn leave(stream: &TcpStream, mut out: VecDeque<Bytes>) -> io::Result<()> {
+/// Writes the last frames, closes the write side and drains what the client still sends.
+///
+/// RFC 6455 §7.1.1: the server closes first. A client that has both Close frames waits for the server's FIN, a browser for
+/// up to 2 s before it reports the close. Only the write side closes at once: a close with unread input resets the
+/// connection, and the client could lose the last frames.
+pub(super) async fn close_stream(
+    stream: &mut TcpStream,
+    mut out: VecDeque<Bytes>,
+) -> io::Result<()> {
     while !out.is_empty() {
         stream.writable().await?;
         match write_some(stream, &mut out) {
@@ -199,13 +212,18 @@ pub(super) async fn leave(stream: &TcpStream, mut out: VecDeque<Bytes>) -> io::R
             _ => {}
         }
     }
-    loop {
+    stream.shutdown().await?;
+    let mut drained = 0;
+    while drained < MAX_DRAINED_BYTES {
         stream.readable().await?;
-        let mut rest = [0; 1024];
-        match stream.try_read(&mut rest) {
+        match SCRATCH.with_borrow_mut(|scratch| stream.try_read(scratch)) {
             Ok(0) => return Ok(()),
-            Err(error) if error.kind() != io::ErrorKind::WouldBlock => return Err(error),
-            _ => {}
+            Ok(n) => drained += n,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(error) => return Err(error),
         }
+        // Lets the caller's timeout fire although a client that floods keeps the stream readable.
+        consume_budget().await;
     }
+    Ok(())
 }

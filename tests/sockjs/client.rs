@@ -1,11 +1,11 @@
 //! HTTP/1.1 by hand: chunk by chunk, and with connections that break.
 
-use std::net::SocketAddr;
+use std::{io::ErrorKind, net::SocketAddr, time::Duration};
 
 use tokio::{
     io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
     net::TcpStream,
-    time::timeout,
+    time::{Instant, timeout},
 };
 
 use crate::{SOON, Server};
@@ -131,7 +131,7 @@ impl Connection {
 
     /// False when the server takes nothing for a second, or has closed.
     pub async fn try_write(&mut self, octets: &[u8]) -> bool {
-        let second = std::time::Duration::from_secs(1);
+        let second = Duration::from_secs(1);
         let written = timeout(second, self.stream.write_all(octets)).await;
         matches!(written, Ok(Ok(())))
     }
@@ -208,6 +208,17 @@ impl Connection {
         rest
     }
 
+    /// The time until the server's FIN; nothing may come before it.
+    pub async fn time_to_eof(&mut self) -> Duration {
+        let started = Instant::now();
+        let read = timeout(SOON, self.stream.read_u8()).await;
+        let error = read
+            .expect("the server closes")
+            .expect_err("nothing follows");
+        assert_eq!(error.kind(), ErrorKind::UnexpectedEof, "no reset");
+        started.elapsed()
+    }
+
     pub async fn answer(&mut self) -> Answer {
         let head = self.head().await;
         let mut body = String::new();
@@ -228,6 +239,21 @@ impl Connection {
         let stream = self.stream.into_inner();
         stream.set_zero_linger().expect("an option");
     }
+}
+
+/// A WebSocket frame from a client, masked with zeros.
+pub fn masked(first: u8, payload: &[u8]) -> Vec<u8> {
+    let mut frame = vec![first];
+    if let Ok(length @ 0..126) = u8::try_from(payload.len()) {
+        frame.push(0x80 | length);
+    } else {
+        frame.push(0xfe);
+        let length = u16::try_from(payload.len()).expect("a short payload");
+        frame.extend(length.to_be_bytes());
+    }
+    frame.extend([0; 4]);
+    frame.extend(payload);
+    frame
 }
 
 impl Server {
@@ -292,7 +318,7 @@ impl Server {
         let mut connection = Connection::open(self.address).await;
         let path = format!("{session}/xhr");
         connection.ask("POST", &path, "1.1", &[], Some("")).await;
-        tokio::time::sleep(std::time::Duration::from_millis(250)).await;
+        tokio::time::sleep(Duration::from_millis(250)).await;
         connection
     }
 }

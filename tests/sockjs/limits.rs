@@ -9,7 +9,11 @@ use discodeit::{
 };
 use tokio::time::{Instant, sleep};
 
-use crate::{Server, client::Connection, services, session, start_with};
+use crate::{
+    Server,
+    client::{Connection, masked},
+    services, session, start_with,
+};
 
 #[tokio::test]
 async fn there_are_only_so_many_sessions() {
@@ -121,21 +125,6 @@ async fn a_session_that_falls_behind_is_closed_after_what_it_was_given() {
         server.poll(&url).await,
         "c[4500,\"The connection fell behind.\"]\n"
     );
-}
-
-/// A frame of a WebSocket's client, with a mask of zeros.
-fn masked(first: u8, payload: &[u8]) -> Vec<u8> {
-    let mut frame = vec![first];
-    if let Ok(length @ 0..126) = u8::try_from(payload.len()) {
-        frame.push(0x80 | length);
-    } else {
-        frame.push(0xfe);
-        let length = u16::try_from(payload.len()).expect("a short payload");
-        frame.extend(length.to_be_bytes());
-    }
-    frame.extend([0; 4]);
-    frame.extend(payload);
-    frame
 }
 
 #[tokio::test]

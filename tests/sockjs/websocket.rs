@@ -1,5 +1,7 @@
 //! The WebSocket transports, with SockJS's frames and without.
 
+use std::time::Duration;
+
 use futures_util::{SinkExt, StreamExt};
 use tokio::{net::TcpStream, time::timeout};
 use tokio_tungstenite::{
@@ -7,7 +9,11 @@ use tokio_tungstenite::{
     tungstenite::{Message, protocol::CloseFrame},
 };
 
-use crate::{SOON, Server, client::Connection, session, start};
+use crate::{
+    SOON, Server,
+    client::{Connection, masked},
+    session, start,
+};
 
 type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
 
@@ -190,4 +196,54 @@ async fn a_raw_websocket_is_closed_with_code_and_reason() {
         panic!("no close frame");
     };
     assert_eq!((u16::from(code), reason.as_str()), (3000, "Go away!"));
+}
+
+/// The server's FIN must follow its Close frame within this time, although the client sends no FIN.
+const FIN_LIMIT: Duration = Duration::from_millis(50);
+
+#[tokio::test]
+async fn the_server_closes_the_tcp_connection_after_its_own_close_frame() {
+    // RFC 6455 §7.1.1
+    let server = start().await;
+    let close = b"\x88\x0a\x0b\xb8Go away!";
+    let mut raw = Connection::websocket(server.address, "/close/websocket").await;
+    assert_eq!(raw.octets(close.len()).await, close);
+    assert!(raw.time_to_eof().await < FIN_LIMIT);
+
+    let path = format!("{}/websocket", session("close"));
+    let mut framed = Connection::websocket(server.address, &path).await;
+    let expected = b"\x81\x01o\x81\x12c[3000,\"Go away!\"]\x88\x0a\x0b\xb8Go away!";
+    assert_eq!(framed.octets(expected.len()).await, expected);
+    assert!(framed.time_to_eof().await < FIN_LIMIT);
+}
+
+#[tokio::test]
+async fn the_server_closes_the_tcp_connection_after_the_clients_close_frame() {
+    // RFC 6455 §7.1.1
+    let server = start().await;
+    let mut raw = Connection::websocket(server.address, "/echo/websocket").await;
+    raw.write(&masked(0x88, &1000_u16.to_be_bytes())).await;
+    assert_eq!(raw.octets(4).await, b"\x88\x02\x03\xe8");
+    assert!(raw.time_to_eof().await < FIN_LIMIT);
+
+    let path = format!("{}/websocket", session("echo"));
+    let mut framed = Connection::websocket(server.address, &path).await;
+    assert_eq!(framed.octets(3).await, b"\x81\x01o");
+    framed.write(&masked(0x88, &1000_u16.to_be_bytes())).await;
+    assert_eq!(framed.octets(4).await, b"\x88\x02\x03\xe8");
+    assert!(framed.time_to_eof().await < FIN_LIMIT);
+}
+
+#[tokio::test]
+async fn input_after_the_close_does_not_reset_the_connection() {
+    let server = start().await;
+    let mut socket = Connection::websocket(server.address, "/close/websocket").await;
+    // Unread input would make the kernel answer the server's close with a reset, which discards the Close frame.
+    for _ in 0..100 {
+        socket.write(&masked(0x82, &[0; 10_000])).await;
+    }
+    let close = b"\x88\x0a\x0b\xb8Go away!";
+    assert_eq!(socket.octets(close.len()).await, close);
+    socket.time_to_eof().await;
+    assert!(socket.try_write(&masked(0x82, &[0; 10_000])).await);
 }
