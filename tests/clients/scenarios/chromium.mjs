@@ -18,6 +18,9 @@ const SOCKJS_IN_CHROMIUM = [
   "iframe-xhr-polling",
   "jsonp-polling",
 ];
+const CLOSES = 5;
+/** From `deactivate()` to the WebSocket's `onclose`: a browser that waits for the server's FIN takes 2,000 ms. */
+const CLOSE_LIMIT_MS = 50;
 /** For Internet Explorer alone. */
 const NOT_IN_CHROMIUM = ["xdr-streaming", "xdr-polling"];
 const WAYS = ["raw WebSocket", ...SOCKJS_IN_CHROMIUM.map((transport) => `SockJS ${transport}`)];
@@ -97,6 +100,39 @@ export const chromium = [
         heardAll(one, hers, his, ["The last."]);
         assert.deepEqual(one.closed.map(({ wasClean }) => wasClean), [true]);
       }
+      assert.deepEqual(person.errors, []);
+    },
+  ])),
+  ...["raw WebSocket", "SockJS websocket"].map((way) => /** @type {import("../run.mjs").Scenario} */ ([
+    `In Chromium, stompjs over ${way} is closed within ${CLOSE_LIMIT_MS} ms of deactivate()`,
+    async (stage) => {
+      const [person, ann, channel] = await Promise.all([page(stage), stage.person("ann"), stage.channel("close")]);
+      const closes = await person.page.evaluate(
+        async ({ way, token, channel, author, count }) => {
+          const { Talker, StompJs, SockJS } = /** @type {any} */ (window);
+          const socket =
+            way === "raw WebSocket"
+              ? { brokerURL: "/ws/websocket" }
+              : { webSocketFactory: () => new SockJS("/ws", null, { transports: "websocket", timeout: 20_000 }) };
+          const closes = [];
+          for (let round = 0; round < count; round++) {
+            const talker = new Talker(StompJs.Client, { socket, token, channel, author });
+            await talker.open();
+            const started = performance.now();
+            await talker.close();
+            closes.push({ ms: Math.round(performance.now() - started), closed: talker.closed, errors: talker.errors });
+          }
+          return closes;
+        },
+        { way, token: ann.token, channel, author: ann.user.id, count: CLOSES },
+      );
+      for (const { closed, errors } of closes) {
+        assert.deepEqual(closed.map(({ wasClean }) => wasClean), [true]);
+        assert.deepEqual(errors, []);
+      }
+      const sorted = closes.map(({ ms }) => ms).sort((one, other) => one - other);
+      const median = sorted[Math.floor(CLOSES / 2)];
+      assert.ok(median <= CLOSE_LIMIT_MS, `the median of ${sorted.join(", ")} ms is over ${CLOSE_LIMIT_MS} ms`);
       assert.deepEqual(person.errors, []);
     },
   ])),
