@@ -259,7 +259,10 @@ fn documents_name_files_that_exist() {
         let in_path = |c: char| c.is_alphanumeric() || matches!(c, '/' | '_' | '-' | '.');
         for name in text.split(|c| !in_path(c)) {
             let name = name.trim_end_matches('.');
-            if name.starts_with("src/") && name.ends_with(".rs") && !root.join(name).exists() {
+            let is_source = Path::new(name)
+                .extension()
+                .is_some_and(|extension| extension == "rs");
+            if name.starts_with("src/") && is_source && !root.join(name).exists() {
                 missing.push(format!("{} names {name}", document.display()));
             }
         }
