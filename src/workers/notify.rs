@@ -38,6 +38,11 @@ struct NewMessage {
 /// Does jobs until the node leaves, or something is wrong with Kafka's client.
 pub async fn run(app: Arc<App>) {
     let leaving = app.tasks.draining().clone();
+    tokio::select! {
+        () = topics_exist(&app) => {}
+        // The node ends this task with the others.
+        () = leaving.cancelled() => std::future::pending().await,
+    }
     let consumer = match app.kafka.job_consumer() {
         Ok(consumer) => consumer,
         Err(error) => {
@@ -54,7 +59,7 @@ pub async fn run(app: Arc<App>) {
         };
         match received {
             Ok(record) => records.push(record),
-            // Brokers that are away, a topic that is not there yet: the client goes on by itself.
+            // A broker that is away, a topic that a broker has lost: the client goes on by itself.
             Err(error) => {
                 debug!(error = %chain(&error), "jobs cannot be read");
                 tokio::time::sleep(PAUSE).await;
@@ -80,6 +85,14 @@ pub async fn run(app: Arc<App>) {
     std::future::pending::<()>().await;
 }
 
+/// Waits until the node has created the topics. A consumer that subscribes earlier joins without partitions, and its client looks
+/// for the topic again at its own pace: the first jobs would wait for that.
+async fn topics_exist(app: &App) {
+    while !app.kafka.is_assigned() {
+        tokio::time::sleep(PAUSE).await;
+    }
+}
+
 /// Does these jobs, or sets aside those that cannot be done.
 async fn finish(app: &App, records: &[BorrowedMessage<'_>]) {
     let (mut jobs, mut broken) = (Vec::new(), Vec::new());
@@ -93,17 +106,25 @@ async fn finish(app: &App, records: &[BorrowedMessage<'_>]) {
     }
     let all: Vec<_> = jobs.iter().map(|(_, job)| *job).collect();
     if retry(app, &all, 1).await.is_err() {
-        // One that cannot be done must not keep the others of its batch.
+        // A job that fails again and again must not delay the others of its batch, so each is tried once before any is retried.
+        let mut failed = Vec::new();
         for (record, job) in jobs {
+            if retry(app, &[job], 1).await.is_err() {
+                failed.push((record, job));
+            }
+        }
+        for (record, job) in failed {
             if let Err(problem) = retry(app, &[job], TRIES).await {
                 broken.push((record, Some(job.0), chain(&problem)));
             }
         }
     }
     for (record, id, reason) in broken {
+        let mut pause = PAUSE;
         while let Err(error) = dead_letter(app, record, id, &reason).await {
             debug!(error = %chain(&error), "a job cannot be set aside yet");
-            tokio::time::sleep(LONGEST_PAUSE).await;
+            tokio::time::sleep(pause).await;
+            pause = longer(pause);
         }
     }
 }
@@ -149,23 +170,29 @@ fn is_poison(problem: &Problem) -> bool {
     }
 }
 
-/// Waits for a store that is away, however long; gives up after so many failures of the jobs' own.
+/// Waits for a store that is away, however long; gives up after so many failures of the jobs' own. An outage does not lengthen
+/// the pauses between those: what the jobs behind a failing one wait stays bounded.
 async fn retry(app: &App, jobs: &[(EventId, MessageId)], tries: u32) -> Result<(), Problem> {
-    let (mut failed, mut pause) = (0, PAUSE);
+    let (mut failed, mut pause, mut outage_pause) = (0, PAUSE, PAUSE);
     loop {
-        match ops::notification::notify(app, jobs).await {
-            Ok(()) => return Ok(()),
-            Err(problem) => {
-                if is_poison(&problem) {
-                    failed += 1;
-                    if failed >= tries {
-                        return Err(problem);
-                    }
-                }
-                debug!(error = %chain(&problem), jobs = jobs.len(), "jobs are tried again");
+        let Err(problem) = ops::notification::notify(app, jobs).await else {
+            return Ok(());
+        };
+        debug!(error = %chain(&problem), jobs = jobs.len(), "jobs are tried again");
+        if is_poison(&problem) {
+            failed += 1;
+            if failed >= tries {
+                return Err(problem);
             }
+            tokio::time::sleep(pause).await;
+            pause = longer(pause);
+        } else {
+            tokio::time::sleep(outage_pause).await;
+            outage_pause = longer(outage_pause);
         }
-        tokio::time::sleep(pause).await;
-        pause = (pause * 2).min(LONGEST_PAUSE);
     }
+}
+
+fn longer(pause: Duration) -> Duration {
+    (pause * 2).min(LONGEST_PAUSE)
 }
