@@ -316,35 +316,3 @@ pub(super) fn delete_old_parts(folder: &PathBuf, age: Duration) -> std::io::Resu
     }
     Ok(deleted)
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_place_is_a_folder_or_a_bucket() {
-        assert_eq!(
-            BlobUrl::parse("file:///var/lib/my%20files"),
-            Some(BlobUrl::Folder("/var/lib/my files".into()))
-        );
-        assert_eq!(
-            BlobUrl::parse("s3://bucket/a/b"),
-            Some(BlobUrl::Bucket {
-                url: "s3://bucket".into(),
-                prefix: Path::from("a/b")
-            })
-        );
-        for wrong in [
-            "",
-            "/var/lib/files",
-            "file:///",
-            "file://host/files",
-            "s3://",
-            "s3://key:secret@bucket",
-            "https://example.org/files",
-            "memory:///",
-        ] {
-            assert_eq!(BlobUrl::parse(wrong), None, "{wrong}");
-        }
-    }
-}

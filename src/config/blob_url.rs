@@ -1,11 +1,11 @@
-//! Where the bytes of files are stored: the setting `FILES_URL`.
+//! The setting `FILES_URL`: the storage of files.
 
 use std::path::PathBuf;
 
 use object_store::{ObjectStoreScheme, path::Path};
 use url::Url;
 
-/// The environment's variables that a bucket is reached with.
+/// Environment variables with the credentials, region and endpoint of a bucket.
 pub const AWS_VARIABLES: [&str; 20] = [
     "AWS_ACCESS_KEY_ID",
     "AWS_SECRET_ACCESS_KEY",
@@ -29,22 +29,22 @@ pub const AWS_VARIABLES: [&str; 20] = [
     "AWS_UNSIGNED_PAYLOAD",
 ];
 
-/// Where files are kept.
+/// The storage of files: a folder or a bucket.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum BlobUrl {
-    /// `file:///folder`, which every node must see at the same path or mounted at its own.
+    /// `file:///folder`. Nodes may mount the shared volume at different paths.
     Folder(PathBuf),
     /// `s3://bucket/prefix`
     Bucket {
         /// The bucket's URL, without the prefix.
         url: String,
-        /// Before every name.
+        /// Prefix of every object name.
         prefix: Path,
     },
 }
 
 impl BlobUrl {
-    /// Parses `FILES_URL`; `None` for anything else.
+    /// Parses a URL with the scheme `file` or `s3`; `None` for any other, and for one with credentials or a query.
     pub fn parse(text: &str) -> Option<Self> {
         let url = Url::parse(text).ok()?;
         if !url.username().is_empty() || url.password().is_some() || url.query().is_some() {
@@ -60,6 +60,38 @@ impl BlobUrl {
                 prefix: path,
             }),
             _ => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_blob_url_names_a_folder_or_a_bucket() {
+        assert_eq!(
+            BlobUrl::parse("file:///var/lib/my%20files"),
+            Some(BlobUrl::Folder("/var/lib/my files".into()))
+        );
+        assert_eq!(
+            BlobUrl::parse("s3://bucket/a/b"),
+            Some(BlobUrl::Bucket {
+                url: "s3://bucket".into(),
+                prefix: Path::from("a/b")
+            })
+        );
+        for wrong in [
+            "",
+            "/var/lib/files",
+            "file:///",
+            "file://host/files",
+            "s3://",
+            "s3://key:secret@bucket",
+            "https://example.org/files",
+            "memory:///",
+        ] {
+            assert_eq!(BlobUrl::parse(wrong), None, "{wrong}");
         }
     }
 }

@@ -4,23 +4,24 @@ use std::{fmt, path::PathBuf, str::FromStr, time::Duration};
 
 use crate::config::blob_url::BlobUrl;
 
-/// What a node's start has to say about the environment: every mistake at once.
+/// Every invalid setting of an environment, one sentence each.
 #[derive(Debug, PartialEq, Eq)]
 pub struct ConfigErrors(pub Vec<String>);
+
 impl fmt::Display for ConfigErrors {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0.join("\n"))
     }
 }
 
-/// Reads variables and collects what is wrong with them.
+/// Reads variables and collects an error for each invalid one.
 pub(super) struct EnvReader<'a> {
     pub(super) get: &'a dyn Fn(&str) -> Option<String>,
-    pub(super) mistakes: Vec<String>,
+    pub(super) errors: Vec<String>,
 }
 
 impl EnvReader<'_> {
-    /// The variable; one that is set to nothing counts as unset, which is what Compose makes of `${VAR:-}`.
+    /// The trimmed value. An empty one counts as unset: Compose sets `${VAR:-}` to the empty string.
     pub(super) fn text(&self, name: &str) -> Option<String> {
         (self.get)(name)
             .map(|value| value.trim().to_owned())
@@ -29,7 +30,7 @@ impl EnvReader<'_> {
 
     pub(super) fn required(&mut self, name: &str) -> String {
         self.text(name).unwrap_or_else(|| {
-            self.mistakes.push(format!("{name} must be set"));
+            self.errors.push(format!("{name} is required"));
             String::new()
         })
     }
@@ -45,7 +46,7 @@ impl EnvReader<'_> {
             return default;
         };
         parse(&value).unwrap_or_else(|| {
-            self.mistakes
+            self.errors
                 .push(format!("{name} must be {form}, not {value:?}"));
             default
         })
@@ -55,31 +56,31 @@ impl EnvReader<'_> {
         &mut self,
         name: &str,
         default: T,
-        least: T,
-        most: T,
+        min: T,
+        max: T,
     ) -> T {
-        let form = format!("a number from {least} to {most}");
+        let form = format!("a number from {min} to {max}");
         self.parsed(name, default, &form, |value| {
             value
                 .parse()
                 .ok()
-                .filter(|number| (least..=most).contains(number))
+                .filter(|number| (min..=max).contains(number))
         })
     }
 
     pub(super) fn size(&mut self, name: &str, default: u64) -> u64 {
         let form = "a size from 1 to 256MiB, like 512KiB or 10MiB";
         self.parsed(name, default, form, |value| {
-            size(value).filter(|size| (1..=256 << 20).contains(size))
+            parse_size(value).filter(|size| (1..=256 << 20).contains(size))
         })
     }
 
-    /// The value is not repeated: people put keys into URLs.
-    pub(super) fn place(&mut self, name: &str) -> BlobUrl {
+    /// Reads a required [`BlobUrl`]. The error omits the value, because people put keys into URLs.
+    pub(super) fn blob_url(&mut self, name: &str) -> BlobUrl {
         let text = self.required(name);
         BlobUrl::parse(&text).unwrap_or_else(|| {
             if !text.is_empty() {
-                self.mistakes.push(format!(
+                self.errors.push(format!(
                     "{name} must be file:///folder or s3://bucket/prefix"
                 ));
             }
@@ -88,17 +89,15 @@ impl EnvReader<'_> {
     }
 
     pub(super) fn duration(&mut self, name: &str, default: Duration) -> Duration {
-        self.parsed(
-            name,
-            default,
-            "a duration like 500ms, 15s, 10m, 2h or 30d",
-            duration,
-        )
+        let form = "a duration like 500ms, 15s, 10m, 2h or 30d";
+        self.parsed(name, default, form, |value| {
+            humantime::parse_duration(value).ok()
+        })
     }
 }
 
-/// Parses `512`, `64KiB`, `10MiB`, `1GiB`.
-pub(super) fn size(text: &str) -> Option<u64> {
+/// Parses a size in bytes: `512`, `64KiB`, `10MiB`, `1GiB`.
+pub(super) fn parse_size(text: &str) -> Option<u64> {
     let digits = text.len() - text.trim_start_matches(|c: char| c.is_ascii_digit()).len();
     let (number, unit) = text.split_at_checked(digits)?;
     let number: u64 = number.parse().ok()?;
@@ -112,18 +111,55 @@ pub(super) fn size(text: &str) -> Option<u64> {
     number.checked_mul(unit)
 }
 
-/// Parses `500ms`, `15s`, `10m`, `2h`, `30d`.
-pub(super) fn duration(text: &str) -> Option<Duration> {
-    let digits = text.len() - text.trim_start_matches(|c: char| c.is_ascii_digit()).len();
-    let (number, unit) = text.split_at_checked(digits)?;
-    let number: u64 = number.parse().ok()?;
-    let unit_ms = match unit {
-        "ms" => 1,
-        "s" => 1_000,
-        "m" => 60_000,
-        "h" => 3_600_000,
-        "d" => 86_400_000,
-        _ => return None,
-    };
-    number.checked_mul(unit_ms).map(Duration::from_millis)
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_have_units() {
+        let read = |value: &'static str| {
+            let get = |_: &str| Some(value.to_owned());
+            let mut reader = EnvReader {
+                get: &get,
+                errors: Vec::new(),
+            };
+            let duration = reader.duration("D", Duration::MAX);
+            reader.errors.is_empty().then_some(duration)
+        };
+        for (text, expected) in [
+            ("500ms", Duration::from_millis(500)),
+            ("0s", Duration::ZERO),
+            ("007s", Duration::from_secs(7)),
+            ("15s", Duration::from_secs(15)),
+            ("10m", Duration::from_mins(10)),
+            ("2h", Duration::from_hours(2)),
+            ("30d", Duration::from_hours(30 * 24)),
+            ("1h 30m", Duration::from_mins(90)),
+        ] {
+            assert_eq!(read(text), Some(expected), "{text}");
+        }
+        for wrong in [
+            "5",
+            "s",
+            "-5s",
+            "99999999999999999999s",
+            "18446744073709551615d",
+        ] {
+            assert_eq!(read(wrong), None, "{wrong}");
+        }
+        assert_eq!(
+            read(""),
+            Some(Duration::MAX),
+            "an empty value is the default"
+        );
+    }
+
+    #[test]
+    fn sizes_are_binary() {
+        assert_eq!(parse_size("64KiB"), Some(65_536));
+        assert_eq!(parse_size("7"), Some(7));
+        for wrong in ["", "MiB", "5MB", "5 MiB", "-1", "99999999999GiB"] {
+            assert_eq!(parse_size(wrong), None, "{wrong}");
+        }
+    }
 }

@@ -1,13 +1,14 @@
-//! Every setting: where it comes from, its default, its unit and its reason. Nothing else reads the environment.
+//! Every setting of a node, with its variable, default and unit. Nothing else reads the environment.
 
 pub mod blob_url;
 pub mod env;
 
 use std::{
     net::{IpAddr, SocketAddr},
-    str::FromStr,
     time::Duration,
 };
+
+use ipnet::IpNet;
 
 use crate::{
     config::{
@@ -18,7 +19,7 @@ use crate::{
     telemetry::LogFormat,
 };
 
-/// The account that is created at start when its username does not exist.
+/// The administrator's account, created at start if no user has that name.
 #[derive(Clone, Debug)]
 pub struct Admin {
     /// `ADMIN_USERNAME`
@@ -29,114 +30,71 @@ pub struct Admin {
     pub password: Secret,
 }
 
-/// A block of addresses, `10.0.0.0/8`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Network {
-    address: IpAddr,
-    prefix: u32,
-}
-
-impl Network {
-    /// Whether the address lies in the block. An IPv4 address inside IPv6 counts as the IPv4 address.
-    pub fn contains(&self, address: IpAddr) -> bool {
-        match (self.address, address.to_canonical()) {
-            (IpAddr::V4(net), IpAddr::V4(ip)) => {
-                (u32::from(net) ^ u32::from(ip))
-                    .checked_shr(32 - self.prefix)
-                    .unwrap_or(0)
-                    == 0
-            }
-            (IpAddr::V6(net), IpAddr::V6(ip)) => {
-                (u128::from(net) ^ u128::from(ip))
-                    .checked_shr(128 - self.prefix)
-                    .unwrap_or(0)
-                    == 0
-            }
-            _ => false,
-        }
-    }
-}
-
-impl FromStr for Network {
-    type Err = ();
-
-    fn from_str(text: &str) -> Result<Self, ()> {
-        let (address, prefix) = text
-            .split_once('/')
-            .map_or((text, None), |(address, prefix)| (address, Some(prefix)));
-        let address: IpAddr = address.parse().map_err(drop)?;
-        let longest = if address.is_ipv4() { 32 } else { 128 };
-        let prefix = prefix.map_or(Ok(longest), str::parse).map_err(drop)?;
-        if prefix <= longest {
-            Ok(Self { address, prefix })
-        } else {
-            Err(())
-        }
-    }
-}
-
 /// The settings of one node.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// `LISTEN`, default `0.0.0.0:8080`: where HTTP is served.
+    /// `LISTEN`, default `0.0.0.0:8080`: address of the HTTP server.
     pub listen: SocketAddr,
     /// `DATABASE_URL`, required: `postgres://user:password@host:port/database`.
     pub database_url: Secret,
-    /// `DATABASE_POOL`, default 16: connections to PostgreSQL at most. More than 4 a core of the database gains nothing.
+    /// `DATABASE_POOL`, default 16: maximum connections to PostgreSQL. More than 4 per core of the database gain nothing.
     pub database_pool: u32,
     /// `REDIS_URL`, required: `redis://[:password@]host:port/[database]`.
     pub redis_url: Secret,
     /// `KAFKA_BROKERS`, required: `host:port,host:port`.
     pub kafka_brokers: String,
-    /// `KAFKA_TOPIC_PREFIX`, default `discodeit.`: lets several systems share a cluster.
+    /// `KAFKA_TOPIC_PREFIX`, default `discodeit.`: prefix of topic names, so that several systems can share a cluster.
     pub kafka_topic_prefix: String,
-    /// `KAFKA_PARTITIONS`, default 6: partitions of a topic that this node has to create. Existing topics stay as they are.
+    /// `KAFKA_PARTITIONS`, default 6: partitions of a topic that this node creates. Existing topics stay unchanged.
     pub kafka_partitions: i32,
-    /// `JWT_SECRET`, required, at least 32 bytes: signs access tokens; the same on every node.
+    /// `JWT_SECRET`, required, at least 32 bytes: key that signs access tokens; the same on every node.
     pub jwt_secret: Secret,
-    /// `ACCESS_TOKEN_TTL`, default `15m`.
+    /// `ACCESS_TOKEN_TTL`, default `15m`: lifetime of an access token.
     pub access_token_ttl: Duration,
-    /// `SESSION_TTL`, default `30d`: how long a session lives after its last refresh.
+    /// `SESSION_TTL`, default `30d`: lifetime of a session after its last refresh.
     pub session_ttl: Duration,
-    /// `COOKIE_SECURE`, default `false`: `true` where browsers come by HTTPS.
+    /// `COOKIE_SECURE`, default `false`: `true` if browsers connect over HTTPS.
     pub cookie_secure: bool,
-    /// `ADMIN_USERNAME`, `ADMIN_EMAIL`, `ADMIN_PASSWORD`: all or none.
+    /// `ADMIN_USERNAME`, `ADMIN_EMAIL`, `ADMIN_PASSWORD`: all three or none.
     pub admin: Option<Admin>,
-    /// `NODE_NAME`, default `HOSTNAME`, else `node`: names this node in logs, in the `Discodeit-Node` header and in Redis.
+    /// `NODE_NAME`, default `HOSTNAME`, else `node`: this node's name in logs, in the `Discodeit-Node` header and in Redis.
     pub node_name: String,
-    /// `TRUSTED_PROXIES`, default none: networks whose `X-Forwarded-For` is believed.
-    pub trusted_proxies: Vec<Network>,
-    /// `LOG`, default `info`: a filter of the `tracing` kind, like `info,discodeit=debug`.
+    /// `TRUSTED_PROXIES`, default none: networks whose `X-Forwarded-For` is trusted.
+    pub trusted_proxies: Vec<IpNet>,
+    /// `LOG`, default `info`: a filter of the `tracing` crate, like `info,discodeit=debug`.
     pub log: String,
-    /// `LOG_FORMAT`, `text` (default) or `json`.
+    /// `LOG_FORMAT`, default `text`: `json` for machines.
     pub log_format: LogFormat,
-    /// `MAX_CONNECTIONS`, default 20000: open TCP connections; the next ones wait in the listen queue.
+    /// `MAX_CONNECTIONS`, default 20000: open TCP connections; further ones wait in the listen queue.
     pub max_connections: usize,
-    /// `CONNECTIONS_PER_USER`, default 20: STOMP connections, and as many SSE streams, of one user on this node.
+    /// `CONNECTIONS_PER_USER`, default 20: maximum STOMP connections of one user on this node, and likewise SSE streams.
     pub connections_per_user: usize,
-    /// `FILES_URL`, required, since every node must have the same: `file:///folder`, a folder that all of them see, or
+    /// `FILES_URL`, required and the same for every node: `file:///folder` on a volume that all nodes share, or
     /// `s3://bucket/prefix`.
     pub files: BlobUrl,
-    /// `AWS_…`, the usual ones: credentials, region and endpoint of a bucket.
+    /// `AWS_…`: credentials, region and endpoint of a bucket, under the usual names.
     pub aws: Vec<(&'static str, Secret)>,
-    /// `MAX_FILE_SIZE`, default `10MiB`.
+    /// `MAX_FILE_SIZE`, default `10MiB`: maximum size of one file.
     pub max_file_size: u64,
-    /// `MAX_REQUEST_SIZE`, default `50MiB`: a request with files. A proxy in front must let as much through.
+    /// `MAX_REQUEST_SIZE`, default `50MiB`: maximum size of a request with files. The proxy must allow as much.
     pub max_request_size: u64,
-    /// `MAX_UPLOADS`, default 64: requests with files at the same time, then 503; sign-ups have slots of their own. Each holds
-    /// 256 KiB for a folder, 5 MiB for a bucket.
+    /// `MAX_UPLOADS`, default 64: concurrent requests with files, beyond which a request gets 503. Sign-ups have their own
+    /// slots. Each request uses 256 KiB of memory for a folder, 5 MiB for a bucket.
     pub max_uploads: usize,
-    /// `MESSAGE_RATE`, default 20: STOMP SENDs a second and connection, with bursts of twice as many.
+    /// `MESSAGE_RATE`, default 20: STOMP SENDs per second of one connection, with bursts of twice as many.
     pub message_rate: u32,
-    /// `LOGIN_FAILURES`, default 10: wrong passwords in a minute for one username from one address, then 429.
+    /// `LOGIN_FAILURES`, default 10: failed logins per minute for one username from one address, beyond which logins get 429.
     pub login_failures: u32,
-    /// `HEART_BEAT`, default `10s`: the STOMP heart-beat offered both ways; `0s` is none.
+    /// `HEART_BEAT`, default `10s`: STOMP heart-beat interval offered in both directions; `0s` turns heart-beats off.
     pub heart_beat: Duration,
-    /// `SSE_KEEP_ALIVE`, default `15s`: a comment after this long without an event. Clients give up at 45 s, proxies at 60 s.
+    /// `SSE_KEEP_ALIVE`, default `15s`: interval of comments on a stream without events. Clients give up after 45 s, proxies
+    /// after 60 s.
     pub sse_keep_alive: Duration,
-    /// `DRAIN_DELAY`, default `1s`: not ready, still serving, so that the proxy notices before connections are refused.
+    /// `DRAIN_DELAY`, default `1s`: on SIGTERM the node serves for this long while it is not ready, so that the proxy notices
+    /// before the node refuses connections.
     pub drain_delay: Duration,
-    /// `DRAIN_SPREAD`, default `5s`: STOMP connections are closed spread over this time, so that they do not all come back at once.
+    /// `DRAIN_SPREAD`, default `5s`: STOMP connections are closed spread over this time, so that not all clients reconnect at
+    /// once.
     pub drain_spread: Duration,
 }
 
@@ -144,11 +102,11 @@ impl Config {
     /// Reads the settings from `get`, usually the environment.
     ///
     /// # Errors
-    /// Every mistake at once, none with a secret's value.
+    /// Every invalid setting at once, none with a secret's value.
     pub fn read(get: &dyn Fn(&str) -> Option<String>) -> Result<Self, ConfigErrors> {
         let mut from = EnvReader {
             get,
-            mistakes: Vec::new(),
+            errors: Vec::new(),
         };
         let config = Self {
             listen: from.parsed(
@@ -180,7 +138,7 @@ impl Config {
                 "networks like 10.0.0.0/8,192.168.1.7",
                 |v| {
                     v.split(',')
-                        .map(|network| network.trim().parse().ok())
+                        .map(|network| parse_network(network.trim()))
                         .collect()
                 },
             ),
@@ -192,7 +150,7 @@ impl Config {
             }),
             max_connections: from.number("MAX_CONNECTIONS", 20_000, 1, 1_000_000),
             connections_per_user: from.number("CONNECTIONS_PER_USER", 20, 1, 100_000),
-            files: from.place("FILES_URL"),
+            files: from.blob_url("FILES_URL"),
             aws: AWS_VARIABLES
                 .into_iter()
                 .filter_map(|name| Some((name, Secret::new(from.text(name)?))))
@@ -216,81 +174,88 @@ impl Config {
             }),
             [None, None, None] => None,
             _ => {
-                from.mistakes.push("ADMIN_USERNAME, ADMIN_EMAIL and ADMIN_PASSWORD must be set together or not at all".to_owned());
+                from.errors.push("ADMIN_USERNAME, ADMIN_EMAIL and ADMIN_PASSWORD must be set together or not at all".to_owned());
                 None
             }
         };
-        config.check(&mut from.mistakes);
-        if from.mistakes.is_empty() {
+        config.check(&mut from.errors);
+        if from.errors.is_empty() {
             Ok(Self { admin, ..config })
         } else {
-            Err(ConfigErrors(from.mistakes))
+            Err(ConfigErrors(from.errors))
         }
     }
 
-    fn check(&self, mistakes: &mut Vec<String>) {
+    fn check(&self, errors: &mut Vec<String>) {
         let secret = self.jwt_secret.expose();
         if !secret.is_empty() && secret.len() < 32 {
-            mistakes.push("JWT_SECRET must have at least 32 bytes".to_owned());
+            errors.push("JWT_SECRET must have at least 32 bytes".to_owned());
         }
-        for (name, url, schemes) in [
-            (
-                "DATABASE_URL",
-                &self.database_url,
-                ["postgres://", "postgresql://"],
-            ),
-            ("REDIS_URL", &self.redis_url, ["redis://", "rediss://"]),
-        ] {
-            if !url.expose().is_empty()
-                && !schemes
-                    .iter()
-                    .any(|scheme| url.expose().starts_with(scheme))
-            {
-                mistakes.push(format!("{name} must begin with {}", schemes[0]));
-            }
+        let database_url = self.database_url.expose();
+        if !database_url.is_empty() && !has_scheme(database_url, &["postgres", "postgresql"]) {
+            errors.push("DATABASE_URL must begin with postgres://".to_owned());
         }
-        let header = |text: &str| text.len() <= 64 && text.bytes().all(|b| b.is_ascii_graphic());
-        if !header(&self.node_name) {
-            mistakes.push("NODE_NAME must be 1 to 64 visible ASCII characters".to_owned());
+        let redis_url = self.redis_url.expose();
+        if has_scheme(redis_url, &["rediss"]) {
+            errors.push(
+                "REDIS_URL must begin with redis://; rediss:// is not supported, because the Redis client has no TLS".to_owned(),
+            );
+        } else if !redis_url.is_empty() && !has_scheme(redis_url, &["redis"]) {
+            errors.push("REDIS_URL must begin with redis://".to_owned());
         }
-        let topic = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
-        if self.kafka_topic_prefix.len() > 200 || !self.kafka_topic_prefix.chars().all(topic) {
-            mistakes.push("KAFKA_TOPIC_PREFIX must be at most 200 letters, digits, dots, underscores and hyphens".to_owned());
+        let is_header_value =
+            |text: &str| text.len() <= 64 && text.bytes().all(|b| b.is_ascii_graphic());
+        if !is_header_value(&self.node_name) {
+            errors.push("NODE_NAME must be 1 to 64 visible ASCII characters".to_owned());
+        }
+        let is_topic_char = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
+        if self.kafka_topic_prefix.len() > 200
+            || !self.kafka_topic_prefix.chars().all(is_topic_char)
+        {
+            errors.push("KAFKA_TOPIC_PREFIX must be at most 200 letters, digits, dots, underscores and hyphens".to_owned());
         }
         if self.access_token_ttl < Duration::from_secs(10)
             || self.session_ttl < self.access_token_ttl
         {
-            mistakes.push(
+            errors.push(
                 "ACCESS_TOKEN_TTL must be at least 10s and SESSION_TTL not shorter".to_owned(),
             );
         }
-        // A client that is told less than a second would beat without end; a stream kept alive more seldom than clients
-        // and proxies wait would be cut by them.
+        // Below 1 s a client would do little but send heart-beats. Above 40 s clients and proxies would cut a silent stream.
         if !self.heart_beat.is_zero() && self.heart_beat < Duration::from_secs(1)
             || self.heart_beat > Duration::from_mins(10)
         {
-            mistakes.push("HEART_BEAT must be 0s, or 1s to 600s".to_owned());
+            errors.push("HEART_BEAT must be 0s, or 1s to 600s".to_owned());
         }
         if self.sse_keep_alive < Duration::from_millis(100)
             || self.sse_keep_alive > Duration::from_secs(40)
         {
-            mistakes.push("SSE_KEEP_ALIVE must be 100ms to 40s".to_owned());
+            errors.push("SSE_KEEP_ALIVE must be 100ms to 40s".to_owned());
         }
         if self.max_file_size > self.max_request_size {
-            mistakes.push("MAX_FILE_SIZE must not be larger than MAX_REQUEST_SIZE".to_owned());
+            errors.push("MAX_FILE_SIZE must not be larger than MAX_REQUEST_SIZE".to_owned());
         }
         if self.drain_delay + self.drain_spread > Duration::from_secs(15) {
-            mistakes.push("DRAIN_DELAY and DRAIN_SPREAD together must not pass 15s".to_owned());
+            errors.push("DRAIN_DELAY and DRAIN_SPREAD must not exceed 15s together".to_owned());
         }
     }
 }
 
+fn has_scheme(url: &str, schemes: &[&str]) -> bool {
+    url.split_once("://")
+        .is_some_and(|(scheme, _)| schemes.contains(&scheme))
+}
+
+/// Parses a network in CIDR notation, or one address.
+fn parse_network(text: &str) -> Option<IpNet> {
+    text.parse()
+        .ok()
+        .or_else(|| text.parse::<IpAddr>().ok().map(IpNet::from))
+}
+
 #[cfg(test)]
 mod tests {
-    use super::{
-        env::{duration, size},
-        *,
-    };
+    use super::*;
 
     fn read(extra: &[(&str, &str)]) -> Result<Config, ConfigErrors> {
         let base = [
@@ -311,16 +276,16 @@ mod tests {
     }
 
     #[test]
-    fn five_settings_are_enough() {
-        let config = read(&[]).expect("the required settings are there");
+    fn five_settings_are_required() {
+        let config = read(&[]).expect("the required settings are set");
         assert_eq!(config.listen.port(), 8080);
         assert_eq!(config.access_token_ttl, Duration::from_mins(15));
         assert_eq!(config.max_file_size, 10 * 1024 * 1024);
     }
 
     #[test]
-    fn every_mistake_is_reported_at_once() {
-        let Err(ConfigErrors(mistakes)) = read(&[
+    fn every_invalid_setting_is_reported_at_once() {
+        let Err(ConfigErrors(errors)) = read(&[
             ("DATABASE_URL", ""),
             ("REDIS_URL", "localhost:6379"),
             ("JWT_SECRET", "short"),
@@ -332,10 +297,10 @@ mod tests {
         ]) else {
             panic!("accepted")
         };
-        assert_eq!(mistakes.len(), 8, "{mistakes:?}");
+        assert_eq!(errors.len(), 8, "{errors:?}");
         assert!(
-            !mistakes.concat().contains("short\"") && !mistakes.concat().contains("key:"),
-            "a secret's value is in {mistakes:?}"
+            !errors.concat().contains("short\"") && !errors.concat().contains("key:"),
+            "a secret's value is in {errors:?}"
         );
     }
 
@@ -350,39 +315,38 @@ mod tests {
     }
 
     #[test]
-    fn durations_have_units() {
-        assert_eq!(duration("500ms"), Some(Duration::from_millis(500)));
-        assert_eq!(duration("30d"), Some(Duration::from_hours(30 * 24)));
-        for wrong in [
-            "",
-            "5",
-            "s",
-            "-5s",
-            "5 s",
-            "99999999999999999999s",
-            "18446744073709551615d",
-        ] {
-            assert_eq!(duration(wrong), None, "{wrong}");
-        }
+    fn redis_over_tls_is_refused_by_name() {
+        let secret = "rediss://:hunter2@localhost";
+        let Err(ConfigErrors(errors)) = read(&[("REDIS_URL", secret)]) else {
+            panic!("accepted")
+        };
+        assert_eq!(errors.len(), 1, "{errors:?}");
+        assert!(errors[0].contains("rediss:// is not supported"));
+        assert!(!errors[0].contains("hunter2"));
     }
 
     #[test]
-    fn sizes_are_binary() {
-        assert_eq!(size("64KiB"), Some(65_536));
-        assert_eq!(size("7"), Some(7));
-        for wrong in ["", "MiB", "5MB", "5 MiB", "-1", "99999999999GiB"] {
-            assert_eq!(size(wrong), None, "{wrong}");
+    fn trusted_proxies_are_networks_or_addresses() {
+        let proxies = |text| {
+            let config = read(&[("TRUSTED_PROXIES", text)]).map_err(|ConfigErrors(errors)| errors);
+            config.map(|config| config.trusted_proxies)
+        };
+        let expected = ["10.0.0.0/8", "192.168.1.7/32", "::1/128", "fd00::/8"];
+        assert_eq!(
+            proxies("10.0.0.0/8, 192.168.1.7,::1,fd00::/8"),
+            Ok(expected
+                .map(|network| network.parse().expect("a network"))
+                .to_vec())
+        );
+        let contains = |network, address: &str| {
+            let network = parse_network(network).expect("a network");
+            network.contains(&address.parse::<IpAddr>().expect("an address"))
+        };
+        assert!(contains("10.1.0.0/16", "10.1.255.1"));
+        assert!(!contains("10.1.0.0/16", "10.2.0.1"));
+        assert!(contains("0.0.0.0/0", "8.8.8.8"));
+        for wrong in ["10.0.0.0/33", "10.0.0.0/", "proxy", "10.0.0.1,,10.0.0.2"] {
+            assert_eq!(proxies(wrong).map_err(|errors| errors.len()), Err(1));
         }
-    }
-
-    #[test]
-    fn a_network_contains_its_addresses_only() {
-        let network: Network = "10.1.0.0/16".parse().expect("a network");
-        assert!(network.contains("10.1.255.1".parse().expect("an address")));
-        assert!(network.contains("::ffff:10.1.0.9".parse().expect("an address")));
-        assert!(!network.contains("10.2.0.1".parse().expect("an address")));
-        let all: Network = "0.0.0.0/0".parse().expect("a network");
-        assert!(all.contains("8.8.8.8".parse().expect("an address")));
-        assert!("10.0.0.0/33".parse::<Network>().is_err());
     }
 }

@@ -3,6 +3,7 @@
 use std::{net::IpAddr, sync::Arc};
 
 use http::{HeaderMap, HeaderName, HeaderValue};
+use ipnet::IpNet;
 use tokio::sync::OwnedSemaphorePermit;
 use uuid::Uuid;
 
@@ -33,8 +34,12 @@ pub fn request_id(headers: &HeaderMap) -> HeaderValue {
 }
 
 /// The last address in `X-Forwarded-For` that is not a trusted proxy's own, if the peer is one.
-pub fn client(headers: &HeaderMap, peer: IpAddr, proxies: &[crate::config::Network]) -> IpAddr {
-    let trusted = |address: IpAddr| proxies.iter().any(|network| network.contains(address));
+pub fn client(headers: &HeaderMap, peer: IpAddr, proxies: &[IpNet]) -> IpAddr {
+    // A proxy that connects over a dual-stack socket has an IPv4 address inside IPv6; the networks name it as IPv4.
+    let trusted = |address: IpAddr| {
+        let address = address.to_canonical();
+        proxies.iter().any(|network| network.contains(&address))
+    };
     if !trusted(peer) {
         return peer;
     }
@@ -53,4 +58,23 @@ pub fn client(headers: &HeaderMap, peer: IpAddr, proxies: &[crate::config::Netwo
         .or_else(|| addresses.first())
         .copied()
         .unwrap_or(peer)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_proxy_with_an_ipv4_address_inside_ipv6_is_trusted_by_its_ipv4_network() {
+        let proxies = ["10.1.0.0/16".parse().expect("a network")];
+        let mut headers = HeaderMap::new();
+        headers.insert("x-forwarded-for", HeaderValue::from_static("203.0.113.7"));
+        let client_of = |peer: &str| {
+            let peer = peer.parse().expect("an address");
+            client(&headers, peer, &proxies).to_string()
+        };
+        assert_eq!(client_of("::ffff:10.1.0.9"), "203.0.113.7");
+        assert_eq!(client_of("10.1.255.1"), "203.0.113.7");
+        assert_eq!(client_of("10.2.0.1"), "10.2.0.1");
+    }
 }

@@ -19,6 +19,7 @@ use http::{
 };
 use hyper::{Request, body::Incoming, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
+use ipnet::IpNet;
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 use tokio::{
     net::{TcpListener, TcpStream},
@@ -30,7 +31,7 @@ use tracing::{Instrument, debug, info_span, warn};
 use warp::reply::Response;
 
 use crate::{
-    config::{Config, Network},
+    config::Config,
     http::{
         body::LingeringBody,
         head::{Head, REQUEST_ID, client, request_id},
@@ -66,7 +67,7 @@ pub struct ServerConfig {
     /// Open connections at most; the next ones wait.
     pub max_connections: usize,
     /// Whose `X-Forwarded-For` is believed.
-    pub trusted_proxies: Vec<Network>,
+    pub trusted_proxies: Vec<IpNet>,
 }
 
 impl ServerConfig {
