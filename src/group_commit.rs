@@ -21,6 +21,7 @@ use crate::{
     model::{BinaryContent, ChannelKind, Message, MessageText, User},
     problem::{Dependency, Missing, Problem, chain},
     store::{
+        self,
         messages::{self, New, Target},
         outbox::Stored,
     },
@@ -181,7 +182,7 @@ async fn one_by_one(db: &PgPool, outbox: &Outbox, posts: &[Post]) -> Vec<Result<
 }
 
 async fn write(db: &PgPool, posts: &[Post]) -> Result<Written, Problem> {
-    let mut transaction = db.begin().await?;
+    let mut transaction = store::begin(db).await?;
     let mut facts = Facts::read(&mut transaction, posts).await?;
     let mut new = Vec::new();
     let mut answers = Vec::with_capacity(posts.len());

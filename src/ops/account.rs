@@ -30,7 +30,7 @@ pub async fn sign_up(
     picture: Staged,
 ) -> Result<User, Problem> {
     let hash = app.passwords.hash(password.secret().clone()).await?;
-    let mut transaction = app.db.begin().await?;
+    let mut transaction = store::begin(&app.db).await?;
     let mut user =
         store::users::insert(&mut transaction, username, email, &hash, Role::User).await?;
     let uploader = user.id;
@@ -73,7 +73,7 @@ async fn commit_with_picture(
 /// # Errors
 /// Not found, or a store's.
 pub async fn set_role(app: &App, id: UserId, role: Role) -> Result<User, Problem> {
-    let mut transaction = app.db.begin().await?;
+    let mut transaction = store::begin(&app.db).await?;
     let before = store::users::lock_role(&mut transaction, id).await?;
     let user = store::users::set_role(&mut transaction, id, role).await?;
     // Given the role they have, they hear nothing: so an administrator may repeat a request that got no answer.
@@ -101,7 +101,7 @@ pub async fn set_role(app: &App, id: UserId, role: Role) -> Result<User, Problem
 /// # Errors
 /// Not found, or a store's.
 pub async fn delete(app: &App, id: UserId) -> Result<(), Problem> {
-    let mut transaction = app.db.begin().await?;
+    let mut transaction = store::begin(&app.db).await?;
     // First, so that nobody takes them into another channel meanwhile.
     if !store::users::lock(&mut transaction, id).await? {
         return Err(Problem::NotFound(Missing::User(id)));
@@ -178,7 +178,7 @@ pub async fn update(
         Some(password) => Some(app.passwords.hash(password.secret().clone()).await?),
         None => None,
     };
-    let mut transaction = app.db.begin().await?;
+    let mut transaction = store::begin(&app.db).await?;
     let mut user = store::users::update(
         &mut transaction,
         id,
@@ -233,7 +233,7 @@ pub async fn ensure_admin(app: &App, admin: &Admin) -> Result<(), Problem> {
         return Ok(());
     }
     let hash = app.passwords.hash(password.secret().clone()).await?;
-    let mut transaction = app.db.begin().await?;
+    let mut transaction = store::begin(&app.db).await?;
     match store::users::insert(&mut transaction, &username, &email, &hash, Role::Admin).await {
         Ok(user) => {
             commit(app, transaction, vec![Event::user(user.id)]).await?;

@@ -15,7 +15,7 @@ use crate::{
 /// # Errors
 /// The database's.
 pub async fn create_public(app: &App, name: &str, description: &str) -> Result<Channel, Problem> {
-    let mut transaction = app.db.begin().await?;
+    let mut transaction = store::begin(&app.db).await?;
     let channel = store::channels::insert_public(&mut transaction, name, description).await?;
     commit(app, transaction, vec![Event::public_channel(channel.id)]).await?;
     Ok(channel)
@@ -26,7 +26,7 @@ pub async fn create_public(app: &App, name: &str, description: &str) -> Result<C
 /// # Errors
 /// Not found, naming the first participant who does not exist; the database's.
 pub async fn create_private(app: &App, participants: &[UserId]) -> Result<Channel, Problem> {
-    let mut transaction = app.db.begin().await?;
+    let mut transaction = store::begin(&app.db).await?;
     let channel = store::channels::insert_private(&mut transaction, participants).await?;
     let events = participants
         .iter()
@@ -48,7 +48,7 @@ pub async fn update(
     description: Option<&str>,
 ) -> Result<Channel, Problem> {
     store::channels::readable(&app.db, id, caller).await?;
-    let mut transaction = app.db.begin().await?;
+    let mut transaction = store::begin(&app.db).await?;
     if store::channels::lock(&mut transaction, id).await?.kind == ChannelKind::Private {
         return Err(Problem::PrivateChannelUnchangeable);
     }
@@ -63,7 +63,7 @@ pub async fn update(
 /// Not found, also for a private channel that the caller is not in; the database's.
 pub async fn delete(app: &App, id: ChannelId, caller: UserId) -> Result<(), Problem> {
     store::channels::readable(&app.db, id, caller).await?;
-    let mut transaction = app.db.begin().await?;
+    let mut transaction = store::begin(&app.db).await?;
     let mut events = match store::channels::lock(&mut transaction, id).await?.kind {
         ChannelKind::Public => vec![Event::public_channel(id)],
         ChannelKind::Private => {
@@ -104,7 +104,7 @@ pub async fn leave(
     if user_id != caller.id && caller.role < Role::ChannelManager {
         return Err(Problem::Forbidden("Only a manager may remove others."));
     }
-    let mut transaction = app.db.begin().await?;
+    let mut transaction = store::begin(&app.db).await?;
     store::channels::lock(&mut transaction, id).await?;
     let before = store::channels::participants(&mut transaction, id).await?;
     if !store::channels::remove_participant(&mut transaction, id, user_id).await? {

@@ -56,7 +56,7 @@ async fn page(
     jobs: &mut VecDeque<(EventId, MessageId)>,
     mut after: Option<UserId>,
 ) -> Result<Option<UserId>, Problem> {
-    let mut transaction = app.db.begin().await?;
+    let mut transaction = store::begin(&app.db).await?;
     let (mut new, mut done) = (Vec::new(), Vec::new());
     for (job, message) in jobs.iter() {
         let room = RECEIVERS_AT_ONCE.saturating_sub(new.len());
@@ -109,7 +109,7 @@ fn notification(told: &Told, receiver: UserId) -> New {
 /// # Errors
 /// Not found, also when it is another user's; the database's.
 pub async fn delete(app: &App, id: NotificationId, receiver: UserId) -> Result<(), Problem> {
-    let mut transaction = app.db.begin().await?;
+    let mut transaction = store::begin(&app.db).await?;
     store::notifications::dismiss(&mut transaction, id, receiver).await?;
     let event = Event::notification_deleted(receiver, id);
     commit(app, transaction, vec![event]).await

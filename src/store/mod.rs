@@ -12,9 +12,10 @@ pub mod users;
 use std::time::Duration;
 
 use sqlx::{
-    Executor, PgPool,
+    Executor, PgPool, Postgres, Transaction,
     postgres::{PgConnectOptions, PgPoolOptions},
 };
+use tokio::sync::oneshot;
 
 use crate::{config::Config, problem::Problem};
 
@@ -53,12 +54,32 @@ pub fn pool(config: &Config) -> Result<PgPool, String> {
         .connect_lazy_with(options))
 }
 
+/// Begins a transaction. Cancel safe, unlike `Pool::begin`.
+///
+/// sqlx counts a transaction only when PostgreSQL has answered `BEGIN`. A caller that gives up before that would return a
+/// connection to the pool inside a transaction that nobody ends: later statements on it would be acknowledged without a commit
+/// (<https://github.com/launchbadge/sqlx/issues/4385>). Here, a task waits for the answer, and rolls back if the caller has
+/// gone.
+///
+/// # Errors
+/// No connection became free in time, or PostgreSQL refused.
+pub async fn begin(db: &PgPool) -> Result<Transaction<'static, Postgres>, sqlx::Error> {
+    let db = db.clone();
+    let (sender, begun) = oneshot::channel();
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "ends with the answer or with the pool's timeout"
+    )]
+    tokio::spawn(async move { drop(sender.send(db.begin().await)) });
+    begun.await.unwrap_or(Err(sqlx::Error::WorkerCrashed))
+}
+
 /// Runs schema.sql. Nodes that start together take turns.
 ///
 /// # Errors
 /// When the database cannot be reached or refuses a statement.
 pub async fn prepare(db: &PgPool) -> Result<(), sqlx::Error> {
-    let mut transaction = db.begin().await?;
+    let mut transaction = begin(db).await?;
     transaction
         .execute("set local statement_timeout = '60s'; set local lock_timeout = '60s'")
         .await?;

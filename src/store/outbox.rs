@@ -147,7 +147,7 @@ pub async fn take(
                        and (sent_at is null or sent_at < clock_timestamp() - make_interval(secs => $2)) \
                        order by id limit $3 for update skip locked";
     type Row = (i64, EventId, String, String, String, Option<i64>, String);
-    let mut transaction = db.begin().await?;
+    let mut transaction = super::begin(db).await?;
     let rows: Vec<Row> = sqlx::query_as(SQL)
         .bind(age.as_secs_f64())
         .bind(overdue.as_secs_f64())

@@ -91,7 +91,7 @@ async fn complete_one(app: &App) -> Result<bool, Problem> {
 /// Says how it ended, to everybody concerned, unless another try has. False if so.
 async fn ended(app: &App, waiting: &Waiting, status: UploadStatus) -> Result<bool, Problem> {
     let (id, tries) = (waiting.file.id, waiting.tries);
-    let mut transaction = app.db.begin().await?;
+    let mut transaction = store::begin(&app.db).await?;
     if !store::files::finish(&mut transaction, id, tries, status).await? {
         return Ok(false);
     }
@@ -183,7 +183,7 @@ pub async fn sweep(app: Arc<App>) {
 /// # Errors
 /// The database's or the storage's; then they are deleted later.
 async fn sweep_orphans(app: &App) -> Result<bool, Problem> {
-    let mut transaction = app.db.begin().await?;
+    let mut transaction = store::begin(&app.db).await?;
     let orphans =
         store::files::take_orphans(&mut transaction, MOVED_TIMEOUT, ORPHANS_AT_ONCE).await?;
     if orphans.is_empty() {

@@ -10,7 +10,10 @@ use crate::{
     ids::{ChannelId, MessageId, UserId},
     ops::{commit, notification},
     problem::Problem,
-    store::purge::{self, Kind},
+    store::{
+        self,
+        purge::{self, Kind},
+    },
     workers::{LOOK_INTERVAL, pause, prepared, tell_once},
 };
 
@@ -57,7 +60,7 @@ async fn turn(app: &App) -> Result<bool, Problem> {
 
 /// One batch. True when more is left; false as well when another node is at it.
 async fn clear(app: &App, number: i64) -> Result<bool, Problem> {
-    let mut transaction = app.db.begin().await?;
+    let mut transaction = store::begin(&app.db).await?;
     let Some((kind, id)) = purge::take(&mut transaction, number).await? else {
         return Ok(false);
     };

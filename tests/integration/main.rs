@@ -39,6 +39,7 @@ mod read_statuses;
 mod readme;
 mod sessions;
 mod sockjs_http;
+mod stalls;
 mod stomp;
 mod support;
 mod typing;

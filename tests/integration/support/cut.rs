@@ -1,13 +1,14 @@
-//! A TCP proxy in front of a store, which can be cut and mended.
+//! A TCP proxy in front of a store. It can cut its connections, or stall them as a stopped store does.
 
 use std::sync::{
-    Arc,
+    Arc, Mutex,
     atomic::{AtomicBool, Ordering},
 };
 
 use tokio::{
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     net::{TcpListener, TcpStream},
-    sync::Notify,
+    sync::{Notify, watch},
 };
 
 /// The proxy.
@@ -20,6 +21,44 @@ pub struct Cut {
 struct State {
     cut: AtomicBool,
     changed: Notify,
+    stalled: watch::Sender<bool>,
+    /// Bytes from a client that begin a stall.
+    trigger: Mutex<Option<&'static [u8]>>,
+}
+
+impl State {
+    /// Begins a stall if a client sends the trigger, once.
+    fn inspect(&self, bytes: &[u8]) {
+        let mut trigger = self.trigger.lock().expect("not poisoned");
+        if trigger.is_some_and(|found| bytes.windows(found.len()).any(|part| part == found)) {
+            *trigger = None;
+            self.stalled.send_replace(true);
+        }
+    }
+
+    async fn copy(
+        &self,
+        mut from: impl AsyncRead + Unpin,
+        mut to: impl AsyncWrite + Unpin,
+        inspect: bool,
+    ) -> std::io::Result<()> {
+        let mut buffer = vec![0; 64 * 1024];
+        let mut stalled = self.stalled.subscribe();
+        loop {
+            let bytes = from.read(&mut buffer).await?;
+            if inspect {
+                self.inspect(&buffer[..bytes]);
+            }
+            stalled
+                .wait_for(|stalled| !stalled)
+                .await
+                .expect("the state lives");
+            if bytes == 0 {
+                return to.shutdown().await;
+            }
+            to.write_all(&buffer[..bytes]).await?;
+        }
+    }
 }
 
 impl Cut {
@@ -32,6 +71,8 @@ impl Cut {
         let state = Arc::new(State {
             cut: AtomicBool::new(false),
             changed: Notify::new(),
+            stalled: watch::Sender::new(false),
+            trigger: Mutex::default(),
         });
         let (target, shared) = (target.to_owned(), state.clone());
         tokio::spawn(async move {
@@ -45,8 +86,17 @@ impl Cut {
                     let Ok(mut server) = TcpStream::connect(target).await else {
                         return;
                     };
+                    let (from_client, to_client) = client.split();
+                    let (from_server, to_server) = server.split();
+                    let both = async {
+                        tokio::try_join!(
+                            state.copy(from_client, to_server, true),
+                            state.copy(from_server, to_client, false)
+                        )
+                    };
                     tokio::select! {
-                        _ = tokio::io::copy_bidirectional(&mut client, &mut server) => {}
+                        // A connection that one side resets is over for both.
+                        _ = both => {}
                         () = cut => {}
                     }
                 });
@@ -64,5 +114,25 @@ impl Cut {
     /// Lets connections through again.
     pub fn mend(&self) {
         self.state.cut.store(false, Ordering::SeqCst);
+    }
+
+    /// Holds back every byte in both directions, while connections stay open.
+    pub fn stall(&self) {
+        self.state.stalled.send_replace(true);
+    }
+
+    /// Stalls when a client next sends these bytes, and returns when that happens.
+    pub async fn stall_at(&self, trigger: &'static [u8]) {
+        *self.state.trigger.lock().expect("not poisoned") = Some(trigger);
+        let mut stalled = self.state.stalled.subscribe();
+        stalled
+            .wait_for(|stalled| *stalled)
+            .await
+            .expect("the state lives");
+    }
+
+    /// Delivers what was held back, and everything after it.
+    pub fn resume(&self) {
+        self.state.stalled.send_replace(false);
     }
 }
