@@ -35,9 +35,35 @@ const LINGER: Duration = Duration::from_secs(2);
 
 /// One connection.
 ///
-/// An application turns in a circle: it takes with [`Self::take`] all that has arrived, answers with [`Self::send`], writes
-/// with [`Self::flush`], and waits with [`Self::ready`] until there is something to do. At [`Self::deadline`] it calls
-/// [`Self::tick`]. One that has no other concerns calls [`Self::receive`], which does all of that.
+/// An application runs a loop: [`Self::take`] until nothing has arrived, [`Self::send`] answers, [`Self::flush`], then
+/// [`Self::ready`] waits for something to do; at [`Self::deadline`] the loop calls [`Self::tick`]. An application that waits
+/// for nothing but its client calls [`Self::receive`], which does all of that.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use discodeit::sockjs::{self, Link};
+/// use tokio::time::interval;
+///
+/// /// Echoes messages, and sends a line every minute.
+/// async fn serve(mut link: Link) {
+///     let mut minute = interval(Duration::from_secs(60));
+///     let end = loop {
+///         let text = tokio::select! {
+///             received = link.receive() => match received {
+///                 Ok(text) => text,
+///                 Err(end) => break end,
+///             },
+///             _ = minute.tick() => b"Another minute.".to_vec(),
+///         };
+///         link.send(&text);
+///     };
+///     link.end(end).await;
+/// }
+///
+/// let handler = sockjs::handler(serve);
+/// # drop(handler);
+/// ```
 #[derive(Debug)]
 pub struct Link {
     encoding: Encoding,

@@ -2,6 +2,57 @@
 //!
 //! [`routes`] mounts it over any [`Handler`], at any path. Nothing here knows what the texts mean, and no store and no token is
 //! read before the first frame, `o`, is sent.
+//!
+//! # Example
+//!
+//! An echo service at `/echo`, and a client that reaches it over plain WebSocket:
+//!
+//! ```
+//! use discodeit::{
+//!     http::server::{self, ServerConfig},
+//!     sockjs::{self, Link, Options},
+//!     tasks::Tasks,
+//! };
+//! use futures_util::{SinkExt, StreamExt};
+//! use tokio_tungstenite::{connect_async, tungstenite::Message};
+//!
+//! async fn echo(mut link: Link) {
+//!     let end = loop {
+//!         match link.receive().await {
+//!             Ok(text) => link.send(&text),
+//!             Err(end) => break end,
+//!         }
+//!     };
+//!     link.end(end).await;
+//! }
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let tasks = Tasks::new();
+//! let routes = sockjs::routes(
+//!     warp::path("echo"),
+//!     Options::default(),
+//!     &tasks,
+//!     sockjs::handler(echo),
+//! );
+//! let listener = server::bind("127.0.0.1:0".parse()?)?;
+//! let address = listener.local_addr()?;
+//! let config = ServerConfig {
+//!     routes,
+//!     tasks: tasks.clone(),
+//!     node_name: "example".to_owned(),
+//!     max_connections: 100,
+//!     trusted_proxies: Vec::new(),
+//! };
+//! tasks.spawn("server", server::run(listener, config));
+//!
+//! let (mut client, _) = connect_async(format!("ws://{address}/echo/websocket")).await?;
+//! client.send(Message::text("Hello")).await?;
+//! let answer = client.next().await.expect("the connection is open")?;
+//! assert_eq!(answer, Message::text("Hello"));
+//! # Ok(())
+//! # }
+//! ```
 
 mod endpoint;
 mod handshake;
@@ -28,8 +79,31 @@ pub use link::Link;
 pub use options::Options;
 pub use sessions::{Handler, handler};
 
-/// Everything under `prefix`. Connections and sessions are tasks of `tasks`. A path that SockJS does not know is a
-/// rejection; every other answer is one.
+/// Routes of a SockJS endpoint under `prefix`.
+///
+/// Each connection and each session over HTTP runs as a task of `tasks`. The filter rejects a path that SockJS does not
+/// define, so that it can be combined with other filters, and answers everything else itself.
+///
+/// ```
+/// use discodeit::{
+///     sockjs::{self, Link, Options},
+///     tasks::Tasks,
+/// };
+/// use warp::Filter;
+///
+/// async fn refuse(mut link: Link) {
+///     link.close(3000, "Go away!").await;
+/// }
+///
+/// let close = sockjs::routes(
+///     warp::path("close"),
+///     Options::default(),
+///     &Tasks::new(),
+///     sockjs::handler(refuse),
+/// );
+/// let routes = close.or(warp::path("about").map(|| "A SockJS server"));
+/// # drop(routes);
+/// ```
 pub fn routes(
     prefix: impl Filter<Extract = (), Error = Rejection> + Clone + Send + Sync + 'static,
     options: Options,

@@ -1,10 +1,24 @@
-//! What a SockJS endpoint allows and how it behaves.
+//! Limits and behaviour of a SockJS endpoint.
 
 use std::time::Duration;
 
 use crate::limits;
 
-/// What an endpoint allows and how it behaves.
+/// Limits and behaviour of an endpoint.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use discodeit::sockjs::Options;
+///
+/// let options = Options {
+///     heartbeat: Duration::from_secs(10),
+///     message_bytes: 64 * 1024,
+///     ..Options::default()
+/// };
+/// assert_eq!(options.disconnect_delay, Duration::from_secs(5));
+/// assert!(options.websocket);
+/// ```
 #[derive(Clone, Debug)]
 pub struct Options {
     /// A streaming response ends after this many octets, so that the browser may forget them. Default 128 KiB.

@@ -190,7 +190,18 @@ impl Drop for Turn {
 
 /// An application: serves one connection until it ends.
 pub type Handler = Arc<dyn Fn(Link) -> BoxFuture<'static, ()> + Send + Sync>;
-/// An application from a function.
+/// Makes a [`Handler`] of an async function or closure.
+///
+/// ```
+/// use discodeit::sockjs::{self, Link};
+///
+/// let shout = sockjs::handler(|mut link: Link| async move {
+///     while let Ok(text) = link.receive().await {
+///         link.send(&text.to_ascii_uppercase());
+///     }
+/// });
+/// # drop(shout);
+/// ```
 pub fn handler<F, Fut>(serve: F) -> Handler
 where
     F: Fn(Link) -> Fut + Send + Sync + 'static,

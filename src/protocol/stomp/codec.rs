@@ -110,6 +110,26 @@ impl Malformed {
 ///
 /// It keeps what has been fed and not yet consumed: at most one unfinished frame within the limits
 /// and the last piece fed. While nothing is pending it owns no heap memory.
+///
+/// ```
+/// use discodeit::protocol::stomp::{Command, Decoder, Item, Limits, Malformed};
+///
+/// let mut decoder = Decoder::new(Limits::default());
+/// decoder.feed(b"\nSEND\ndestination:/pub/a\n");
+/// assert_eq!(decoder.next(), Ok(Some(Item::HeartBeat)));
+/// assert_eq!(decoder.next(), Ok(None), "the frame is incomplete");
+///
+/// decoder.feed(b"\nHello\0");
+/// let Ok(Some(Item::Frame(frame))) = decoder.next() else {
+///     panic!("the frame is complete");
+/// };
+/// assert_eq!(frame.command, Command::Send);
+/// assert_eq!(frame.headers.get("destination"), Some("/pub/a"));
+/// assert_eq!(frame.body, "Hello");
+///
+/// decoder.feed(b"GET / HTTP/1.1\r\n");
+/// assert_eq!(decoder.next(), Err(Malformed::UnknownCommand));
+/// ```
 #[derive(Debug)]
 pub struct Decoder {
     limits: Limits,

@@ -7,6 +7,71 @@
 //! - [`frame`]: what a frame is, and how it is written
 //! - [`codec`]: how frames are read from octets, within limits
 //! - [`session`]: what a client may say when, and heart-beating
+//!
+//! # Example
+//!
+//! The server's side of one connection: the octets of a client in, actions for the application and
+//! frames for the client out.
+//!
+//! ```
+//! use std::time::Duration;
+//!
+//! use discodeit::protocol::stomp::{
+//!     Action, Decoder, Item, Limits, Malformed, Session, Settings, encode, receipt,
+//! };
+//!
+//! let mut decoder = Decoder::new(Limits::default());
+//! let mut session = Session::new(Settings::default(), Duration::ZERO);
+//! // Time since the connection was opened. A server passes the clock's time to each call.
+//! let now = Duration::from_millis(20);
+//!
+//! decoder.feed(b"CONNECT\naccept-version:1.2\nAuthorization:Bearer secret\n\n\0");
+//! let Some(Item::Frame(frame)) = decoder.next()? else {
+//!     panic!("a whole frame has arrived");
+//! };
+//! let token = Some("secret".to_owned());
+//! assert_eq!(session.on_frame(frame, now), Action::Authenticate { token });
+//!
+//! // The application accepts the token.
+//! let connected = session.connected("alice", "session-1", now);
+//! decoder.set_version(session.version());
+//! assert_eq!(
+//!     encode(&connected, session.version()),
+//!     b"CONNECTED\nversion:1.2\nheart-beat:10000,10000\nuser-name:alice\nsession:session-1\n\n\0"
+//! );
+//!
+//! decoder.feed(b"SUBSCRIBE\nid:0\ndestination:/sub/news\n\n\0");
+//! decoder.feed(b"SEND\ndestination:/pub/news\nreceipt:1\n\nHello\0");
+//! let mut actions = Vec::new();
+//! while let Some(item) = decoder.next()? {
+//!     if let Item::Frame(frame) = item {
+//!         actions.push(session.on_frame(frame, now));
+//!     }
+//! }
+//! assert_eq!(
+//!     actions,
+//!     [
+//!         Action::Subscribe {
+//!             id: "0".to_owned(),
+//!             destination: "/sub/news".to_owned(),
+//!             after_seq: None,
+//!             receipt: None,
+//!         },
+//!         Action::Send {
+//!             destination: "/pub/news".to_owned(),
+//!             body: "Hello".into(),
+//!             receipt: Some("1".to_owned()),
+//!         },
+//!     ]
+//! );
+//!
+//! // The application has published the message.
+//! assert_eq!(
+//!     encode(&receipt("1"), session.version()),
+//!     b"RECEIPT\nreceipt-id:1\n\n\0"
+//! );
+//! # Ok::<(), Malformed>(())
+//! ```
 
 pub mod codec;
 pub mod frame;

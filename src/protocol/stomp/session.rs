@@ -181,6 +181,31 @@ enum Phase {
 }
 
 /// The state of one connection.
+///
+/// Timers belong to the caller: it calls [`Session::on_tick`] at [`Session::deadline`].
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use discodeit::protocol::stomp::{Command, Frame, Session, Settings, Tick};
+///
+/// let mut session = Session::new(Settings::default(), Duration::ZERO);
+/// let connect = Frame::new(Command::Connect)
+///     .header("accept-version", "1.2")
+///     .header("heart-beat", "10000,10000");
+/// session.on_frame(connect, Duration::from_secs(1));
+/// session.connected("alice", "session-1", Duration::from_secs(1));
+///
+/// // A heart-beat is due after nine tenths of the agreed 10 s.
+/// assert_eq!(session.deadline(), Some(Duration::from_secs(10)));
+/// assert_eq!(session.on_tick(Duration::from_secs(10)), Tick::Beat);
+///
+/// // The client has been silent for 60 s.
+/// let Tick::TimedOut(error) = session.on_tick(Duration::from_secs(61)) else {
+///     panic!("the client is silent");
+/// };
+/// assert_eq!(error.code, "HEART_BEAT_TIMEOUT");
+/// ```
 #[derive(Debug)]
 pub struct Session {
     settings: Settings,
