@@ -1,4 +1,4 @@
-// The history of events in Redis, and what must hold between it and what a client has received.
+// The SSE history in Redis, and the check that a client received exactly that history.
 import assert from "node:assert/strict";
 
 /**
@@ -6,17 +6,17 @@ import assert from "node:assert/strict";
  * @typedef {{epoch: number, n: number}} Position
  */
 
-/** What the stream says of itself: no events of the history. */
-const OWN = new Set(["sync", "resync"]);
-const STREAM = "return cjson.encode(redis.call('XRANGE', KEYS[1], '-', '+'))";
+/** Events of the stream itself, which are not in the history. */
+const CONTROL_EVENTS = new Set(["sync", "resync"]);
+const READ_STREAM = "return cjson.encode(redis.call('XRANGE', KEYS[1], '-', '+'))";
 
-/** @param {string} text two numbers to that base @param {number} base @returns {Position} */
+/** @param {string} text two numbers in this base @param {number} base @returns {Position} */
 function position(text, base) {
   const [epoch, n] = text.split("-").map((number) => parseInt(number, base));
   return { epoch, n };
 }
 
-/** An id is a place in the user's own stream, one in everybody's, and whose it is. @param {string} id */
+/** Parses an event id: positions in the user's stream and the stream for all, and the owner's tag. @param {string} id */
 function cursor(id) {
   assert.match(id, /^[0-9a-z]+-[0-9a-z]+\.[0-9a-z]+-[0-9a-z]+\.[0-9a-z]+$/);
   const [user, all] = id.split(".", 2).map((part) => position(part, 36));
@@ -27,17 +27,17 @@ function cursor(id) {
 const isAfter = (a, b) => a.epoch > b.epoch || (a.epoch === b.epoch && a.n > b.n);
 
 /**
- * The entries of a stream, as texts that name all of an event.
+ * The entries of a stream, each as one line with position, name and data.
  *
- * @param {import("./stage.mjs").Stage} stage
+ * @param {import("./system.mjs").System} system
  * @param {string} key
  * @param {Position} from
  * @param {Position} through
  */
-async function stored(stage, key, from, through) {
-  // An empty one comes as an object.
+async function readHistory(system, key, from, through) {
+  // cjson encodes an empty array as an object.
   /** @type {[string, string[]][]} */
-  const entries = Object.values(await stage.redis(STREAM, key));
+  const entries = Object.values(await system.redis(READ_STREAM, key));
   return entries
     .map(([at, fields]) => {
       /** @type {Record<string, string>} */
@@ -50,31 +50,31 @@ async function stored(stage, key, from, through) {
 }
 
 /**
- * Every event has an id, no id goes back, and behind the first one the events are those that Redis keeps: all, once, in
- * order, with the same name and data.
+ * Asserts that every event has an id, that no id goes back, and that the events after the first one equal those in Redis:
+ * all, once, in order, with the same name and data.
  *
- * @param {import("./stage.mjs").Stage} stage
+ * @param {import("./system.mjs").System} system
  * @param {string} user an id
- * @param {Event[]} events behind the first, a `sync` or `resync`
+ * @param {Event[]} events the first is a `sync` or `resync`
  */
-export async function isComplete(stage, user, events) {
+export async function assertComplete(system, user, events) {
   const begin = cursor(events[0].id);
-  let at = begin;
+  let last = begin;
   /** @type {Record<"user" | "all", string[]>} */
   const seen = { user: [], all: [] };
   for (const { name, id, data } of events.slice(1)) {
     const here = cursor(id);
-    const moved = /** @type {const} */ (["user", "all"]).filter((part) => isAfter(here[part], at[part]));
-    assert.ok(!isAfter(at.user, here.user) && !isAfter(at.all, here.all), `${id} goes back`);
-    if (OWN.has(name)) {
-      // If it passes over an event, that shows below.
-      assert.equal(name, "sync", `an unexpected ${name} ${data}`);
+    const moved = /** @type {const} */ (["user", "all"]).filter((part) => isAfter(here[part], last[part]));
+    assert.ok(!isAfter(last.user, here.user) && !isAfter(last.all, here.all), `${id} goes back`);
+    if (CONTROL_EVENTS.has(name)) {
+      // The comparison below finds an event that its id skips.
+      assert.equal(name, "sync", `unexpected ${name} ${data}`);
     } else {
-      assert.equal(moved.length, 1, `${id} of ${name} moves by one event`);
+      assert.equal(moved.length, 1, `${id} of ${name} does not advance one position`);
       seen[moved[0]].push(`${here[moved[0]].epoch}-${here[moved[0]].n} ${name} ${data}`);
     }
-    at = here;
+    last = here;
   }
-  assert.deepEqual(seen.all, await stored(stage, "sse:all", begin.all, at.all));
-  assert.deepEqual(seen.user, await stored(stage, `sse:user:${user}`, begin.user, at.user));
+  assert.deepEqual(seen.all, await readHistory(system, "sse:all", begin.all, last.all));
+  assert.deepEqual(seen.user, await readHistory(system, `sse:user:${user}`, begin.user, last.user));
 }

@@ -1,10 +1,10 @@
-// The running system with the client libraries that others use.
+// Tests of the running system with stock client libraries.
 //
-//   eval "$(dev/stack env test)"; eval "$(dev/nodes env test)"; node run.mjs waiting | talking | breaking
+//   eval "$(dev/stack env test)"; eval "$(dev/nodes env test)"; node run.mjs idle | traffic | failures
 //
-// waiting: long silences, while others use the processors; talking: what is said and heard; breaking: nodes die and Redis
-// forgets, so nobody else may use the system. The nodes need a MESSAGE_RATE of thousands.
-import { Stage } from "./stage.mjs";
+// idle: long silences, which need little processor time; traffic: messages and events; failures: nodes die and Redis loses
+// data, so no other test may use the system. The nodes need a MESSAGE_RATE of thousands.
+import { System } from "./system.mjs";
 import { chromium } from "./scenarios/chromium.mjs";
 import { crashes } from "./scenarios/crashes.mjs";
 import { edge } from "./scenarios/edge.mjs";
@@ -15,55 +15,55 @@ import { transcript } from "./scenarios/transcript.mjs";
 import { transports } from "./scenarios/transports.mjs";
 
 /**
- * @typedef {[sentence: string, run: (stage: Stage) => Promise<void>]} Scenario
- * @typedef {{limitMs: number, together: boolean, scenarios: Scenario[]}} Part
+ * @typedef {[name: string, run: (system: System) => Promise<void>]} Scenario
+ * @typedef {{limitMs: number, concurrent: boolean, scenarios: Scenario[]}} Part
  */
 
 /** @type {Record<string, Part>} */
 const parts = {
-  waiting: { limitMs: 300_000, together: true, scenarios: silence },
-  talking: { limitMs: 120_000, together: false, scenarios: [...transcript, ...transports, ...chromium, ...events, ...edge] },
-  breaking: { limitMs: 150_000, together: false, scenarios: [...crashes, ...recovery] },
+  idle: { limitMs: 300_000, concurrent: true, scenarios: silence },
+  traffic: { limitMs: 120_000, concurrent: false, scenarios: [...transcript, ...transports, ...chromium, ...events, ...edge] },
+  failures: { limitMs: 150_000, concurrent: false, scenarios: [...crashes, ...recovery] },
 };
 
 let passed = 0;
 let failed = 0;
 
-/** @param {Scenario} scenario @param {Stage} stage @param {number} limitMs */
-async function attempt([sentence, run], stage, limitMs) {
+/** @param {Scenario} scenario @param {System} system @param {number} limitMs */
+async function attempt([name, run], system, limitMs) {
   const started = Date.now();
-  const scene = stage.scene();
+  const scope = system.scope();
   /** @type {NodeJS.Timeout | undefined} */
   let timer;
   try {
-    const late = new Promise((_, reject) => {
+    const timeout = new Promise((_, reject) => {
       timer = setTimeout(() => reject(new Error(`took longer than ${limitMs / 1000} s`)), limitMs);
     });
-    await Promise.race([run(scene), late]);
+    await Promise.race([run(scope), timeout]);
     passed++;
-    console.log(`ok      ${sentence} (${Date.now() - started} ms)`);
+    console.log(`ok      ${name} (${Date.now() - started} ms)`);
   } catch (error) {
     failed++;
-    console.log(`FAILED  ${sentence}\n${String(/** @type {any} */ (error)?.stack ?? error).replace(/^/gm, "        ")}`);
+    console.log(`FAILED  ${name}\n${String(/** @type {any} */ (error)?.stack ?? error).replace(/^/gm, "        ")}`);
   } finally {
     clearTimeout(timer);
-    await scene.close();
+    await scope.close();
   }
 }
 
-// The libraries say there, with their stacks, what the scenarios expect of them.
+// Libraries print errors there that the scenarios provoke.
 console.error = () => {};
 
 try {
-  const { limitMs, together, scenarios } = parts[process.argv[2] ?? ""] ?? {};
-  if (!scenarios) throw new Error(`one of ${Object.keys(parts)} must be named`);
-  const wanted = scenarios.filter(([sentence]) => sentence.includes(process.argv[3] ?? ""));
-  const stage = await Stage.set();
-  if (together) await Promise.all(wanted.map((scenario) => attempt(scenario, stage, limitMs)));
-  else for (const scenario of wanted) await attempt(scenario, stage, limitMs);
+  const { limitMs, concurrent, scenarios } = parts[process.argv[2] ?? ""] ?? {};
+  if (!scenarios) throw new Error(`usage: run.mjs ${Object.keys(parts).join(" | ")} [NAME]`);
+  const wanted = scenarios.filter(([name]) => name.includes(process.argv[3] ?? ""));
+  const system = await System.connect();
+  if (concurrent) await Promise.all(wanted.map((scenario) => attempt(scenario, system, limitMs)));
+  else for (const scenario of wanted) await attempt(scenario, system, limitMs);
 } catch (error) {
   failed++;
-  console.log("The system cannot be used:", error);
+  console.log("The system is not usable:", error);
 }
 console.log(`${passed} passed, ${failed} failed`);
 process.exit(failed ? 1 : 0);

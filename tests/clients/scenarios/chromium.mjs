@@ -1,12 +1,12 @@
-// stompjs and sockjs-client as a browser runs them, in a page of the system's own origin.
+// stompjs and sockjs-client in a browser, on a page of the system's origin.
 import assert from "node:assert/strict";
 import { readFile } from "node:fs/promises";
-import { heardAll, texts } from "../conversation.mjs";
-import { talker } from "../sockets.mjs";
-import { Talker } from "../talker.mjs";
+import { assertReceivedAll, texts } from "../messages.mjs";
+import { stompClient } from "../transports.mjs";
+import { StompClient } from "../stomp-client.mjs";
 
-const EACH = 500;
-const AT_ONCE = 250;
+const MESSAGES = 500;
+const BATCH = 250;
 const SOCKJS_IN_CHROMIUM = [
   "websocket",
   "xhr-streaming",
@@ -21,110 +21,110 @@ const SOCKJS_IN_CHROMIUM = [
 const CLOSES = 5;
 /** From `deactivate()` to the WebSocket's `onclose`: a browser that waits for the server's FIN takes 2,000 ms. */
 const CLOSE_LIMIT_MS = 50;
-/** For Internet Explorer alone. */
+/** Only for Internet Explorer. */
 const NOT_IN_CHROMIUM = ["xdr-streaming", "xdr-polling"];
-const WAYS = ["raw WebSocket", ...SOCKJS_IN_CHROMIUM.map((transport) => `SockJS ${transport}`)];
+const TRANSPORTS = ["raw WebSocket", ...SOCKJS_IN_CHROMIUM.map((transport) => `SockJS ${transport}`)];
 
 const packages = new URL("../node_modules/", import.meta.url);
 
 /**
- * A page that has both libraries and {@link Talker}. They are evaluated, not loaded, so that nginx's policy for scripts
- * stays in force for what the libraries do.
+ * A page with both libraries and {@link StompClient}. They are evaluated, not loaded, so that the content security policy
+ * still applies to what the libraries do.
  *
- * @param {import("../stage.mjs").Stage} stage
+ * @param {import("../system.mjs").System} system
  */
-async function page(stage) {
-  const [stomp, sockjs, line] = await Promise.all([
+async function page(system) {
+  const [stomp, sockjs, proxy] = await Promise.all([
     readFile(new URL("@stomp/stompjs/bundles/stomp.umd.js", packages), "utf8"),
     readFile(new URL("sockjs-client/dist/sockjs.min.js", packages), "utf8"),
-    stage.line(0),
+    system.proxy(0),
   ]);
-  const person = await stage.browser(line.url);
-  for (const script of [stomp, sockjs, `window.Talker = ${Talker}`]) await person.page.evaluate(script);
+  const person = await system.browser(proxy.url);
+  for (const script of [stomp, sockjs, `window.StompClient = ${StompClient}`]) await person.page.evaluate(script);
   return person;
 }
 
 /** @type {import("../run.mjs").Scenario[]} */
 export const chromium = [
-  ...WAYS.map((way) => /** @type {import("../run.mjs").Scenario} */ ([
-    `In Chromium, stompjs over ${way}: ${EACH} messages each way arrive in order, none lost, none twice`,
-    async (stage) => {
-      const [person, ann, ben] = await Promise.all([page(stage), stage.person("ann"), stage.person("ben")]);
-      const [channel, bensLine] = await Promise.all([stage.channel("talk"), stage.line(1)]);
-      const there = stage.keep(talker("raw WebSocket", bensLine.url, ben, channel));
+  ...TRANSPORTS.map((transport) => /** @type {import("../run.mjs").Scenario} */ ([
+    `In Chromium, stompjs over ${transport}: ${MESSAGES} messages in each direction arrive in order, without loss or duplicates`,
+    async (system) => {
+      const [person, ann, ben] = await Promise.all([page(system), system.person("ann"), system.person("ben")]);
+      const [channel, bensProxy] = await Promise.all([system.channel("talk"), system.proxy(1)]);
+      const there = system.keep(stompClient("raw WebSocket", bensProxy.url, ben, channel));
       const opened = person.page.evaluate(
-        async ({ way, token, channel, author }) => {
-          const { Talker, StompJs, SockJS } = /** @type {any} */ (window);
-          const transports = way.replace("SockJS ", "");
+        async ({ transport, token, channel, author }) => {
+          const { StompClient, StompJs, SockJS } = /** @type {any} */ (window);
+          const transports = transport.replace("SockJS ", "");
           const socket =
-            way === "raw WebSocket"
+            transport === "raw WebSocket"
               ? { brokerURL: "/ws/websocket" }
               : { webSocketFactory: () => new SockJS("/ws", null, { transports, timeout: 20_000 }) };
-          const talker = new Talker(StompJs.Client, { socket, token, channel, author });
-          Object.assign(window, { talker });
-          await talker.open();
-          return talker.client.webSocket.transport ?? "raw WebSocket";
+          const stompClient = new StompClient(StompJs.Client, { socket, token, channel, author });
+          Object.assign(window, { stompClient });
+          await stompClient.open();
+          return stompClient.client.webSocket.transport ?? "raw WebSocket";
         },
-        { way, token: ann.token, channel, author: ann.user.id },
+        { transport, token: ann.token, channel, author: ann.user.id },
       );
-      const [taken] = await Promise.all([opened, there.open()]);
-      assert.equal(taken, way.replace("SockJS ", ""));
-      const [hers, his] = [texts("Ann", EACH), texts("Ben", EACH)];
-      for (let begin = 0; begin < EACH; begin += AT_ONCE) {
-        const end = begin + AT_ONCE;
-        for (const text of his.slice(begin, end)) there.say(text);
+      const [used] = await Promise.all([opened, there.open()]);
+      assert.equal(used, transport.replace("SockJS ", ""));
+      const [anns, bens] = [texts("Ann", MESSAGES), texts("Ben", MESSAGES)];
+      for (let begin = 0; begin < MESSAGES; begin += BATCH) {
+        const end = begin + BATCH;
+        for (const text of bens.slice(begin, end)) there.send(text);
         await person.page.evaluate(
           async ([texts, last]) => {
-            const { talker } = /** @type {any} */ (window);
-            for (const text of texts) talker.say(text);
-            await talker.hears(last);
+            const { stompClient } = /** @type {any} */ (window);
+            for (const text of texts) stompClient.send(text);
+            await stompClient.receives(last);
           },
-          /** @type {const} */ ([hers.slice(begin, end), 2 * end]),
+          /** @type {const} */ ([anns.slice(begin, end), 2 * end]),
         );
-        await there.hears(2 * end);
+        await there.receives(2 * end);
       }
       const here = await person.page.evaluate(
         async (last) => {
-          const { talker } = /** @type {any} */ (window);
-          await talker.sayForSure("The last.");
-          await talker.hears(last);
-          await talker.close();
-          const { heard, closed, errors } = /** @type {Talker} */ (talker);
-          return { heard, closed, errors };
+          const { stompClient } = /** @type {any} */ (window);
+          await stompClient.sendWithReceipt("The last.");
+          await stompClient.receives(last);
+          await stompClient.close();
+          const { received, closed, errors } = /** @type {StompClient} */ (stompClient);
+          return { received, closed, errors };
         },
-        2 * EACH + 1,
+        2 * MESSAGES + 1,
       );
-      await there.hears(2 * EACH + 1);
+      await there.receives(2 * MESSAGES + 1);
       await there.close();
-      for (const one of [here, there]) {
-        heardAll(one, hers, his, ["The last."]);
-        assert.deepEqual(one.closed.map(({ wasClean }) => wasClean), [true]);
+      for (const client of [here, there]) {
+        assertReceivedAll(client, anns, bens, ["The last."]);
+        assert.deepEqual(client.closed.map(({ wasClean }) => wasClean), [true]);
       }
       assert.deepEqual(person.errors, []);
     },
   ])),
-  ...["raw WebSocket", "SockJS websocket"].map((way) => /** @type {import("../run.mjs").Scenario} */ ([
-    `In Chromium, stompjs over ${way} is closed within ${CLOSE_LIMIT_MS} ms of deactivate()`,
-    async (stage) => {
-      const [person, ann, channel] = await Promise.all([page(stage), stage.person("ann"), stage.channel("close")]);
+  ...["raw WebSocket", "SockJS websocket"].map((transport) => /** @type {import("../run.mjs").Scenario} */ ([
+    `In Chromium, stompjs over ${transport} is closed within ${CLOSE_LIMIT_MS} ms of deactivate()`,
+    async (system) => {
+      const [person, ann, channel] = await Promise.all([page(system), system.person("ann"), system.channel("close")]);
       const closes = await person.page.evaluate(
-        async ({ way, token, channel, author, count }) => {
-          const { Talker, StompJs, SockJS } = /** @type {any} */ (window);
+        async ({ transport, token, channel, author, count }) => {
+          const { StompClient, StompJs, SockJS } = /** @type {any} */ (window);
           const socket =
-            way === "raw WebSocket"
+            transport === "raw WebSocket"
               ? { brokerURL: "/ws/websocket" }
               : { webSocketFactory: () => new SockJS("/ws", null, { transports: "websocket", timeout: 20_000 }) };
           const closes = [];
           for (let round = 0; round < count; round++) {
-            const talker = new Talker(StompJs.Client, { socket, token, channel, author });
-            await talker.open();
+            const stompClient = new StompClient(StompJs.Client, { socket, token, channel, author });
+            await stompClient.open();
             const started = performance.now();
-            await talker.close();
-            closes.push({ ms: Math.round(performance.now() - started), closed: talker.closed, errors: talker.errors });
+            await stompClient.close();
+            closes.push({ ms: Math.round(performance.now() - started), closed: stompClient.closed, errors: stompClient.errors });
           }
           return closes;
         },
-        { way, token: ann.token, channel, author: ann.user.id, count: CLOSES },
+        { transport, token: ann.token, channel, author: ann.user.id, count: CLOSES },
       );
       for (const { closed, errors } of closes) {
         assert.deepEqual(closed.map(({ wasClean }) => wasClean), [true]);
@@ -137,9 +137,9 @@ export const chromium = [
     },
   ])),
   [
-    `sockjs-client takes all of these in Chromium, and neither ${NOT_IN_CHROMIUM.join(" nor ")}`,
-    async (stage) => {
-      const person = await page(stage);
+    `sockjs-client rejects ${NOT_IN_CHROMIUM.join(" and ")} in Chromium`,
+    async (system) => {
+      const person = await page(system);
       for (const transports of NOT_IN_CHROMIUM) {
         const code = await person.page.evaluate(
           (transports) =>

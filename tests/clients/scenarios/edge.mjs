@@ -64,9 +64,9 @@ const rejected = [
 export const edge = [
   [
     "Every rejected request gets the error body and one request id, from nginx and from the nodes",
-    async (stage) => {
+    async (system) => {
       for (const [name, request, status] of rejected) {
-        const answer = await exchange(stage.base, request);
+        const answer = await exchange(system.base, request);
         assert.equal(answer.status, status, name);
         assert.deepEqual(answer.headers.get("content-type"), ["application/json"], name);
         const error = JSON.parse(answer.body);
@@ -82,10 +82,10 @@ export const edge = [
   ],
   [
     "A request keeps its own id, and an id that could forge a log line is replaced",
-    async (stage) => {
+    async (system) => {
       const idOf = async (/** @type {string} */ path, /** @type {string} */ id) => {
         const request = `GET ${path} HTTP/1.1\r\nHost: a\r\nConnection: close\r\nDiscodeit-Request-ID: ${id}\r\n\r\n`;
-        const { headers } = await exchange(stage.base, request);
+        const { headers } = await exchange(system.base, request);
         return headers.get("discodeit-request-id");
       };
       for (const path of ["/api/health/live", "/api/users?a=<", "/index.html", "/ws/info"]) {
@@ -98,21 +98,21 @@ export const edge = [
   ],
   [
     "A download keeps its length, its strong ETag and its ranges through nginx, with each security header once",
-    async (stage) => {
-      const ann = await stage.person("ann");
-      const channel = await stage.channel("downloads");
+    async (system) => {
+      const ann = await system.person("ann");
+      const channel = await system.channel("downloads");
       const text = JSON.stringify(Array.from({ length: 2_000 }, (_, number) => ({ number })));
       const form = new FormData();
       const message = JSON.stringify({ channelId: channel, authorId: ann.user.id, content: "a file" });
       form.append("messageCreateRequest", new Blob([message], { type: "application/json" }));
       form.append("attachments", new Blob([text], { type: "application/json" }), "data.json");
       const authorization = { Authorization: `Bearer ${ann.token}` };
-      const posted = await fetch(new URL("/api/messages", stage.base), { method: "POST", headers: authorization, body: form });
+      const posted = await fetch(new URL("/api/messages", system.base), { method: "POST", headers: authorization, body: form });
       const { attachments } = /** @type {any} */ (await posted.json());
       const path = `/api/binaryContents/${attachments[0].id}/download`;
       const download = (/** @type {string} */ more) =>
         exchange(
-          stage.base,
+          system.base,
           `GET ${path} HTTP/1.1\r\nHost: a\r\nConnection: close\r\nAccept-Encoding: gzip\r\nAuthorization: Bearer ${ann.token}\r\n${more}\r\n`,
         );
       let whole = await download("");

@@ -1,112 +1,114 @@
-// Nodes that leave in order, and a Redis that has forgotten.
+// Restarts of nodes, and a Redis that loses its data.
 import assert from "node:assert/strict";
 import { randomUUID } from "node:crypto";
-import { setTimeout as pass } from "node:timers/promises";
-import { heardAll } from "../conversation.mjs";
-import { Listener } from "../listener.mjs";
-import { WAYS, talker } from "../sockets.mjs";
+import { setTimeout as sleep } from "node:timers/promises";
+import { assertReceivedAll } from "../messages.mjs";
+import { SseClient } from "../sse-client.mjs";
+import { TRANSPORTS, stompClient } from "../transports.mjs";
 
-/** Forgets all but who is signed in, who would be refused from then on, and what other tests count with. */
-const FORGET = `
+/** Deletes all keys except sessions, whose users would be rejected, and the counter that other tests use. */
+const DELETE_KEYS = `
 for _, key in ipairs(redis.call('KEYS', '*')) do
   if not (key:find('^session') or key == 'databases') then redis.call('DEL', key) end
 end
 return '{}'`;
 
-/** Each library, at both nodes. @param {import("../stage.mjs").Stage} stage @param {import("../stage.mjs").Api} person */
-async function everywhere(stage, person) {
-  const listeners = [];
+/** One client per library on each node. @param {import("../system.mjs").System} system @param {import("../system.mjs").Api} person */
+async function onEachNode(system, person) {
+  const clients = [];
   for (const side of [0, 1]) {
-    listeners.push(await Listener.open(stage, "polyfill", side, person));
-    listeners.push(await Listener.open(stage, "eventsource", side, person));
-    listeners.push(...(await Listener.openTabs(stage, side, person, 1)));
+    clients.push(await SseClient.open(system, "polyfill", side, person));
+    clients.push(await SseClient.open(system, "eventsource", side, person));
+    clients.push(...(await SseClient.openTabs(system, side, person, 1)));
   }
-  for (const listener of listeners) await listener.synced();
-  return listeners;
+  for (const client of clients) await client.receivesSync();
+  return clients;
 }
 
 /** @type {import("../run.mjs").Scenario[]} */
 export const recovery = [
   [
-    `While one node after the other is restarted, stompjs comes back over ${WAYS.length} ways and has every message once`,
-    async (stage) => {
-      const [ann, channel] = await Promise.all([stage.person("ann"), stage.channel("rolling")]);
-      const lines = await Promise.all([stage.line(0), stage.line(1)]);
-      const hearers = lines.flatMap(({ url }) => WAYS.map((way) => stage.keep(talker(way, url, ann, channel, 200))));
-      await Promise.all(hearers.map((one) => one.open()));
+    `While nodes restart in turn, stompjs reconnects over ${TRANSPORTS.length} transports and receives every message once`,
+    async (system) => {
+      const [ann, channel] = await Promise.all([system.person("ann"), system.channel("rolling")]);
+      const proxies = await Promise.all([system.proxy(0), system.proxy(1)]);
+      const receivers = proxies.flatMap(({ url }) =>
+        TRANSPORTS.map((transport) => system.keep(stompClient(transport, url, ann, channel, 200))),
+      );
+      await Promise.all(receivers.map((client) => client.open()));
       /** @type {string[]} */
-      const said = [];
-      let over = false;
+      const sent = [];
+      let done = false;
       const load = (async () => {
-        while (!over) {
-          const text = `No. ${said.length}`;
+        while (!done) {
+          const text = `No. ${sent.length}`;
           const id = randomUUID();
-          // Of a node that leaves an answer may be lost: then it is said again under the same id.
-          while (!(await stage.admin.post(channel, text, id).catch(() => pass(50)))) continue;
-          said.push(text);
-          // So that nobody is away for more than the 500 that a subscription brings.
-          await pass(20);
+          // The answer of a stopping node may be lost; the retry has the same id.
+          while (!(await system.admin.post(channel, text, id).catch(() => sleep(50)))) continue;
+          sent.push(text);
+          // Slow enough that no client misses more than the 500 messages that a subscription replays.
+          await sleep(20);
         }
       })();
-      await Promise.all(hearers.map((one) => one.hears(1)));
-      for (const { node } of stage.sources) {
-        await stage.end(node, "SIGTERM");
-        await stage.startNodes();
+      await Promise.all(receivers.map((client) => client.receives(1)));
+      for (const { node } of system.sources) {
+        await system.stopNode(node, "SIGTERM");
+        await system.startNodes();
       }
-      over = true;
+      done = true;
       await load;
-      await Promise.all(hearers.map((one) => one.hears(said.length)));
-      for (const one of hearers) {
-        heardAll(one, said);
-        assert.ok(one.subscribed > 1);
+      await Promise.all(receivers.map((client) => client.receives(sent.length)));
+      for (const client of receivers) {
+        assertReceivedAll(client, sent);
+        assert.ok(client.subscribed > 1);
       }
     },
   ],
   [
-    "While one node after the other is restarted under load, every stream comes back by itself and has every event once",
-    async (stage) => {
-      const [ann, channel] = await Promise.all([stage.person("ann"), stage.channel("rolling")]);
-      const listeners = await everywhere(stage, ann);
+    "While nodes restart in turn under load, every stream reconnects and receives every event once",
+    async (system) => {
+      const [ann, channel] = await Promise.all([system.person("ann"), system.channel("rolling")]);
+      const clients = await onEachNode(system, ann);
       let count = 0;
-      let over = false;
+      let done = false;
       const load = (async () => {
-        while (!over) {
-          // Whatever an answer that was lost had done, the events are as many as the history says.
-          const changed = stage.admin.describeChannel(channel, `No. ${count + 1}`);
+        while (!done) {
+          // A request whose answer was lost may have made an event; the history has the true count.
+          const changed = system.admin.describeChannel(channel, `No. ${count + 1}`);
           await changed.then(() => count++, () => {});
-          await pass(20);
+          await sleep(20);
         }
       })();
-      for (const { node } of stage.sources) {
-        await stage.end(node, "SIGTERM");
-        await stage.startNodes();
+      for (const { node } of system.sources) {
+        await system.stopNode(node, "SIGTERM");
+        await system.startNodes();
       }
-      over = true;
+      done = true;
       await load;
-      await stage.admin.describeChannel(channel, "The last.");
-      for (const listener of listeners) await listener.hasAtLeast(channel, count + 1);
-      for (const listener of listeners) {
-        await listener.resumedByItself();
-        assert.equal((await listener.read()).readyState, 1);
-        listener.wasNeverRefused();
+      await system.admin.describeChannel(channel, "The last.");
+      for (const client of clients) await client.receivesAtLeast(channel, count + 1);
+      for (const client of clients) {
+        await client.assertResumed();
+        assert.equal((await client.read()).readyState, 1);
+        client.assertNeverRejected();
       }
     },
   ],
   [
-    "A Redis that has lost its history is told to every open stream by a resync, without an end, and events go on",
-    async (stage) => {
-      const [ann, channel] = await Promise.all([stage.person("ann"), stage.channel("forgotten")]);
-      const listeners = await everywhere(stage, ann);
-      await stage.admin.describeChannel(channel, "Before.");
-      for (const listener of listeners) await listener.hasAll(channel, 1);
-      await stage.redis(FORGET);
+    "When Redis loses its history, every open stream gets a resync without a disconnect, and events continue",
+    async (system) => {
+      const [ann, channel] = await Promise.all([system.person("ann"), system.channel("lost")]);
+      const clients = await onEachNode(system, ann);
+      await system.admin.describeChannel(channel, "Before.");
+      for (const client of clients) await client.receivesExactly(channel, 1);
+      await system.redis(DELETE_KEYS);
       const isResync = (/** @type {{name: string}} */ { name }) => name === "resync";
-      for (const listener of listeners) {
-        await listener.until("resync", ({ events }) => events.some(isResync));
+      for (const client of clients) {
+        await client.until("resync", ({ events }) => events.some(isResync));
       }
-      await stage.admin.describeChannel(channel, "Afterwards.");
-      for (const listener of listeners) {
-        const { events, opened, errors } = await listener.hasAll(channel, 1);
+      await system.admin.describeChannel(channel, "Afterwards.");
+      for (const client of clients) {
+        const { events, opened, errors } = await client.receivesExactly(channel, 1);
         assert.equal(events.filter(isResync).length, 1);
         assert.deepEqual({ opened, errors }, { opened: 1, errors: 0 });
       }

@@ -1,92 +1,92 @@
-// Long silences. These scenarios run side by side, and leave the processors to others.
+// Long silences. These scenarios run concurrently and need little processor time.
 import assert from "node:assert/strict";
-import { setTimeout as pass } from "node:timers/promises";
-import { heardAll } from "../conversation.mjs";
-import { Listener } from "../listener.mjs";
-import { WAYS, talker } from "../sockets.mjs";
+import { setTimeout as sleep } from "node:timers/promises";
+import { assertReceivedAll } from "../messages.mjs";
+import { SseClient } from "../sse-client.mjs";
+import { TRANSPORTS, stompClient } from "../transports.mjs";
 
-/** Longer than the 60 s after which the server gives up a client that should beat and does not. */
+/** Longer than the 60 s after which the server closes a client whose heart-beats are missing. */
 const QUIET_MS = 75_000;
-/** What both sides ask for, and get. */
+/** The heart-beat interval that both sides request. */
 const BEAT_MS = 10_000;
 
 const IDLE_MS = 180_000;
-/** Comments come every 15 s: so many bridge more than the 45 s after which clients take a stream for dead. */
+/** Comments come every 15 s, so these span more than the 45 s after which clients consider a stream dead. */
 const COMMENTS = 4;
-const LONGEST_GAP_MS = 30_000;
+const MAX_GAP_MS = 30_000;
 
 /**
- * @param {import("../stage.mjs").Stage} stage
- * @param {Pick<import("../stage.mjs").Api, "user" | "token">} person
+ * @param {import("../system.mjs").System} system
+ * @param {Pick<import("../system.mjs").Api, "user" | "token">} person
  * @param {string} [password]
  */
-async function eachLibrary(stage, person, password) {
+async function eachLibrary(system, person, password) {
   return [
-    await Listener.open(stage, "polyfill", 0, person),
-    await Listener.open(stage, "eventsource", 1, person),
-    ...(await Listener.openTabs(stage, 0, person, 1, password)),
+    await SseClient.open(system, "polyfill", 0, person),
+    await SseClient.open(system, "eventsource", 1, person),
+    ...(await SseClient.openTabs(system, 0, person, 1, password)),
   ];
 }
 
 /** @type {import("../run.mjs").Scenario[]} */
 export const silence = [
   [
-    `Over ${WAYS.length} ways at once, ${QUIET_MS / 1000} s of silence are bridged by heart-beats in both directions`,
-    async (stage) => {
-      const [ann, channel] = await Promise.all([stage.person("ann"), stage.channel("silent")]);
-      const line = await stage.line(0);
-      const talkers = WAYS.map((way) => stage.keep(talker(way, line.url, ann, channel)));
-      await Promise.all(talkers.map((one) => one.open()));
-      await pass(QUIET_MS);
-      for (const [index, { beats, closed }] of talkers.entries()) {
-        assert.deepEqual(closed, [], WAYS[index]);
-        for (const [direction, times] of Object.entries(beats)) {
-          // One may be on its way, and the first one's period began a little later.
-          assert.ok(times.length >= QUIET_MS / BEAT_MS - 2, `${WAYS[index]}: ${times.length} ${direction}`);
+    `Over ${TRANSPORTS.length} transports, heart-beats in both directions keep connections open for ${QUIET_MS / 1000} s of silence`,
+    async (system) => {
+      const [ann, channel] = await Promise.all([system.person("ann"), system.channel("silent")]);
+      const proxy = await system.proxy(0);
+      const clients = TRANSPORTS.map((transport) => system.keep(stompClient(transport, proxy.url, ann, channel)));
+      await Promise.all(clients.map((client) => client.open()));
+      await sleep(QUIET_MS);
+      for (const [index, { heartBeats, closed }] of clients.entries()) {
+        assert.deepEqual(closed, [], TRANSPORTS[index]);
+        for (const [direction, times] of Object.entries(heartBeats)) {
+          // The last one may be in flight, and the first interval began a little later.
+          assert.ok(times.length >= QUIET_MS / BEAT_MS - 2, `${TRANSPORTS[index]}: ${times.length} ${direction}`);
         }
       }
-      for (const one of talkers) await one.sayForSure(`Still there.`);
-      await Promise.all(talkers.map((one) => one.hears(WAYS.length)));
-      for (const one of talkers) heardAll(one, WAYS.map(() => "Still there."));
-      for (const { subscribed } of talkers) assert.equal(subscribed, 1);
+      for (const client of clients) await client.sendWithReceipt(`Still there.`);
+      await Promise.all(clients.map((client) => client.receives(TRANSPORTS.length)));
+      for (const client of clients) assertReceivedAll(client, TRANSPORTS.map(() => "Still there."));
+      for (const { subscribed } of clients) assert.equal(subscribed, 1);
     },
   ],
   [
-    `Streams that are idle for ${IDLE_MS / 1000} s are kept alive: no library reconnects or reports an error`,
-    async (stage) => {
-      const ann = await stage.person("ann");
-      const listeners = await eachLibrary(stage, ann);
-      // For dev/test: starting browsers takes the processors, which others want from here on.
-      console.log("The system is silent.");
-      const end = pass(IDLE_MS);
-      for (const listener of listeners) {
-        await listener.until("comments alone", () => listener.mostComments >= COMMENTS, IDLE_MS);
+    `Keep-alives hold streams open for ${IDLE_MS / 1000} idle seconds: no library reconnects or reports an error`,
+    async (system) => {
+      const ann = await system.person("ann");
+      const clients = await eachLibrary(system, ann);
+      // For dev/test: the browsers have started, and other tests may use the processors.
+      console.log("All streams are open.");
+      const end = sleep(IDLE_MS);
+      for (const client of clients) {
+        await client.until("consecutive comments", () => client.maxComments >= COMMENTS, IDLE_MS);
       }
-      // For dev/test: from here on an event between the comments does no harm.
-      console.log("The system may be used.");
+      // For dev/test: from here on, events between the comments are allowed.
+      console.log("Other tests may send events.");
       await end;
-      for (const listener of listeners) {
-        const { opened, errors, readyState } = await listener.read();
-        const { kind, requests, longestGap } = listener;
+      for (const client of clients) {
+        const { opened, errors, readyState } = await client.read();
+        const { kind, requests, maxGapMs } = client;
         assert.deepEqual(
           { kind, opened, errors, readyState, requests: requests.length },
           { kind, opened: 1, errors: 0, readyState: 1, requests: 1 },
         );
-        assert.ok(longestGap < LONGEST_GAP_MS, `${kind}: nothing came for ${longestGap} ms`);
-        await listener.isComplete();
+        assert.ok(maxGapMs < MAX_GAP_MS, `${kind}: no bytes for ${maxGapMs} ms`);
+        await client.assertComplete();
       }
     },
   ],
   [
-    "Without a valid token each library asks once, and stays closed",
-    async (stage) => {
-      const { user, token } = await stage.person("ann");
-      const listeners = await eachLibrary(stage, { user, token: `${token}x` }, "wrong");
-      // The polyfill would be back after a second, the others after three.
-      await pass(15_000);
-      for (const listener of listeners) {
-        const { kind, requests } = listener;
-        const { opened, errors, readyState } = await listener.read();
+    "Without a valid token, each library sends one request and stays closed",
+    async (system) => {
+      const { user, token } = await system.person("ann");
+      const clients = await eachLibrary(system, { user, token: `${token}x` }, "wrong");
+      // The polyfill would reconnect after 1 s, the others after 3 s.
+      await sleep(15_000);
+      for (const client of clients) {
+        const { kind, requests } = client;
+        const { opened, errors, readyState } = await client.read();
         assert.deepEqual(
           { kind, opened, errors, readyState, requests: requests.length },
           { kind, opened: 0, errors: 1, readyState: 2, requests: 1 },

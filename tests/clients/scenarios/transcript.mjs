@@ -1,13 +1,13 @@
-// Plays a transcript of a stock Spring server against ours: every difference must be declared there.
+// Replays a transcript of a stock Spring server against ours. The transcript must declare every difference.
 import assert from "node:assert/strict";
 import { readFile } from "node:fs/promises";
 import WebSocket from "ws";
 
 /**
- * @typedef {Record<string, [ours: unknown, because: string]>} But
- * @typedef {{client: string} | {server: string, but?: But} | {added: string, because: string}
- *   | {"left out": string, because: string} | {closed: number | null, ours: number, because: string}} Line
- * @typedef {{what: string, over: string, lines: Line[]}} Conversation
+ * @typedef {Record<string, [ours: unknown, reason: string]>} Changes
+ * @typedef {{client: string} | {server: string, changes?: Changes} | {added: string, reason: string}
+ *   | {omitted: string, reason: string} | {closed: number | null, ours: number, reason: string}} Line
+ * @typedef {{name: string, transport: string, lines: Line[]}} Conversation
  * @typedef {{differences: Record<string, string>, conversations: Conversation[]}} Transcript
  *
  * @typedef {{command: string, headers: [string, string][], body: unknown}} Frame
@@ -15,8 +15,8 @@ import WebSocket from "ws";
 
 /** @type {Transcript} */
 const { differences, conversations } = JSON.parse(await readFile(new URL("../transcript.json", import.meta.url), "utf8"));
-const PATIENCE_MS = 20_000;
-/** What stands for a value that is another one each time. */
+const TIMEOUT_MS = 20_000;
+/** Placeholders for values that differ from run to run. */
 const MASKS = /** @type {const} */ ([
   ["session", "{session}"],
   ["message-id", "{message-id}"],
@@ -25,20 +25,20 @@ const MASKS = /** @type {const} */ ([
 /** @param {string} text one frame with its NUL @returns {Frame} */
 function parse(text) {
   const parts = /^([A-Z]+)\n((?:[^\n]+\n)*)\n([^]*)\0$/.exec(text);
-  assert.ok(parts, `no frame: ${JSON.stringify(text)}`);
+  assert.ok(parts, `not a frame: ${JSON.stringify(text)}`);
   const [, command, head, body] = parts;
-  const headers = head.split("\n").slice(0, -1).map((line) => /** @type {[string, string]} */ (cut(line)));
+  const headers = head.split("\n").slice(0, -1).map((line) => /** @type {[string, string]} */ (splitHeader(line)));
   return { command, headers, body: body === "" ? "" : JSON.parse(body) };
 }
 
 /** @param {string} line */
-function cut(line) {
+function splitHeader(line) {
   const at = line.indexOf(":");
-  assert.ok(at > 0, `no header: ${JSON.stringify(line)}`);
+  assert.ok(at > 0, `not a header: ${JSON.stringify(line)}`);
   return [line.slice(0, at), line.slice(at + 1)];
 }
 
-/** A frame of ours, with what differs from run to run masked. @param {string} text @returns {Frame} */
+/** Parses a frame of ours and masks the values that differ from run to run. @param {string} text @returns {Frame} */
 function received(text) {
   const frame = parse(text);
   const octets = Buffer.byteLength(text.slice(text.indexOf("\n\n") + 2, -1));
@@ -57,86 +57,86 @@ function received(text) {
 }
 
 /** @param {Frame} frame */
-function normal({ command, headers, body }) {
+function normalize({ command, headers, body }) {
   return { command, headers: headers.map(([name, value]) => `${name}:${value}`).sort(), body };
 }
 
-/** What we say where Spring says that. @param {Frame} frame @param {But} but @param {Set<string>} used */
-function changed({ command, headers, body }, but, used) {
+/** Applies declared differences to a frame of Spring. @param {Frame} frame @param {Changes} changes @param {Set<string>} used */
+function changed({ command, headers, body }, changes, used) {
   const ours = new Map(headers);
   const fields = typeof body === "object" ? { .../** @type {object} */ (body) } : body;
-  for (const [name, [value, because]] of Object.entries(but)) {
-    used.add(because);
+  for (const [name, [value, reason]] of Object.entries(changes)) {
+    used.add(reason);
     if (name.startsWith("body.")) /** @type {any} */ (fields)[name.slice(5)] = value;
     else ours.set(name, String(value));
   }
   const frame = { command, headers: [...ours], body: fields };
-  assert.notDeepEqual(frame, { command, headers, body }, "a declared difference is none");
+  assert.notDeepEqual(frame, { command, headers, body }, "a declared difference has no effect");
   return frame;
 }
 
-/** Frames of different commands, and those for different subscriptions, overtake each other. @param {Frame[]} frames */
+/** Sorts frames: the order between commands and between subscriptions is undefined. @param {Frame[]} frames */
 function inOrder(frames) {
   const kind = (/** @type {Frame} */ { command, headers }) =>
     `${command} ${headers.find(([name]) => name === "subscription")?.[1] ?? ""}`;
-  return [...frames].sort((a, b) => kind(a).localeCompare(kind(b))).map(normal);
+  return [...frames].sort((a, b) => kind(a).localeCompare(kind(b))).map(normalize);
 }
 
-/** @param {string} url @param {string} over */
-function connect(url, over) {
+/** @param {string} url @param {string} transport */
+function connect(url, transport) {
   const base = url.replace("http", "ws");
-  const sockjs = over !== "raw WebSocket";
+  const sockjs = transport !== "raw WebSocket";
   const protocols = sockjs ? [] : ["v12.stomp", "v11.stomp", "v10.stomp"];
   const path = sockjs ? `000/${Math.random().toString(36).slice(2)}/websocket` : "websocket";
   const socket = new WebSocket(`${base}/ws/${path}`, protocols);
   /** @type {string[]} */
   const frames = [];
   /** @type {{code?: number, sockjs?: number}} */
-  const end = {};
+  const ended = {};
   let opened = !sockjs;
-  const take = (/** @type {string} */ text) => void (text !== "\n" && frames.push(text));
+  const receive = (/** @type {string} */ text) => void (text !== "\n" && frames.push(text));
   socket.on("message", (data) => {
     const text = String(data);
-    if (!sockjs) return take(text);
-    assert.equal(text === "o", !opened, `${text} in its place`);
+    if (!sockjs) return receive(text);
+    assert.equal(text === "o", !opened, `unexpected ${text}`);
     if (!opened) opened = true;
-    else if (text[0] === "a") for (const one of JSON.parse(text.slice(1))) take(one);
-    else [end.sockjs] = JSON.parse(text.slice(1));
+    else if (text[0] === "a") for (const message of JSON.parse(text.slice(1))) receive(message);
+    else [ended.sockjs] = JSON.parse(text.slice(1));
   });
-  socket.on("close", (code) => (end.code = code));
-  /** @param {string} what @param {() => boolean} holds */
-  const until = async (what, holds) => {
-    const deadline = Date.now() + PATIENCE_MS;
-    while (!holds()) {
-      if (Date.now() > deadline) throw new Error(`not in time: ${what}; there came ${JSON.stringify(frames)}`);
+  socket.on("close", (code) => (ended.code = code));
+  /** @param {string} description @param {() => boolean} condition */
+  const until = async (description, condition) => {
+    const deadline = Date.now() + TIMEOUT_MS;
+    while (!condition()) {
+      if (Date.now() > deadline) throw new Error(`timeout: ${description}; received ${JSON.stringify(frames)}`);
       await new Promise((resolve) => setTimeout(resolve, 2));
     }
   };
   return {
     frames,
-    end,
+    ended,
     until,
     open: () => until("open", () => opened && socket.readyState === WebSocket.OPEN),
-    say: (/** @type {string} */ text) => socket.send(sockjs ? JSON.stringify([text]) : text),
+    send: (/** @type {string} */ text) => socket.send(sockjs ? JSON.stringify([text]) : text),
     protocol: () => (sockjs ? undefined : socket.protocol),
     close: () => socket.terminate(),
   };
 }
 
-/** @param {string} text what the client says, with its octets counted */
-function counted(text) {
+/** @param {string} text a frame of the client, whose content-length is filled in */
+function withLength(text) {
   return text.replace("{octets}", String(Buffer.byteLength(text.slice(text.indexOf("\n\n") + 2, -1))));
 }
 
-/** @param {Conversation} conversation @param {import("../stage.mjs").Stage} stage @param {Set<string>} used */
-async function play({ over, lines }, stage, used) {
-  const [ann, channel, line] = await Promise.all([stage.person("ann"), stage.channel("play"), stage.line(0)]);
+/** @param {Conversation} conversation @param {import("../system.mjs").System} system @param {Set<string>} used */
+async function play({ transport, lines }, system, used) {
+  const [ann, channel, proxy] = await Promise.all([system.person("ann"), system.channel("play"), system.proxy(0)]);
   const names = { token: ann.token, channel, user: ann.user.id, name: ann.user.username };
   const fill = (/** @type {string} */ text) =>
     Object.entries(names).reduce((text, [name, value]) => text.replaceAll(`{${name}}`, value), text);
-  const socket = stage.keep(connect(line.url, over));
+  const socket = system.keep(connect(proxy.url, transport));
   await socket.open();
-  if (over === "raw WebSocket") assert.equal(socket.protocol(), "v12.stomp");
+  if (transport === "raw WebSocket") assert.equal(socket.protocol(), "v12.stomp");
   /** @type {Frame[]} */
   let expected = [];
   let answered = 0;
@@ -149,21 +149,21 @@ async function play({ over, lines }, stage, used) {
   for (const line of lines) {
     if ("client" in line) {
       if (expected.length) await compare();
-      socket.say(counted(fill(line.client)));
+      socket.send(withLength(fill(line.client)));
     } else if ("server" in line) {
       const frame = parse(fill(line.server));
-      expected.push(line.but ? changed(frame, line.but, used) : frame);
+      expected.push(line.changes ? changed(frame, line.changes, used) : frame);
     } else if ("added" in line) {
-      used.add(line.because);
+      used.add(line.reason);
       expected.push(parse(fill(line.added)));
     } else {
-      // What we leave out is not expected; but its reason must be there.
-      used.add(line.because);
+      // A frame that we omit is not expected, but its reason must be declared.
+      used.add(line.reason);
       if ("ours" in line) {
-        await socket.until("the end", () => socket.end.code !== undefined);
+        await socket.until("close", () => socket.ended.code !== undefined);
         assert.notEqual(line.ours, line.closed);
-        assert.equal(socket.end.code, line.ours);
-        if (over !== "raw WebSocket") assert.equal(socket.end.sockjs, line.ours);
+        assert.equal(socket.ended.code, line.ours);
+        if (transport !== "raw WebSocket") assert.equal(socket.ended.sockjs, line.ours);
       }
     }
   }
@@ -176,11 +176,11 @@ const used = new Set();
 /** @type {import("../run.mjs").Scenario[]} */
 export const transcript = [
   ...conversations.map((conversation) => /** @type {import("../run.mjs").Scenario} */ ([
-    `As Spring answers, so do we, but for what is declared: ${conversation.what}`,
-    (stage) => play(conversation, stage, used),
+    `The same answers as Spring except for declared differences: ${conversation.name}`,
+    (system) => play(conversation, system, used),
   ])),
   [
-    "Every difference from Spring is declared with its reason, and none without need",
+    "Every declared difference from Spring occurs",
     async () => assert.deepEqual([...used].sort(), Object.keys(differences).sort()),
   ],
 ];

@@ -1,12 +1,12 @@
 import assert from "node:assert/strict";
 import SockJS from "sockjs-client";
-import { heardAll, texts } from "../conversation.mjs";
-import { SOCKJS_IN_NODE, WAYS, talker } from "../sockets.mjs";
+import { assertReceivedAll, texts } from "../messages.mjs";
+import { SOCKJS_IN_NODE, TRANSPORTS, stompClient } from "../transports.mjs";
 
-const EACH = 1_000;
-/** Said at a time: more than the 512 KiB that may wait for a client would not be lost, but make it begin anew. */
-const AT_ONCE = 250;
-/** What sockjs-client knows and cannot do without a document, or without Internet Explorer. */
+const MESSAGES = 1_000;
+/** Messages per batch. More than 512 KiB queued for a client would not be lost, but would disconnect it. */
+const BATCH = 250;
+/** Transports of sockjs-client that need a document or Internet Explorer. */
 const NOT_IN_NODE = [
   "xdr-streaming",
   "iframe-eventsource",
@@ -19,35 +19,35 @@ const NOT_IN_NODE = [
 
 /** @type {import("../run.mjs").Scenario[]} */
 export const transports = [
-  ...WAYS.map((way) => /** @type {import("../run.mjs").Scenario} */ ([
-    `stompjs over ${way}: ${EACH} messages each way arrive in order, none lost, none twice`,
-    async (stage) => {
-      const [ann, ben, channel] = await Promise.all([stage.person("ann"), stage.person("ben"), stage.channel("talk")]);
-      const [annsLine, bensLine] = await Promise.all([stage.line(0), stage.line(1)]);
-      const here = stage.keep(talker(way, annsLine.url, ann, channel));
-      const there = stage.keep(talker("raw WebSocket", bensLine.url, ben, channel));
+  ...TRANSPORTS.map((transport) => /** @type {import("../run.mjs").Scenario} */ ([
+    `stompjs over ${transport}: ${MESSAGES} messages in each direction arrive in order, without loss or duplicates`,
+    async (system) => {
+      const [ann, ben, channel] = await Promise.all([system.person("ann"), system.person("ben"), system.channel("talk")]);
+      const [annsProxy, bensProxy] = await Promise.all([system.proxy(0), system.proxy(1)]);
+      const here = system.keep(stompClient(transport, annsProxy.url, ann, channel));
+      const there = system.keep(stompClient("raw WebSocket", bensProxy.url, ben, channel));
       await Promise.all([here.open(), there.open()]);
-      await here.sayForSure("The first.");
-      const [hers, his] = [texts("Ann", EACH), texts("Ben", EACH)];
-      for (let number = 0; number < EACH; number++) {
-        here.say(hers[number]);
-        there.say(his[number]);
-        const said = 1 + 2 * (number + 1);
-        if ((number + 1) % AT_ONCE === 0) await Promise.all([here.hears(said), there.hears(said)]);
+      await here.sendWithReceipt("The first.");
+      const [anns, bens] = [texts("Ann", MESSAGES), texts("Ben", MESSAGES)];
+      for (let number = 0; number < MESSAGES; number++) {
+        here.send(anns[number]);
+        there.send(bens[number]);
+        const sent = 1 + 2 * (number + 1);
+        if ((number + 1) % BATCH === 0) await Promise.all([here.receives(sent), there.receives(sent)]);
       }
-      for (const one of [here, there]) heardAll(one, ["The first."], hers, his);
-      // Only a RECEIPT lets stompjs close the socket by itself.
+      for (const client of [here, there]) assertReceivedAll(client, ["The first."], anns, bens);
+      // stompjs closes the socket cleanly only after a RECEIPT.
       await Promise.all([here.close(), there.close()]);
       for (const { closed } of [here, there]) assert.deepEqual(closed.map(({ wasClean }) => wasClean), [true]);
     },
   ])),
   [
-    `sockjs-client takes ${SOCKJS_IN_NODE.join(", ")} in Node, and no other transport`,
-    async (stage) => {
+    `sockjs-client connects over ${SOCKJS_IN_NODE.join(", ")} in Node, and over no other transport`,
+    async (system) => {
       /** @param {string} transport @returns {Promise<string>} */
       const attempt = (transport) =>
         new Promise((resolve) => {
-          const socket = new SockJS(`${stage.base.origin}/ws`, null, { transports: transport, timeout: 20_000 });
+          const socket = new SockJS(`${system.base.origin}/ws`, null, { transports: transport, timeout: 20_000 });
           socket.onopen = () => (resolve(/** @type {any} */ (socket).transport), socket.close());
           socket.onclose = ({ code }) => resolve(`closed with ${code}`);
         });

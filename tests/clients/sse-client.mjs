@@ -1,19 +1,19 @@
-// Somebody who listens to server-sent events, through each of the libraries that do so, and what passes on their line.
+// A client of server-sent events, through each library, and a record of its traffic.
 import assert from "node:assert/strict";
 import { EventSource } from "eventsource";
 import polyfill from "event-source-polyfill";
-import { isComplete } from "./history.mjs";
+import { assertComplete } from "./history.mjs";
 
-const PATIENCE_MS = 60_000;
+const TIMEOUT_MS = 60_000;
 const NAMES = ["notifications", "binaryContents.status", "channels.refresh", "users.refresh", "sync", "resync"];
-/** How each says where it wants to go on. */
+/** How each library sends the last event id. */
 const RESUMES_BY = { polyfill: "query", eventsource: "header", chromium: "header" };
 
 /**
  * @typedef {keyof RESUMES_BY} Kind
  * @typedef {import("./history.mjs").Event} Event
  * @typedef {{events: Event[], opened: number, errors: number, readyState: number}} State
- * @typedef {(line: Awaited<ReturnType<import("./stage.mjs").Stage["line"]>>) => Promise<{
+ * @typedef {(proxy: Awaited<ReturnType<import("./system.mjs").System["proxy"]>>) => Promise<{
  *   read: () => Promise<State>, close: () => unknown}>} Open
  */
 
@@ -21,7 +21,7 @@ const RESUMES_BY = { polyfill: "query", eventsource: "header", chromium: "header
  * @param {EventTarget} source of any of the libraries
  * @param {State} state
  */
-function note(source, state) {
+function record(source, state) {
   for (const name of NAMES) {
     source.addEventListener(name, (event) => {
       const { lastEventId, data } = /** @type {MessageEvent} */ (event);
@@ -34,14 +34,14 @@ function note(source, state) {
 
 /** @type {Record<"polyfill" | "eventsource", (token: string) => Open>} */
 const inNode = {
-  polyfill: (token) => async (line) => {
-    const source = new polyfill.EventSourcePolyfill(`${line.url}/api/sse`, {
+  polyfill: (token) => async (proxy) => {
+    const source = new polyfill.EventSourcePolyfill(`${proxy.url}/api/sse`, {
       headers: { Authorization: `Bearer ${token}` },
     });
     return watch(/** @type {any} */ (source));
   },
-  eventsource: (token) => async (line) => {
-    const source = new EventSource(`${line.url}/api/sse`, {
+  eventsource: (token) => async (proxy) => {
+    const source = new EventSource(`${proxy.url}/api/sse`, {
       fetch: (url, init) => fetch(url, { ...init, headers: { ...init.headers, Authorization: `Bearer ${token}` } }),
     });
     return watch(source);
@@ -52,52 +52,52 @@ const inNode = {
 function watch(source) {
   /** @type {State} */
   const state = { events: [], opened: 0, errors: 0, readyState: 0 };
-  note(source, state);
+  record(source, state);
   return { read: async () => ({ ...state, readyState: source.readyState }), close: () => source.close() };
 }
 
-/** In a page that has the session's cookie. @param {import("playwright-core").Page} page @returns {Open} */
+/** Opens a stream in a page with the session cookie. @param {import("playwright-core").Page} page @returns {Open} */
 const inChromium = (page) => async () => {
   await page.evaluate(`
     window.NAMES = ${JSON.stringify(NAMES)};
     window.state = { events: [], opened: 0, errors: 0, readyState: 0 };
     window.source = new EventSource("/api/sse");
-    (${note})(source, state);
+    (${record})(source, state);
   `);
   const read = "({ ...state, readyState: source.readyState })";
   return { read: () => page.evaluate(read), close: () => page.close() };
 };
 
-export class Listener {
+export class SseClient {
   /**
-   * @param {import("./stage.mjs").Stage} stage
+   * @param {import("./system.mjs").System} system
    * @param {"polyfill" | "eventsource"} kind
    * @param {number} side
    * @param {{user: {id: string}, token: string}} person
    */
-  static async open(stage, kind, side, { user, token }) {
-    const listener = new Listener(stage, kind, user.id);
-    const line = await stage.line(side, (what, fromClient) => listener.overhear(what, fromClient));
-    listener.#source = stage.keep(await inNode[kind](token)(line));
-    return listener;
+  static async open(system, kind, side, { user, token }) {
+    const client = new SseClient(system, kind, user.id);
+    const proxy = await system.proxy(side, (bytes, fromClient) => client.inspect(bytes, fromClient));
+    client.#source = system.keep(await inNode[kind](token)(proxy));
+    return client;
   }
 
   /**
-   * Somebody who signs in with a browser and opens tabs.
+   * Signs a user in with a browser and opens a stream in each tab.
    *
-   * @param {import("./stage.mjs").Stage} stage
+   * @param {import("./system.mjs").System} system
    * @param {number} side
    * @param {{user: {id: string, username: string}}} person
    * @param {number} count
    * @param {string} [password]
-   * @returns {Promise<Listener[]>}
+   * @returns {Promise<SseClient[]>}
    */
-  static async openTabs(stage, side, { user }, count, password = stage.password) {
-    const tabs = Array.from({ length: count }, () => new Listener(stage, "chromium", user.id));
+  static async openTabs(system, side, { user }, count, password = system.password) {
+    const tabs = Array.from({ length: count }, () => new SseClient(system, "chromium", user.id));
     const [first] = tabs;
     first.tabs = tabs;
-    const line = await stage.line(side, (what, fromClient) => first.overhear(what, fromClient));
-    const { page, context } = await stage.browser(line.url);
+    const proxy = await system.proxy(side, (bytes, fromClient) => first.inspect(bytes, fromClient));
+    const { page, context } = await system.browser(proxy.url);
     const login = JSON.stringify({ username: user.username, password });
     await page.evaluate(async (body) => {
       await fetch("/api/auth/login", { method: "POST", headers: { "Content-Type": "application/json" }, body });
@@ -105,50 +105,50 @@ export class Listener {
     for (const tab of tabs) {
       const own = tab === first ? page : await context.newPage();
       if (tab !== first) await own.goto(page.url());
-      tab.#source = await inChromium(own)(line);
+      tab.#source = await inChromium(own)(proxy);
     }
     return tabs;
   }
 
   /** @type {Awaited<ReturnType<Open>> | undefined} */
   #source;
-  /** Not yet told apart. */
-  #said = "";
+  /** The incomplete head of a request. */
+  #head = "";
 
-  /** @param {import("./stage.mjs").Stage} stage @param {Kind} kind @param {string} user */
-  constructor(stage, kind, user) {
-    this.stage = stage;
-    /** Those on the same line; what passes there the first of them overhears. @type {Listener[]} */
+  /** @param {import("./system.mjs").System} system @param {Kind} kind @param {string} user */
+  constructor(system, kind, user) {
+    this.system = system;
+    /** Tabs behind the same proxy; the first one records the traffic. @type {SseClient[]} */
     this.tabs = [this];
     this.kind = kind;
     this.user = user;
     /** Heads of the requests for a stream. @type {string[]} */
     this.requests = [];
-    /** Status codes of all answers. @type {Set<string>} */
+    /** Status codes of all responses. @type {Set<string>} */
     this.statuses = new Set();
-    /** Keep-alive comments with nothing between them: now, and at most. */
+    /** Consecutive keep-alive comments: current count and maximum. */
     this.comments = 0;
-    this.mostComments = 0;
-    /** When something came, and the longest time without, in ms. */
-    this.came = Date.now();
-    this.longestGap = 0;
+    this.maxComments = 0;
+    /** Time of the last read, and the longest gap between reads. */
+    this.lastReadAt = Date.now();
+    this.maxGapMs = 0;
   }
 
-  /** @param {Buffer} what @param {boolean} fromClient */
-  overhear(what, fromClient) {
-    const text = what.toString("latin1");
+  /** @param {Buffer} bytes @param {boolean} fromClient */
+  inspect(bytes, fromClient) {
+    const text = bytes.toString("latin1");
     if (fromClient) {
-      const heads = (this.#said + text).split("\r\n\r\n");
-      this.#said = heads.pop() ?? "";
+      const heads = (this.#head + text).split("\r\n\r\n");
+      this.#head = heads.pop() ?? "";
       this.requests.push(...heads.filter((head) => head.includes("GET /api/sse")));
       return;
     }
     const now = Date.now();
-    this.longestGap = Math.max(this.longestGap, now - this.came);
-    this.came = now;
-    // With the length that HTTP puts before it.
+    this.maxGapMs = Math.max(this.maxGapMs, now - this.lastReadAt);
+    this.lastReadAt = now;
+    // A comment in one chunk of three bytes.
     this.comments = text === "3\r\n:\n\n\r\n" ? this.comments + 1 : 0;
-    this.mostComments = Math.max(this.mostComments, this.comments);
+    this.maxComments = Math.max(this.maxComments, this.comments);
     for (const [, status] of text.matchAll(/^HTTP\/1\.1 (\d+)/gm)) this.statuses.add(status);
   }
 
@@ -162,64 +162,64 @@ export class Listener {
     await this.#source?.close();
   }
 
-  /** @param {string} what @param {(state: State) => boolean} holds @param {number} [patienceMs] */
-  async until(what, holds, patienceMs = PATIENCE_MS) {
-    const deadline = Date.now() + patienceMs;
+  /** @param {string} description @param {(state: State) => boolean} condition @param {number} [timeoutMs] */
+  async until(description, condition, timeoutMs = TIMEOUT_MS) {
+    const deadline = Date.now() + timeoutMs;
     for (;;) {
       const state = await this.read();
-      if (holds(state)) return state;
+      if (condition(state)) return state;
       if (Date.now() > deadline) {
         const { events, ...rest } = state;
         const seen = { ...rest, last: events.at(-1), count: events.length, requests: this.requests.length };
-        throw new Error(`${this.kind}: not in time: ${what}; ${JSON.stringify(seen)}`);
+        throw new Error(`${this.kind}: timeout: ${description}; ${JSON.stringify(seen)}`);
       }
       await new Promise((resolve) => setTimeout(resolve, 50));
     }
   }
 
-  async synced() {
+  async receivesSync() {
     return this.until("sync", ({ events }) => events.length > 0);
   }
 
   /**
-   * Waits for that many events about the channel, and compares all there were with the history. After a `resync` only
-   * those behind it count.
+   * Waits for this many events about the channel, and compares all events with the history. After a `resync`, only later
+   * events count.
    *
    * @param {string} channel
    * @param {number} count
    */
-  async hasAtLeast(channel, count) {
+  async receivesAtLeast(channel, count) {
     /** @param {State} state */
-    const ofInterest = ({ events }) => events.slice(Math.max(0, events.findLastIndex(({ name }) => name === "resync")));
+    const sinceResync = ({ events }) => events.slice(Math.max(0, events.findLastIndex(({ name }) => name === "resync")));
     /** @param {State} state */
     const about = (state) =>
-      ofInterest(state).filter(({ name, data }) => name === "channels.refresh" && data.includes(channel)).length;
+      sinceResync(state).filter(({ name, data }) => name === "channels.refresh" && data.includes(channel)).length;
     const state = await this.until(`${count} events about a channel`, (state) => about(state) >= count);
-    await isComplete(this.stage, this.user, ofInterest(state));
+    await assertComplete(this.system, this.user, sinceResync(state));
     return { ...state, about: about(state) };
   }
 
-  /** Whether all that came is what the history keeps. */
-  async isComplete() {
-    await isComplete(this.stage, this.user, (await this.read()).events);
+  /** Asserts that the client received exactly what the history holds. */
+  async assertComplete() {
+    await assertComplete(this.system, this.user, (await this.read()).events);
   }
 
-  /** The same, and there are no more. @param {string} channel @param {number} count */
-  async hasAll(channel, count) {
-    const state = await this.hasAtLeast(channel, count);
+  /** As `receivesAtLeast`, and asserts that no more events came. @param {string} channel @param {number} count */
+  async receivesExactly(channel, count) {
+    const state = await this.receivesAtLeast(channel, count);
     assert.equal(state.about, count);
     return state;
   }
 
-  /** The page of a browser asks for other things as well; there a refusal would have ended the stream for good. */
-  wasNeverRefused() {
+  /** A browser's page sends other requests too; there a rejection would have ended the stream permanently. */
+  assertNeverRejected() {
     if (this.kind !== "chromium") assert.deepEqual(this.statuses, new Set(["200"]));
   }
 
-  /** It was interrupted, and each request after the first asked for what came behind an event that was received. */
-  async resumedByItself() {
+  /** Asserts an interruption, and that each later request named a received event as the last one. */
+  async assertResumed() {
     const states = await Promise.all(this.tabs.map((tab) => tab.read()));
-    for (const { opened, errors } of states) assert.ok(errors > 0 && opened > 1, `${this.kind} was interrupted`);
+    for (const { opened, errors } of states) assert.ok(errors > 0 && opened > 1, `${this.kind} was not interrupted`);
     const ids = new Set(states.flatMap(({ events }) => events.map(({ id }) => id)));
     for (const request of this.requests.slice(this.tabs.length)) {
       const header = /^last-event-id: (.*?)\r?$/im.exec(request)?.[1];

@@ -1,4 +1,4 @@
-// What the scenarios share: the running system, people in it, lines to it, and the store beneath it.
+// Access to the running system for scenarios: users, channels, proxies, browsers, Redis, and the nodes' processes.
 import { execFile } from "node:child_process";
 import { randomBytes } from "node:crypto";
 import { readFile } from "node:fs/promises";
@@ -20,37 +20,37 @@ function setting(name) {
   return value;
 }
 
-export class Stage {
-  static async set() {
-    const stage = new Stage(new URL(setting("BASE_URL")));
-    stage.sources = await twoSources(stage.base);
-    stage.admin = await stage.adminAt(stage.base.href);
-    return stage;
+export class System {
+  static async connect() {
+    const system = new System(new URL(setting("BASE_URL")));
+    system.sources = await twoSources(system.base);
+    system.admin = await system.adminAt(system.base.href);
+    return system;
   }
 
   /** @param {URL} base */
   constructor(base) {
     this.base = base;
     this.run = randomBytes(3).toString("hex");
-    /** Of everybody but the administrator. */
+    /** The password of every user except the administrator. */
     this.password = `pass-${this.run}`;
-    /** Addresses that nginx sends to two nodes. @type {{source: string, node: string}[]} */
+    /** Source addresses that nginx routes to different nodes. @type {{source: string, node: string}[]} */
     this.sources = [];
     /** @type {Api} */
     this.admin = /** @type {any} */ (undefined);
     /** @type {(() => unknown)[]} */
-    this.endings = [];
+    this.cleanups = [];
   }
 
-  /** What a scenario opened is closed when it is over; so each works on its own view of the stage. */
-  scene() {
-    const scene = Object.assign(new Stage(this.base), this);
-    scene.endings = [];
-    return scene;
+  /** A copy with its own cleanups: closing it closes only what one scenario opened. */
+  scope() {
+    const scope = Object.assign(new System(this.base), this);
+    scope.cleanups = [];
+    return scope;
   }
 
   async close() {
-    for (const end of this.endings.splice(0).reverse()) await end();
+    for (const end of this.cleanups.splice(0).reverse()) await end();
   }
 
   /** @param {string} name */
@@ -59,15 +59,15 @@ export class Stage {
   }
 
   /**
-   * A line of one's own, which nginx sees come from another network.
+   * A TCP proxy with its own source address, which nginx takes for another client.
    *
-   * @param {number} side 0 or 1: which of the two nodes answers
-   * @param {Parameters<typeof forward>[2]} [overhear]
+   * @param {number} side 0 or 1: the node that answers
+   * @param {Parameters<typeof forward>[2]} [inspect]
    */
-  async line(side, overhear) {
-    const line = await forward(this.base, this.sources[side].source, overhear);
-    this.endings.push(() => line.close());
-    return line;
+  async proxy(side, inspect) {
+    const proxy = await forward(this.base, this.sources[side].source, inspect);
+    this.cleanups.push(() => proxy.close());
+    return proxy;
   }
 
   /** @param {string} url */
@@ -80,31 +80,31 @@ export class Stage {
     return signUp(this.base.href, this.unique(name), this.password);
   }
 
-  /** The id of a new channel. @param {string} name @returns {Promise<string>} */
+  /** Creates a channel and returns its id. @param {string} name @returns {Promise<string>} */
   async channel(name) {
     return (await this.admin.createChannel(this.unique(name))).id;
   }
 
   /**
-   * A browser on a page of the system that has no script of its own, under nginx's policy for pages.
+   * A browser on a page without scripts, under the content security policy that nginx sets.
    *
    * @param {string} url
    */
   async browser(url) {
     const person = await Person.open(this.unique("browser"), `${url}/api/health/live`);
-    this.endings.push(() => person.close());
+    this.cleanups.push(() => person.close());
     return person;
   }
 
   /** @template {{close(): unknown}} T @param {T} closable @returns {T} */
   keep(closable) {
-    this.endings.push(() => closable.close());
+    this.cleanups.push(() => closable.close());
     return closable;
   }
 
-  // ---- the store -------------------------------------------------------------------------------------------------
+  // ---- Redis -----------------------------------------------------------------------------------------------------
 
-  /** @param {string} script @param {...string} keys @returns {Promise<any>} what it returns through cjson */
+  /** @param {string} script @param {...string} keys @returns {Promise<any>} the script's result, encoded by cjson */
   async redis(script, ...keys) {
     const call = ["-u", setting("TEST_REDIS_URL"), "--raw", "EVAL", script, String(keys.length), ...keys];
     const { stdout } = await run("redis-cli", call, { maxBuffer: 64 * 1024 * 1024 });
@@ -118,34 +118,34 @@ export class Stage {
   // ---- the nodes, as dev/nodes runs them -------------------------------------------------------------------------
 
   /**
-   * Sends the signal to the node and waits until it is gone. It is back before the next scenario begins.
+   * Sends the signal to the node and waits until it exits. The scenario's cleanup starts it again.
    *
    * @param {string} node
    * @param {NodeJS.Signals} signal
    */
-  async end(node, signal) {
-    this.endings.push(() => this.startNodes());
-    const remembered = await readFile(`${top}.run/test/pids/${node}`, "utf8");
-    const pid = Number(remembered.split(" ")[0]);
+  async stopNode(node, signal) {
+    this.cleanups.push(() => this.startNodes());
+    const recorded = await readFile(`${top}.run/test/pids/${node}`, "utf8");
+    const pid = Number(recorded.split(" ")[0]);
     process.kill(pid, signal);
     const deadline = Date.now() + 40_000;
-    while (await runs(pid)) {
-      if (Date.now() > deadline) throw new Error(`${node} lives 40 s after ${signal}`);
+    while (await isRunning(pid)) {
+      if (Date.now() > deadline) throw new Error(`${node} still runs 40 s after ${signal}`);
       await new Promise((resolve) => setTimeout(resolve, 50));
     }
   }
 
-  /** Starts what does not run, and waits until it is ready. */
+  /** Starts the nodes that do not run, and waits until they are ready. */
   async startNodes() {
     await run(`${top}dev/nodes`, ["start", "test"]);
   }
 }
 
 /** @param {number} pid */
-async function runs(pid) {
+async function isRunning(pid) {
   try {
     const stat = await readFile(`/proc/${pid}/stat`, "utf8");
-    // A process that nobody has waited for yet is gone all the same.
+    // A zombie has exited.
     return !/\) Z /.test(stat);
   } catch {
     return false;

@@ -1,32 +1,32 @@
-// Somebody who talks in one channel through @stomp/stompjs.
+// A user of one channel, through @stomp/stompjs.
 //
-// Chromium runs this class too, from its source text: so it uses nothing from outside itself.
+// Chromium runs this class from its source text, so the class refers to nothing outside itself.
 
 /**
- * @typedef {object} Setup
+ * @typedef {object} Options
  * @property {{brokerURL: string} | {webSocketFactory: () => any}} socket
  * @property {string} token
  * @property {string} channel its id
- * @property {string} author the id of who the token belongs to
- * @property {number} [reconnectDelay] ms; 0, never, unless given
+ * @property {string} author the id of the token's user
+ * @property {number} [reconnectDelay] ms; by default 0: no reconnect
  */
 
-export class Talker {
+export class StompClient {
   /**
    * @param {new (config: import("@stomp/stompjs").StompConfig) => import("@stomp/stompjs").Client} Client
-   * @param {Setup} setup
+   * @param {Options} options
    */
   constructor(Client, { socket, token, channel, author, reconnectDelay = 0 }) {
     this.channel = channel;
     this.author = author;
-    /** Positions and texts of the messages that came, in that order. @type {[number, string][]} */
-    this.heard = [];
-    /** When a heart-beat left and when one came. @type {{sent: number[], came: number[]}} */
-    this.beats = { sent: [], came: [] };
+    /** Positions and texts of received messages, in order of arrival. @type {[number, string][]} */
+    this.received = [];
+    /** Times of heart-beats. @type {{sent: number[], received: number[]}} */
+    this.heartBeats = { sent: [], received: [] };
     this.subscribed = 0;
-    /** How each connection ended. @type {{code: number, reason: string, wasClean: boolean}[]} */
+    /** Close event of each connection. @type {{code: number, reason: string, wasClean: boolean}[]} */
     this.closed = [];
-    /** What should not have come. @type {string[]} */
+    /** Unexpected frames. @type {string[]} */
     this.errors = [];
     /** @type {Set<() => void>} */
     this.watchers = new Set();
@@ -43,57 +43,57 @@ export class Talker {
         this.changed();
       },
       debug: (line) => {
-        if (line === ">>> PING") this.beats.sent.push(Date.now());
-        if (line === "<<< PONG") this.beats.came.push(Date.now());
+        if (line === ">>> PING") this.heartBeats.sent.push(Date.now());
+        if (line === "<<< PONG") this.heartBeats.received.push(Date.now());
       },
     });
   }
 
-  /** Ends when the subscription stands. */
+  /** Connects and waits until the server confirms the subscription. */
   async open() {
     this.client.activate();
     await this.until("subscribed", () => this.subscribed > 0);
   }
 
   subscribe() {
-    const last = this.heard.at(-1)?.[0];
+    const last = this.received.at(-1)?.[0];
     const receipt = `subscribed-${this.subscribed}`;
     this.client.watchForReceipt(receipt, () => {
       this.subscribed++;
       this.changed();
     });
-    const hear = (/** @type {import("@stomp/stompjs").IMessage} */ message) => {
+    const receive = (/** @type {import("@stomp/stompjs").IMessage} */ message) => {
       const { seq, content } = JSON.parse(message.body);
-      this.heard.push([seq, content]);
+      this.received.push([seq, content]);
       this.changed();
     };
     /** @type {Record<string, string>} */
     const headers = { receipt };
     if (last !== undefined) headers["after-seq"] = String(last);
-    this.client.subscribe(`/sub/channels.${this.channel}.messages`, hear, headers);
+    this.client.subscribe(`/sub/channels.${this.channel}.messages`, receive, headers);
   }
 
   /** @param {string} content @param {Record<string, string>} [headers] */
-  say(content, headers) {
+  send(content, headers) {
     const body = JSON.stringify({ content, channelId: this.channel, authorId: this.author });
     this.client.publish({ destination: "/pub/messages", body, headers });
   }
 
-  /** Ends when the server says that it is kept. @param {string} content */
-  async sayForSure(content) {
-    const receipt = `said-${Math.random()}`;
-    let kept = false;
+  /** Sends a message and waits for its RECEIPT. @param {string} content */
+  async sendWithReceipt(content) {
+    const receipt = `sent-${Math.random()}`;
+    let stored = false;
     this.client.watchForReceipt(receipt, () => {
-      kept = true;
+      stored = true;
       this.changed();
     });
-    this.say(content, { receipt });
-    await this.until(`a receipt for ${content}`, () => kept);
+    this.send(content, { receipt });
+    await this.until(`a receipt for ${content}`, () => stored);
   }
 
-  /** @param {number} seq */
-  async hears(seq) {
-    await this.until(`message ${seq}`, () => (this.heard.at(-1)?.[0] ?? 0) >= seq);
+  /** Waits for the message at this position. @param {number} seq */
+  async receives(seq) {
+    await this.until(`message ${seq}`, () => (this.received.at(-1)?.[0] ?? 0) >= seq);
   }
 
   async close() {
@@ -104,25 +104,25 @@ export class Talker {
     for (const watcher of this.watchers) watcher();
   }
 
-  /** @param {string} what @param {() => boolean} holds @returns {Promise<void>} */
-  until(what, holds) {
+  /** @param {string} description @param {() => boolean} condition @returns {Promise<void>} */
+  until(description, condition) {
     return new Promise((resolve, reject) => {
-      const end = () => {
+      const stop = () => {
         clearTimeout(timer);
-        this.watchers.delete(look);
+        this.watchers.delete(check);
       };
-      const look = () => {
-        if (!holds()) return;
-        end();
+      const check = () => {
+        if (!condition()) return;
+        stop();
         resolve();
       };
       const timer = setTimeout(() => {
-        end();
-        const { heard, closed, errors } = this;
-        reject(new Error(`not in time: ${what}; ${JSON.stringify({ last: heard.at(-1), closed, errors })}`));
+        stop();
+        const { received, closed, errors } = this;
+        reject(new Error(`timeout: ${description}; ${JSON.stringify({ last: received.at(-1), closed, errors })}`));
       }, 60_000);
-      this.watchers.add(look);
-      look();
+      this.watchers.add(check);
+      check();
     });
   }
 }
