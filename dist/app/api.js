@@ -1,4 +1,4 @@
-// The calls the app makes, one line each. Lists come with the place in the event stream they were read at.
+// The API calls of the app. A list comes with the position in the event stream at which it was read.
 import { authorized } from "./session.js";
 
 /** @typedef {import("./types.js").User} User */
@@ -9,8 +9,8 @@ import { authorized } from "./session.js";
 /** @typedef {import("./types.js").Notification} Notification */
 /** @typedef {import("./types.js").ReadStatus} ReadStatus */
 
-/** How many messages one page holds. */
-export const PAGE = 50;
+/** Messages per page. */
+export const PAGE_SIZE = 50;
 
 /**
  * @template T
@@ -29,7 +29,7 @@ async function call(method, path, json) {
 }
 
 /**
- * JSON and files in one body.
+ * A multipart body of JSON and files.
  *
  * @param {string} name of the part with the JSON
  * @param {unknown} json
@@ -77,7 +77,7 @@ export const leaveChannel = (id, userId) => call("DELETE", `/channels/${id}/part
 
 /** @param {string} channelId @param {string | null} [cursor] @returns {Promise<MessagePage>} */
 export const messages = (channelId, cursor) =>
-  call("GET", `/messages?${new URLSearchParams({ channelId, size: String(PAGE), ...(cursor && { cursor }) })}`);
+  call("GET", `/messages?${new URLSearchParams({ channelId, size: String(PAGE_SIZE), ...(cursor && { cursor }) })}`);
 
 /**
  * @param {{content: string, channelId: string, authorId: string, clientMessageId: string}} message
@@ -117,5 +117,5 @@ export const updateReadStatus = (id, newNotificationEnabled) =>
 export const binaryContents = (ids) =>
   call("GET", `/binaryContents?${new URLSearchParams(ids.map((id) => ["binaryContentIds", id]))}`);
 
-/** Where a file can be read: the session's cookie is enough. @param {string} id */
+/** The URL of a file; the session cookie authorizes it. @param {string} id */
 export const fileLink = (id) => `/api/binaryContents/${id}/download`;

@@ -4,19 +4,19 @@
 export const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 
 /**
- * Milliseconds before the next try. Doubles up to `longest`, and half of it is chance, so that a thousand
- * clients cut off together do not come back together.
+ * Milliseconds before the next attempt. Doubles up to `max`; half of it is random, so that a thousand clients that
+ * disconnect together do not reconnect together.
  *
  * @param {number} attempt 0 for the first retry
- * @param {{first?: number, longest?: number}} [limits]
+ * @param {{first?: number, max?: number}} [limits]
  */
-export function backoff(attempt, { first = 800, longest = 15_000 } = {}) {
-  const full = Math.min(longest, first * 2 ** Math.min(attempt, 16));
+export function backoff(attempt, { first = 800, max = 15_000 } = {}) {
+  const full = Math.min(max, first * 2 ** Math.min(attempt, 16));
   return full / 2 + (Math.random() * full) / 2;
 }
 
 /**
- * Waits, but no longer than until the browser says it is online again.
+ * Waits for `ms`, or until the browser is online again.
  *
  * @param {number} ms
  * @returns {Promise<void>}
@@ -41,20 +41,20 @@ export function pauseOrOnline(ms) {
  *
  * @template T
  * @param {() => Promise<T>} work
- * @param {number} spacing milliseconds between the beginnings of two runs
- * @returns {() => Promise<T>} resolves when a run that began after the call has ended
+ * @param {number} spacing milliseconds between the starts of two runs
+ * @returns {() => Promise<T>} resolves when a run that started after the call ends
  */
 export function coalesce(work, spacing) {
   /** @type {Promise<T> | null} */
   let waiting = null;
   /** @type {Promise<unknown>} */
   let running = Promise.resolve();
-  let began = -Infinity;
+  let startedAt = -Infinity;
   return () => {
     waiting ??= (async () => {
-      await Promise.all([pause(Math.max(0, began + spacing - performance.now())), running.catch(() => {})]);
+      await Promise.all([pause(Math.max(0, startedAt + spacing - performance.now())), running.catch(() => {})]);
       waiting = null;
-      began = performance.now();
+      startedAt = performance.now();
       const run = work();
       running = run;
       return run;

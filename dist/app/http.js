@@ -1,10 +1,10 @@
-// One HTTP call to the API: address, time limit, and errors as one kind of value.
+// One HTTP request to the API, with a timeout; every failure is an ApiError.
 
-const TIME_LIMIT_MS = 15_000;
-/** An upload may take as long as it moves. */
-const STALLED_MS = 30_000;
+const REQUEST_TIMEOUT_MS = 15_000;
+/** An upload may take any time while it makes progress. */
+const STALL_TIMEOUT_MS = 30_000;
 
-/** An answer that is not 2xx, or no answer at all (status 0). `message` is fit to show to a person. */
+/** A response that is not 2xx, or no response (status 0). `message` can be shown to the user. */
 export class ApiError extends Error {
   /** @param {Partial<import("./types.js").Problem> & {message: string}} problem */
   constructor({ status = 0, code = "UNKNOWN", message, details = {} }) {
@@ -15,7 +15,7 @@ export class ApiError extends Error {
     this.details = details;
   }
 
-  /** Worth trying again later, unchanged. */
+  /** Whether the same request may succeed later. */
   get transient() {
     return this.status === 0 || this.status === 429 || (this.status >= 502 && this.status <= 504);
   }
@@ -26,37 +26,37 @@ export class ApiError extends Error {
  * @property {unknown} [json] sent as a JSON body
  * @property {FormData} [form] sent as multipart
  * @property {Record<string, string>} [headers]
- * @property {(part: number) => void} [onProgress] of a form: how much has been sent, 0 to 1. Then there is no time limit
- * @property {AbortSignal} [signal] with `onProgress`: ends it
+ * @property {(part: number) => void} [onProgress] of a form: the sent fraction, 0 to 1. Only stalls time out
+ * @property {AbortSignal} [signal] with `onProgress`: aborts the upload
  *
- * @typedef {object} Answer
- * @property {any} data the parsed body, null when there is none
+ * @typedef {object} ApiResponse
+ * @property {any} data the parsed body, null without one
  * @property {Pick<Headers, "get">} headers
  *
- * @typedef {{status: number, headers: Pick<Headers, "get">, text: string}} Raw
+ * @typedef {{status: number, headers: Pick<Headers, "get">, text: string}} RawResponse
  */
 
 /**
  * @param {string} method
  * @param {string} path below /api
  * @param {Call} [call]
- * @returns {Promise<Answer>}
+ * @returns {Promise<ApiResponse>}
  * @throws {ApiError}
  */
 export async function request(method, path, call = {}) {
-  const { status, headers, text } = await (call.onProgress ? send : ask)(method, `/api${path}`, call);
+  const { status, headers, text } = await (call.onProgress ? sendUpload : sendRequest)(method, `/api${path}`, call);
   const data = parse(text);
   if (status >= 200 && status < 300) return { data, headers };
   throw new ApiError({
     status,
     code: data?.code,
-    message: sentence(data) ?? `The server answered with status ${status}.`,
+    message: messageOf(data) ?? `The server answered with status ${status}.`,
     details: data?.details ?? {},
   });
 }
 
-/** @param {string} method @param {string} url @param {Call} call @returns {Promise<Raw>} */
-async function ask(method, url, { json, form, headers = {} }) {
+/** @param {string} method @param {string} url @param {Call} call @returns {Promise<RawResponse>} */
+async function sendRequest(method, url, { json, form, headers = {} }) {
   try {
     const response = await fetch(url, {
       method,
@@ -64,32 +64,32 @@ async function ask(method, url, { json, form, headers = {} }) {
       body: json === undefined ? form : JSON.stringify(json),
       credentials: "same-origin",
       cache: "no-store",
-      signal: AbortSignal.timeout(TIME_LIMIT_MS),
+      signal: AbortSignal.timeout(REQUEST_TIMEOUT_MS),
     });
     return { status: response.status, headers: response.headers, text: await response.text() };
   } catch (error) {
-    throw error instanceof DOMException && error.name === "TimeoutError" ? late() : unreachable();
+    throw error instanceof DOMException && error.name === "TimeoutError" ? timedOut() : unreachable();
   }
 }
 
 /**
- * By XMLHttpRequest, which alone tells how far it is.
+ * Uses XMLHttpRequest, because fetch reports no upload progress.
  *
  * @param {string} method @param {string} url @param {Call} call
- * @returns {Promise<Raw>}
+ * @returns {Promise<RawResponse>}
  */
-function send(method, url, { form, headers = {}, onProgress, signal }) {
+function sendUpload(method, url, { form, headers = {}, onProgress, signal }) {
   return new Promise((resolve, reject) => {
     const xhr = new XMLHttpRequest();
     /** @type {ReturnType<typeof setTimeout>} */
     let timer;
-    const moves = () => {
+    const restartTimer = () => {
       clearTimeout(timer);
-      timer = setTimeout(() => (reject(late()), xhr.abort()), STALLED_MS);
+      timer = setTimeout(() => (reject(timedOut()), xhr.abort()), STALL_TIMEOUT_MS);
     };
-    const answer = { get: (/** @type {string} */ name) => xhr.getResponseHeader(name) };
-    xhr.upload.onprogress = ({ loaded, total }) => (moves(), onProgress?.(loaded / total));
-    xhr.onload = () => resolve({ status: xhr.status, headers: answer, text: xhr.responseText });
+    const responseHeaders = { get: (/** @type {string} */ name) => xhr.getResponseHeader(name) };
+    xhr.upload.onprogress = ({ loaded, total }) => (restartTimer(), onProgress?.(loaded / total));
+    xhr.onload = () => resolve({ status: xhr.status, headers: responseHeaders, text: xhr.responseText });
     xhr.onerror = () => reject(unreachable());
     xhr.onabort = () => reject(new ApiError({ code: "CANCELLED", message: "It was cancelled." }));
     xhr.onloadend = () => clearTimeout(timer);
@@ -97,12 +97,12 @@ function send(method, url, { form, headers = {}, onProgress, signal }) {
     if (signal?.aborted) return xhr.onabort?.(/** @type {any} */ (null));
     signal?.addEventListener("abort", () => xhr.abort());
     for (const [name, value] of Object.entries(headers)) xhr.setRequestHeader(name, value);
-    moves();
+    restartTimer();
     xhr.send(form);
   });
 }
 
-const late = () => new ApiError({ code: "TIMEOUT", message: "The server took too long to answer." });
+const timedOut = () => new ApiError({ code: "TIMEOUT", message: "The server took too long to answer." });
 const unreachable = () => new ApiError({ code: "NETWORK", message: "The server cannot be reached." });
 
 /** @param {string} text @returns {any} */
@@ -116,6 +116,6 @@ function parse(text) {
 }
 
 /** @param {any} problem @returns {string | undefined} */
-function sentence(problem) {
+function messageOf(problem) {
   return typeof problem?.message === "string" && problem.message ? problem.message : undefined;
 }

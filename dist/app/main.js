@@ -1,14 +1,14 @@
-// The web app. Where things are:
+// The web app. Its modules:
 //
-//   http.js, session.js, api.js   one HTTP call; who is signed in; the calls by name
-//   live/                         the two streams: STOMP for messages, server-sent events for hints
-//   state/                        what is known, in signals; nothing here knows of the page
-//   views/                        what is shown, from state alone
-//   text/                         times, sizes, and message text as elements
-//   picture.js, visible.js        a person's picture made small; whether anybody sees this tab
-//   workspace.js, route.js        what runs while somebody is signed in; which channel the address names
+//   http.js, session.js, api.js   one HTTP request; the session; the API calls
+//   live/                         the two streams: STOMP for messages, server-sent events for everything else
+//   state/                        the state, in signals; imports no view
+//   views/                        components, which render the state
+//   text/                         formats of times and sizes; message text as elements
+//   picture.js, visible.js        scales a profile picture; whether this tab is visible
+//   workspace.js, route.js        what runs while a user is signed in; the channel in the URL
 //
-// Views call state, state calls api and live; never the other way round.
+// Views call state, state calls api and live; never the reverse.
 
 import { me, start } from "./session.js";
 import { effect, html, render, untracked } from "./ui.js";

@@ -1,17 +1,17 @@
-// Pictures of people: checked, and made small where they are large, for everybody loads them.
+// Profile pictures: checked, and scaled down when large, because every user loads them.
 
-/** What the server takes, and a file dialog offers. */
+/** Types that the server accepts, for the file dialog. */
 export const PICTURE_TYPES = "image/png,image/jpeg,image/gif,image/webp";
 
-/** Shown at 88 pixels at most; screens have up to three for one. */
+/** Shown at 88 px at most, on screens with up to three device pixels per px. */
 const SIDE_PX = 320;
-/** Up to here a file stays as it is, and a GIF goes on moving. */
+/** Files up to this size stay unchanged, which keeps a GIF animated. */
 const SMALL_BYTES = 200 * 1024;
 
 /**
  * @param {File} file
- * @returns {Promise<File>} it, or a small square from its middle
- * @throws {Error} with a sentence for people
+ * @returns {Promise<File>} the file, or a small square from its centre
+ * @throws {Error} with a message for the user
  */
 export async function portrait(file) {
   if (!PICTURE_TYPES.split(",").includes(file.type)) throw new Error("A picture must be a PNG, JPEG, GIF or WebP file.");
@@ -25,7 +25,7 @@ export async function portrait(file) {
   context.imageSmoothingQuality = "high";
   context.drawImage(picture, (width - side) / 2, (height - side) / 2, side, side, 0, 0, SIDE_PX, SIDE_PX);
   picture.close();
-  // Where WebP cannot be written, this makes a PNG and says so in its type.
+  // A browser that cannot write WebP makes a PNG and sets its type.
   const blob = await new Promise((/** @type {(made: Blob | null) => void} */ done) => canvas.toBlob(done, "image/webp", 0.9));
   if (!blob) throw new Error(`“${file.name}” cannot be made smaller.`);
   return new File([blob], `picture.${blob.type.split("/")[1]}`, { type: blob.type });

@@ -1,4 +1,4 @@
-// Where in the app we are, kept in location.hash so that links, reloads and the back button work.
+// The open channel, kept in location.hash so that links, reloads and the back button work.
 import { signal } from "./ui.js";
 
 const LAST = "discodeit.last-channel";
@@ -20,7 +20,7 @@ export function goToChannel(id) {
   location.hash = channelLink(id);
 }
 
-/** The same, without a step in the history: for choices the reader did not make. @param {string | null} id */
+/** Opens a channel without a history entry, for choices that the user did not make. @param {string | null} id */
 export function replaceChannel(id) {
   history.replaceState(null, "", id ? channelLink(id) : location.pathname);
   openChannelId.value = id;

@@ -1,9 +1,8 @@
-// Who is signed in, and the access token that proves it.
+// The signed-in user and the access token.
 //
-// The token lives in this module's memory only. What survives a reload is the server's HttpOnly cookie, from which
-// GET /auth/me makes a new token at any time without changing the cookie. POST /auth/refresh does change it, and
-// using an already changed one revokes the session, so it happens only once a day, to keep the session from ending,
-// and never in two tabs at once.
+// The token is only in this module's memory. The server's HttpOnly cookie survives a reload, and GET /auth/me makes a new
+// token from it without changing it. POST /auth/refresh rotates the cookie, which extends the session; the reuse of an
+// old cookie revokes the session. So rotation happens only once a day, and never in two tabs at once.
 
 import { ApiError, request } from "./http.js";
 import { backoff, pauseOrOnline } from "./backoff.js";
@@ -17,10 +16,10 @@ const LOCK = "discodeit.session";
 
 export const phase = signal(/** @type {Phase} */ ("starting"));
 export const me = signal(/** @type {import("./types.js").User | null} */ (null));
-/** Why the sign-in form is shown, when it was not asked for. */
+/** The reason for the sign-in form when the user did not sign out. */
 export const notice = signal(/** @type {string | null} */ (null));
 
-/** @type {{value: string, diesAt: number} | null} */
+/** @type {{value: string, expiresAt: number} | null} */
 let access = null;
 /** @type {Promise<string> | null} */
 let renewal = null;
@@ -29,23 +28,23 @@ let renewTimer;
 
 const tabs = new BroadcastChannel("discodeit.session");
 tabs.onmessage = ({ data }) => {
-  if (data.type === "signed-out" && phase.peek() === "signed-in") forget(null);
+  if (data.type === "signed-out" && phase.peek() === "signed-in") endSession(null);
   if (data.type === "signed-in" && phase.peek() === "signed-out") void start();
-  // The cookie now belongs to somebody else: nothing on this page is theirs.
+  // The cookie now belongs to another user, and this page shows data of the previous one.
   if (data.type === "signed-in" && me.peek() && me.peek()?.id !== data.userId) location.reload();
 };
 
-/** Picks up the session the cookie stands for, if there is one; keeps trying while the server cannot be reached. */
+/** Restores the session from the cookie, if any; retries while the server is unreachable. */
 export async function start() {
   for (let attempt = 0; ; attempt++) {
     try {
       await request("GET", "/auth/csrf-token");
-      adopt((await underLock("shared", () => request("GET", "/auth/me"))).data);
-      // Somebody who only ever looks in for a moment must not lose the session either.
+      useToken((await withLock("shared", () => request("GET", "/auth/me"))).data);
+      // A user who only makes short visits must not lose the session.
       if (rotationDue()) await renew().catch(() => {});
       return;
     } catch (error) {
-      if (!(error instanceof ApiError && error.transient)) return forget(null);
+      if (!(error instanceof ApiError && error.transient)) return endSession(null);
       phase.value = "unreachable";
       await pauseOrOnline(backoff(attempt));
     }
@@ -56,7 +55,7 @@ export async function start() {
 export async function signIn(username, password) {
   const { data } = await request("POST", "/auth/login", { json: { username, password }, headers: await csrf() });
   localStorage.setItem(ROTATED_AT, String(Date.now()));
-  adopt(data);
+  useToken(data);
   tabs.postMessage({ type: "signed-in", userId: me.peek()?.id });
 }
 
@@ -72,16 +71,16 @@ export async function signUp(account, picture) {
 export async function signOut() {
   await request("POST", "/auth/logout", { headers: await csrf() });
   tabs.postMessage({ type: "signed-out" });
-  forget(null);
+  endSession(null);
 }
 
-/** @returns {Promise<string>} a token that is good for at least some seconds */
+/** @returns {Promise<string>} a token that is valid for at least 10 s */
 export async function token() {
-  return access && Date.now() < access.diesAt - 10_000 ? access.value : renew();
+  return access && Date.now() < access.expiresAt - 10_000 ? access.value : renew();
 }
 
 /**
- * Gets a new token from the cookie; calls made meanwhile share the one request.
+ * Gets a new token from the cookie; concurrent calls share one request.
  *
  * @returns {Promise<string>}
  */
@@ -89,7 +88,7 @@ export function renew() {
   renewal ??= newToken()
     .catch((error) => {
       if (error instanceof ApiError && error.status === 401 && phase.peek() === "signed-in") {
-        forget("Your session has ended. Please sign in again.");
+        endSession("Your session has ended. Please sign in again.");
       }
       throw error;
     })
@@ -98,7 +97,7 @@ export function renew() {
 }
 
 /**
- * A call in the name of the signed-in user. A token that was refused is replaced once.
+ * A request as the signed-in user. A rejected token is replaced once.
  *
  * @param {string} method
  * @param {string} path
@@ -118,9 +117,9 @@ export async function authorized(method, path, call = {}) {
 }
 
 async function newToken() {
-  const rotated = rotationDue() ? await underLock("exclusive", rotate) : null;
-  const bearer = rotated ?? (await underLock("shared", () => request("GET", "/auth/me"))).data;
-  adopt(bearer);
+  const rotated = rotationDue() ? await withLock("exclusive", rotate) : null;
+  const bearer = rotated ?? (await withLock("shared", () => request("GET", "/auth/me"))).data;
+  useToken(bearer);
   return /** @type {string} */ (bearer);
 }
 
@@ -128,24 +127,24 @@ function rotationDue() {
   return Date.now() - Number(localStorage.getItem(ROTATED_AT) ?? 0) > ROTATE_AFTER_MS;
 }
 
-/** @returns {Promise<string | null>} null when another tab did it while this one waited for the lock */
+/** @returns {Promise<string | null>} null when another tab rotated while this one waited for the lock */
 async function rotate() {
   if (!rotationDue()) return null;
-  // Noted before the answer: should it be lost, trying again with the same cookie is what must not happen.
+  // Set before the response: if the response is lost, a retry with the same cookie would revoke the session.
   localStorage.setItem(ROTATED_AT, String(Date.now()));
   return (await request("POST", "/auth/refresh", { headers: await csrf() })).data;
 }
 
 /**
- * Between tabs: reading the session is shared, changing its cookie is exclusive. Browsers offer locks to secure
- * origins only; without them a rotation once a day is rare enough.
+ * A lock between tabs: reads of the session are shared, rotation is exclusive. Browsers offer locks only to secure
+ * origins; without locks, one rotation a day makes a collision unlikely.
  *
  * @template T
  * @param {"shared" | "exclusive"} mode
  * @param {() => Promise<T>} work
  * @returns {Promise<T>}
  */
-async function underLock(mode, work) {
+async function withLock(mode, work) {
   return navigator.locks ? await navigator.locks.request(LOCK, { mode }, work) : await work();
 }
 
@@ -161,12 +160,12 @@ function readCookie(name) {
 }
 
 /** @param {string} bearer */
-function adopt(bearer) {
+function useToken(bearer) {
   const claims = readClaims(bearer);
   if (me.peek() && me.peek()?.id !== claims.userDto.id) return location.reload();
-  // Lifetimes are measured from now: the server's clock and ours need not agree.
+  // Counts the lifetime from now, because the clocks of server and browser may differ.
   const lifetime = (claims.exp - claims.iat) * 1000;
-  access = { value: bearer, diesAt: Date.now() + lifetime };
+  access = { value: bearer, expiresAt: Date.now() + lifetime };
   clearTimeout(renewTimer);
   renewTimer = setTimeout(() => void renew().catch(() => {}), lifetime * 0.8);
   batch(() => {
@@ -177,7 +176,7 @@ function adopt(bearer) {
 }
 
 /** @param {string | null} reason shown above the sign-in form */
-function forget(reason) {
+function endSession(reason) {
   clearTimeout(renewTimer);
   access = null;
   batch(() => {

@@ -1,5 +1,5 @@
 /**
- * The shapes the server speaks, as far as this app reads them.
+ * The server's data types, as far as the app uses them.
  *
  * @typedef {"USER" | "CHANNEL_MANAGER" | "ADMIN"} Role
  *
@@ -8,14 +8,14 @@
  * @property {string} fileName
  * @property {number} size bytes
  * @property {string} contentType
- * @property {"WAITING" | "SUCCESS" | "FAILED"} uploadStatus it can be read when it is SUCCESS
+ * @property {"WAITING" | "SUCCESS" | "FAILED"} uploadStatus readable when SUCCESS
  *
  * @typedef {object} User
  * @property {string} id
  * @property {string} username
  * @property {string} email
  * @property {BinaryContent | null} [profile] the picture
- * @property {boolean | null} online true while the user has a live connection; null where that is not known
+ * @property {boolean | null} online true while the user has a live connection; null when unknown
  * @property {Role} role
  *
  * @typedef {object} Channel
@@ -32,7 +32,7 @@
  * @property {string | null} updatedAt
  * @property {string} content
  * @property {string} channelId
- * @property {User | null} author null when the account is gone
+ * @property {User | null} author null when the account was deleted
  * @property {BinaryContent[]} [attachments]
  * @property {number} seq position in its channel: 1, 2, 3 …
  * @property {string | null} [clientMessageId]
@@ -49,7 +49,7 @@
  * @property {string} title
  * @property {string} content
  * @property {"NEW_MESSAGE" | "ROLE_CHANGED" | "ASYNC_FAILED"} type
- * @property {string | null} targetId for NEW_MESSAGE the channel
+ * @property {string | null} targetId the channel of a NEW_MESSAGE
  *
  * @typedef {object} ReadStatus one for each user and channel
  * @property {string} id
@@ -58,7 +58,7 @@
  * @property {string} lastReadAt
  * @property {boolean} notificationEnabled
  *
- * @typedef {object} Problem the body of every answer that is not 2xx
+ * @typedef {object} Problem the body of every response that is not 2xx
  * @property {string} code
  * @property {string} message
  * @property {Record<string, any>} details

@@ -1,4 +1,4 @@
-// What views are made of, in one place, so that no view knows where the libraries lie.
+// Libraries of the views, imported here so that only one module has their paths.
 export { html } from "../vendor/htm-preact.js";
 export { Component, createRef, render } from "../vendor/preact.js";
 export { useCallback, useEffect, useId, useLayoutEffect, useMemo, useRef, useState } from "../vendor/preact-hooks.js";

@@ -1,8 +1,8 @@
-// Whether anybody can see this tab.
+// Whether this tab is visible.
 import { signal } from "./ui.js";
 
-const look = () => document.visibilityState === "visible";
+const isVisible = () => document.visibilityState === "visible";
 
-export const visible = signal(look());
+export const visible = signal(isVisible());
 
-addEventListener("visibilitychange", () => (visible.value = look()), true);
+addEventListener("visibilitychange", () => (visible.value = isVisible()), true);

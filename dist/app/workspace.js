@@ -1,51 +1,51 @@
-// What runs while somebody is signed in: the lists, the event stream, the STOMP connection, and the open channel.
+// What runs while a user is signed in: the lists, the event stream, the STOMP connection, and the open channel.
 import * as events from "./live/events.js";
 import { connect, disconnect } from "./live/stomp.js";
 import { lastChannelId, openChannelId, replaceChannel } from "./route.js";
-import { channels, forgetChannels, openChannel, publicChannels, refreshChannels } from "./state/channels.js";
-import { heldFiles, show, startConversations } from "./state/conversations.js";
-import { forgetDrafts } from "./state/drafts.js";
-import { askAbout, forgetFiles, heardOfFile } from "./state/files.js";
+import { channels, clearChannels, openChannel, publicChannels, refreshChannels } from "./state/channels.js";
+import { loadedFiles, show, startConversations } from "./state/conversations.js";
+import { clearDrafts } from "./state/drafts.js";
+import { refreshFiles, clearFiles, updateFile } from "./state/files.js";
 import {
-  dismissWhatIsRead,
+  dismissRead,
   dropNotification,
-  forgetNotifications,
+  clearNotifications,
   putNotification,
   refreshNotifications,
 } from "./state/notifications.js";
 import { startOutbox } from "./state/outbox.js";
-import { forgetPending } from "./state/pending.js";
-import { forgetPeople, refreshPeople } from "./state/people.js";
-import { forgetReadStatuses, refreshReadStatuses } from "./state/read-statuses.js";
+import { clearPending } from "./state/pending.js";
+import { clearPeople, refreshPeople } from "./state/people.js";
+import { clearReadStatuses, refreshReadStatuses } from "./state/read-statuses.js";
 import { toastError } from "./state/toasts.js";
 import { me } from "./session.js";
 import { computed, effect, untracked } from "./ui.js";
 
-/** @returns {() => void} ends it and forgets everything */
+/** @returns {() => void} ends the workspace and clears its state */
 export function openWorkspace() {
   const user = me.peek()?.id;
-  connect({ onRefused: refreshChannels });
-  const ends = [startConversations(), startOutbox(), followRoute(), dismissWhatIsRead()];
+  connect({ onRejected: refreshChannels });
+  const cleanups = [startConversations(), startOutbox(), followRoute(), dismissRead()];
   readLists()
     .then((cursor) => me.peek()?.id === user && listen(cursor))
     .catch(toastError);
   return () => {
     events.stop();
-    for (const end of ends) end();
+    for (const end of cleanups) end();
     disconnect();
-    forgetPending();
-    forgetDrafts();
-    forgetFiles();
-    forgetChannels();
-    forgetNotifications();
-    forgetReadStatuses();
-    forgetPeople();
+    clearPending();
+    clearDrafts();
+    clearFiles();
+    clearChannels();
+    clearNotifications();
+    clearReadStatuses();
+    clearPeople();
   };
 }
 
 /**
- * One ahead of the others, so that its place in the event stream is older than them all. What is merely useful comes when
- * it comes: the stream must not wait for it.
+ * Reads the users first, so that their position in the event stream is older than every other list. The stream does not
+ * wait for notifications and read statuses.
  */
 async function readLists() {
   const cursor = await refreshPeople();
@@ -61,8 +61,8 @@ function listen(cursor) {
     "users.refresh": () => void refreshPeople().catch(toastError),
     notifications: putNotification,
     "notifications.deleted": ({ id }) => dropNotification(id),
-    "binaryContents.status": heardOfFile,
-    resync: () => void Promise.all([readLists(), askAbout(heldFiles())]).catch(toastError),
+    "binaryContents.status": updateFile,
+    resync: () => void Promise.all([readLists(), refreshFiles(loadedFiles())]).catch(toastError),
   });
 }
 

@@ -1,9 +1,8 @@
-// Copies the libraries the app needs from node_modules to vendor/, ready for a browser that is given plain files.
+// Copies the app's libraries from node_modules to vendor/, in a form that browsers load without a build step.
 //
-// Two things have to change on the way. Bare imports ("preact") become relative ones, because an import map would
-// have to stand inline in index.html, which our Content-Security-Policy forbids. And the two libraries published as
-// UMD are wrapped to be ES modules. Nothing else is touched. Beside each file stands a one-line .d.ts that sends
-// the type checker to the package's own types.
+// It makes two changes. Bare imports ("preact") become relative, because an import map must be inline in index.html, which
+// our Content-Security-Policy forbids. The two libraries published as UMD are wrapped as ES modules. A one-line .d.ts next
+// to each file refers the type checker to the package's types.
 
 import { cp, mkdir, readFile, readdir, rm, writeFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
@@ -13,7 +12,7 @@ const root = dirname(dirname(fileURLToPath(import.meta.url)));
 const packages = join(root, "node_modules");
 const vendor = join(root, "vendor");
 
-/** What is copied: our file, the package file it comes from, how it is published, and the specifier it stands for. */
+/** Files to copy: our name, the package's file, its format, and the specifier that it replaces. */
 const files = [
   { to: "preact.js", from: "preact/dist/preact.mjs", specifier: "preact" },
   { to: "preact-hooks.js", from: "preact/hooks/dist/hooks.mjs", specifier: "preact/hooks" },
@@ -27,7 +26,7 @@ const files = [
   { to: "sockjs.js", from: "sockjs-client/dist/sockjs.min.js", specifier: "sockjs-client", umd: ["default"] },
 ];
 
-/** Packages inside sockjs-client's bundle: their licences travel with it. */
+/** Packages in sockjs-client's bundle, whose licences are copied too. */
 const bundled = ["url-parse", "querystringify", "requires-port", "inherits"];
 
 const relative = new Map(files.map((file) => [file.specifier, `./${file.to}`]));
@@ -80,7 +79,7 @@ for (const file of files) {
   await writeFile(join(vendor, file.to), file.umd ? unwrapUmd(code, file.umd) : relink(code, file.to));
   await writeFile(join(vendor, file.to.replace(/\.js$/, ".d.ts")), types(file));
 }
-// As it is: the page that SockJS's iframe transports load asks for it as a plain script, of the version the app uses.
+// Unchanged: the page of SockJS's iframe transports loads it as a plain script, in the app's version.
 await cp(join(packages, "sockjs-client/dist/sockjs.min.js"), join(vendor, "sockjs.min.js"));
 const names = files.map(({ from }) => from.split("/").slice(0, from.startsWith("@") ? 2 : 1).join("/"));
 for (const name of new Set([...names, ...bundled])) await copyLicence(name);

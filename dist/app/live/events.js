@@ -1,23 +1,22 @@
 // The event stream, GET /api/sse.
 //
-// The `eventsource` package rather than event-source-polyfill: it is maintained, sends the Last-Event-ID header, and
-// lets us make the request ourselves. So each reconnection carries a token of that moment, where the polyfill keeps
-// the first one for ever; a passing 502 is retried, where any EventSource would give up; and a stream on which not
-// even the keep-alive arrives any more is noticed.
+// The `eventsource` package is maintained, sends the Last-Event-ID header, and allows an own fetch function, unlike
+// event-source-polyfill. So each reconnect has a current token, where the polyfill keeps the first one; a transient 502
+// is retried, where a native EventSource would give up; and a stream without keep-alives is detected.
 
 import { EventSource } from "../../vendor/eventsource.js";
 import { backoff, pauseOrOnline } from "../backoff.js";
 import { phase, renew, token } from "../session.js";
 
-/** The server writes at least every 15 s; three times that without a byte means that the line is dead. */
-const SILENCE_MS = 45_000;
+/** The server writes at least every 15 s; 45 s without a byte means a dead connection. */
+const SILENCE_TIMEOUT_MS = 45_000;
 
 /** @type {EventSource | null} */
 let stream = null;
 let failures = 0;
 
 /**
- * @param {string | null} cursor the place in the stream that the lists were read at
+ * @param {string | null} cursor the position in the stream at which the lists were read
  * @param {Record<string, (data: any) => void>} handlers by event name
  */
 export function listen(cursor, handlers) {
@@ -27,18 +26,18 @@ export function listen(cursor, handlers) {
 
   const open = () => {
     const query = position ? `?lastEventId=${encodeURIComponent(position)}` : "";
-    const mine = new EventSource(`/api/sse${query}`, { fetch: connect });
-    stream = mine;
+    const source = new EventSource(`/api/sse${query}`, { fetch: connect });
+    stream = source;
     for (const [name, handle] of Object.entries(handlers)) {
-      mine.addEventListener(name, (event) => {
+      source.addEventListener(name, (event) => {
         position = event.lastEventId || position;
         handle(JSON.parse(event.data));
       });
     }
-    mine.addEventListener("error", () => void reopen(mine));
+    source.addEventListener("error", () => void reopen(source));
   };
 
-  /** After a refusal the stream is closed for good: a new one, with a new token. @param {EventSource} old */
+  /** A rejection closes an EventSource permanently: opens a new one with a new token. @param {EventSource} old */
   const reopen = async (old) => {
     if (old.readyState !== EventSource.CLOSED || stream !== old) return;
     await pauseOrOnline(backoff(failures++));
@@ -62,7 +61,7 @@ export function stop() {
 async function connect(url, init) {
   if (failures > 0) await pauseOrOnline(backoff(failures - 1));
   const silence = new AbortController();
-  // Not an AbortError, which EventSource takes for our own wish to end.
+  // Not an AbortError, which EventSource takes for a call of close().
   const watch = watchdog(() => silence.abort(new TypeError("silent")));
   try {
     const response = await fetch(url, {
@@ -72,7 +71,7 @@ async function connect(url, init) {
     });
     if (response.status === 429 || response.status >= 500) throw new TypeError(`status ${response.status}`);
     failures = 0;
-    return { ...plain(response), body: response.body?.pipeThrough(watch.stream()) ?? null };
+    return { ...responseFields(response), body: response.body?.pipeThrough(watch.stream()) ?? null };
   } catch (error) {
     watch.end();
     failures++;
@@ -81,20 +80,20 @@ async function connect(url, init) {
 }
 
 /** @param {Response} response */
-function plain({ url, status, redirected, headers }) {
+function responseFields({ url, status, redirected, headers }) {
   return { url, status, redirected, headers };
 }
 
 /** @param {() => void} onSilence */
 function watchdog(onSilence) {
-  let timer = setTimeout(onSilence, SILENCE_MS);
+  let timer = setTimeout(onSilence, SILENCE_TIMEOUT_MS);
   const end = () => clearTimeout(timer);
   /** @returns {ReadableWritablePair<any, Uint8Array<ArrayBuffer>>} */
   const stream = () =>
     new TransformStream({
       transform(chunk, controller) {
         end();
-        timer = setTimeout(onSilence, SILENCE_MS);
+        timer = setTimeout(onSilence, SILENCE_TIMEOUT_MS);
         controller.enqueue(chunk);
       },
       flush: end,

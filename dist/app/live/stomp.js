@@ -1,7 +1,7 @@
-// The STOMP connection: one per tab, over SockJS, reconnecting by itself for as long as somebody is signed in.
+// The STOMP connection: one per tab, over SockJS, reconnecting while a user is signed in.
 //
-// What should be subscribed is kept here, apart from any connection, and asked for anew on each. A subscription
-// makes its headers at that moment, so that it can say how far it has already read.
+// Subscriptions are kept here and renewed on each connection. A subscription computes its headers at that moment, so that
+// it can resume after the last received message.
 
 import SockJS from "../../vendor/sockjs.js";
 import { Client } from "../../vendor/stomp.js";
@@ -10,76 +10,76 @@ import { phase, renew, token } from "../session.js";
 import { signal } from "../ui.js";
 
 const HEARTBEAT_MS = 10_000;
-const CONNECT_LIMIT_MS = 15_000;
-/** A connection that lived this long was a good one: the next failure starts the backoff from its beginning. */
-const PROVEN_MS = 10_000;
+const CONNECT_TIMEOUT_MS = 15_000;
+/** After a connection of this length, the backoff starts again from its beginning. */
+const STABLE_AFTER_MS = 10_000;
 
 /**
- * @typedef {object} Wish
+ * @typedef {object} Subscription
  * @property {string} destination
  * @property {(body: any, headers: Record<string, string>) => void} onMessage
  * @property {() => Record<string, string>} headers
- * @property {{unsubscribe(): void} | null} held
+ * @property {{unsubscribe(): void} | null} active
  */
 
-/** @typedef {"off" | "connecting" | "on" | "lost"} LinkState */
-export const link = signal(/** @type {LinkState} */ ("off"));
+/** @typedef {"off" | "connecting" | "on" | "lost"} ConnectionState */
+export const connection = signal(/** @type {ConnectionState} */ ("off"));
 
-/** @type {Set<Wish>} */
-const wishes = new Set();
+/** @type {Set<Subscription>} */
+const subscriptions = new Set();
 /** @type {Client | null} */
 let client = null;
 let failures = 0;
 let connectedAt = 0;
-/** The server ended the last connection with an ERROR: the token, or something subscribed, is no longer good. */
-let refused = false;
+/** The server ended the last connection with an ERROR: the token or a subscription is no longer valid. */
+let rejected = false;
 /** @type {() => Promise<unknown>} */
 let recheck = async () => {};
 
-/** @param {{onRefused: () => Promise<unknown>}} options `onRefused` brings what is subscribed up to date */
-export function connect({ onRefused }) {
-  recheck = onRefused;
+/** @param {{onRejected: () => Promise<unknown>}} options `onRejected` updates the subscriptions */
+export function connect({ onRejected }) {
+  recheck = onRejected;
   failures = 0;
-  refused = false;
-  link.value = "connecting";
-  const mine = new Client({
-    // SockJS objects cannot be used twice, so each attempt makes its own.
+  rejected = false;
+  connection.value = "connecting";
+  const current = new Client({
+    // A SockJS object connects only once.
     webSocketFactory: () => /** @type {any} */ (new SockJS("/ws")),
     heartbeatIncoming: HEARTBEAT_MS,
     heartbeatOutgoing: HEARTBEAT_MS,
-    connectionTimeout: CONNECT_LIMIT_MS,
-    // The real waiting, with chance in it, is done in beforeConnect.
+    connectionTimeout: CONNECT_TIMEOUT_MS,
+    // beforeConnect waits, with backoff.
     reconnectDelay: 10,
-    beforeConnect: () => prepare(mine),
-    onConnect: () => connected(mine),
+    beforeConnect: () => prepare(current),
+    onConnect: () => connected(current),
     onStompError: (frame) => {
-      refused = true;
-      console.warn("STOMP connection refused:", frame.headers["message"], frame.headers["code"] ?? "");
+      rejected = true;
+      console.warn("STOMP connection rejected:", frame.headers["message"], frame.headers["code"] ?? "");
     },
-    onWebSocketClose: () => lost(mine),
+    onWebSocketClose: () => lost(current),
   });
-  client = mine;
-  mine.activate();
+  client = current;
+  current.activate();
 }
 
 export function disconnect() {
   const old = client;
   client = null;
-  link.value = "off";
-  for (const wish of wishes) wish.held = null;
+  connection.value = "off";
+  for (const subscription of subscriptions) subscription.active = null;
   void old?.deactivate();
 }
 
-/** @param {Client} mine */
-async function prepare(mine) {
+/** @param {Client} current */
+async function prepare(current) {
   if (failures > 0) await pauseOrOnline(backoff(failures - 1));
-  // Whatever goes wrong here must not throw: stompjs would stop trying for good.
-  while (client === mine && phase.peek() === "signed-in") {
+  // No error may leave this function: stompjs would stop reconnecting.
+  while (client === current && phase.peek() === "signed-in") {
     try {
-      const bearer = refused ? await renew() : await token();
-      if (refused) await recheck();
-      refused = false;
-      mine.connectHeaders = { Authorization: `Bearer ${bearer}` };
+      const bearer = rejected ? await renew() : await token();
+      if (rejected) await recheck();
+      rejected = false;
+      current.connectHeaders = { Authorization: `Bearer ${bearer}` };
       return;
     } catch {
       failures++;
@@ -88,56 +88,56 @@ async function prepare(mine) {
   }
 }
 
-/** @param {Client} mine */
-function connected(mine) {
-  if (client !== mine) return;
+/** @param {Client} current */
+function connected(current) {
+  if (client !== current) return;
   connectedAt = Date.now();
-  // Subscribed before anything is sent, so that no refusal is missed.
-  for (const wish of wishes) hold(wish);
-  link.value = "on";
+  // Subscribes before any SEND, so that no error frame is missed.
+  for (const subscription of subscriptions) activate(subscription);
+  connection.value = "on";
 }
 
-/** @param {Client} mine */
-function lost(mine) {
-  if (client !== mine) return;
-  const lived = link.peek() === "on" ? Date.now() - connectedAt : 0;
-  failures = lived > PROVEN_MS ? 1 : failures + 1;
-  for (const wish of wishes) wish.held = null;
-  link.value = "lost";
+/** @param {Client} current */
+function lost(current) {
+  if (client !== current) return;
+  const uptime = connection.peek() === "on" ? Date.now() - connectedAt : 0;
+  failures = uptime > STABLE_AFTER_MS ? 1 : failures + 1;
+  for (const subscription of subscriptions) subscription.active = null;
+  connection.value = "lost";
 }
 
-/** @param {Wish} wish */
-function hold(wish) {
-  if (!client?.connected || wish.held) return;
-  wish.held = client.subscribe(
-    wish.destination,
-    (frame) => wish.onMessage(JSON.parse(frame.body), frame.headers),
-    wish.headers(),
+/** @param {Subscription} subscription */
+function activate(subscription) {
+  if (!client?.connected || subscription.active) return;
+  subscription.active = client.subscribe(
+    subscription.destination,
+    (frame) => subscription.onMessage(JSON.parse(frame.body), frame.headers),
+    subscription.headers(),
   );
 }
 
 /**
  * @param {string} destination
- * @param {Wish["onMessage"]} onMessage
- * @param {Wish["headers"]} [headers] asked at each subscription
- * @returns {() => void} ends it
+ * @param {Subscription["onMessage"]} onMessage
+ * @param {Subscription["headers"]} [headers] called at each subscription
+ * @returns {() => void} unsubscribes
  */
 export function subscribe(destination, onMessage, headers = () => ({})) {
-  /** @type {Wish} */
-  const wish = { destination, onMessage, headers, held: null };
-  wishes.add(wish);
-  hold(wish);
+  /** @type {Subscription} */
+  const subscription = { destination, onMessage, headers, active: null };
+  subscriptions.add(subscription);
+  activate(subscription);
   return () => {
-    wishes.delete(wish);
-    if (client?.connected) wish.held?.unsubscribe();
-    wish.held = null;
+    subscriptions.delete(subscription);
+    if (client?.connected) subscription.active?.unsubscribe();
+    subscription.active = null;
   };
 }
 
 /**
  * @param {string} destination
  * @param {unknown} body
- * @returns {boolean} false when there is no connection to send it on
+ * @returns {boolean} false without a connection
  */
 export function publish(destination, body) {
   if (!client?.connected) return false;

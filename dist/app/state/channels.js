@@ -1,4 +1,4 @@
-// The channels the user may see.
+// Channels that the user may read.
 import * as api from "../api.js";
 import { coalesce } from "../backoff.js";
 import { openChannelId } from "../route.js";
@@ -10,7 +10,7 @@ import { people } from "./people.js";
 /** @typedef {import("../types.js").Channel} Channel */
 /** @typedef {import("../types.js").User} User */
 
-/** Between two readings of the list. */
+/** Minimum interval between two reads of the list. */
 const SPACING_MS = 250;
 
 /** Oldest first; null until first loaded. */
@@ -18,7 +18,7 @@ export const channels = signal(/** @type {Channel[] | null} */ (null));
 
 export const publicChannels = computed(() => (channels.value ?? []).filter((each) => each.type === "PUBLIC"));
 
-/** The one with the newest message first. */
+/** Newest message first. */
 export const privateChannels = computed(() =>
   (channels.value ?? [])
     .filter((each) => each.type === "PRIVATE")
@@ -34,7 +34,7 @@ export const refreshChannels = coalesce(async () => {
   if (me.peek()?.id === userId) channels.value = items;
 }, SPACING_MS);
 
-/** Shows a channel we were just given, before the list is read again. @param {Channel} channel */
+/** Adds or replaces a channel before the next read of the list. @param {Channel} channel */
 export function putChannel(channel) {
   const known = channels.peek() ?? [];
   channels.value = known.some((each) => each.id === channel.id)
@@ -47,26 +47,26 @@ export function dropChannel(id) {
   channels.value = (channels.peek() ?? []).filter((each) => each.id !== id);
 }
 
-/** @param {string} id @param {string} at when its newest message was written */
+/** @param {string} id @param {string} at time of its newest message */
 export function touchChannel(id, at) {
   const channel = channels.peek()?.find((each) => each.id === id);
   if (channel && Date.parse(at) > Date.parse(channel.lastMessageAt)) putChannel({ ...channel, lastMessageAt: at });
 }
 
-/** The others in a private channel, as the member list knows them now. @param {Channel} channel @returns {User[]} */
+/** The other participants of a private channel, as in the user list. @param {Channel} channel @returns {User[]} */
 export function companions(channel) {
   return channel.participants
     .filter((user) => user.id !== me.value?.id)
     .map((user) => people.value?.get(user.id) ?? user);
 }
 
-/** What a channel is called. @param {Channel} channel */
+/** The display name of a channel. @param {Channel} channel */
 export function channelTitle(channel) {
   if (channel.type === "PUBLIC") return channel.name ?? "";
   return companions(channel).map((user) => user.username).join(", ") || "Only you";
 }
 
-/** The private channel between exactly these others and the user. @param {string[]} otherIds */
+/** The private channel of the user with exactly these others. @param {string[]} otherIds */
 export function findPrivateChannel(otherIds) {
   const wanted = new Set(otherIds);
   return privateChannels.value.find((channel) => {
@@ -75,6 +75,6 @@ export function findPrivateChannel(otherIds) {
   });
 }
 
-export function forgetChannels() {
+export function clearChannels() {
   channels.value = null;
 }

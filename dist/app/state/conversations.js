@@ -1,28 +1,28 @@
-// The channel being read and the few read before it: each with its timeline and its two subscriptions.
+// The open channel and recently open ones, each with its timeline and its two subscriptions.
 //
-// The page is read first and then subscribed with `after-seq`, so that what is written in between is delivered too.
-// The same header makes a lost connection harmless for new messages. Edits and deletions are not stored as events:
-// for them the newest page is read again.
+// A channel is read first and then subscribed with `after-seq`, so that messages written in between are delivered too.
+// The same header recovers new messages after a lost connection. Edits and deletions are not stored as events, so the
+// newest page is read again for them.
 
-import { link, subscribe } from "../live/stomp.js";
+import { connection, subscribe } from "../live/stomp.js";
 import { rememberChannel } from "../route.js";
 import { batch, computed, effect, signal, untracked } from "../ui.js";
 import { channels, touchChannel } from "./channels.js";
-import { refuse } from "./outbox.js";
+import { handleRefusal } from "./outbox.js";
 import { pending, settle } from "./pending.js";
 import { Timeline } from "./timeline.js";
 import { toast } from "./toasts.js";
-import { forgetTyping, heardTyping, wroteMessage } from "./typing.js";
+import { clearTyping, receiveTyping, stopTypingOf } from "./typing.js";
 
-/** How many channels stay subscribed. */
-const KEPT = 6;
+/** Channels that stay subscribed. */
+const MAX_SUBSCRIBED = 6;
 
 /** @typedef {{timeline: Timeline, stale: boolean, end: () => void}} Conversation */
 
 /** Least recently opened first. @type {Map<string, Conversation>} */
 const kept = new Map();
 
-/** The one on screen. */
+/** The timeline on screen. */
 export const current = signal(/** @type {Timeline | null} */ (null));
 
 /** @param {string | null} channelId */
@@ -31,7 +31,7 @@ export function show(channelId) {
     current.value = null;
     return;
   }
-  const conversation = kept.get(channelId) ?? begin(channelId);
+  const conversation = kept.get(channelId) ?? open(channelId);
   kept.delete(channelId);
   kept.set(channelId, conversation);
   rememberChannel(channelId);
@@ -41,7 +41,7 @@ export function show(channelId) {
 }
 
 /** @param {string} channelId @returns {Conversation} */
-function begin(channelId) {
+function open(channelId) {
   const timeline = new Timeline(channelId);
   const conversation = { timeline, stale: false, end: () => {} };
   void timeline.load().then((loaded) => {
@@ -50,7 +50,7 @@ function begin(channelId) {
   return conversation;
 }
 
-/** Reads a channel from the beginning again, after that failed. @param {string} channelId */
+/** Loads a channel again after a failure. @param {string} channelId */
 export function reopen(channelId) {
   close(channelId);
   show(channelId);
@@ -62,21 +62,21 @@ function follow(timeline) {
   const endMessages = subscribe(
     `/sub/channels.${channelId}.messages`,
     (body, headers) => {
-      // So much was missed that it is not delivered one by one: begin with the newest page.
+      // Too many messages were missed to be replayed: starts again with the newest page.
       if (headers["gap"] === "true") return void timeline.load();
       batch(() => {
         timeline.put(body);
         settle(body);
-        wroteMessage(channelId, body.author?.id);
+        stopTypingOf(channelId, body.author?.id);
         touchChannel(channelId, body.createdAt);
       });
     },
     () => ({ "after-seq": String(timeline.lastSeq) }),
   );
   const endEvents = subscribe(`/sub/channels.${channelId}.events`, (event) => {
-    if (event.type === "message.updated") timeline.revise(event.message);
+    if (event.type === "message.updated") timeline.update(event.message);
     if (event.type === "message.deleted") timeline.remove(event.messageId);
-    if (event.type === "typing") heardTyping(event);
+    if (event.type === "typing") receiveTyping(event);
   });
   return () => {
     endMessages();
@@ -90,14 +90,14 @@ async function catchUp(conversation) {
   for (const message of conversation.timeline.messages.peek()) settle(message);
 }
 
-/** All files of the messages held. */
-export const heldFiles = () =>
+/** The files of all loaded messages. */
+export const loadedFiles = () =>
   [...kept.values()].flatMap(({ timeline }) => timeline.messages.peek().flatMap((each) => each.attachments ?? []));
 
 function evict() {
   for (const channelId of kept.keys()) {
-    if (kept.size <= KEPT) return;
-    // A message on its way is only known to have arrived by the subscription.
+    if (kept.size <= MAX_SUBSCRIBED) return;
+    // Only the subscription confirms a pending message.
     if (pending.peek().some((each) => each.channelId === channelId)) continue;
     if (channelId !== current.peek()?.channelId) close(channelId);
   }
@@ -109,12 +109,12 @@ function close(channelId) {
   kept.delete(channelId);
 }
 
-/** @returns {() => void} ends it */
+/** @returns {() => void} stops */
 export function startConversations() {
   const endErrors = subscribe("/user/queue/errors", (refusal) => {
-    if (!refuse(refusal)) toast(refusal.message, "error");
+    if (!handleRefusal(refusal)) toast(refusal.message, "error");
   });
-  // Channels that are gone, or that the user was removed from.
+  // Closes channels that were deleted or that the user lost.
   const ids = computed(() => channels.value?.map((each) => each.id).join(" "));
   const endPruning = effect(() => {
     const known = ids.value?.split(" ");
@@ -122,8 +122,8 @@ export function startConversations() {
   });
   let wasLost = false;
   const endCatchingUp = effect(() => {
-    if (link.value === "lost") wasLost = true;
-    if (link.value !== "on" || !wasLost) return;
+    if (connection.value === "lost") wasLost = true;
+    if (connection.value !== "on" || !wasLost) return;
     wasLost = false;
     for (const conversation of kept.values()) {
       conversation.stale = true;
@@ -135,7 +135,7 @@ export function startConversations() {
     endPruning();
     endCatchingUp();
     for (const id of [...kept.keys()]) close(id);
-    forgetTyping();
+    clearTyping();
     current.value = null;
   };
 }

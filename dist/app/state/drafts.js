@@ -1,4 +1,4 @@
-// What is being written in each channel: it stays when the reader goes to another.
+// The unsent message of each channel, kept when the user opens another channel.
 import { signal } from "../ui.js";
 import { release, withFiles } from "./attachments.js";
 
@@ -8,7 +8,7 @@ import { release, withFiles } from "./attachments.js";
  * @typedef {object} Draft
  * @property {string} text
  * @property {Attachment[]} files
- * @property {string | null} refused why files could not be added just now
+ * @property {string | null} refused why the last files were not added
  */
 
 /** @type {Draft} */
@@ -20,10 +20,10 @@ const drafts = signal(/** @type {Map<string, Draft>} */ (new Map()));
 /** @param {string} channelId @returns {Draft} */
 export const draftOf = (channelId) => drafts.value.get(channelId) ?? EMPTY;
 
-/** @param {string} channelId @param {Partial<Draft>} news */
-function change(channelId, news) {
+/** @param {string} channelId @param {Partial<Draft>} changes */
+function change(channelId, changes) {
   const next = new Map(drafts.peek());
-  const draft = { ...(next.get(channelId) ?? EMPTY), refused: null, ...news };
+  const draft = { ...(next.get(channelId) ?? EMPTY), refused: null, ...changes };
   if (draft.text || draft.files.length || draft.refused) next.set(channelId, draft);
   else next.delete(channelId);
   drafts.value = next;
@@ -46,25 +46,25 @@ export function removeFile(channelId, attachment) {
   change(channelId, { files: peek(channelId).files.filter((each) => each !== attachment) });
 }
 
-/** Empties it: what was in it is on its way. @param {string} channelId */
+/** Clears the draft of a message that is being sent. @param {string} channelId */
 export const clearDraft = (channelId) => change(channelId, EMPTY);
 
 /**
- * Puts back what was not sent after all, before what has been written since.
+ * Puts an unsent message back, before the text written draft.
  *
  * @param {string} channelId @param {string} text @param {File[]} files
  */
 export function restoreDraft(channelId, text, files) {
-  const since = peek(channelId);
-  for (const each of since.files) release(each);
-  const both = [text, since.text].filter(Boolean).join("\n");
-  change(channelId, { text: both, ...withFiles([], [...files, ...since.files.map(({ file }) => file)]) });
+  const draft = peek(channelId);
+  for (const each of draft.files) release(each);
+  const both = [text, draft.text].filter(Boolean).join("\n");
+  change(channelId, { text: both, ...withFiles([], [...files, ...draft.files.map(({ file }) => file)]) });
 }
 
 /** @param {string} channelId */
 const peek = (channelId) => drafts.peek().get(channelId) ?? EMPTY;
 
-export function forgetDrafts() {
+export function clearDrafts() {
   for (const { files } of drafts.peek().values()) for (const each of files) release(each);
   drafts.value = new Map();
 }

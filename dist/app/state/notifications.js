@@ -1,4 +1,4 @@
-// What the user is told of until they say that they have seen it, in this tab or another.
+// Notifications, until the user dismisses them in this tab or another.
 import * as api from "../api.js";
 import { ApiError } from "../http.js";
 import { coalesce } from "../backoff.js";
@@ -11,17 +11,17 @@ import { toastError } from "./toasts.js";
 
 /** @typedef {import("../types.js").Notification} Notification */
 
-/** Between two readings of the list. */
+/** Minimum interval between two reads of the list. */
 const SPACING_MS = 500;
-/** How many ids of deleted ones are remembered, against lists and events that are older than the deletion. */
-const REMEMBERED = 2_000;
-/** Deletions under way at a time: a channel may leave hundreds behind, and other calls want a connection too. */
-const AT_ONCE = 3;
+/** Ids of deleted notifications, kept because lists and events may be older than the deletion. */
+const MAX_DELETED_IDS = 2_000;
+/** Concurrent deletions: a channel may have hundreds, and other requests need connections too. */
+const MAX_CONCURRENT = 3;
 
 /** Newest first; null until first loaded. */
 export const notifications = signal(/** @type {Notification[] | null} */ (null));
 
-/** How many there are about each channel. */
+/** Number of notifications by channel. */
 export const countByChannel = computed(() => {
   const counts = /** @type {Map<string, number>} */ (new Map());
   for (const { type, targetId } of notifications.value ?? []) {
@@ -31,47 +31,47 @@ export const countByChannel = computed(() => {
 });
 
 /** @type {Set<string>} */
-const gone = new Set();
-/** Came while the list was being read, which may be older than they are; null while it is not. @type {Notification[] | null} */
-let meanwhile = null;
+const deletedIds = new Set();
+/** Received during a read of the list, which may be older; null without a read. @type {Notification[] | null} */
+let receivedDuringLoad = null;
 /** @type {Notification[]} */
 let toDelete = [];
 let deleting = 0;
-/** Could not be deleted: left to the reader. @type {Set<string>} */
-const stubborn = new Set();
+/** Notifications whose deletion failed; the user may retry. @type {Set<string>} */
+const undeletable = new Set();
 
-/** Resolves to the place in the event stream that the list was read at. */
+/** Resolves to the position in the event stream at which the list was read. */
 export const refreshNotifications = coalesce(async () => {
   const asker = me.peek()?.id;
-  meanwhile = [];
+  receivedDuringLoad = [];
   try {
     const { items, cursor } = await retry(api.notifications);
-    if (asker && me.peek()?.id === asker) hold([...meanwhile, ...items]);
+    if (asker && me.peek()?.id === asker) setNotifications([...receivedDuringLoad, ...items]);
     return cursor;
   } finally {
-    meanwhile = null;
+    receivedDuringLoad = null;
   }
 }, SPACING_MS);
 
-/** A new one, or one already known. @param {Notification} notification */
+/** Adds or replaces a notification. @param {Notification} notification */
 export function putNotification(notification) {
-  meanwhile?.push(notification);
-  // Until the list is there it would look as if these were all.
-  if (notifications.peek()) hold([notification, ...(notifications.peek() ?? [])]);
+  receivedDuringLoad?.push(notification);
+  // Before the first read, a partial list would look complete.
+  if (notifications.peek()) setNotifications([notification, ...(notifications.peek() ?? [])]);
 }
 
-/** Deleted somewhere. @param {string} id */
+/** Removes a notification that was deleted in any tab. @param {string} id */
 export function dropNotification(id) {
-  gone.add(id);
-  if (gone.size > REMEMBERED) gone.delete(/** @type {string} */ (gone.values().next().value));
+  deletedIds.add(id);
+  if (deletedIds.size > MAX_DELETED_IDS) deletedIds.delete(/** @type {string} */ (deletedIds.values().next().value));
   notifications.value = notifications.peek()?.filter((each) => each.id !== id) ?? null;
 }
 
-/** Says that these have been seen. They go at once. @param {Notification[]} seen */
+/** Dismisses notifications: removes them at once and deletes them on the server. @param {Notification[]} seen */
 export function dismiss(seen) {
   for (const { id } of seen) dropNotification(id);
   toDelete.push(...seen);
-  while (deleting < AT_ONCE && toDelete.length) void deleteSome();
+  while (deleting < MAX_CONCURRENT && toDelete.length) void deleteSome();
 }
 
 async function deleteSome() {
@@ -81,22 +81,22 @@ async function deleteSome() {
     try {
       await retry(() => api.deleteNotification(id));
     } catch (error) {
-      // Another tab was quicker.
+      // Another tab has deleted it.
       if (error instanceof ApiError && error.status === 404) continue;
       toastError(error);
-      stubborn.add(id);
-      gone.delete(id);
+      undeletable.add(id);
+      deletedIds.delete(id);
       if (me.peek()?.id === next.receiverId) putNotification(next);
     }
   }
   deleting--;
 }
 
-/** Whoever has a channel on screen needs not be told what is new in it. @returns {() => void} ends it */
-export function dismissWhatIsRead() {
+/** Dismisses notifications about the visible channel. @returns {() => void} stops */
+export function dismissRead() {
   return effect(() => {
     if (!visible.value) return;
-    const read = notifications.value?.filter((each) => isAbout(each, openChannelId.value) && !stubborn.has(each.id));
+    const read = notifications.value?.filter((each) => isAbout(each, openChannelId.value) && !undeletable.has(each.id));
     if (read?.length) untracked(() => dismiss(read));
   });
 }
@@ -106,15 +106,15 @@ function isAbout({ type, targetId }, channelId) {
   return type === "NEW_MESSAGE" && targetId === channelId;
 }
 
-/** @param {Notification[]} all in any order, some of them perhaps twice */
-function hold(all) {
-  const byId = new Map(all.filter((each) => !gone.has(each.id)).map((each) => [each.id, each]));
+/** @param {Notification[]} all in any order, possibly with duplicates */
+function setNotifications(all) {
+  const byId = new Map(all.filter((each) => !deletedIds.has(each.id)).map((each) => [each.id, each]));
   notifications.value = [...byId.values()].sort((a, b) => Date.parse(b.createdAt) - Date.parse(a.createdAt));
 }
 
-export function forgetNotifications() {
+export function clearNotifications() {
   notifications.value = null;
-  gone.clear();
-  stubborn.clear();
+  deletedIds.clear();
+  undeletable.clear();
   toDelete = [];
 }

@@ -1,20 +1,20 @@
-// Messages of text alone, sent over STOMP.
-import { link, publish } from "../live/stomp.js";
+// Messages without files, sent over STOMP.
+import { connection, publish } from "../live/stomp.js";
 import { backoff } from "../backoff.js";
 import { me } from "../session.js";
 import { effect } from "../ui.js";
-import { addPending, atEndOf, changePending, pending } from "./pending.js";
+import { addPending, setCleanup, changePending, pending } from "./pending.js";
 
-const CONFIRM_LIMIT_MS = 15_000;
-/** Refusals that time heals, and how often we let it. */
-const PASSING = new Set(["SERVICE_UNAVAILABLE", "TOO_MANY_REQUESTS"]);
-const MOST_TRIES = 6;
+const CONFIRM_TIMEOUT_MS = 15_000;
+/** Transient errors, and the limit of retries. */
+const TRANSIENT_CODES = new Set(["SERVICE_UNAVAILABLE", "TOO_MANY_REQUESTS"]);
+const MAX_TRIES = 6;
 
 /** @typedef {{code: string, message: string, details?: {clientMessageId?: string}}} Refusal */
 
-/** Runs while a passing refusal is given time to pass: until then nothing goes out, or later ones would overtake.
+/** Runs before a retry. Nothing is sent until it fires: later messages would overtake.
  *  @type {ReturnType<typeof setTimeout> | null} */
-let breather = null;
+let retryTimer = null;
 
 /** @param {string} channelId @param {string} content */
 export function send(channelId, content) {
@@ -23,41 +23,41 @@ export function send(channelId, content) {
 }
 
 /** @param {string} clientMessageId */
-export function sendAgain(clientMessageId) {
+export function resend(clientMessageId) {
   changePending(clientMessageId, { state: "waiting", tries: 0, reason: undefined });
   flush();
 }
 
 /**
- * The server refused one.
+ * Handles an error frame for a message.
  *
  * @param {Refusal} refusal
- * @returns {boolean} whether it was known which
+ * @returns {boolean} whether a sent message was the cause
  */
-export function refuse({ code, message, details }) {
-  const meant = pending
+export function handleRefusal({ code, message: reason, details }) {
+  const message = pending
     .peek()
     .find((each) => each.state === "sent" && each.clientMessageId === details?.clientMessageId);
-  // That somebody is typing can be refused too, and is no message of ours.
-  if (!meant) return false;
-  const { clientMessageId, tries } = meant;
-  atEndOf(clientMessageId, () => {});
-  if (!PASSING.has(code) || tries >= MOST_TRIES) {
-    changePending(clientMessageId, { state: "failed", reason: message });
+  // Other frames, such as a typing notice, can be refused too.
+  if (!message) return false;
+  const { clientMessageId, tries } = message;
+  setCleanup(clientMessageId, () => {});
+  if (!TRANSIENT_CODES.has(code) || tries >= MAX_TRIES) {
+    changePending(clientMessageId, { state: "failed", reason });
     return true;
   }
   changePending(clientMessageId, { state: "waiting", tries: tries + 1 });
-  breather ??= setTimeout(() => {
-    breather = null;
+  retryTimer ??= setTimeout(() => {
+    retryTimer = null;
     flush();
   }, backoff(tries));
   return true;
 }
 
-/** Sends what waits, and again what was sent on a connection that has since been lost. @returns {() => void} ends it */
+/** Sends waiting messages, and resends unconfirmed ones on each new connection. @returns {() => void} stops */
 export function startOutbox() {
   return effect(() => {
-    if (link.value !== "on") return;
+    if (connection.value !== "on") return;
     for (const { clientMessageId, state } of pending.peek()) {
       if (state === "sent") changePending(clientMessageId, { state: "waiting" });
     }
@@ -67,18 +67,18 @@ export function startOutbox() {
 
 function flush() {
   const authorId = me.peek()?.id;
-  if (breather || !authorId) return;
+  if (retryTimer || !authorId) return;
   for (const { clientMessageId, channelId, content, state } of pending.peek()) {
     if (state !== "waiting") continue;
     if (!publish("/pub/messages", { content, channelId, authorId, clientMessageId })) return;
     changePending(clientMessageId, { state: "sent" });
-    const limit = setTimeout(() => overdue(clientMessageId), CONFIRM_LIMIT_MS);
-    atEndOf(clientMessageId, () => clearTimeout(limit));
+    const timer = setTimeout(() => onTimeout(clientMessageId), CONFIRM_TIMEOUT_MS);
+    setCleanup(clientMessageId, () => clearTimeout(timer));
   }
 }
 
 /** @param {string} clientMessageId */
-function overdue(clientMessageId) {
-  // Without a connection it is not late: it goes out again on the next one.
-  if (link.peek() === "on") changePending(clientMessageId, { state: "failed", reason: "The server did not confirm it." });
+function onTimeout(clientMessageId) {
+  // Without a connection, the message is resent on the next one.
+  if (connection.peek() === "on") changePending(clientMessageId, { state: "failed", reason: "The server did not confirm it." });
 }

@@ -1,5 +1,5 @@
-// Messages on their way. Each is shown at once, and goes when the channel delivers the real one with the same
-// clientMessageId. Sending one twice is harmless: the server stores it once.
+// Pending messages. Each is shown at once and removed when the channel delivers the message with the same
+// clientMessageId. A resend is harmless: the server stores a clientMessageId once.
 import { me } from "../session.js";
 import { uuid } from "../text/uuid.js";
 import { signal } from "../ui.js";
@@ -17,16 +17,16 @@ import { keepPreviews } from "./files.js";
  * @property {string} createdAt
  * @property {"waiting" | "sent" | "uploading" | "stored" | "failed"} state waiting and sent: over STOMP; uploading and
  *   stored: with files
- * @property {number} tries refusals that might have passed
- * @property {{value: number}} progress of the upload, 0 to 1; a signal, for the list need not be drawn anew with each step
- * @property {string} [reason] why it failed
+ * @property {number} tries transient refusals so far
+ * @property {{value: number}} progress of the upload, 0 to 1; a signal, so that a step does not render the list
+ * @property {string} [reason] of the failure
  */
 
-/** In the order they were written. */
+/** In the order of writing. */
 export const pending = signal(/** @type {Pending[]} */ ([]));
 
-/** What has to be ended with each. @type {Map<string, () => void>} */
-const ends = new Map();
+/** Cleanup by clientMessageId. @type {Map<string, () => void>} */
+const cleanups = new Map();
 
 /** @param {string} channelId @param {string} content @param {Pending["files"]} files */
 export function addPending(channelId, content, files) {
@@ -49,15 +49,15 @@ export function addPending(channelId, content, files) {
 export const findPending = (clientMessageId) =>
   pending.peek().find((each) => each.clientMessageId === clientMessageId);
 
-/** @param {string} clientMessageId @param {Partial<Pending>} news */
-export function changePending(clientMessageId, news) {
-  pending.value = pending.peek().map((each) => (each.clientMessageId === clientMessageId ? { ...each, ...news } : each));
+/** @param {string} clientMessageId @param {Partial<Pending>} changes */
+export function changePending(clientMessageId, changes) {
+  pending.value = pending.peek().map((each) => (each.clientMessageId === clientMessageId ? { ...each, ...changes } : each));
 }
 
-/** @param {string} clientMessageId @param {() => void} end run once, when it goes or when this is called again */
-export function atEndOf(clientMessageId, end) {
-  ends.get(clientMessageId)?.();
-  ends.set(clientMessageId, end);
+/** @param {string} clientMessageId @param {() => void} cleanup runs once: on removal or at the next call */
+export function setCleanup(clientMessageId, cleanup) {
+  cleanups.get(clientMessageId)?.();
+  cleanups.set(clientMessageId, cleanup);
 }
 
 /** @param {string} clientMessageId */
@@ -68,20 +68,20 @@ export function removePending(clientMessageId) {
 
 /** @param {string} clientMessageId */
 function drop(clientMessageId) {
-  atEndOf(clientMessageId, () => {});
-  ends.delete(clientMessageId);
+  setCleanup(clientMessageId, () => {});
+  cleanups.delete(clientMessageId);
   pending.value = pending.peek().filter((each) => each.clientMessageId !== clientMessageId);
 }
 
-/** A message was delivered: if it is one of ours, it has arrived. @param {Message} message */
+/** Removes the pending message that a delivered message confirms. @param {Message} message */
 export function settle(message) {
   if (!message.clientMessageId || message.author?.id !== me.peek()?.id) return;
-  const arrived = findPending(message.clientMessageId);
-  if (!arrived) return;
-  keepPreviews(arrived.files, message.attachments ?? []);
+  const confirmed = findPending(message.clientMessageId);
+  if (!confirmed) return;
+  keepPreviews(confirmed.files, message.attachments ?? []);
   drop(message.clientMessageId);
 }
 
-export function forgetPending() {
+export function clearPending() {
   for (const { clientMessageId } of pending.peek()) removePending(clientMessageId);
 }

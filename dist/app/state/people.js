@@ -1,4 +1,4 @@
-// Everybody who has an account here.
+// All users.
 import * as api from "../api.js";
 import { coalesce } from "../backoff.js";
 import { me } from "../session.js";
@@ -8,7 +8,7 @@ import { retry } from "./retry.js";
 /** @typedef {import("../types.js").User} User */
 /** @typedef {import("../types.js").Role} Role */
 
-/** Between two readings of the list: everybody coming and going makes many events. */
+/** Minimum interval between two reads of the list: presence changes cause many events. */
 const SPACING_MS = 500;
 /** @type {Role[]} */
 const RANKS = ["USER", "CHANNEL_MANAGER", "ADMIN"];
@@ -16,10 +16,10 @@ const RANKS = ["USER", "CHANNEL_MANAGER", "ADMIN"];
 /** By id; null until first loaded. */
 export const people = signal(/** @type {Map<string, User> | null} */ (null));
 
-/** The signed-in user as the server sees them now; a token only knows how it was when it was made. */
+/** The signed-in user as in the list; the token is older. */
 export const self = computed(() => people.value?.get(me.value?.id ?? "") ?? me.value);
 
-/** By name. Whether somebody is present may be unknown. */
+/** By name. Presence may be unknown. */
 export const membersByPresence = computed(() => {
   const byName = new Intl.Collator(undefined, { sensitivity: "base", numeric: true });
   const all = [...(people.value?.values() ?? [])].sort((a, b) => byName.compare(a.username, b.username));
@@ -30,20 +30,20 @@ export const membersByPresence = computed(() => {
   };
 });
 
-/** Resolves to the place in the event stream that the list was read at. */
+/** Resolves to the position in the event stream at which the list was read. */
 export const refreshPeople = coalesce(async () => {
   const { items, cursor } = await retry(api.users);
   if (me.peek()) people.value = new Map(items.map((user) => [user.id, unchanged(user)]));
   return cursor;
 }, SPACING_MS);
 
-/** Shows somebody as we were just told, before the list is read again. @param {User} user */
+/** Adds or replaces a user before the next read of the list. @param {User} user */
 export function putPerson(user) {
   const held = people.peek()?.get(user.id);
   people.value = new Map(people.peek()).set(user.id, { ...user, online: user.online ?? held?.online ?? null });
 }
 
-/** The object already held when it says the same, so that what shows it need not be drawn again. @param {User} user */
+/** Returns the held object when it is equal, so that components need not render again. @param {User} user */
 function unchanged(user) {
   const held = people.peek()?.get(user.id);
   return held && JSON.stringify(held) === JSON.stringify(user) ? held : user;
@@ -52,6 +52,6 @@ function unchanged(user) {
 /** @param {Role} role */
 export const hasRole = (role) => RANKS.indexOf(self.value?.role ?? "USER") >= RANKS.indexOf(role);
 
-export function forgetPeople() {
+export function clearPeople() {
   people.value = null;
 }

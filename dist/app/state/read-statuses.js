@@ -1,4 +1,4 @@
-// How the user reads each channel; of that, whether they want to be notified of its new messages.
+// Read statuses of the user: whether a channel's messages cause notifications.
 import * as api from "../api.js";
 import { ApiError } from "../http.js";
 import { coalesce } from "../backoff.js";
@@ -9,13 +9,13 @@ import { retry } from "./retry.js";
 /** @typedef {import("../types.js").ReadStatus} ReadStatus */
 /** @typedef {import("../types.js").Channel} Channel */
 
-/** Between two readings of the list. */
+/** Minimum interval between two reads of the list. */
 const SPACING_MS = 500;
 
 /** By channel id; null until first loaded. */
 const readStatuses = signal(/** @type {Map<string, ReadStatus> | null} */ (null));
 
-/** Resolves to the place in the event stream that the list was read at. */
+/** Resolves to the position in the event stream at which the list was read. */
 export const refreshReadStatuses = coalesce(async () => {
   const userId = me.peek()?.id;
   if (!userId) return null;
@@ -24,22 +24,22 @@ export const refreshReadStatuses = coalesce(async () => {
   return cursor;
 }, SPACING_MS);
 
-/** Where nothing was ever said, the server's own rule holds. @param {Channel} channel */
+/** Whether a channel notifies; without a read status, the server's default applies. @param {Channel} channel */
 export const notifies = (channel) =>
   readStatuses.value?.get(channel.id)?.notificationEnabled ?? channel.type === "PRIVATE";
 
 /** @param {Channel} channel @param {boolean} on */
 export async function setNotifies(channel, on) {
-  const status = readStatuses.peek()?.get(channel.id) ?? (await begin(channel.id));
+  const status = readStatuses.peek()?.get(channel.id) ?? (await create(channel.id));
   put(status.notificationEnabled === on ? status : await api.updateReadStatus(status.id, on));
 }
 
 /** A read status must exist before it can be changed. @param {string} channelId @returns {Promise<ReadStatus>} */
-async function begin(channelId) {
+async function create(channelId) {
   try {
     return await api.createReadStatus(me.peek()?.id ?? "", channelId, new Date().toISOString());
   } catch (error) {
-    // Another tab was quicker, or the channel is new and the server made one.
+    // Another tab has created it, or the server has, for a new channel.
     if (!(error instanceof ApiError && error.status === 409)) throw error;
     await refreshReadStatuses();
     const known = readStatuses.peek()?.get(channelId);
@@ -53,6 +53,6 @@ function put(status) {
   readStatuses.value = new Map(readStatuses.peek()).set(status.channelId, status);
 }
 
-export function forgetReadStatuses() {
+export function clearReadStatuses() {
   readStatuses.value = null;
 }

@@ -1,31 +1,31 @@
-// The messages of one channel, as far as they are held here: an unbroken stretch up to the newest.
+// The loaded messages of one channel: a range without gaps up to the newest.
 import * as api from "../api.js";
 import { signal } from "../ui.js";
 import { retry } from "./retry.js";
 
 /** @typedef {import("../types.js").Message} Message */
 
-/** More than this is cut back to one page when the reader is at the bottom. */
-const MOST_HELD = 600;
+/** A longer list is trimmed to one page while the reader is at the bottom. */
+const MAX_MESSAGES = 600;
 
 export class Timeline {
   /** @param {string} channelId */
   constructor(channelId) {
     this.channelId = channelId;
-    /** By seq, each once. */
+    /** By seq, without duplicates. */
     this.messages = signal(/** @type {Message[]} */ ([]));
     this.state = signal(/** @type {"loading" | "ready" | "failed"} */ ("loading"));
     this.hasOlder = signal(false);
     this.loadingOlder = signal(false);
-    /** The highest seq ever seen: a deleted newest message must not be asked for again. */
+    /** The highest seq seen; also counts deleted messages, which must not be requested again. */
     this.lastSeq = 0;
     /** @type {string | null} */
     this.olderCursor = null;
-    /** Ids deleted while a page that may still hold them was under way. @type {Set<string>} */
+    /** Ids deleted during a read of a page that may still have them. @type {Set<string>} */
     this.deleted = new Set();
   }
 
-  /** Reads the newest page; what is held already stays until it is there. @returns {Promise<boolean>} */
+  /** Reads the newest page; loaded messages stay until then. @returns {Promise<boolean>} */
   async load() {
     if (!this.loadingOlder.peek()) this.deleted.clear();
     try {
@@ -34,7 +34,7 @@ export class Timeline {
       return true;
     } catch (error) {
       if (this.state.peek() === "loading") this.state.value = "failed";
-      console.warn("messages could not be read:", error);
+      console.warn("reading messages failed:", error);
       return false;
     }
   }
@@ -45,9 +45,9 @@ export class Timeline {
     const oldest = kept[0]?.seq ?? Infinity;
     const newest = kept.at(-1)?.seq ?? 0;
     const held = this.messages.peek();
-    // A message that came live while the page was under way.
+    // Messages that arrived live during the read.
     const newer = held.filter((message) => message.seq > newest);
-    // Older pages remain when they join on without a hole: the two stretches overlap or touch.
+    // Keeps older pages when the two ranges overlap or touch, without a gap.
     const joined = held.some((message) => message.seq >= oldest - 1 && message.seq <= newest);
     const older = joined ? held.filter((message) => message.seq < oldest) : [];
     if (!older.length) {
@@ -64,7 +64,7 @@ export class Timeline {
     try {
       const cursor = this.olderCursor;
       const page = await retry(() => api.messages(this.channelId, cursor));
-      // The list was begun anew meanwhile: this page no longer joins on.
+      // The list was restarted, so this page no longer adjoins.
       if (cursor !== this.olderCursor) return;
       const known = new Set(this.messages.peek().map((message) => message.id));
       const fresh = page.content.filter((message) => !known.has(message.id) && !this.deleted.has(message.id));
@@ -76,7 +76,7 @@ export class Timeline {
     }
   }
 
-  /** A new message, or a new version of one held; an old version is ignored. @param {Message} message */
+  /** Adds a message or replaces an older version of it. @param {Message} message */
   put(message) {
     if (this.deleted.has(message.id)) return;
     const held = this.messages.peek();
@@ -85,13 +85,13 @@ export class Timeline {
       if (version(message) >= version(held[at])) this.#set(held.with(at, message));
       return;
     }
-    // Something from before our stretch would leave a hole behind it.
+    // A message before the range would leave a gap.
     if (held.length && message.seq < held[0].seq) return;
     this.#set([...held, message].sort((a, b) => a.seq - b.seq));
   }
 
-  /** A new version of a message; nothing when it is not held. @param {Message} message */
-  revise(message) {
+  /** Replaces a loaded message. @param {Message} message */
+  update(message) {
     if (this.messages.peek().some((each) => each.id === message.id)) this.put(message);
   }
 
@@ -101,13 +101,13 @@ export class Timeline {
     this.messages.value = this.messages.peek().filter((message) => message.id !== id);
   }
 
-  /** Called while the reader is at the bottom, where nobody sees the oldest go. */
+  /** Drops old messages. For a reader at the bottom, where these are out of view. */
   trim() {
     const held = this.messages.peek();
-    if (held.length <= MOST_HELD) return;
-    this.#set(held.slice(-api.PAGE));
-    // Cursors are opaque, but a plain instant is one too. What it repeats is left out when the page comes.
-    this.olderCursor = new Date(Date.parse(held[held.length - api.PAGE].createdAt) + 1).toISOString();
+    if (held.length <= MAX_MESSAGES) return;
+    this.#set(held.slice(-api.PAGE_SIZE));
+    // A plain instant is a valid cursor. loadOlder() drops the duplicates in that page.
+    this.olderCursor = new Date(Date.parse(held[held.length - api.PAGE_SIZE].createdAt) + 1).toISOString();
     this.hasOlder.value = true;
   }
 

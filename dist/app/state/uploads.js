@@ -1,17 +1,17 @@
-// Messages with files, sent over HTTP. They do not wait for each other, and may arrive in another order.
+// Messages with files, sent over HTTP. They are sent concurrently and may arrive in another order.
 import * as api from "../api.js";
 import { ApiError } from "../http.js";
-import { link } from "../live/stomp.js";
+import { connection } from "../live/stomp.js";
 import { backoff, pauseOrOnline } from "../backoff.js";
 import { me } from "../session.js";
 import { restoreDraft } from "./drafts.js";
-import { addPending, atEndOf, changePending, findPending, removePending } from "./pending.js";
+import { addPending, setCleanup, changePending, findPending, removePending } from "./pending.js";
 
 /** @typedef {import("./attachments.js").Attachment} Attachment */
 
-const MOST_TRIES = 5;
-/** How long the channel has to deliver what the server has confirmed. */
-const DELIVERY_LIMIT_MS = 15_000;
+const MAX_TRIES = 5;
+/** Time for the channel to deliver a message that the server has stored. */
+const DELIVERY_TIMEOUT_MS = 15_000;
 
 /** @param {string} channelId @param {string} content @param {Attachment[]} files */
 export function upload(channelId, content, files) {
@@ -19,13 +19,13 @@ export function upload(channelId, content, files) {
 }
 
 /** @param {string} clientMessageId */
-export function uploadAgain(clientMessageId) {
+export function retryUpload(clientMessageId) {
   changePending(clientMessageId, { state: "uploading", reason: undefined });
   void deliver(clientMessageId);
 }
 
-/** Ends it, if it was under way, and puts it back where it was written. @param {string} clientMessageId */
-export function takeBack(clientMessageId) {
+/** Cancels a pending message and puts it back into the draft. @param {string} clientMessageId */
+export function returnToDraft(clientMessageId) {
   const message = findPending(clientMessageId);
   if (!message) return;
   removePending(clientMessageId);
@@ -35,7 +35,7 @@ export function takeBack(clientMessageId) {
 /** @param {string} clientMessageId */
 async function deliver(clientMessageId) {
   const cancel = new AbortController();
-  atEndOf(clientMessageId, () => cancel.abort());
+  setCleanup(clientMessageId, () => cancel.abort());
   for (let attempt = 0; ; attempt++) {
     const message = findPending(clientMessageId);
     if (!message || cancel.signal.aborted) return;
@@ -51,7 +51,7 @@ async function deliver(clientMessageId) {
     } catch (error) {
       if (cancel.signal.aborted) return;
       const transient = error instanceof ApiError && error.transient;
-      if (!transient || attempt >= MOST_TRIES) {
+      if (!transient || attempt >= MAX_TRIES) {
         const reason = error instanceof Error ? error.message : String(error);
         return changePending(clientMessageId, { state: "failed", reason });
       }
@@ -61,13 +61,13 @@ async function deliver(clientMessageId) {
 }
 
 /**
- * It stays until the channel delivers it, as any message: put in its place by us, it could hide others before it.
+ * Keeps the pending message until the channel delivers it. Adding the stored one here could hide messages before it.
  *
  * @param {string} clientMessageId
  */
 function confirmed(clientMessageId) {
   changePending(clientMessageId, { state: "stored" });
-  // Without a connection it is delivered, or read, when that is back.
-  const timer = setInterval(() => link.peek() === "on" && removePending(clientMessageId), DELIVERY_LIMIT_MS);
-  atEndOf(clientMessageId, () => clearInterval(timer));
+  // Without a connection, the next one delivers it or reads it.
+  const timer = setInterval(() => connection.peek() === "on" && removePending(clientMessageId), DELIVERY_TIMEOUT_MS);
+  setCleanup(clientMessageId, () => clearInterval(timer));
 }

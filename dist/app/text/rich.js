@@ -1,16 +1,16 @@
-// A message's text as elements: code, links, and everything else as it was written. Only ever text nodes and
-// attributes, never markup from the message.
+// A message's text as elements: code, links and plain text. Makes only text nodes and attributes, never markup from the
+// message.
 import { html } from "../ui.js";
 
 const FENCE = /```(?:[\w+#.-]{0,20}\n)?([\s\S]+?)\n?```\n?/g;
 const CODE_OR_URL = /`([^`\n]+)`|https?:\/\/[^\s<>"`]+/gi;
-/** Punctuation that ends the sentence around a link rather than the link. */
+/** Punctuation of the sentence around a link. */
 const TRAILING = new Set(".,!?;:'\"…。、，！？；：」』】》〉");
 const CLOSING = new Set(")]）");
 /** One class: alternatives that overlap would take exponential time on text that fails to match. */
 const ONLY_EMOJI =
   /^[\s\p{Emoji_Presentation}\p{Extended_Pictographic}\p{Regional_Indicator}\p{Emoji_Modifier}\u200d\ufe0f]+$/u;
-const FEW = 12;
+const MAX_EMOJI = 12;
 
 /** @param {string} content */
 export function rich(content) {
@@ -25,8 +25,8 @@ export function rich(content) {
   return parts;
 }
 
-/** A few emoji and nothing else, which are shown large. @param {string} content */
-export const isOnlyEmoji = (content) => content.length <= FEW * 2 && ONLY_EMOJI.test(content) && content.trim() !== "";
+/** Whether the text is a few emoji only, which are shown large. @param {string} content */
+export const isOnlyEmoji = (content) => content.length <= MAX_EMOJI * 2 && ONLY_EMOJI.test(content) && content.trim() !== "";
 
 /** @param {string} text @returns {unknown[]} */
 function inline(text) {

@@ -1,4 +1,4 @@
-// Sizes of files as people read them.
+// Formats file sizes.
 const KB = 1024;
 const MB = KB * KB;
 

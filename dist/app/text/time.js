@@ -1,4 +1,4 @@
-// Dates and times as people read them.
+// Formats dates and times.
 const LOCALE = navigator.languages.find((each) => each.startsWith("en")) ?? "en-GB";
 const clock = new Intl.DateTimeFormat(LOCALE, { hour: "2-digit", minute: "2-digit" });
 const exact = new Intl.DateTimeFormat(LOCALE, { dateStyle: "full", timeStyle: "medium" });
@@ -13,7 +13,7 @@ export const timeOfDay = (instant) => clock.format(Date.parse(instant));
 /** @param {string} instant */
 export const exactTime = (instant) => exact.format(Date.parse(instant));
 
-/** The same for two instants of one local day. @param {string} instant */
+/** A key of the local day. @param {string} instant */
 export const dayKey = (instant) => new Date(instant).toDateString();
 
 /** @param {string} instant */
@@ -26,7 +26,7 @@ export function dayLabel(instant) {
   return (day.getFullYear() === today.getFullYear() ? thisYear : otherYear).format(day);
 }
 
-/** How long ago, in few words; after a week the date. @param {string} instant @param {number} [now] */
+/** The age in few words; the date after a week. @param {string} instant @param {number} [now] */
 export function ago(instant, now = Date.now()) {
   const minutes = Math.floor((now - Date.parse(instant)) / 60_000);
   if (minutes < 1) return "just now";

@@ -1,4 +1,4 @@
-/** A version 4 UUID. crypto.randomUUID exists on secure origins only, and a server at home may well be plain HTTP. */
+/** A version 4 UUID. crypto.randomUUID needs a secure origin, and a private server may use plain HTTP. */
 export function uuid() {
   const bytes = crypto.getRandomValues(new Uint8Array(16));
   bytes[6] = (bytes[6] & 0x0f) | 0x40;

@@ -1,4 +1,4 @@
-// The files of a message: pictures in frames whose size does not depend on them, others in rows.
+// The files of a message: pictures in frames of a fixed size, other files in rows.
 import { fileLink } from "../api.js";
 import { isPicture, latest, pictureSource } from "../state/files.js";
 import { sizeOf } from "../text/size.js";

@@ -4,10 +4,10 @@ import { Field, FormError, useForm } from "./form.js";
 import { Logo } from "./icons.js";
 import { PictureField } from "./picture-field.js";
 
-/** Who signs up, before there is an account. @type {import("../types.js").User} */
+/** A placeholder user before the sign-up. @type {import("../types.js").User} */
 const NOBODY = { id: "", username: "", email: "", online: null, role: "USER" };
 
-/** @param {{notice: string | null}} props why one has to sign in again */
+/** @param {{notice: string | null}} props why the user must sign in again */
 export function Auth({ notice }) {
   const [joining, setJoining] = useState(false);
   return html`
@@ -51,7 +51,7 @@ function SignUp() {
   const form = useForm(({ username, email, password }) =>
     signUp({ username: username.trim(), email: email.trim(), password }, picture),
   );
-  const { complaints } = form;
+  const { fieldErrors } = form;
   /** @param {any} event */
   const onInput = ({ target }) => {
     form.clear();
@@ -61,19 +61,19 @@ function SignUp() {
   return html`
     <form ref=${ref} onSubmit=${form.onSubmit} onInput=${onInput}>
       <${PictureField} user=${{ ...NOBODY, username: name || "?" }} picture=${picture} onPicture=${setPicture}
-        complaint=${complaints.profile} />
+        fieldError=${fieldErrors.profile} />
       <${Field} label="Username" name="username" autocomplete="username" maxlength=${50} required autofocus
-        hint="Up to 50 characters. This is the name others see." complaint=${complaints.username} />
-      <${Field} label="Email" name="email" type="email" autocomplete="email" required complaint=${complaints.email} />
+        hint="Up to 50 characters. This is the name others see." fieldError=${fieldErrors.username} />
+      <${Field} label="Email" name="email" type="email" autocomplete="email" required fieldError=${fieldErrors.email} />
       <${Field} label="Password" name="password" type="password" autocomplete="new-password" required
-        hint="At least 5 characters." complaint=${complaints.password} />
+        hint="At least 5 characters." fieldError=${fieldErrors.password} />
       <${FormError} error=${form.error} />
       <button class="primary wide" disabled=${form.busy}>${form.busy ? "Creating…" : "Create account"}</button>
     </form>
   `;
 }
 
-/** The autofocus attribute works once per page; these forms come and go. */
+/** Sets the focus: the autofocus attribute works only once per page. */
 function useFirstFieldFocus() {
   const ref = useRef(/** @type {HTMLFormElement | null} */ (null));
   useLayoutEffect(() => {

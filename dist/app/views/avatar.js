@@ -15,12 +15,12 @@ function firstLetter(word) {
   return first ? first.segment : [...word][0];
 }
 
-/** Far enough apart to tell people by; without the yellows, which turn muddy at this lightness. */
+/** Distinguishable hues, without yellows, which look muddy at this lightness. */
 const HUES = [18, 45, 148, 172, 205, 238, 262, 290, 318, 345];
 
-/** A colour that stays with the user: each hue comes in two tones. @param {string} id */
+/** A stable colour per user: each hue has two tones. @param {string} id */
 function colour(id) {
-  // FNV-1a, folded: ids made one after the other differ in a few digits only.
+  // FNV-1a, folded, because consecutive ids differ in few digits.
   let hash = 0x811c9dc5;
   for (const character of id) hash = Math.imul(hash ^ character.charCodeAt(0), 0x01000193);
   const pick = ((hash ^ (hash >>> 15)) >>> 0) % (HUES.length * 2);
@@ -31,7 +31,7 @@ function colour(id) {
  * @param {{user: import("../types.js").User | null, size?: "small" | "normal" | "large", presence?: boolean}} props
  */
 export function Avatar({ user, size = "normal", presence = false }) {
-  // The address of a picture that could not be loaded; another one may be.
+  // The URL that failed to load; another one may load.
   const [broken, setBroken] = useState(/** @type {string | null} */ (null));
   if (!user) return html`<span class=${`avatar ${size} nobody`} aria-hidden="true">?</span>`;
   const state = presence && user.online !== null ? (user.online ? "online" : "offline") : "";

@@ -20,7 +20,7 @@ export function CreateChannel() {
     <${Dialog} title="Create a channel">
       <form onSubmit=${form.onSubmit} onInput=${form.clear}>
         <p class="lead">Everybody on this server can read it and write in it.</p>
-        <${ChannelFields} complaints=${form.complaints} />
+        <${ChannelFields} fieldErrors=${form.fieldErrors} />
         <${FormError} error=${form.error} />
         <div class="dialog-actions">
           <button type="button" class="quiet" onClick=${closeDialog}>Cancel</button>
@@ -40,7 +40,7 @@ export function EditChannel({ channel }) {
   return html`
     <${Dialog} title=${`Edit #${channel.name}`}>
       <form onSubmit=${form.onSubmit} onInput=${form.clear}>
-        <${ChannelFields} channel=${channel} complaints=${form.complaints} />
+        <${ChannelFields} channel=${channel} fieldErrors=${form.fieldErrors} />
         <${FormError} error=${form.error} />
         <div class="dialog-actions">
           <button type="button" class="danger quiet apart" onClick=${() => askToDelete(channel)}>Delete channel</button>
@@ -52,13 +52,13 @@ export function EditChannel({ channel }) {
   `;
 }
 
-/** @param {{channel?: Channel, complaints: Record<string, string>}} props */
-function ChannelFields({ channel, complaints }) {
+/** @param {{channel?: Channel, fieldErrors: Record<string, string>}} props */
+function ChannelFields({ channel, fieldErrors }) {
   return html`
     <${Field} label="Name" name="name" value=${channel?.name ?? ""} maxlength=${100} required autofocus autocomplete="off"
-      complaint=${complaints.name ?? complaints.newName} />
+      fieldError=${fieldErrors.name ?? fieldErrors.newName} />
     <${Field} label="Description" name="description" value=${channel?.description ?? ""} maxlength=${500} multiline
-      hint="What it is about. May be left empty." complaint=${complaints.description ?? complaints.newDescription} />
+      hint="What it is about. May be left empty." fieldError=${fieldErrors.description ?? fieldErrors.newDescription} />
   `;
 }
 

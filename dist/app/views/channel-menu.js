@@ -1,4 +1,4 @@
-// What one can do with the open channel.
+// Actions on the open channel.
 import { notifies, refreshReadStatuses, setNotifies } from "../state/read-statuses.js";
 import { hasRole } from "../state/people.js";
 import { toastError } from "../state/toasts.js";
@@ -12,7 +12,7 @@ import { Popover } from "./popover.js";
 
 /** @param {{channel: Channel}} props */
 export function ChannelMenu({ channel }) {
-  // Another tab may have changed it; nobody tells of that.
+  // Another tab may have changed it, and no event reports that.
   const onOpen = () => void refreshReadStatuses().catch(toastError);
   return html`
     <${Popover} label="Channel options" heading="Channel options" icon=${html`<${MoreIcon} />`} onOpen=${onOpen}
@@ -46,7 +46,7 @@ function Panel({ channel, close }) {
 
 /** @param {{channel: Channel}} props */
 function NotifySwitch({ channel }) {
-  // Where it is going while the server is being told.
+  // The new value during the request.
   const [wanted, setWanted] = useState(/** @type {boolean | null} */ (null));
   const id = useId();
   const on = wanted ?? notifies(channel);

@@ -4,13 +4,13 @@ import { current } from "../state/conversations.js";
 import { addFiles, clearDraft, draftOf, refuseFiles, setText } from "../state/drafts.js";
 import { editing } from "../state/editing.js";
 import { send } from "../state/outbox.js";
-import { sayTyping } from "../state/typing.js";
+import { sendTyping } from "../state/typing.js";
 import { upload } from "../state/uploads.js";
 import { html, useRef } from "../ui.js";
 import { DropZone } from "./drop-zone.js";
 import { AttachIcon, SendIcon } from "./icons.js";
 import { Tray } from "./tray.js";
-import { Counter, focusComposer, lengthOf, LONGEST, trimmed, WritingArea } from "./writing.js";
+import { Counter, focusComposer, lengthOf, MAX_LENGTH, trimmed, WritingArea } from "./writing.js";
 
 const finePointer = matchMedia("(pointer: fine)");
 
@@ -20,12 +20,12 @@ export function Composer({ channel, ready }) {
   const name = `${channel.type === "PUBLIC" ? "#" : ""}${channelTitle(channel)}`;
   const content = trimmed(text);
   const length = lengthOf(content);
-  const sendable = ready && (content !== "" || files.length > 0) && length <= LONGEST;
+  const sendable = ready && (content !== "" || files.length > 0) && length <= MAX_LENGTH;
 
   /** @param {string} next */
   const onText = (next) => {
     setText(channel.id, next);
-    if (trimmed(next)) sayTyping(channel.id);
+    if (trimmed(next)) sendTyping(channel.id);
   };
   /** @param {File[]} more */
   const onFiles = (more) => {
@@ -52,7 +52,7 @@ export function Composer({ channel, ready }) {
       onSubmit=${(/** @type {Event} */ event) => (event.preventDefault(), submit())}>
       <${DropZone} into=${name} onFiles=${onFiles} onFolder=${onFolder} />
       <div role="alert">${refused && html`<p class="refused">${refused}</p>`}</div>
-      <div class=${length > LONGEST ? "composer-box over" : "composer-box"}>
+      <div class=${length > MAX_LENGTH ? "composer-box over" : "composer-box"}>
         ${files.length > 0 && html`<${Tray} channelId=${channel.id} files=${files} onEmpty=${focusComposer} />`}
         <div class="composer-row">
           <${AttachButton} onFiles=${onFiles} />
@@ -72,7 +72,7 @@ function AttachButton({ onFiles }) {
   /** @param {any} event */
   const onChange = ({ target }) => {
     const chosen = [...target.files];
-    // The same file can be chosen again later.
+    // Lets the user choose the same file again.
     target.value = "";
     if (chosen.length) onFiles(chosen);
   };
@@ -85,7 +85,7 @@ function AttachButton({ onFiles }) {
 }
 
 /**
- * Office programs put a picture of the copied text beside the text: then the text is meant.
+ * Office programs add a picture of the copied text; text takes precedence.
  *
  * @param {DataTransfer | null} clipboard
  */

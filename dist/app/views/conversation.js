@@ -1,4 +1,4 @@
-// The centre: header, messages, composer.
+// The centre column: header, messages, composer.
 import { channelTitle, openChannel } from "../state/channels.js";
 import { drawer, membersBeside, openChannelsDrawer, toggleMembers } from "../state/drawers.js";
 import { reopen } from "../state/conversations.js";

@@ -1,11 +1,11 @@
-// Modal dialogs, one at a time, on the browser's own <dialog>: it keeps the focus inside and Escape closes it.
+// Modal dialogs, one at a time, with <dialog>, which traps the focus and closes on Escape.
 import { html, signal, useId, useLayoutEffect, useRef } from "../ui.js";
 import { CloseIcon } from "./icons.js";
 
-/** What is in the dialog, null when there is none. */
+/** The content of the open dialog, or null. */
 const content = signal(/** @type {unknown} */ (null));
 
-/** Where the focus was when the dialog opened, or the first of several in a row. @type {Element | null} */
+/** The focused element before the dialog, or before the first of several dialogs. @type {Element | null} */
 let opener = null;
 
 /** @param {unknown} vnode a component that renders a Dialog */
@@ -21,21 +21,21 @@ addEventListener("hashchange", closeDialog);
 export function DialogHost() {
   const shown = content.value;
   useLayoutEffect(() => {
-    // Only now: while the dialog is on the page, nothing outside it can have the focus.
+    // Elements outside can have the focus only after the dialog is removed.
     if (shown === null && opener instanceof HTMLElement && opener.isConnected) opener.focus({ preventScroll: true });
     if (shown === null) opener = null;
   }, [shown === null]);
   return shown;
 }
 
-/** What every modal dialog does. */
+/** A modal dialog. */
 export function useModal() {
   const ref = useRef(/** @type {HTMLDialogElement | null} */ (null));
   useLayoutEffect(() => {
     ref.current?.showModal();
     /** @type {HTMLElement | null | undefined} */ (ref.current?.querySelector("[data-autofocus]"))?.focus();
   }, []);
-  /** A press on the backdrop is a press on the dialog element itself. @param {MouseEvent} event */
+  /** A click on the backdrop targets the dialog element. @param {MouseEvent} event */
   const onPress = (event) => event.target === ref.current && closeDialog();
   return { ref, onPress };
 }
@@ -58,7 +58,7 @@ export function Dialog({ title, children }) {
 }
 
 /**
- * Asks before something that cannot be undone.
+ * Asks for confirmation of an irreversible action.
  *
  * @param {{title: string, action: string, onConfirm: () => Promise<unknown>, children?: unknown}} props
  */

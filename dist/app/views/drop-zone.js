@@ -1,8 +1,8 @@
-// Files dragged over the window: they may be dropped anywhere in it, and never make the browser leave the app.
+// Accepts files dropped anywhere in the window, and keeps the browser from opening them.
 import { html, useEffect, useRef, useState } from "../ui.js";
 import { AttachIcon } from "./icons.js";
 
-/** Browsers tell that files are still above us at least this often. */
+/** Browsers fire dragover at least this often. */
 const STILL_MS = 500;
 
 /** @param {{into: string, onFiles: (files: File[]) => void, onFolder: () => void}} props */

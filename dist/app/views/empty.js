@@ -1,4 +1,4 @@
-// What is shown where there is nothing to show.
+// Placeholders for empty views.
 import { channelTitle } from "../state/channels.js";
 import { openChannelsDrawer } from "../state/drawers.js";
 import { hasRole } from "../state/people.js";
@@ -9,7 +9,7 @@ import { ChatIcon, HashIcon, LockIcon, MenuIcon } from "./icons.js";
 import { NewConversation } from "./new-conversation.js";
 import { Bell } from "./notifications.js";
 
-/** No channel is open. @param {{loading: boolean}} props */
+/** Shown without an open channel. @param {{loading: boolean}} props */
 export function Nowhere({ loading }) {
   const mayCreate = hasRole("CHANNEL_MANAGER");
   return html`
@@ -41,7 +41,7 @@ export function Nowhere({ loading }) {
   `;
 }
 
-/** The first thing in every channel. @param {{channel: import("../types.js").Channel, any: boolean}} props */
+/** The head of every channel. @param {{channel: import("../types.js").Channel, any: boolean}} props */
 export function Beginning({ channel, any }) {
   const title = channelTitle(channel);
   const open = channel.type === "PUBLIC";

@@ -1,7 +1,7 @@
 import { html } from "../ui.js";
 import { ArchiveIcon, AudioIcon, FileIcon, ImageIcon, TextIcon, VideoIcon } from "./icons.js";
 
-/** The first that fits; by the name where the type says nothing. @type {[RegExp, RegExp, () => unknown][]} */
+/** The first match counts; by name when the type is generic. @type {[RegExp, RegExp, () => unknown][]} */
 const KINDS = [
   [/^image\//, /^$/, ImageIcon],
   [/^audio\//, /^$/, AudioIcon],

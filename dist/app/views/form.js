@@ -1,10 +1,10 @@
-// Forms that talk to the server: one request at a time, and its complaints shown where they belong.
+// Forms: one request at a time, with errors shown at their fields.
 import { ApiError } from "../http.js";
 import { html, useId, useState } from "../ui.js";
 
 /**
  * @param {(values: Record<string, string>) => Promise<unknown>} submit
- * @returns {{busy: boolean, error: ApiError | Error | null, complaints: Record<string, string>,
+ * @returns {{busy: boolean, error: ApiError | Error | null, fieldErrors: Record<string, string>,
  *   onSubmit: (event: SubmitEvent) => Promise<void>, clear: () => void}}
  */
 export function useForm(submit) {
@@ -29,16 +29,16 @@ export function useForm(submit) {
   };
 
   const details = error instanceof ApiError ? error.details : {};
-  return { busy, error, complaints: details, onSubmit, clear: () => setError(null) };
+  return { busy, error, fieldErrors: details, onSubmit, clear: () => setError(null) };
 }
 
 /**
- * @param {{label: string, name: string, type?: string, value?: string, hint?: string, complaint?: unknown,
+ * @param {{label: string, name: string, type?: string, value?: string, hint?: string, fieldError?: unknown,
  *   autocomplete?: string, required?: boolean, maxlength?: number, autofocus?: boolean, multiline?: boolean}} props
  */
-export function Field({ label, name, type = "text", value = "", hint, complaint, autofocus, multiline, ...rest }) {
+export function Field({ label, name, type = "text", value = "", hint, fieldError, autofocus, multiline, ...rest }) {
   const id = useId();
-  const wrong = typeof complaint === "string";
+  const wrong = typeof fieldError === "string";
   const attributes = {
     id,
     name,
@@ -52,7 +52,7 @@ export function Field({ label, name, type = "text", value = "", hint, complaint,
     <div class="field">
       <label for=${id}>${label}</label>
       ${multiline ? html`<textarea rows="3" ...${attributes}></textarea>` : html`<input type=${type} ...${attributes} />`}
-      ${(wrong || hint) && html`<p id=${`${id}-note`} class=${wrong ? "note wrong" : "note"}>${wrong ? complaint : hint}</p>`}
+      ${(wrong || hint) && html`<p id=${`${id}-note`} class=${wrong ? "note wrong" : "note"}>${wrong ? fieldError : hint}</p>`}
     </div>
   `;
 }

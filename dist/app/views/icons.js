@@ -42,7 +42,7 @@ export const ImageIcon = icon("M5 4.5h14a1 1 0 0 1 1 1v13a1 1 0 0 1-1 1H5a1 1 0 
 export const AudioIcon = icon("M9 18V6l10-2v11.5M9 18a2.5 2.5 0 1 1-5 0 2.5 2.5 0 0 1 5 0ZM19 15.5a2.5 2.5 0 1 1-5 0 2.5 2.5 0 0 1 5 0Z");
 export const VideoIcon = icon("M4.5 6h10a1 1 0 0 1 1 1v10a1 1 0 0 1-1 1h-10a1 1 0 0 1-1-1V7a1 1 0 0 1 1-1ZM15.5 10.5l5-3v9l-5-3");
 
-/** The mark of the app: a turning disc that speaks. */
+/** The app's logo: a disc with a speech bubble's tail. */
 export const Logo = () => html`
   <svg class="logo" viewBox="0 0 32 32" aria-hidden="true" focusable="false">
     <path d="M16 3a13 13 0 0 1 0 26H5.5a1.5 1.5 0 0 1-1.2-2.4l1.9-2.5A13 13 0 0 1 16 3Z" fill="var(--accent)" />

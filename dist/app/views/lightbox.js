@@ -1,4 +1,4 @@
-// One picture as large as the window allows, and a step to the others of the same message.
+// A picture at full window size, with navigation to the others of its message.
 import { fileLink } from "../api.js";
 import { pictureSource } from "../state/files.js";
 import { sizeOf } from "../text/size.js";

@@ -12,7 +12,7 @@ import { roleName } from "./role.js";
 
 /** @typedef {import("../types.js").User} User */
 
-/** Those who can read the open channel: all, or the participants of a private one. */
+/** The readers of the open channel: all users, or the participants of a private channel. */
 export function Members() {
   const channel = openChannel.value;
   const inside = channel?.type === "PRIVATE" ? new Set(channel.participants.map((user) => user.id)) : null;
@@ -46,17 +46,17 @@ function Group({ title, users }) {
 
 /** @param {{user: User}} props */
 function Member({ user }) {
-  const oneself = user.id === me.value?.id;
+  const isSelf = user.id === me.value?.id;
   const inside = html`
     <${Avatar} user=${user} presence />
-    <span class="name">${user.username}${oneself && html`<span class="you"> (you)</span>`}</span>
+    <span class="name">${user.username}${isSelf && html`<span class="you"> (you)</span>`}</span>
     ${user.role !== "USER" && html`<span class=${`badge ${user.role.toLowerCase()}`} title=${roleName(user.role)}>${badge(user)}</span>`}
   `;
   const className = user.online === false ? "member away" : "member";
   return html`
     <li>
-      ${oneself && html`<div class=${className}>${inside}</div>`}
-      ${!oneself &&
+      ${isSelf && html`<div class=${className}>${inside}</div>`}
+      ${!isSelf &&
       html`<button type="button" class=${className} title=${`Message ${user.username}`} onClick=${() => talkTo(user)}>
         ${inside}
       </button>`}
@@ -67,7 +67,7 @@ function Member({ user }) {
 /** @param {User} user */
 const badge = (user) => (user.role === "ADMIN" ? "Admin" : "Manager");
 
-/** Opens the conversation with this one person; a new one is asked for first. @param {User} user */
+/** Opens the conversation with a user; a new one needs a confirmation. @param {User} user */
 function talkTo(user) {
   const known = findPrivateChannel([user.id]);
   if (known) return goToChannel(known.id);

@@ -3,7 +3,7 @@ import { current } from "../state/conversations.js";
 import { editing } from "../state/editing.js";
 import { toastError } from "../state/toasts.js";
 import { html, useState } from "../ui.js";
-import { Counter, lengthOf, LONGEST, trimmed, WritingArea } from "./writing.js";
+import { Counter, lengthOf, MAX_LENGTH, trimmed, WritingArea } from "./writing.js";
 
 /** @param {{message: import("../types.js").Message}} props */
 export function MessageEditor({ message }) {
@@ -11,14 +11,14 @@ export function MessageEditor({ message }) {
   const [busy, setBusy] = useState(false);
   const stop = () => (editing.value = null);
   const content = trimmed(text);
-  const sendable = (content !== "" || (message.attachments?.length ?? 0) > 0) && lengthOf(content) <= LONGEST;
+  const sendable = (content !== "" || (message.attachments?.length ?? 0) > 0) && lengthOf(content) <= MAX_LENGTH;
 
   const save = async () => {
     if (busy || !sendable) return;
     if (content === message.content) return stop();
     setBusy(true);
     try {
-      current.peek()?.revise(await api.updateMessage(message.id, content));
+      current.peek()?.update(await api.updateMessage(message.id, content));
       stop();
     } catch (error) {
       toastError(error);

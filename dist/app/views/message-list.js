@@ -52,7 +52,7 @@ export function MessageList({ timeline, channel }) {
 }
 
 /**
- * Where the reader is: at the bottom, or further up with so many new messages below.
+ * The reader's place: at the bottom, or further up with a count of new messages below.
  *
  * @param {Timeline} timeline
  * @param {number} sending how many of the reader's own are on their way
@@ -63,7 +63,7 @@ function useReading(timeline, sending) {
   const seen = useRef(timeline.lastSeq);
   const sendingBefore = useRef(sending);
   useLayoutEffect(() => {
-    // Who writes wants to see it, wherever they were.
+    // The author sees their own message from any place.
     if (sending > sendingBefore.current) scroller.current?.toBottom();
     sendingBefore.current = sending;
   }, [sending]);

@@ -1,21 +1,21 @@
-// From messages to what stands in the list: days, and runs of messages by one author.
+// Converts messages to rows: days, and runs of messages by one author.
 import { dayKey } from "../text/time.js";
 
 /** @typedef {import("../types.js").Message} Message */
 /** @typedef {import("../types.js").User} User */
 /** @typedef {import("../state/pending.js").Pending} Pending */
 
-/** A longer silence begins a new run. */
+/** A longer gap starts a new run. */
 const RUN_MS = 7 * 60 * 1000;
 
 /**
- * @typedef {object} Entry one message, stored or on its way
- * @property {string} key stays the same when the stored one takes the place of the pending one
+ * @typedef {object} Entry a message, stored or pending
+ * @property {string} key the same for a pending message and its stored one
  * @property {string} content
  * @property {string} createdAt
  * @property {User | null} author
- * @property {import("../types.js").BinaryContent[]} attachments those stored
- * @property {Message | null} message null while it is on its way
+ * @property {import("../types.js").BinaryContent[]} attachments stored files
+ * @property {Message | null} message null while pending
  * @property {Pending | null} pending
  *
  * @typedef {{kind: "day", key: string, instant: string} | {kind: "entry", key: string, entry: Entry, head: boolean}} Row

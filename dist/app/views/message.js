@@ -1,10 +1,10 @@
 import * as api from "../api.js";
 import { current } from "../state/conversations.js";
 import { editing } from "../state/editing.js";
-import { sendAgain } from "../state/outbox.js";
+import { resend } from "../state/outbox.js";
 import { removePending } from "../state/pending.js";
 import { toastError } from "../state/toasts.js";
-import { takeBack, uploadAgain } from "../state/uploads.js";
+import { returnToDraft, retryUpload } from "../state/uploads.js";
 import { isOnlyEmoji, rich } from "../text/rich.js";
 import { exactTime, timeOfDay } from "../text/time.js";
 import { Component, html } from "../ui.js";
@@ -25,12 +25,12 @@ import { focusComposer } from "./writing.js";
  * @property {boolean} head the first of a run, with name and picture
  * @property {import("../types.js").User | null} author as known now
  * @property {boolean} own
- * @property {boolean} mayDelete also those of others
+ * @property {boolean} mayDelete also messages of others
  * @property {boolean} editing
  */
 
 /**
- * One message. A list of hundreds is drawn anew with each that arrives, so a row that shows the same is skipped.
+ * One message. Each arrival renders the list, which may have hundreds of rows, so an unchanged row is skipped.
  *
  * @extends {Component<Props>}
  */
@@ -90,12 +90,12 @@ const isEdited = ({ createdAt, updatedAt }) => updatedAt !== null && Date.parse(
 
 /** @param {{pending: import("../state/pending.js").Pending}} props */
 function Failure({ pending: { clientMessageId, files, reason } }) {
-  const again = files.length ? uploadAgain : sendAgain;
+  const again = files.length ? retryUpload : resend;
   return html`
     <p class="failure" role="alert">
       Not sent. ${reason}
       <button type="button" class="link" onClick=${() => again(clientMessageId)}>Retry</button>
-      <button type="button" class="link" onClick=${() => (takeBack(clientMessageId), focusComposer())}>Edit</button>
+      <button type="button" class="link" onClick=${() => (returnToDraft(clientMessageId), focusComposer())}>Edit</button>
       <button type="button" class="link" onClick=${() => removePending(clientMessageId)}>Discard</button>
     </p>
   `;

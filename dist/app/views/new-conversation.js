@@ -10,8 +10,8 @@ import { FormError, useForm } from "./form.js";
 
 /** @typedef {import("../types.js").User} User */
 
-/** A channel takes 100 people, oneself among them. */
-const MOST_OTHERS = 99;
+/** A private channel has at most 100 participants, including the user. */
+const MAX_OTHERS = 99;
 
 /** @param {{chosen?: string[]}} props ids of those already picked */
 export function NewConversation({ chosen = [] }) {
@@ -54,7 +54,7 @@ export function NewConversation({ chosen = [] }) {
         <div class="dialog-actions">
           <span class="apart count">${picked.size ? `${picked.size} chosen` : ""}</span>
           <button type="button" class="quiet" onClick=${closeDialog}>Cancel</button>
-          <button class="primary" disabled=${form.busy || !picked.size || picked.size > MOST_OTHERS}>Start</button>
+          <button class="primary" disabled=${form.busy || !picked.size || picked.size > MAX_OTHERS}>Start</button>
         </div>
       </form>
     <//>

@@ -1,4 +1,4 @@
-// The bell, and what it rang for.
+// The bell and the list of notifications.
 import { channelLink } from "../route.js";
 import { channels } from "../state/channels.js";
 import { closeDrawer } from "../state/drawers.js";
@@ -13,8 +13,8 @@ import { roleName } from "./role.js";
 /** @typedef {import("../types.js").Notification} Notification */
 
 const MINUTE_MS = 60_000;
-/** More are not drawn: they show when the ones before them are dismissed. */
-const MOST_SHOWN = 100;
+/** Further ones appear when earlier ones are dismissed. */
+const MAX_SHOWN = 100;
 
 const KINDS = {
   NEW_MESSAGE: { icon: ChatIcon, name: "New message" },
@@ -32,7 +32,7 @@ export function Bell({ className = "" }) {
   `;
 }
 
-/** Whoever looks for a list that could not be read wants it read. */
+/** Opening the panel retries a failed read. */
 function tryAgain() {
   if (notifications.peek() === null) void refreshNotifications().catch(toastError);
 }
@@ -45,7 +45,7 @@ function Panel({ close }) {
   const all = notifications.value;
   const now = useNow();
   const list = useRef(/** @type {HTMLUListElement | null} */ (null));
-  /** The focus goes to the next one, where it would be lost with the button. @param {Notification} notification */
+  /** Moves the focus to the next row before the button disappears. @param {Notification} notification */
   const remove = (notification) => {
     const rows = [...(list.current?.children ?? [])];
     const row = rows.findIndex((each) => each.contains(document.activeElement));
@@ -73,10 +73,10 @@ function Panel({ close }) {
     ${all !== null &&
     all.length > 0 &&
     html`<ul ref=${list} class="notifications">
-      ${all.slice(0, MOST_SHOWN).map(
+      ${all.slice(0, MAX_SHOWN).map(
         (each) => html`<${Row} key=${each.id} notification=${each} now=${now} onOpen=${close} onDismiss=${remove} />`,
       )}
-      ${all.length > MOST_SHOWN && html`<li class="none">And ${all.length - MOST_SHOWN} older ones</li>`}
+      ${all.length > MAX_SHOWN && html`<li class="none">And ${all.length - MAX_SHOWN} older ones</li>`}
     </ul>`}
   `;
 }
@@ -111,11 +111,11 @@ function Row({ notification, now, onOpen, onDismiss }) {
   `;
 }
 
-/** As people call them. @param {string} content */
+/** Replaces role identifiers by their display names. @param {string} content */
 const withRoleNames = (content) =>
   content.replace(/\b(?:USER|CHANNEL_MANAGER|ADMIN)\b/g, (role) => roleName(/** @type {any} */ (role)));
 
-/** Tells those who cannot see the bell. One sentence for each that is new, none for what was there before. */
+/** Announces new notifications to screen readers, one sentence each; none for the first list. */
 export function Announcer() {
   const newest = notifications.value?.[0] ?? null;
   const known = useRef(/** @type {string | null | undefined} */ (undefined));

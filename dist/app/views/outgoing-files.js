@@ -1,5 +1,5 @@
-// The files of a message on its way: as they will stand there, and how far they are.
-import { takeBack } from "../state/uploads.js";
+// The files of a pending message, with upload progress.
+import { returnToDraft } from "../state/uploads.js";
 import { sizeOf } from "../text/size.js";
 import { html } from "../ui.js";
 import { FileKind } from "./file-kind.js";
@@ -42,7 +42,7 @@ function Progress({ pending: { clientMessageId, progress } }) {
       </span>
       <span class="percent" aria-hidden="true">${percent < 100 ? `${percent} %` : "Processing…"}</span>
       ${percent < 100 &&
-      html`<button type="button" class="link" onClick=${() => (takeBack(clientMessageId), focusComposer())}>Cancel</button>`}
+      html`<button type="button" class="link" onClick=${() => (returnToDraft(clientMessageId), focusComposer())}>Cancel</button>`}
     </div>
   `;
 }

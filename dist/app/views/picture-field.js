@@ -1,14 +1,14 @@
-// A person's picture, chosen in a form.
+// A form field for a profile picture.
 import { PICTURE_TYPES, portrait } from "../picture.js";
 import { html, useEffect, useId, useState } from "../ui.js";
 import { Avatar } from "./avatar.js";
 
 /**
  * @param {{user: import("../types.js").User, picture: File | null, onPicture: (picture: File | null) => void,
- *   complaint?: unknown}} props `user`: whose picture it is so far
+ *   fieldError?: unknown}} props `user`: the owner of the current picture
  */
-export function PictureField({ user, picture, onPicture, complaint }) {
-  const [objection, setObjection] = useState(/** @type {string | null} */ (null));
+export function PictureField({ user, picture, onPicture, fieldError }) {
+  const [problem, setProblem] = useState(/** @type {string | null} */ (null));
   const [url, setUrl] = useState(/** @type {string | null} */ (null));
   const id = useId();
   useEffect(() => {
@@ -24,12 +24,12 @@ export function PictureField({ user, picture, onPicture, complaint }) {
     target.value = "";
     try {
       onPicture(await portrait(file));
-      setObjection(null);
+      setProblem(null);
     } catch (error) {
-      setObjection(error instanceof Error ? error.message : String(error));
+      setProblem(error instanceof Error ? error.message : String(error));
     }
   };
-  const wrong = objection ?? (typeof complaint === "string" ? complaint : null);
+  const wrong = problem ?? (typeof fieldError === "string" ? fieldError : null);
   return html`
     <div class="picture-field" role="group" aria-label="Picture">
       ${url && html`<span class="avatar large"><img class="face" src=${url} alt="The chosen picture" /></span>`}

@@ -1,13 +1,13 @@
-// A button with a panel that it opens: on the browser's own popover, which Escape and a press elsewhere close, and which
-// gives the focus back.
+// A button that opens a panel, with the browser's popover, which closes on Escape and on a click elsewhere, and returns
+// the focus.
 import { html, useEffect, useId, useLayoutEffect, useRef, useState } from "../ui.js";
 
-/** From the edge of the window, and from the button. */
+/** Distance to the window's edge and to the button. */
 const EDGE_PX = 8;
 
 /**
  * @param {{label: string, title?: string, icon: unknown, className?: string, heading: string, onOpen?: () => void,
- *   panel: (close: () => void) => unknown}} props `label`: of the button; `heading`: of the panel; `panel`: what is in it
+ *   panel: (close: () => void) => unknown}} props `label`: of the button; `heading`: of the panel; `panel`: its content
  */
 export function Popover({ label, title, icon, className = "", heading, onOpen, panel }) {
   const [open, setOpen] = useState(false);
@@ -16,7 +16,7 @@ export function Popover({ label, title, icon, className = "", heading, onOpen, p
   const id = useId();
   const close = () => box.current?.hidePopover();
 
-  /** What is in it is there before it opens, and until it has closed: the focus could not return from what is gone. */
+  /** Renders the content from before opening until after closing: the focus cannot return from removed elements. */
   const onBeforeToggle = (/** @type {any} */ { newState }) => {
     if (newState !== "open") return;
     onOpen?.();
@@ -25,7 +25,7 @@ export function Popover({ label, title, icon, className = "", heading, onOpen, p
   const onToggle = (/** @type {any} */ { newState }) => setOpen(newState === "open");
   useLayoutEffect(() => {
     if (!open) return;
-    // It is not on the page yet, and has no size.
+    // Before layout, the panel has no size.
     const frame = requestAnimationFrame(() => {
       place(/** @type {HTMLElement} */ (box.current), /** @type {HTMLElement} */ (button.current));
       box.current?.focus({ preventScroll: true });
@@ -54,7 +54,7 @@ export function Popover({ label, title, icon, className = "", heading, onOpen, p
   `;
 }
 
-/** Below the button, towards the middle of the window. @param {HTMLElement} box @param {HTMLElement} button */
+/** Places the panel below the button, towards the window's centre. @param {HTMLElement} box @param {HTMLElement} button */
 function place(box, button) {
   const { left, right, bottom } = button.getBoundingClientRect();
   const width = document.documentElement.clientWidth;

@@ -1,4 +1,4 @@
-// Oneself: picture, name, address, password.
+// The user's own profile: picture, name, email, password.
 import * as api from "../api.js";
 import { putPerson, self } from "../state/people.js";
 import { toast } from "../state/toasts.js";
@@ -24,7 +24,7 @@ export function Profile() {
     closeDialog();
   });
   if (!user) return null;
-  const { complaints } = form;
+  const { fieldErrors } = form;
   /** @param {File | null} chosen */
   const onPicture = (chosen) => {
     form.clear();
@@ -33,13 +33,13 @@ export function Profile() {
   return html`
     <${Dialog} title="Your profile">
       <form onSubmit=${form.onSubmit} onInput=${form.clear}>
-        <${PictureField} user=${user} picture=${picture} onPicture=${onPicture} complaint=${complaints.profile} />
+        <${PictureField} user=${user} picture=${picture} onPicture=${onPicture} fieldError=${fieldErrors.profile} />
         <${Field} label="Username" name="username" value=${user.username} autocomplete="username" maxlength=${50} required
-          complaint=${complaints.newUsername} />
+          fieldError=${fieldErrors.newUsername} />
         <${Field} label="Email" name="email" type="email" value=${user.email} autocomplete="email" required
-          complaint=${complaints.newEmail} />
+          fieldError=${fieldErrors.newEmail} />
         <${Field} label="New password" name="password" type="password" autocomplete="new-password"
-          hint="Only if you want another one. It signs you out everywhere else." complaint=${complaints.newPassword} />
+          hint="Only if you want another one. It signs you out everywhere else." fieldError=${fieldErrors.newPassword} />
         <${FormError} error=${form.error} />
         <div class="dialog-actions">
           <button type="button" class="quiet" onClick=${closeDialog}>Cancel</button>

@@ -1,8 +1,8 @@
-// A list that grows at both ends without moving under the reader: at the bottom it stays at the bottom, anywhere
-// else the first visible row stays where it is, whatever is added, removed or resized above it.
+// A list that grows at both ends and keeps the reader's position: a reader at the bottom stays at the bottom; elsewhere the
+// first visible row stays in place, whatever is added, removed or resized above it.
 import { Component, createRef, html } from "../ui.js";
 
-/** Within this many pixels of an end counts as being there. */
+/** Within this many pixels, the reader counts as being at an end. */
 const NEAR_BOTTOM = 40;
 const NEAR_TOP = 600;
 
@@ -12,8 +12,8 @@ const NEAR_TOP = 600;
  * @property {string} className
  * @property {string} label
  * @property {unknown} version changes when the rows do
- * @property {(atBottom: boolean) => void} onReach told when the reader comes to the bottom or leaves it
- * @property {() => void} [onTop] near the top there is more to fetch
+ * @property {(atBottom: boolean) => void} onReach called when the reader reaches or leaves the bottom
+ * @property {() => void} [onTop] called near the top
  * @property {unknown} [children]
  */
 
@@ -35,7 +35,7 @@ export class Scroller extends Component {
     return /** @type {HTMLDivElement} */ (this.box.current);
   }
 
-  /** Goes to the bottom and stays there. */
+  /** Scrolls to the bottom and stays there. */
   toBottom() {
     this.#reach(true);
     this.#settle();

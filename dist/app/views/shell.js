@@ -1,5 +1,5 @@
 // The frame of the signed-in app: channels, the conversation, members.
-import { link } from "../live/stomp.js";
+import { connection } from "../live/stomp.js";
 import { channels } from "../state/channels.js";
 import { current } from "../state/conversations.js";
 import { closeDrawer, drawer, membersBeside } from "../state/drawers.js";
@@ -11,7 +11,7 @@ import { Members } from "./members.js";
 import { Announcer } from "./notifications.js";
 import { Sidebar } from "./sidebar.js";
 
-/** Shorter interruptions are not worth a word. */
+/** Shorter interruptions are not shown. */
 const UNNOTICED_MS = 1_200;
 
 export function Shell() {
@@ -35,7 +35,7 @@ export function Shell() {
   `;
 }
 
-/** A drawer that opens takes the focus, Escape closes it, and the focus returns to where it was. */
+/** Opening a drawer moves the focus into it; Escape closes it and returns the focus. */
 function useDrawerKeys() {
   const open = drawer.value;
   useEffect(() => {
@@ -45,7 +45,7 @@ function useDrawerKeys() {
     /** @type {HTMLElement | null | undefined} */ (panel?.querySelector("a, button"))?.focus({ preventScroll: true });
     /** @param {KeyboardEvent} event */
     const onKey = (event) => {
-      // What lies over the drawer goes first.
+      // A dialog or popover over the drawer closes first.
       if (event.key === "Escape" && !document.querySelector(":popover-open, dialog[open]")) closeDrawer();
     };
     addEventListener("keydown", onKey);
@@ -58,7 +58,7 @@ function useDrawerKeys() {
 
 function ConnectionBar() {
   const [shown, setShown] = useState(false);
-  const away = link.value !== "on" && link.value !== "off";
+  const away = connection.value !== "on" && connection.value !== "off";
   useEffect(() => {
     if (!away) return setShown(false);
     const timer = setTimeout(() => setShown(true), UNNOTICED_MS);
@@ -66,7 +66,7 @@ function ConnectionBar() {
   }, [away]);
   return html`
     <div class="connection" role="status">
-      ${shown && away && html`<p><span class="spinner"></span>${link.value === "lost" ? "Reconnecting…" : "Connecting…"}</p>`}
+      ${shown && away && html`<p><span class="spinner"></span>${connection.value === "lost" ? "Reconnecting…" : "Connecting…"}</p>`}
     </div>
   `;
 }

@@ -1,4 +1,4 @@
-// The left column: the server, its channels, private conversations, and oneself.
+// The left column: the server, its channels, private conversations, and the user.
 import { channelLink, openChannelId } from "../route.js";
 import { signOut } from "../session.js";
 import { channels, channelTitle, companions, privateChannels, publicChannels } from "../state/channels.js";
@@ -100,7 +100,7 @@ function PrivateLink({ channel }) {
 }
 
 /**
- * How many notifications there are about it. A description: the link's name stays the channel's.
+ * The number of notifications about a channel, as a description, so that the link's name stays the channel's.
  *
  * @param {{channel: Channel}} props
  */
@@ -126,7 +126,7 @@ function UserPanel() {
   if (!user) return null;
   return html`
     <footer class="user-panel">
-      <button type="button" class="oneself" title="Your profile" onClick=${() => openDialog(html`<${Profile} />`)}>
+      <button type="button" class="own-profile" title="Your profile" onClick=${() => openDialog(html`<${Profile} />`)}>
         <${Avatar} user=${{ ...user, online: true }} presence />
         <span class="who">
           <strong>${user.username}</strong>

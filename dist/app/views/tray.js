@@ -1,4 +1,4 @@
-// The files of a message that is not sent yet.
+// The files of an unsent message.
 import { removeFile } from "../state/drafts.js";
 import { sizeOf } from "../text/size.js";
 import { html, useRef } from "../ui.js";
@@ -7,10 +7,10 @@ import { CloseIcon } from "./icons.js";
 
 /** @typedef {import("../state/attachments.js").Attachment} Attachment */
 
-/** @param {{channelId: string, files: Attachment[], onEmpty: () => void}} props `onEmpty`: the last one was removed */
+/** @param {{channelId: string, files: Attachment[], onEmpty: () => void}} props `onEmpty`: called after the last removal */
 export function Tray({ channelId, files, onEmpty }) {
   const list = useRef(/** @type {HTMLUListElement | null} */ (null));
-  /** The focus goes on to a neighbour. @param {Attachment} attachment */
+  /** Removes a file and moves the focus to its neighbour. @param {Attachment} attachment */
   const remove = (attachment) => {
     const at = files.indexOf(attachment);
     const buttons = list.current?.querySelectorAll("button") ?? [];

@@ -1,11 +1,11 @@
-// Who is writing, in a line that is always there: nothing moves when somebody begins.
+// Users who are typing, in a line that is always present, so that nothing moves.
 import { people } from "../state/people.js";
 import { typists } from "../state/typing.js";
 import { html, useEffect, useRef, useState } from "../ui.js";
 
-/** More are not named. */
-const MOST_NAMED = 2;
-/** To those who listen it is said once in this long: people begin and stop all the time. */
+/** With more typists, the line shows no names. */
+const MAX_NAMES = 2;
+/** Minimum interval between announcements to screen readers, because the list changes often. */
 const SAY_AGAIN_MS = 20_000;
 
 /** @param {{channelId: string}} props */
@@ -15,11 +15,11 @@ export function TypingLine({ channelId }) {
     .map((each) => people.value?.get(each.userId)?.username ?? each.username);
   const some = names.length > 0;
   const [spoken, setSpoken] = useState("");
-  const saidAt = useRef(-Infinity);
+  const sentAt = useRef(-Infinity);
   useEffect(() => {
     if (!some) return setSpoken("");
-    if (performance.now() - saidAt.current < SAY_AGAIN_MS) return;
-    saidAt.current = performance.now();
+    if (performance.now() - sentAt.current < SAY_AGAIN_MS) return;
+    sentAt.current = performance.now();
     setSpoken(`${subject(names)} typing`);
   }, [some]);
   return html`
@@ -36,7 +36,7 @@ export function TypingLine({ channelId }) {
 
 /** @param {string[]} names */
 function named(names) {
-  if (names.length > MOST_NAMED) return "Several people";
+  if (names.length > MAX_NAMES) return "Several people";
   return names.flatMap((name, at) => [at > 0 && " and ", html`<b>${name}</b>`]);
 }
 
@@ -45,4 +45,4 @@ const verb = (names) => (names.length === 1 ? "is" : "are");
 
 /** @param {string[]} names */
 const subject = (names) =>
-  `${names.length > MOST_NAMED ? "Several people" : names.join(" and ")} ${verb(names)}`;
+  `${names.length > MAX_NAMES ? "Several people" : names.join(" and ")} ${verb(names)}`;

@@ -1,24 +1,24 @@
-// What every place to write a message in shares: it grows with the text, Enter sends, the length is counted.
+// The text area of the composer and the editor: grows with the text, sends on Enter, counts the length.
 import { html, useLayoutEffect, useRef } from "../ui.js";
 
-export const LONGEST = 2_000;
-/** From here on the counter is shown. */
+export const MAX_LENGTH = 2_000;
+/** The counter appears from this length. */
 const NEARLY = 1_800;
 const TALLEST_PX = 320;
 
-/** In characters as people count them, not UTF-16 units. @param {string} text */
+/** Length in code points, not UTF-16 code units. @param {string} text */
 export const lengthOf = (text) => (text.length <= NEARLY ? text.length : [...text].length);
 
-/** For buttons that go when they are pressed, after which one writes on. */
+/** For buttons that disappear when pressed. */
 export const focusComposer = () =>
   /** @type {HTMLElement | null} */ (document.querySelector(".composer textarea"))?.focus({ preventScroll: true });
 
-/** What would be sent: without blank lines around it. @param {string} text */
+/** The text to send, without blank lines around it. @param {string} text */
 export const trimmed = (text) => text.replace(/^(?:[^\S\n]*\n)+/, "").trimEnd();
 
 /**
  * @param {{text: string, label: string, placeholder?: string, onText: (text: string) => void, onSubmit: () => void,
- *   onEscape?: () => void, onUp?: () => void, focus?: unknown}} props `focus`: takes the focus whenever this changes
+ *   onEscape?: () => void, onUp?: () => void, focus?: unknown}} props `focus`: a change of this value sets the focus
  */
 export function WritingArea({ text, label, placeholder, onText, onSubmit, onEscape, onUp, focus }) {
   const ref = useRef(/** @type {HTMLTextAreaElement | null} */ (null));
@@ -27,7 +27,7 @@ export function WritingArea({ text, label, placeholder, onText, onSubmit, onEsca
     area.style.height = "auto";
     area.style.height = `${Math.min(area.scrollHeight, TALLEST_PX)}px`;
   }, [text]);
-  // Before anybody can type: later it would move the cursor under their hands.
+  // A layout effect: a later one would move the cursor while the user types.
   useLayoutEffect(() => {
     const area = /** @type {HTMLTextAreaElement} */ (ref.current);
     if (focus === undefined) return;
@@ -37,8 +37,8 @@ export function WritingArea({ text, label, placeholder, onText, onSubmit, onEsca
 
   /** @param {KeyboardEvent} event */
   const onKeyDown = (event) => {
-    // While an input method composes, its keys are its own. Some browsers end the composition before the keydown
-    // of the Enter that ended it, and mark that one with 229.
+    // Ignores keys of an input method's composition. Some browsers end the composition before the keydown of its Enter,
+    // and give that keydown the code 229.
     if (event.isComposing || event.keyCode === 229) return;
     if (event.key === "Enter" && !event.shiftKey) {
       event.preventDefault();
@@ -61,7 +61,7 @@ export function WritingArea({ text, label, placeholder, onText, onSubmit, onEsca
 /** @param {{length: number}} props */
 export function Counter({ length }) {
   if (length < NEARLY) return null;
-  const left = LONGEST - length;
+  const left = MAX_LENGTH - length;
   return html`
     <span class=${`counter ${left < 0 ? "over" : ""}`} role="status" aria-label=${`${left} characters left`}>${left}</span>
   `;
