@@ -1,4 +1,4 @@
-// The API without a browser, for what would take too long by hand.
+// API calls without a browser, for setup that is slow in one.
 import assert from "node:assert/strict";
 
 /** @param {string} base @param {string} path @param {RequestInit} [init] @returns {Promise<any>} */
@@ -28,7 +28,7 @@ function multipart(name, value) {
 }
 
 /**
- * Makes an account and signs in.
+ * Creates an account and signs in.
  *
  * @param {string} base
  * @param {string} username
@@ -61,13 +61,13 @@ export async function apiOf(base, username, password) {
     channels: () => request(base, `/channels?userId=${userDto.id}`, { headers }),
     /** @returns {Promise<any[]>} */
     notifications: () => request(base, "/notifications", { headers }),
-    /** As somebody who may. @param {string} name @returns {Promise<any>} */
+    /** Needs the role CHANNEL_MANAGER. @param {string} name @returns {Promise<any>} */
     createChannel: (name) => call("POST", "/channels/public", { name, description: "" }),
     /** @param {string[]} participantIds @returns {Promise<any>} */
     createPrivate: (participantIds) => call("POST", "/channels/private", { participantIds }),
-    /** As somebody who may. @param {string} channelId @param {string} newDescription @returns {Promise<any>} */
+    /** Needs the role CHANNEL_MANAGER. @param {string} channelId @param {string} newDescription @returns {Promise<any>} */
     describeChannel: (channelId, newDescription) => call("PATCH", `/channels/${channelId}`, { newDescription }),
-    /** @param {string} channelId @param {string} content @param {string} [clientMessageId] keeps it from being kept twice */
+    /** @param {string} channelId @param {string} content @param {string} [clientMessageId] makes a retry idempotent */
     post: (channelId, content, clientMessageId) => {
       const body = multipart("messageCreateRequest", { content, channelId, authorId: userDto.id, clientMessageId });
       return request(base, "/messages", { method: "POST", headers, body });

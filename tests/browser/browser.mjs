@@ -1,4 +1,4 @@
-// One person's browser: a Chromium with a profile of its own, and what such a person does and sees.
+// One user's browser: a Chromium with its own profile, and the actions and checks of that user.
 import assert from "node:assert/strict";
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
@@ -14,14 +14,14 @@ const FLAGS = [
   "--disable-component-update",
   "--disable-sync",
 ];
-const PATIENCE_MS = 20_000;
+const TIMEOUT_MS = 20_000;
 
 export class Person {
   /**
    * @param {string} name
    * @param {string} url
    * @param {import("playwright-core").BrowserContextOptions & {before?: () => void}} [options] `before` runs in each
-   *   page ahead of its own scripts
+   *   page before its scripts
    */
   static async open(name, url, { before, ...options } = {}) {
     const profile = await mkdtemp(join(tmpdir(), "discodeit-browser-"));
@@ -34,7 +34,7 @@ export class Person {
       locale: "en-GB",
       ...options,
     });
-    context.setDefaultTimeout(PATIENCE_MS);
+    context.setDefaultTimeout(TIMEOUT_MS);
     if (before) await context.addInitScript(before);
     const person = new Person(name, url, profile, context);
     person.page = context.pages()[0] ?? (await context.newPage());
@@ -54,7 +54,7 @@ export class Person {
     this.context = context;
     /** @type {import("playwright-core").Page} */
     this.page = /** @type {any} */ (undefined);
-    /** Errors of the page's own making. @type {string[]} */
+    /** Uncaught errors of the page. @type {string[]} */
     this.errors = [];
     /** Nodes that answered this browser. @type {Set<string>} */
     this.nodes = new Set();
@@ -72,8 +72,8 @@ export class Person {
     });
   }
 
-  /** Waits until it is there and shows a picture. @param {import("playwright-core").Locator} image an img element */
-  static async drawn(image) {
+  /** Waits until an image is present and decoded. @param {import("playwright-core").Locator} image an img element */
+  static async waitForPicture(image) {
     await image.waitFor();
     await image.evaluate((element) => /** @type {HTMLImageElement} */ (element).decode());
   }
@@ -95,7 +95,7 @@ export class Person {
     await page.getByLabel("Email").fill(`${this.name}@example.org`);
     await page.getByLabel("Password").fill(password);
     await page.getByRole("button", { name: "Create account" }).click();
-    await this.isIn();
+    await this.waitUntilSignedIn();
   }
 
   /** @param {string} password */
@@ -108,32 +108,32 @@ export class Person {
 
   async signOut() {
     await this.page.getByRole("button", { name: "Sign out" }).click();
-    await this.isOut();
+    await this.waitUntilSignedOut();
   }
 
   /** @param {import("playwright-core").Page} [page] */
-  async isIn(page = this.page) {
+  async waitUntilSignedIn(page = this.page) {
     await page.locator(".user-panel", { hasText: this.name }).waitFor();
   }
 
   /** @param {import("playwright-core").Page} [page] */
-  async isOut(page = this.page) {
+  async waitUntilSignedOut(page = this.page) {
     await page.getByRole("heading", { name: "Welcome back" }).waitFor();
   }
 
-  /** @param {string} name what the left column calls it */
+  /** @param {string} name its name in the left column */
   channel(name) {
     return this.page.getByRole("navigation", { name: "Channels" }).getByRole("link", { name, exact: true });
   }
 
   /** @param {string} name */
-  async enter(name) {
+  async openChannel(name) {
     await this.channel(name).click();
     await this.page.getByRole("heading", { level: 1, name, exact: true }).waitFor();
     await this.page.getByRole("log").waitFor();
   }
 
-  /** As somebody who may. @param {string} name @param {string} [description] */
+  /** Needs the role CHANNEL_MANAGER. @param {string} name @param {string} [description] */
   async createChannel(name, description = "") {
     await this.page.getByRole("button", { name: "Create channel" }).click();
     const dialog = this.page.getByRole("dialog");
@@ -143,14 +143,14 @@ export class Person {
     await this.page.getByRole("heading", { level: 1, name, exact: true }).waitFor();
   }
 
-  /** @param {string | RegExp} name of something in the open channel's options @param {"button" | "switch"} [role] */
-  async option(name, role = "button") {
+  /** @param {string | RegExp} name of a control in the open channel's options @param {"button" | "switch"} [role] */
+  async channelOption(name, role = "button") {
     await this.page.getByRole("button", { name: "Channel options" }).click();
     return this.page.getByRole("dialog", { name: "Channel options" }).getByRole(role, { name });
   }
 
-  /** @param {string} text its lines are typed with Shift+Enter between them */
-  async say(text) {
+  /** @param {string} text lines are separated with Shift+Enter */
+  async send(text) {
     const box = this.page.locator(".composer textarea");
     for (const [index, line] of text.split("\n").entries()) {
       if (index) await box.press("Shift+Enter");
@@ -159,8 +159,8 @@ export class Person {
     await box.press("Enter");
   }
 
-  /** Waits until each is shown. @param {...string} texts */
-  async sees(...texts) {
+  /** Waits until each message is shown. @param {...string} texts */
+  async waitForMessages(...texts) {
     for (const text of texts) await this.message(text).first().waitFor();
   }
 
@@ -169,20 +169,20 @@ export class Person {
     return this.page.locator(".message .text").filter({ hasText: text });
   }
 
-  /** What the open channel shows, from top to bottom. @returns {Promise<string[]>} */
-  read() {
+  /** The shown messages, from top to bottom. @returns {Promise<string[]>} */
+  messageTexts() {
     return this.page.locator(".message .text").allInnerTexts();
   }
 
-  /** These, in this order, each once, and nothing between them that is not theirs. @param {string[]} texts */
-  async hasRead(texts) {
-    await this.sees(...texts);
-    const among = new Set(texts);
-    assert.deepEqual((await this.read()).filter((text) => among.has(text)), texts);
+  /** Asserts that these messages are shown once each, in this order. @param {string[]} texts */
+  async assertMessages(texts) {
+    await this.waitForMessages(...texts);
+    const wanted = new Set(texts);
+    assert.deepEqual((await this.messageTexts()).filter((text) => wanted.has(text)), texts);
   }
 
-  /** Nothing of one's own is still on its way. */
-  async everythingSent() {
+  /** Waits until no own message is pending, and asserts that none failed. */
+  async waitUntilSent() {
     await this.page.locator(".message.pending").first().waitFor({ state: "detached" });
     assert.equal(await this.page.locator(".message.failed").count(), 0);
   }

@@ -1,4 +1,4 @@
-// Pictures for tests, made rather than stored.
+// Generates pictures for tests.
 import { randomBytes } from "node:crypto";
 import { deflateSync } from "node:zlib";
 
@@ -14,14 +14,14 @@ export function png(width, height, hue = 160) {
   return encode(width, height, rows);
 }
 
-/** What no compression makes small. @param {number} width @param {number} height */
+/** Random pixels, which do not compress. @param {number} width @param {number} height */
 export function noise(width, height) {
   const rows = randomBytes((width * 3 + 1) * height);
   for (let y = 0; y < height; y++) rows[y * (width * 3 + 1)] = 0;
   return encode(width, height, rows);
 }
 
-/** @param {number} width @param {number} height @param {Buffer} rows each begins with its filter, 0 for none */
+/** @param {number} width @param {number} height @param {Buffer} rows each starts with its filter byte, 0 for none */
 function encode(width, height, rows) {
   const head = Buffer.alloc(13);
   head.writeUInt32BE(width, 0);

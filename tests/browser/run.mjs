@@ -1,4 +1,4 @@
-// Two people in two browsers, each sent by nginx to another node, and an administrator in a third.
+// Two users in two browsers, which nginx assigns to different nodes, and an administrator in a third.
 //
 //   BASE_URL=http://127.0.0.1:3000 ADMIN_USERNAME=… ADMIN_PASSWORD=… node run.mjs
 //
@@ -8,7 +8,7 @@ import { randomBytes } from "node:crypto";
 import { fileURLToPath } from "node:url";
 import { join } from "node:path";
 import { Person } from "./browser.mjs";
-import { forward, twoSources } from "./forwarder.mjs";
+import { startProxy, twoSources } from "./proxy.mjs";
 import { appearance } from "./scenarios/appearance.mjs";
 import { conversations } from "./scenarios/conversations.mjs";
 import { files } from "./scenarios/files.mjs";
@@ -20,23 +20,23 @@ import { typing } from "./scenarios/typing.mjs";
 
 const LIMIT_MS = 90_000;
 const base = new URL(process.env.BASE_URL ?? "http://127.0.0.1:3000");
-const pictures = process.env.SCREENSHOTS ?? fileURLToPath(new URL("../../.run/screenshots/", import.meta.url));
+const screenshots = process.env.SCREENSHOTS ?? fileURLToPath(new URL("../../.run/screenshots/", import.meta.url));
 
 /**
- * @typedef {object} Stage what the scenarios share, in the order they are listed
+ * @typedef {object} Fixture shared state of the scenarios, which run in order
  * @property {Person} ann
  * @property {Person} ben
  * @property {Person} admin
- * @property {Awaited<ReturnType<typeof forward>>} bensLine
+ * @property {Awaited<ReturnType<typeof startProxy>>} bensProxy
  * @property {URL} base
- * @property {string} password of everybody but the administrator
+ * @property {string} password of every user except the administrator
  * @property {string} adminPassword
- * @property {string} run tells this run's names from those of others
- * @property {string} channel the name of the channel this run talks in
- * @property {(person: Person, name: string, options?: object) => Promise<void>} picture
+ * @property {string} run makes the names of this run unique
+ * @property {string} channel the channel of this run
+ * @property {(person: Person, name: string, options?: object) => Promise<void>} screenshot
  * @property {(name: string, options?: object) => Promise<Person>} newPerson
  *
- * @typedef {[sentence: string, run: (stage: Stage) => Promise<void>]} Scenario
+ * @typedef {[name: string, run: (fixture: Fixture) => Promise<void>]} Scenario
  */
 
 let passed = 0;
@@ -45,19 +45,19 @@ const failed = [];
 /** @type {Person[]} */
 const people = [];
 /** @type {{close(): void}[]} */
-const lines = [];
+const proxies = [];
 
-/** @returns {Promise<Stage>} */
-async function setStage() {
+/** @returns {Promise<Fixture>} */
+async function setUp() {
   const adminName = process.env.ADMIN_USERNAME;
   const adminPassword = process.env.ADMIN_PASSWORD;
   if (!adminName || !adminPassword) throw new Error("ADMIN_USERNAME and ADMIN_PASSWORD must be set");
-  await mkdir(pictures, { recursive: true });
-  for (const file of await readdir(pictures)) if (file.startsWith("failed-")) await rm(join(pictures, file));
+  await mkdir(screenshots, { recursive: true });
+  for (const file of await readdir(screenshots)) if (file.startsWith("failed-")) await rm(join(screenshots, file));
   const sources = await twoSources(base);
-  console.log(sources.map(({ source, node }) => `${source} is answered by ${node}`).join(", "));
-  const [annsLine, bensLine] = await Promise.all(sources.map(({ source }) => forward(base, source)));
-  lines.push(annsLine, bensLine);
+  console.log(sources.map(({ source, node }) => `${node} answers ${source}`).join(", "));
+  const [annsProxy, bensProxy] = await Promise.all(sources.map(({ source }) => startProxy(base, source)));
+  proxies.push(annsProxy, bensProxy);
   const run = randomBytes(3).toString("hex");
   /** @param {string} name @param {string} url @param {object} [options] */
   const open = async (name, url, options) => {
@@ -66,38 +66,38 @@ async function setStage() {
     return person;
   };
   return {
-    ann: await open(`ann-${run}`, annsLine.url),
-    ben: await open(`ben-${run}`, bensLine.url),
+    ann: await open(`ann-${run}`, annsProxy.url),
+    ben: await open(`ben-${run}`, bensProxy.url),
     admin: await open(adminName, base.href),
-    bensLine,
+    bensProxy,
     base,
     password: `pass-${run}`,
     adminPassword,
     run,
     channel: `talk-${run}`,
-    picture: async (person, name, options) =>
-      void (await person.page.screenshot({ path: join(pictures, `${name}.png`), ...options })),
-    newPerson: (name, options) => open(`${name}-${run}`, annsLine.url, options),
+    screenshot: async (person, name, options) =>
+      void (await person.page.screenshot({ path: join(screenshots, `${name}.png`), ...options })),
+    newPerson: (name, options) => open(`${name}-${run}`, annsProxy.url, options),
   };
 }
 
-/** @param {Scenario} scenario @param {Stage} stage */
-async function attempt([sentence, run], stage) {
+/** @param {Scenario} scenario @param {Fixture} fixture */
+async function attempt([name, run], fixture) {
   const started = Date.now();
   /** @type {NodeJS.Timeout | undefined} */
   let timer;
   try {
-    const late = new Promise((_, reject) => {
+    const timeout = new Promise((_, reject) => {
       timer = setTimeout(() => reject(new Error(`took longer than ${LIMIT_MS / 1000} s`)), LIMIT_MS);
     });
-    await Promise.race([run(stage), late]);
+    await Promise.race([run(fixture), timeout]);
     passed++;
-    console.log(`ok      ${sentence} (${Date.now() - started} ms)`);
+    console.log(`ok      ${name} (${Date.now() - started} ms)`);
   } catch (error) {
-    failed.push(sentence);
-    console.log(`FAILED  ${sentence}\n${String(/** @type {any} */ (error)?.stack ?? error).replace(/^/gm, "        ")}`);
-    for (const { page, name } of people.filter((person) => !person.page.isClosed())) {
-      const path = join(pictures, `failed-${failed.length}-${name}.png`);
+    failed.push(name);
+    console.log(`FAILED  ${name}\n${String(/** @type {any} */ (error)?.stack ?? error).replace(/^/gm, "        ")}`);
+    for (const { page, name: user } of people.filter((person) => !person.page.isClosed())) {
+      const path = join(screenshots, `failed-${failed.length}-${user}.png`);
       await page.screenshot({ path, timeout: 5_000 }).catch(() => {});
     }
   } finally {
@@ -106,19 +106,19 @@ async function attempt([sentence, run], stage) {
 }
 
 try {
-  const stage = await setStage();
+  const fixture = await setUp();
   for (const scenario of [...sessions, ...conversations, ...notifications, ...typing, ...text, ...files, ...interruptions, ...appearance]) {
     const before = failed.length;
-    await attempt(scenario, stage);
-    // Without the system every other scenario would only wait and fail.
+    await attempt(scenario, fixture);
+    // Stops the run when the system is down, because every further scenario would time out.
     if (failed.length > before) await fetch(new URL("/api/health/live", base));
   }
 } catch (error) {
   failed.push("the rest");
-  console.error("The system cannot be used:", error);
+  console.error("The system is not usable:", error);
 } finally {
   for (const person of people) await person.close().catch(() => {});
-  for (const line of lines) line.close();
+  for (const proxy of proxies) proxy.close();
 }
 console.log(`${passed} passed, ${failed.length} failed`);
 process.exit(failed.length ? 1 : 0);

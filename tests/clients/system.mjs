@@ -6,7 +6,7 @@ import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
 import { apiOf, signUp } from "../browser/api.mjs";
 import { Person } from "../browser/browser.mjs";
-import { forward, twoSources } from "../browser/forwarder.mjs";
+import { startProxy, twoSources } from "../browser/proxy.mjs";
 
 const run = promisify(execFile);
 const top = fileURLToPath(new URL("../../", import.meta.url));
@@ -62,10 +62,10 @@ export class System {
    * A TCP proxy with its own source address, which nginx takes for another client.
    *
    * @param {number} side 0 or 1: the node that answers
-   * @param {Parameters<typeof forward>[2]} [inspect]
+   * @param {Parameters<typeof startProxy>[2]} [inspect]
    */
   async proxy(side, inspect) {
-    const proxy = await forward(this.base, this.sources[side].source, inspect);
+    const proxy = await startProxy(this.base, this.sources[side].source, inspect);
     this.cleanups.push(() => proxy.close());
     return proxy;
   }

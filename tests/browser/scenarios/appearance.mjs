@@ -1,15 +1,15 @@
 import assert from "node:assert/strict";
 
-/** Pictures to be looked at, of a conversation worth looking at. @type {import("../run.mjs").Scenario[]} */
+/** Screenshots of a typical conversation, for review. @type {import("../run.mjs").Scenario[]} */
 export const appearance = [
   [
-    "It is shown on a wide dark screen, a light one and a phone's, where the lists are drawers",
-    async ({ ann, ben, admin, run, picture }) => {
+    "The app renders on a wide screen, dark and light, and on a phone, where the lists are drawers",
+    async ({ ann, ben, admin, run, screenshot }) => {
       const channel = `two-nodes-${run}`;
       await admin.createChannel(channel, "Two browsers, two nodes, one conversation");
-      await Promise.all([ann.enter(channel), ben.enter(channel)]);
+      await Promise.all([ann.openChannel(channel), ben.openChannel(channel)]);
       /** @type {[typeof ann, string][]} */
-      const talk = [
+      const messages = [
         [ann, "Morning! I am on the first node, you should be on the other one."],
         [ann, "이 메시지가 다른 브라우저에도 바로 보이나요? 🎉"],
         [ben, "はい、すぐ届きました。\n改行もそのままです。"],
@@ -19,33 +19,33 @@ export const appearance = [
         [admin, "That wraps as it should, and <b>this</b> stays text."],
         [ann, "👏👏"],
       ];
-      for (const [who, text] of talk) {
-        await who.say(text);
-        await who.everythingSent();
+      for (const [person, text] of messages) {
+        await person.send(text);
+        await person.waitUntilSent();
       }
-      await Promise.all([ann.sees("👏👏"), ben.sees("👏👏")]);
-      await picture(ann, "desktop-dark");
+      await Promise.all([ann.waitForMessages("👏👏"), ben.waitForMessages("👏👏")]);
+      await screenshot(ann, "desktop-dark");
       await ann.page.emulateMedia({ colorScheme: "light" });
-      await picture(ann, "desktop-light");
+      await screenshot(ann, "desktop-light");
       await ann.page.emulateMedia({ colorScheme: "dark" });
 
-      const settled = () => Promise.all(document.getAnimations().map((animation) => animation.finished));
+      const animationsFinished = () => Promise.all(document.getAnimations().map((animation) => animation.finished));
       await ben.page.setViewportSize({ width: 360, height: 780 });
-      await ben.page.evaluate(settled);
+      await ben.page.evaluate(animationsFinished);
       const widths = await ben.page.evaluate(() => [document.documentElement.scrollWidth, innerWidth]);
-      assert.deepEqual(widths, [360, 360], "nothing may stick out at phone width");
-      await picture(ben, "phone");
+      assert.deepEqual(widths, [360, 360], "content overflows at phone width");
+      await screenshot(ben, "phone");
       await ben.page.getByRole("button", { name: "Show channels" }).click();
       await ben.channel(channel).waitFor();
-      await ben.page.evaluate(settled);
-      await picture(ben, "phone-channels");
+      await ben.page.evaluate(animationsFinished);
+      await screenshot(ben, "phone-channels");
       await ben.page.keyboard.press("Escape");
       await ben.page.getByRole("button", { name: "Members", exact: true }).click();
       await ben.page.getByRole("button", { name: "Close members" }).click();
     },
   ],
   [
-    "No page reported an error of its own or broke the content security policy",
+    "No page reported an error or violated the content security policy",
     async ({ ann, ben, admin }) => {
       assert.deepEqual([...ann.errors, ...ben.errors, ...admin.errors], []);
     },

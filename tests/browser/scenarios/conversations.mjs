@@ -7,62 +7,62 @@ const MANY = 125;
 /** @type {import("../run.mjs").Scenario[]} */
 export const conversations = [
   [
-    "A channel the administrator creates appears in both lists without a reload",
+    "A channel that the administrator creates appears in both lists without a reload",
     async ({ ann, ben, admin, adminPassword, channel }) => {
       await admin.signIn(adminPassword);
-      await admin.isIn();
-      await admin.createChannel(channel, "Where the browser test talks.");
+      await admin.waitUntilSignedIn();
+      await admin.createChannel(channel, "The channel of the browser tests.");
       await Promise.all([ann.channel(channel).waitFor(), ben.channel(channel).waitFor()]);
     },
   ],
   [
-    "Somebody without the role is offered no way to create a channel",
+    "A user without the role has no button to create a channel",
     async ({ ann }) => {
       assert.equal(await ann.page.getByRole("button", { name: /create (a )?channel/i }).count(), 0);
     },
   ],
   [
-    "A message typed in one browser appears in the other, and the reply comes back, in order and once",
+    "A message appears in the other browser, and so does the reply, in order and once",
     async ({ ann, ben, channel }) => {
-      await Promise.all([ann.enter(channel), ben.enter(channel)]);
-      const talk = ["Hello Ben, are you on the other node?", "I am. That was quick.", "Then it works!"];
-      await ann.say(talk[0]);
-      await ben.sees(talk[0]);
-      await ben.say(talk[1]);
-      await ann.sees(talk[1]);
-      await ann.say(talk[2]);
-      await Promise.all([ann.hasRead(talk), ben.hasRead(talk)]);
-      await ann.everythingSent();
-      await ben.everythingSent();
+      await Promise.all([ann.openChannel(channel), ben.openChannel(channel)]);
+      const messages = ["Hello Ben, are you on the other node?", "I am. That was quick.", "Then it works!"];
+      await ann.send(messages[0]);
+      await ben.waitForMessages(messages[0]);
+      await ben.send(messages[1]);
+      await ann.waitForMessages(messages[1]);
+      await ann.send(messages[2]);
+      await Promise.all([ann.assertMessages(messages), ben.assertMessages(messages)]);
+      await ann.waitUntilSent();
+      await ben.waitUntilSent();
     },
   ],
   [
-    "Messages typed by both at the same time stand in the same order for both",
+    "Messages sent by both at the same time have the same order for both",
     async ({ ann, ben }) => {
       const from = (/** @type {string} */ name) => Array.from({ length: 6 }, (_, index) => `${name} counts ${index}`);
       const [anns, bens] = [from("Ann"), from("Ben")];
-      const sayAll = async (/** @type {typeof ann} */ who, /** @type {string[]} */ texts) => {
-        for (const text of texts) await who.say(text);
+      const sendAll = async (/** @type {typeof ann} */ person, /** @type {string[]} */ texts) => {
+        for (const text of texts) await person.send(text);
       };
-      await Promise.all([sayAll(ann, anns), sayAll(ben, bens)]);
-      await Promise.all([ann.hasRead(anns), ann.hasRead(bens), ben.hasRead(anns), ben.hasRead(bens)]);
-      await Promise.all([ann.everythingSent(), ben.everythingSent()]);
-      assert.deepEqual(await ann.read(), await ben.read());
+      await Promise.all([sendAll(ann, anns), sendAll(ben, bens)]);
+      await Promise.all([ann.assertMessages(anns), ann.assertMessages(bens), ben.assertMessages(anns), ben.assertMessages(bens)]);
+      await Promise.all([ann.waitUntilSent(), ben.waitUntilSent()]);
+      assert.deepEqual(await ann.messageTexts(), await ben.messageTexts());
     },
   ],
   [
-    "Several lines, Korean, Japanese, Chinese, emoji and markup arrive as they were written",
+    "Several lines, Korean, Japanese, Chinese, emoji and markup arrive unchanged",
     async ({ ann, ben }) => {
       const texts = ["첫 번째 줄\n두 번째 줄 🎉\n第三行、日本語も", "👍🏽🔥", "<b>not bold</b> & <script>alert(1)</script>"];
-      for (const text of texts) await ann.say(text);
-      await Promise.all([ben.hasRead(texts), ann.hasRead(texts)]);
+      for (const text of texts) await ann.send(text);
+      await Promise.all([ben.assertMessages(texts), ann.assertMessages(texts)]);
       const first = ben.message("첫 번째 줄");
       assert.equal(await first.innerText(), texts[0]);
       assert.equal(await ben.page.locator(".message .text b, .message .text script").count(), 0);
     },
   ],
   [
-    "Enter that ends an input method's composition does not send",
+    "The Enter that ends an input method's composition does not send",
     async ({ ann }) => {
       const box = ann.page.locator(".composer textarea");
       await box.fill("한");
@@ -72,16 +72,16 @@ export const conversations = [
     },
   ],
   [
-    "An edited message changes and a deleted one goes in the other browser",
+    "Edits and deletions appear in the other browser",
     async ({ ann, ben }) => {
-      await ann.say("A sentense with a mistake");
-      await ben.sees("A sentense with a mistake");
-      await ann.everythingSent();
+      await ann.send("A sentense with a mistake");
+      await ben.waitForMessages("A sentense with a mistake");
+      await ann.waitUntilSent();
       await ann.page.locator(".composer textarea").press("ArrowUp");
       const editor = ann.page.getByRole("textbox", { name: "Edit message" });
       await editor.fill("A sentence without one");
       await editor.press("Enter");
-      await ben.sees("A sentence without one (edited)");
+      await ben.waitForMessages("A sentence without one (edited)");
       assert.equal(await ben.message("A sentense").count(), 0);
       const row = ann.page.locator(".message").filter({ hasText: "A sentence without one" });
       await row.hover();
@@ -92,17 +92,17 @@ export const conversations = [
     },
   ],
   [
-    "Older pages load on scrolling up, without moving what is being read, down to the first message",
+    "Older pages load on scrolling up to the first message, without moving the visible rows",
     async ({ ann, ben, base, password, channel }) => {
       const api = await apiOf(base.href, ann.name, password);
       const { id } = /** @type {any} */ ((await api.channels()).find((each) => each.name === channel));
       for (let number = 1; number <= MANY; number++) await api.post(id, `Message number ${number}.`);
-      await ben.sees(`Message number ${MANY}.`);
+      await ben.waitForMessages(`Message number ${MANY}.`);
       await ben.page.reload();
-      await ben.sees(`Message number ${MANY}.`);
+      await ben.waitForMessages(`Message number ${MANY}.`);
       assert.equal(await ben.page.locator(".message").count(), 50);
       const log = ben.page.getByRole("log");
-      // Read at the edge of what is loaded: the row there must stay where it is when the older page comes.
+      // A row near the edge of the loaded page must stay in place when the older page loads.
       const row = ben.message(`Message number ${MANY - 48}.`);
       await log.evaluate((box) => (box.scrollTop = 300));
       const before = await row.evaluate((element) => element.getBoundingClientRect().top);
@@ -114,17 +114,17 @@ export const conversations = [
         await log.evaluate((box) => (box.scrollTop = 0));
         await ben.page.waitForTimeout(100);
       }
-      await ben.hasRead([
+      await ben.assertMessages([
         "Hello Ben, are you on the other node?",
         ...Array.from({ length: MANY }, (_, index) => `Message number ${index + 1}.`),
       ]);
     },
   ],
   [
-    "A reader further up is not moved by a new message but told of it, and one step brings them down",
+    "A new message does not move a reader further up, and a button leads to it",
     async ({ ann, ben }) => {
       const top = await ben.page.getByRole("log").evaluate((box) => box.scrollTop);
-      await ann.say("Are you still up there?");
+      await ann.send("Are you still up there?");
       const pill = ben.page.getByRole("button", { name: "1 new message" });
       await pill.waitFor();
       assert.equal(await ben.page.getByRole("log").evaluate((box) => box.scrollTop), top);
@@ -137,7 +137,7 @@ export const conversations = [
     },
   ],
   [
-    "A private conversation between two is live for both and invisible to a third",
+    "A private conversation is live for both participants and invisible to others",
     async ({ ann, ben, admin, newPerson, password, run }) => {
       const eve = await newPerson("eve");
       await eve.signUp(password);
@@ -147,15 +147,15 @@ export const conversations = [
       await dialog.getByText(ben.name, { exact: true }).click();
       await dialog.getByRole("button", { name: "Start" }).click();
       await ann.page.getByRole("heading", { level: 1, name: ben.name }).waitFor();
-      await ben.enter(ann.name);
+      await ben.openChannel(ann.name);
       const secret = `Between us ${run}`;
-      await ann.say(secret);
-      await ben.sees(secret);
-      await ben.say("Understood.");
-      await ann.hasRead([secret, "Understood."]);
+      await ann.send(secret);
+      await ben.waitForMessages(secret);
+      await ben.send("Understood.");
+      await ann.assertMessages([secret, "Understood."]);
       const address = new URL(ann.page.url()).hash;
       await eve.page.reload();
-      await eve.isIn();
+      await eve.waitUntilSignedIn();
       for (const other of [eve, admin]) {
         assert.equal(await other.channel(ann.name).count(), 0);
         assert.equal(await other.channel(`${ann.name}, ${ben.name}`).count(), 0);
@@ -167,7 +167,7 @@ export const conversations = [
     },
   ],
   [
-    "Who leaves a private conversation sees it no more, and the other one sees them gone",
+    "A user who leaves a private conversation loses it, and the other participant sees them leave",
     async ({ ann, newPerson, password, run }) => {
       const fay = await newPerson("fay");
       await fay.signUp(password);
@@ -177,40 +177,40 @@ export const conversations = [
       await dialog.getByText(fay.name, { exact: true }).click();
       await dialog.getByRole("button", { name: "Start" }).click();
       await ann.page.getByRole("heading", { level: 1, name: fay.name }).waitFor();
-      await fay.enter(ann.name);
-      await ann.say(`Stay, ${run}`);
-      await fay.sees(`Stay, ${run}`);
-      await (await fay.option("Leave conversation")).click();
+      await fay.openChannel(ann.name);
+      await ann.send(`Stay, ${run}`);
+      await fay.waitForMessages(`Stay, ${run}`);
+      await (await fay.channelOption("Leave conversation")).click();
       await fay.page.getByRole("dialog").getByRole("button", { name: "Leave", exact: true }).click();
       await fay.channel(ann.name).waitFor({ state: "detached" });
       assert.equal(await fay.message(`Stay, ${run}`).count(), 0);
       await ann.channel(fay.name).waitFor({ state: "detached" });
-      await ann.sees(`Stay, ${run}`);
+      await ann.waitForMessages(`Stay, ${run}`);
     },
   ],
   [
-    "A channel is renamed and deleted under its reader, who loses neither the connection nor other channels",
+    "A reader of a channel that is renamed and deleted keeps the connection and other channels",
     async ({ ann, admin, channel, run }) => {
       const [before, after] = [`brief-${run}`, `briefer-${run}`];
       await admin.createChannel(before);
       const dialog = admin.page.getByRole("dialog");
-      await ann.enter(channel);
-      await ann.enter(before);
-      await (await admin.option("Edit channel")).click();
+      await ann.openChannel(channel);
+      await ann.openChannel(before);
+      await (await admin.channelOption("Edit channel")).click();
       await dialog.getByLabel("Name").fill(after);
       await dialog.getByRole("button", { name: "Save" }).click();
       await ann.page.getByRole("heading", { level: 1, name: after }).waitFor();
       let sockets = 0;
       ann.page.on("websocket", () => sockets++);
-      await (await admin.option("Edit channel")).click();
+      await (await admin.channelOption("Edit channel")).click();
       await dialog.getByRole("button", { name: "Delete channel" }).click();
       await dialog.getByRole("button", { name: "Delete", exact: true }).click();
       await ann.channel(after).waitFor({ state: "detached" });
-      await ann.enter(channel);
-      await ann.say("Still here.");
-      await ann.sees("Still here.");
-      await ann.everythingSent();
-      assert.equal(sockets, 0, "the connection was made anew");
+      await ann.openChannel(channel);
+      await ann.send("Still here.");
+      await ann.waitForMessages("Still here.");
+      await ann.waitUntilSent();
+      assert.equal(sockets, 0, "the app reconnected");
     },
   ],
 ];

@@ -1,47 +1,47 @@
-const AWAY_MS = 3_000;
+const INTERRUPTION_MS = 3_000;
 
 /** @type {import("../run.mjs").Scenario[]} */
 export const interruptions = [
   [
-    "Five messages sent while a line was cut for three seconds are all there, once, after it is back",
-    async ({ ann, ben, bensLine, channel }) => {
-      await Promise.all([ann.enter(channel), ben.enter(channel)]);
-      await ann.say("The line is about to go.");
-      await ben.sees("The line is about to go.");
-      bensLine.cut();
+    "Five messages sent during an interruption of 3 s appear once each after the reconnect",
+    async ({ ann, ben, bensProxy, channel }) => {
+      await Promise.all([ann.openChannel(channel), ben.openChannel(channel)]);
+      await ann.send("The line is about to go.");
+      await ben.waitForMessages("The line is about to go.");
+      bensProxy.cut();
       const cutAt = Date.now();
       const missed = Array.from({ length: 5 }, (_, index) => `Said while Ben was away, ${index + 1}.`);
-      for (const text of missed) await ann.say(text);
-      await ann.everythingSent();
+      for (const text of missed) await ann.send(text);
+      await ann.waitUntilSent();
       await ben.page.getByText("Reconnecting…").waitFor();
-      await ben.page.waitForTimeout(Math.max(0, AWAY_MS - (Date.now() - cutAt)));
-      bensLine.mend();
-      await ben.hasRead(["The line is about to go.", ...missed]);
+      await ben.page.waitForTimeout(Math.max(0, INTERRUPTION_MS - (Date.now() - cutAt)));
+      bensProxy.restore();
+      await ben.assertMessages(["The line is about to go.", ...missed]);
       await ben.page.getByText("Reconnecting…").waitFor({ state: "detached" });
-      await ann.say("Welcome back.");
-      await ben.hasRead(["The line is about to go.", ...missed, "Welcome back."]);
+      await ann.send("Welcome back.");
+      await ben.assertMessages(["The line is about to go.", ...missed, "Welcome back."]);
     },
   ],
   [
-    "What is typed without a connection waits, and is sent once when it is back",
-    async ({ ann, ben, bensLine }) => {
-      bensLine.cut();
+    "Messages typed without a connection are sent once after the reconnect",
+    async ({ ann, ben, bensProxy }) => {
+      bensProxy.cut();
       await ben.page.getByText("Reconnecting…").waitFor();
       const texts = ["Typed in the dark, one.", "Typed in the dark, two."];
-      for (const text of texts) await ben.say(text);
+      for (const text of texts) await ben.send(text);
       await ben.page.locator(".message.pending").nth(1).waitFor();
-      bensLine.mend();
-      await Promise.all([ann.hasRead(texts), ben.hasRead(texts)]);
-      await ben.everythingSent();
+      bensProxy.restore();
+      await Promise.all([ann.assertMessages(texts), ben.assertMessages(texts)]);
+      await ben.waitUntilSent();
     },
   ],
   [
-    "A channel created while a line was cut is in the list after it is back",
-    async ({ admin, ben, bensLine, run }) => {
+    "A channel created during an interruption appears after the reconnect",
+    async ({ admin, ben, bensProxy, run }) => {
       const name = `late-${run}`;
-      bensLine.cut();
+      bensProxy.cut();
       await admin.createChannel(name);
-      bensLine.mend();
+      bensProxy.restore();
       await ben.channel(name).waitFor();
     },
   ],

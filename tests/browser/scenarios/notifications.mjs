@@ -7,17 +7,17 @@ import { apiOf } from "../api.mjs";
 const bell = (person, page = person.page) => page.getByRole("button", { name: /^Notifications/ });
 
 /** @param {Person} person @param {number} count @param {import("playwright-core").Page} [page] */
-const rings = (person, count, page = person.page) =>
+const waitForBadge = (person, count, page = person.page) =>
   page.getByRole("button", { name: count ? `Notifications (${count})` : "Notifications", exact: true }).waitFor();
 
 /** @param {Person} person */
-async function panel(person) {
+async function openPanel(person) {
   await bell(person).click();
   return person.page.getByRole("dialog", { name: "Notifications" });
 }
 
-/** As when the reader looks at another window. @param {Person} person @param {boolean} hidden */
-const turnAway = (person, hidden) =>
+/** Simulates a switch to or from another tab. @param {Person} person @param {boolean} hidden */
+const setHidden = (person, hidden) =>
   person.page.evaluate((state) => {
     Object.defineProperty(document, "visibilityState", { configurable: true, get: () => state });
     document.dispatchEvent(new Event("visibilitychange"));
@@ -26,50 +26,50 @@ const turnAway = (person, hidden) =>
 /** @type {import("../run.mjs").Scenario[]} */
 export const notifications = [
   [
-    "A message in a private conversation rings the bell of the other, live, and a step leads to it",
-    async ({ ann, ben, channel, run, picture }) => {
-      await ben.enter(channel);
-      await ann.enter(ben.name);
-      await rings(ben, 0);
-      await ann.say(`Have you seen this, ${run}?`);
-      await ann.say("그리고 이것도요 🙂");
-      await rings(ben, 2);
-      const list = await panel(ben);
+    "A message in a private conversation notifies the other participant live, with a link to it",
+    async ({ ann, ben, channel, run, screenshot }) => {
+      await ben.openChannel(channel);
+      await ann.openChannel(ben.name);
+      await waitForBadge(ben, 0);
+      await ann.send(`Have you seen this, ${run}?`);
+      await ann.send("그리고 이것도요 🙂");
+      await waitForBadge(ben, 2);
+      const list = await openPanel(ben);
       const rows = list.getByRole("listitem");
       await rows.nth(1).waitFor();
-      assert.match(await rows.nth(0).innerText(), /그리고 이것도요 🙂\s+just now/, "the newest comes first");
+      assert.match(await rows.nth(0).innerText(), /그리고 이것도요 🙂\s+just now/, "the newest is first");
       assert.match(await rows.nth(1).innerText(), new RegExp(`${ann.name}\\s+Have you seen this, ${run}\\?`));
-      await picture(ben, "notifications");
+      await screenshot(ben, "notifications");
       await rows.nth(0).getByRole("link").click();
       await ben.page.getByRole("heading", { level: 1, name: ann.name }).waitFor();
-      await ben.sees("그리고 이것도요 🙂");
-      await rings(ben, 0);
+      await ben.waitForMessages("그리고 이것도요 🙂");
+      await waitForBadge(ben, 0);
       await list.waitFor({ state: "hidden" });
     },
   ],
   [
-    "What comes for the channel on screen rings only while nobody is looking",
+    "A message in the open channel notifies only while the tab is hidden",
     async ({ ann, ben, base, password, run }) => {
       const api = await apiOf(base.href, ben.name, password);
-      await turnAway(ben, true);
-      await ann.say(`While you are away, ${run}`);
-      await rings(ben, 1);
+      await setHidden(ben, true);
+      await ann.send(`While you are away, ${run}`);
+      await waitForBadge(ben, 1);
       assert.equal((await api.notifications()).length, 1);
-      await turnAway(ben, false);
-      await rings(ben, 0);
-      await ann.say(`While you are here, ${run}`);
-      await ben.sees(`While you are here, ${run}`);
+      await setHidden(ben, false);
+      await waitForBadge(ben, 0);
+      await ann.send(`While you are here, ${run}`);
+      await ben.waitForMessages(`While you are here, ${run}`);
       for (let tries = 0; (await api.notifications()).length; tries++) {
-        assert.ok(tries < 50, "the server still keeps it");
+        assert.ok(tries < 50, "the server still has the notification");
         await ben.page.waitForTimeout(100);
       }
     },
   ],
   [
-    "A public channel rings for those who asked it to, and no longer when they take it back",
+    "A public channel notifies users who turned notifications on, until they turn them off",
     async ({ ann, ben, admin, channel, run }) => {
-      await Promise.all([ann.enter(channel), ben.enter(channel)]);
-      const toggle = await ben.option("Notify me of new messages", "switch");
+      await Promise.all([ann.openChannel(channel), ben.openChannel(channel)]);
+      const toggle = await ben.channelOption("Notify me of new messages", "switch");
       assert.equal(await toggle.getAttribute("aria-checked"), "false");
       await toggle.click();
       await ben.page.locator('[role=switch][aria-checked=true][aria-busy="false"]').waitFor();
@@ -77,67 +77,67 @@ export const notifications = [
       await toggle.waitFor({ state: "hidden" });
       const focused = await ben.page.evaluate(() => document.activeElement?.getAttribute("aria-label"));
       assert.equal(focused, "Channel options", "the focus returns");
-      await ben.enter(ann.name);
-      await admin.enter(channel);
-      await admin.say(`For those who want to know, ${run}`);
-      await rings(ben, 1);
+      await ben.openChannel(ann.name);
+      await admin.openChannel(channel);
+      await admin.send(`For those who want to know, ${run}`);
+      await waitForBadge(ben, 1);
       const link = ben.channel(channel);
       assert.equal(await link.locator(".bubble").innerText(), "1");
-      await ben.enter(channel);
-      await rings(ben, 0);
-      await (await ben.option("Notify me of new messages", "switch")).click();
+      await ben.openChannel(channel);
+      await waitForBadge(ben, 0);
+      await (await ben.channelOption("Notify me of new messages", "switch")).click();
       await ben.page.locator('[role=switch][aria-checked=false][aria-busy="false"]').waitFor();
-      await ben.enter(ann.name);
-      await admin.say(`For nobody, ${run}`);
-      await ann.sees(`For nobody, ${run}`);
-      // Written later, and for somebody: what is still to come for Ben would be here by now.
-      await ann.enter(ben.name);
-      await turnAway(ben, true);
-      await ann.say(`For Ben, ${run}`);
-      await rings(ben, 1);
-      await turnAway(ben, false);
-      await rings(ben, 0);
+      await ben.openChannel(ann.name);
+      await admin.send(`For nobody, ${run}`);
+      await ann.waitForMessages(`For nobody, ${run}`);
+      // A later message that notifies Ben: an earlier notification would have arrived before it.
+      await ann.openChannel(ben.name);
+      await setHidden(ben, true);
+      await ann.send(`For Ben, ${run}`);
+      await waitForBadge(ben, 1);
+      await setHidden(ben, false);
+      await waitForBadge(ben, 0);
     },
   ],
   [
-    "What is dismissed in one tab goes in the other, one by one and all at once, and stays away",
+    "Dismissing one or all notifications removes them from every tab and from the server",
     async ({ ann, ben, base, password, channel }) => {
-      await ben.enter(channel);
+      await ben.openChannel(channel);
       const other = await ben.context.newPage();
       ben.watch(other);
       await other.goto(ben.page.url());
-      await ben.isIn(other);
-      // A page behind another is drawn seldom, and each press waits for that.
+      await ben.waitUntilSignedIn(other);
+      // A background page renders rarely, and each click waits for a frame.
       await ben.page.bringToFront();
-      for (const text of ["One.", "Two.", "Three."]) await ann.say(text);
-      await Promise.all([rings(ben, 3), rings(ben, 3, other)]);
-      const list = await panel(ben);
+      for (const text of ["One.", "Two.", "Three."]) await ann.send(text);
+      await Promise.all([waitForBadge(ben, 3), waitForBadge(ben, 3, other)]);
+      const list = await openPanel(ben);
       await list.getByRole("button", { name: /^Dismiss: / }).first().click();
-      await Promise.all([rings(ben, 2), rings(ben, 2, other)]);
+      await Promise.all([waitForBadge(ben, 2), waitForBadge(ben, 2, other)]);
       const focused = await ben.page.evaluate(() => document.activeElement?.getAttribute("aria-label"));
-      assert.match(focused ?? "", /^Dismiss: /, "the focus goes on to the next one");
+      assert.match(focused ?? "", /^Dismiss: /, "the focus moves to the next one");
       await list.getByRole("button", { name: "Dismiss all" }).click();
       await list.getByText("Nothing new.").waitFor();
-      await Promise.all([rings(ben, 0), rings(ben, 0, other)]);
+      await Promise.all([waitForBadge(ben, 0), waitForBadge(ben, 0, other)]);
       await other.close();
       const api = await apiOf(base.href, ben.name, password);
       assert.deepEqual(await api.notifications(), []);
     },
   ],
   [
-    "When the stream cannot tell what was missed, the lists are read again",
-    async ({ ann, ben, bensLine, channel }) => {
-      await ben.enter(channel);
-      await rings(ben, 0);
-      bensLine.cut();
-      await ann.say("Missed.");
-      await ann.everythingSent();
+    "After a resync, the app reads the lists again",
+    async ({ ann, ben, bensProxy, channel }) => {
+      await ben.openChannel(channel);
+      await waitForBadge(ben, 0);
+      bensProxy.cut();
+      await ann.send("Missed.");
+      await ann.waitUntilSent();
       const body = 'id: nowhere\nevent: resync\ndata: {"reason":"expired"}\n\n';
       await ben.page.route("**/api/sse*", (route) => route.fulfill({ contentType: "text/event-stream", body }), { times: 1 });
-      bensLine.mend();
-      await rings(ben, 1);
-      await ben.enter(ann.name);
-      await rings(ben, 0);
+      bensProxy.restore();
+      await waitForBadge(ben, 1);
+      await ben.openChannel(ann.name);
+      await waitForBadge(ben, 0);
     },
   ],
 ];

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 
-/** Longer than what is said once lasts. */
-const KEEPS_ON_MS = 4_700;
+/** Longer than the display of one typing notice. */
+const TYPING_MS = 4_700;
 
 /** @param {import("../browser.mjs").Person} person */
 const line = (person) => person.page.locator(".typing p");
@@ -9,8 +9,8 @@ const line = (person) => person.page.locator(".typing p");
 /** @param {import("../browser.mjs").Person} person */
 const composer = (person) => person.page.locator(".composer textarea");
 
-/** What stands at the bottom, and where. @param {import("../browser.mjs").Person} person */
-const places = (person) =>
+/** The bounds of messages and composer. @param {import("../browser.mjs").Person} person */
+const bounds = (person) =>
   person.page.evaluate(() =>
     [".messages", ".composer"].map((each) => JSON.stringify(document.querySelector(each)?.getBoundingClientRect())),
   );
@@ -18,14 +18,14 @@ const places = (person) =>
 /** @type {import("../run.mjs").Scenario[]} */
 export const typing = [
   [
-    "One who keeps on writing is said to, without a gap, by no more than one SEND in two seconds",
+    "Continuous typing shows without a gap, with at most one SEND per 2 s",
     async ({ ann, ben, channel }) => {
-      await Promise.all([ann.enter(channel), ben.enter(channel)]);
+      await Promise.all([ann.openChannel(channel), ben.openChannel(channel)]);
       await ann.page.evaluate(() => {
         const send = WebSocket.prototype.send;
-        /** @type {any} */ (window).said = [];
+        /** @type {any} */ (window).sent = [];
         WebSocket.prototype.send = function (data) {
-          if (String(data).includes("/pub/typing")) /** @type {any} */ (window).said.push(performance.now());
+          if (String(data).includes("/pub/typing")) /** @type {any} */ (window).sent.push(performance.now());
           send.call(this, data);
         };
       });
@@ -34,33 +34,33 @@ export const typing = [
         .waitFor()
         .then(() => named.waitFor({ state: "detached" }))
         .then(() => Date.now());
-      for (const until = Date.now() + KEEPS_ON_MS; Date.now() < until; ) await composer(ann).pressSequentially("and on ");
+      for (const until = Date.now() + TYPING_MS; Date.now() < until; ) await composer(ann).pressSequentially("and on ");
       const stopped = Date.now();
       await composer(ann).fill("");
       /** @type {number[]} */
-      const said = await ann.page.evaluate(() => /** @type {any} */ (window).said);
-      assert.ok(said.length >= 3, `${said.length} were sent`);
-      for (let index = 1; index < said.length; index++) {
-        assert.ok(said[index] - said[index - 1] >= 2_000, `${said[index] - said[index - 1]} ms between two`);
+      const sent = await ann.page.evaluate(() => /** @type {any} */ (window).sent);
+      assert.ok(sent.length >= 3, `${sent.length} SENDs`);
+      for (let index = 1; index < sent.length; index++) {
+        assert.ok(sent[index] - sent[index - 1] >= 2_000, `${sent[index] - sent[index - 1]} ms between two SENDs`);
       }
       const lasted = (await gone) - stopped;
       assert.ok(lasted > 0 && lasted < 6_000, `gone ${lasted} ms after the last key`);
     },
   ],
   [
-    "Who writes is named to the others, not to themselves, until the message is there, and nothing moves",
-    async ({ ann, ben, admin, channel, picture }) => {
-      await Promise.all([ann.enter(channel), ben.enter(channel), admin.enter(channel)]);
-      const before = await places(ben);
+    "Typists are shown to others, not to themselves, until their message arrives, and nothing moves",
+    async ({ ann, ben, admin, channel, screenshot }) => {
+      await Promise.all([ann.openChannel(channel), ben.openChannel(channel), admin.openChannel(channel)]);
+      const before = await bounds(ben);
       await composer(ann).pressSequentially("I am writing");
       await line(ben).filter({ hasText: `${ann.name} is typing…` }).waitFor();
       await composer(admin).pressSequentially("So am I");
       await line(ben).filter({ hasText: `${ann.name} and ${admin.name} are typing…` }).waitFor();
-      assert.deepEqual(await places(ben), before);
-      await picture(ben, "typing");
+      assert.deepEqual(await bounds(ben), before);
+      await screenshot(ben, "typing");
       await line(ann).filter({ hasText: `${admin.name} is typing…` }).waitFor();
       await composer(ann).press("Enter");
-      await ben.sees("I am writing");
+      await ben.waitForMessages("I am writing");
       await line(ben).filter({ hasText: `${admin.name} is typing…` }).waitFor();
       await composer(admin).fill("");
     },

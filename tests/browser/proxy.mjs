@@ -1,14 +1,14 @@
-// A TCP forwarder with a source address of its own: it makes nginx's ip_hash see each browser as another network,
-// and it can cut the line.
+// A TCP proxy with its own source address, so that nginx's ip_hash takes each browser for another network. It can cut its
+// connections.
 import http from "node:http";
 import net from "node:net";
 
 /**
  * @param {URL} target
  * @param {string} source the local address to connect from, in 127.0.0.0/8
- * @param {(what: Buffer, fromClient: boolean) => void} [overhear] gets what passes
+ * @param {(bytes: Buffer, fromClient: boolean) => void} [inspect] receives the traffic
  */
-export async function forward(target, source, overhear) {
+export async function startProxy(target, source, inspect) {
   let up = true;
   /** @type {Set<net.Socket>} */
   const sockets = new Set();
@@ -19,7 +19,7 @@ export async function forward(target, source, overhear) {
     for (const [here, there] of [[inside, outside], [outside, inside]]) {
       sockets.add(here);
       here.pipe(there);
-      if (overhear) here.on("data", (what) => overhear(what, here === inside));
+      if (inspect) here.on("data", (bytes) => inspect(bytes, here === inside));
       here.on("error", () => there.destroy());
       here.on("close", () => (sockets.delete(here), there.destroy()));
     }
@@ -29,12 +29,12 @@ export async function forward(target, source, overhear) {
   return {
     source,
     url: `http://127.0.0.1:${port}`,
-    /** Ends every connection and lets none through. */
+    /** Closes every connection and rejects new ones. */
     cut() {
       up = false;
       for (const socket of sockets) socket.destroy();
     },
-    mend() {
+    restore() {
       up = true;
     },
     close() {
@@ -45,7 +45,7 @@ export async function forward(target, source, overhear) {
 }
 
 /**
- * Which node answers a given source address.
+ * Finds the node that nginx assigns to a source address.
  *
  * @param {URL} target
  * @param {string} source
@@ -64,7 +64,7 @@ function nodeFor(target, source) {
 }
 
 /**
- * Two source addresses that nginx sends to two different nodes.
+ * Two source addresses that nginx assigns to different nodes.
  *
  * @param {URL} target
  * @returns {Promise<{source: string, node: string}[]>}
@@ -74,9 +74,9 @@ export async function twoSources(target) {
   for (let net = 1; net <= 64 && found.size < 2; net++) {
     const source = `127.0.${net}.1`;
     const node = await nodeFor(target, source);
-    if (!node) throw new Error("the answers carry no Discodeit-Node header");
+    if (!node) throw new Error("the responses have no Discodeit-Node header");
     if (!found.has(node)) found.set(node, { source, node });
   }
-  if (found.size < 2) throw new Error(`one node, ${[...found.keys()]}, answers every source address`);
+  if (found.size < 2) throw new Error(`nginx assigns every source address to node ${[...found.keys()]}`);
   return [...found.values()];
 }
