@@ -1,5 +1,6 @@
 //! `/api/auth`
 
+use cookie::{Cookie, CookieBuilder, SameSite};
 use http::{HeaderValue, StatusCode, header::SET_COOKIE};
 use rand::RngCore;
 use serde::Deserialize;
@@ -21,18 +22,20 @@ use crate::{
 const CSRF_COOKIE: &str = "XSRF-TOKEN";
 const CSRF_HEADER: &str = "x-xsrf-token";
 
-fn cookie(app: &App, name: &str, value: &str, attributes: &str) -> Result<HeaderValue, Problem> {
-    let secure = if app.config.cookie_secure {
-        "; Secure"
-    } else {
-        ""
-    };
-    let mut cookie = HeaderValue::from_str(&format!(
-        "{name}={value}; Path=/; SameSite=Lax{secure}{attributes}"
-    ))
-    .map_err(Problem::internal)?;
-    cookie.set_sensitive(true);
-    Ok(cookie)
+/// Adds a `Set-Cookie` header with the attributes that all our cookies share.
+fn set_cookie(
+    app: &App,
+    response: &mut Response,
+    cookie: CookieBuilder<'_>,
+) -> Result<(), Problem> {
+    let cookie = cookie
+        .path("/")
+        .same_site(SameSite::Lax)
+        .secure(app.config.cookie_secure);
+    let mut value = HeaderValue::try_from(cookie.to_string()).map_err(Problem::internal)?;
+    value.set_sensitive(true);
+    response.headers_mut().append(SET_COOKIE, value);
+    Ok(())
 }
 
 fn with_refresh_cookie(
@@ -40,19 +43,23 @@ fn with_refresh_cookie(
     mut response: Response,
     refresh: &Secret,
 ) -> Result<Response, Problem> {
-    let attributes = format!("; HttpOnly; Max-Age={}", app.config.session_ttl.as_secs());
-    response.headers_mut().append(
-        SET_COOKIE,
-        cookie(app, REFRESH_COOKIE, refresh.expose(), &attributes)?,
-    );
+    let ttl = app
+        .config
+        .session_ttl
+        .try_into()
+        .map_err(Problem::internal)?;
+    let cookie = Cookie::build((REFRESH_COOKIE, refresh.expose()))
+        .http_only(true)
+        .max_age(ttl);
+    set_cookie(app, &mut response, cookie)?;
     Ok(response)
 }
 
 fn without_refresh_cookie(app: &App, mut response: Response) -> Result<Response, Problem> {
-    response.headers_mut().append(
-        SET_COOKIE,
-        cookie(app, REFRESH_COOKIE, "", "; HttpOnly; Max-Age=0")?,
-    );
+    let cookie = Cookie::build((REFRESH_COOKIE, ""))
+        .http_only(true)
+        .max_age(time::Duration::ZERO);
+    set_cookie(app, &mut response, cookie)?;
     Ok(response)
 }
 
@@ -72,9 +79,12 @@ pub(super) async fn csrf_token(request: Request) -> Result<Response, Problem> {
     rand::rng().fill_bytes(&mut bytes);
     let mut response = no_content();
     let token = uuid::Uuid::from_bytes(bytes).simple().to_string();
-    response
-        .headers_mut()
-        .append(SET_COOKIE, cookie(&request.app, CSRF_COOKIE, &token, "")?);
+    // Readable by scripts, which must repeat it in a header.
+    set_cookie(
+        &request.app,
+        &mut response,
+        Cookie::build((CSRF_COOKIE, token)),
+    )?;
     Ok(response)
 }
 

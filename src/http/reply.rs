@@ -1,8 +1,9 @@
 //! Responses: JSON, no content, and the error shape of the API.
 
+use headers::{ContentRange, HeaderMapExt};
 use http::{
     HeaderValue, StatusCode,
-    header::{ALLOW, CONTENT_RANGE, CONTENT_TYPE, RETRY_AFTER},
+    header::{ALLOW, CONTENT_TYPE, RETRY_AFTER},
 };
 use serde::Serialize;
 use time::OffsetDateTime;
@@ -38,10 +39,11 @@ pub fn problem(problem: &Problem) -> Response {
     if let Some(seconds) = problem.retry_after_seconds() {
         response.headers_mut().insert(RETRY_AFTER, seconds.into());
     }
-    if let Problem::RangeNotSatisfiable { size } = problem
-        && let Ok(range) = HeaderValue::from_str(&format!("bytes */{size}"))
-    {
-        response.headers_mut().insert(CONTENT_RANGE, range);
+    if let Problem::RangeNotSatisfiable { size } = problem {
+        let size = u64::try_from(*size).unwrap_or(0);
+        response
+            .headers_mut()
+            .typed_insert(ContentRange::unsatisfied_bytes(size));
     }
     if let Problem::MethodNotAllowed { allow } = problem
         && let Ok(allow) = HeaderValue::from_str(allow)

@@ -4,8 +4,13 @@
 use std::{sync::Arc, time::Duration};
 
 use bytes::{Buf, Bytes, BytesMut};
+use cookie::Cookie;
 use futures_util::{Stream, StreamExt, stream::BoxStream};
-use http::header::{AUTHORIZATION, CONTENT_TYPE, COOKIE};
+use headers::{Authorization, ContentLength, HeaderMapExt, authorization::Bearer};
+use http::{
+    HeaderMap,
+    header::{CONTENT_TYPE, COOKIE},
+};
 use hyper::upgrade::OnUpgrade;
 use parking_lot::Mutex;
 use serde::de::DeserializeOwned;
@@ -69,25 +74,14 @@ impl Request {
         self.head.headers.get(name)?.to_str().ok()
     }
 
-    /// The bearer token.
-    pub fn bearer(&self) -> Option<&str> {
-        let (scheme, token) = self.header(AUTHORIZATION)?.split_once(' ')?;
-        scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
+    /// The bearer token (RFC 6750 §2.1).
+    pub fn bearer(&self) -> Option<Authorization<Bearer>> {
+        self.head.headers.typed_get()
     }
 
-    /// A cookie's value.
+    /// The first value of a cookie that is not empty.
     pub fn cookie(&self, name: &str) -> Option<&str> {
-        let pairs = self
-            .head
-            .headers
-            .get_all(COOKIE)
-            .iter()
-            .filter_map(|value| value.to_str().ok())
-            .flat_map(|value| value.split(';'));
-        pairs
-            .filter_map(|pair| pair.trim().split_once('='))
-            .find(|(key, value)| *key == name && !value.is_empty())
-            .map(|(_, value)| value)
+        cookie(&self.head.headers, name)
     }
 
     /// Who calls.
@@ -98,7 +92,7 @@ impl Request {
         crate::auth::authenticate(
             &self.app.tokens,
             &self.app.sessions,
-            self.bearer().ok_or(Problem::Unauthenticated)?,
+            self.bearer().ok_or(Problem::Unauthenticated)?.token(),
         )
         .await
     }
@@ -123,7 +117,7 @@ impl Request {
     pub fn claims(&self) -> Result<Caller, Option<TokenError>> {
         self.app
             .tokens
-            .check(self.bearer().ok_or(None)?)
+            .check(self.bearer().ok_or(None)?.token())
             .map_err(Some)
     }
 
@@ -177,7 +171,10 @@ impl Request {
 
     /// The length that the head announces.
     pub fn announced(&self) -> Option<u64> {
-        self.header(http::header::CONTENT_LENGTH)?.parse().ok()
+        self.head
+            .headers
+            .typed_get()
+            .map(|ContentLength(length)| length)
     }
 
     /// The body, as it comes.
@@ -217,6 +214,74 @@ impl Request {
                 }
                 Ok(Some(Ok(chunk))) => body.extend_from_slice(&chunk),
             }
+        }
+    }
+}
+
+/// The first value of a cookie that is not empty.
+///
+/// Not by `headers::Cookie`: it takes quotation marks as brackets, so that one in another application's cookie would hide
+/// every cookie behind it. In RFC 6265 §5.2 a semicolon always ends a cookie.
+fn cookie<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+    let lines = headers.get_all(COOKIE).iter();
+    lines
+        .filter_map(|line| line.to_str().ok())
+        .flat_map(Cookie::split_parse)
+        .filter_map(Result::ok)
+        .filter(|cookie| cookie.name() == name)
+        .filter_map(|cookie| cookie.value_raw())
+        .find(|value| !value.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use http::{HeaderValue, header::AUTHORIZATION};
+
+    use super::*;
+
+    #[test]
+    fn a_cookie_is_found_among_others() {
+        for (lines, expected) in [
+            (&["a=1"][..], Some("1")),
+            (&["b=2; a=1"], Some("1")),
+            (&["b=2;a=1;c"], Some("1")),
+            (&["b=2", "a=1"], Some("1")),
+            (&["a=; a=1; a=3"], Some("1")),
+            (&["a=x=y"], Some("x=y")),
+            (&["b=\"; a=1"], Some("1")),
+            (&["b=\"x; a=1; c=y\""], Some("1")),
+            (&["=1; ;; a=1"], Some("1")),
+            (&["a="], None),
+            (&["a"], None),
+            (&["A=1; aa=1; b=a=1"], None),
+            (&[], None),
+        ] {
+            let headers = lines
+                .iter()
+                .map(|line| (COOKIE, HeaderValue::from_static(line)))
+                .collect();
+            assert_eq!(cookie(&headers, "a"), expected, "{lines:?}");
+        }
+    }
+
+    #[test]
+    fn a_bearer_token_is_taken_from_its_own_scheme_only() {
+        for (value, expected) in [
+            ("Bearer abc", Some("abc")),
+            ("bearer abc", Some("abc")),
+            ("BEARER  abc", Some("abc")),
+            ("Bearer", None),
+            ("Bearerabc", None),
+            ("Basic abc", None),
+            ("abc", None),
+        ] {
+            let headers = HeaderMap::from_iter([(AUTHORIZATION, HeaderValue::from_static(value))]);
+            let bearer: Option<Authorization<Bearer>> = headers.typed_get();
+            assert_eq!(
+                bearer.as_ref().map(Authorization::token),
+                expected,
+                "{value}"
+            );
         }
     }
 }
