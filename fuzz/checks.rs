@@ -1,8 +1,8 @@
-//! What must hold for any bytes. The fuzz targets call these, and so does a test on the corpus.
+//! Properties of the decoders for any bytes, called by the fuzz targets and by a test on the corpus.
 
 use discodeit::protocol::{sockjs as sj, stomp as st, websocket as ws};
 
-/// Cuts the input at a place that its first byte names.
+/// Splits the input at a place that its first byte determines.
 fn halves(data: &[u8]) -> (&[u8], &[u8]) {
     let at = data
         .first()
@@ -10,7 +10,7 @@ fn halves(data: &[u8]) -> (&[u8], &[u8]) {
     data.split_at(at)
 }
 
-/// Frames do not depend on how their octets arrive, and a decoded frame encodes to one that decodes to the same.
+/// Checks that frames do not depend on the split of their octets, and that a decoded frame survives a round trip.
 pub(crate) fn stomp(data: &[u8]) {
     let decode = |pieces: &[&[u8]], version: Option<st::Version>| {
         let mut decoder = st::Decoder::new(st::Limits::default());
@@ -49,7 +49,7 @@ pub(crate) fn stomp(data: &[u8]) {
                 if let st::Item::Frame(frame) = item {
                     let octets = st::encode(&frame, st::Version::V12);
                     let (again, failure) = decode(&[&octets], version);
-                    // Escaped, or with its length written out, it may be longer than what came.
+                    // Escapes and content-length may make the encoded frame longer than the input.
                     if matches!(
                         failure,
                         Some("HEADER_TOO_LONG" | "FRAME_TOO_LARGE" | "TOO_MANY_HEADERS")
@@ -58,7 +58,7 @@ pub(crate) fn stomp(data: &[u8]) {
                         continue;
                     }
                     let [st::Item::Frame(again)] = &again[..] else {
-                        panic!("{frame:?} encodes to what decodes to {again:?}, {failure:?}");
+                        panic!("{frame:?} decodes to {again:?}, {failure:?} after a round trip");
                     };
                     assert_eq!(failure, None);
                     assert_eq!(frame.command, again.command);
@@ -79,7 +79,7 @@ pub(crate) fn stomp(data: &[u8]) {
     }
 }
 
-/// A payload decodes or does not, and what decodes encodes to something that decodes to the same.
+/// Checks that a decoded payload survives a round trip.
 pub(crate) fn sockjs(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else {
         return;
@@ -91,7 +91,7 @@ pub(crate) fn sockjs(data: &[u8]) {
     }
 }
 
-/// Events do not depend on how the octets arrive.
+/// Checks that events do not depend on the split of their octets.
 pub(crate) fn websocket(data: &[u8]) {
     let decode = |pieces: &[&[u8]]| {
         let mut decoder = ws::Decoder::new(64 * 1024);
