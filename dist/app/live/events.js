@@ -1,6 +1,6 @@
 // The event stream, GET /api/sse.
 //
-// The `eventsource` package is maintained, sends the Last-Event-ID header, and allows an own fetch function, unlike
+// The `eventsource` package is maintained, sends the Last-Event-ID header, and accepts a fetch function, unlike
 // event-source-polyfill. So each reconnect has a current token, where the polyfill keeps the first one; a transient 502
 // is retried, where a native EventSource would give up; and a stream without keep-alives is detected.
 

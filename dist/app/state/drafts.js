@@ -50,7 +50,7 @@ export function removeFile(channelId, attachment) {
 export const clearDraft = (channelId) => change(channelId, EMPTY);
 
 /**
- * Puts an unsent message back, before the text written draft.
+ * Puts an unsent message back, before the text written since.
  *
  * @param {string} channelId @param {string} text @param {File[]} files
  */
