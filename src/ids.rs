@@ -1,4 +1,4 @@
-//! Identifiers. Each kind is a type of its own, so that a user's id cannot be passed for a channel's.
+//! Identifiers: one type for each kind, so that the compiler rejects a user's id where a channel's is expected.
 
 use std::{fmt, str::FromStr};
 
@@ -14,7 +14,7 @@ macro_rules! id {
         pub struct $name(pub Uuid);
 
         impl $name {
-            /// A new identifier; version 7, so later ones sort after earlier ones.
+            /// A new UUID version 7: later ids sort after earlier ones.
             pub fn new() -> Self {
                 Self(Uuid::now_v7())
             }
@@ -69,21 +69,21 @@ id! {
 }
 
 id! {
-    /// What a user has read of one channel.
+    /// A user's read position in one channel.
     ReadStatusId
 }
 
 id! {
-    /// Something a user is told of.
+    /// A notification for one user.
     NotificationId
 }
 
 id! {
-    /// One event on its way to the nodes; the same for every copy of it.
+    /// An event published to the nodes; every copy has the same id.
     EventId
 }
 
 id! {
-    /// A login: one device or tab, from login to logout. The `sid` claim of its access tokens.
+    /// A login session of one device, from login to logout; the `sid` claim of its access tokens.
     SessionId
 }

@@ -1,40 +1,41 @@
-//! What a client of the sockets may do at most; each with the code that it is told. How many connections a user may have and
-//! how many SENDs a second each of them takes are settings: `CONNECTIONS_PER_USER` (`TOO_MANY_CONNECTIONS`) and
-//! `MESSAGE_RATE` (`TOO_MANY_REQUESTS`).
+//! Limits for clients of `/ws`, each with the error code that the client gets.
+//!
+//! Two more are settings: `CONNECTIONS_PER_USER` (`TOO_MANY_CONNECTIONS`), and `MESSAGE_RATE` in SENDs per second and
+//! connection (`TOO_MANY_REQUESTS`).
 
 use std::time::Duration;
 
-/// Octets of a STOMP frame: `FRAME_TOO_LARGE`. Thirty times the longest text of a message.
-pub const FRAME_BYTES: usize = 64 * 1024;
+/// Octets of a STOMP frame: `FRAME_TOO_LARGE`. 30 times the longest text of a message.
+pub const MAX_FRAME_BYTES: usize = 64 * 1024;
 /// Headers of a STOMP frame: `TOO_MANY_HEADERS`.
-pub const HEADERS: usize = 64;
-/// Octets of a STOMP header: `HEADER_TOO_LONG`. Tokens must fit.
-pub const HEADER_BYTES: usize = 8 * 1024;
-/// Octets of a WebSocket message, or of a request's body: `FRAME_TOO_LARGE`, or 413. A whole frame inside JSON, in which an
-/// octet can take six, and some room.
-pub const MESSAGE_BYTES: usize = 6 * FRAME_BYTES + 16 * 1024;
-/// The same from a client that has not said who it is. A CONNECT with the longest token has half of it.
+pub const MAX_HEADERS: usize = 64;
+/// Octets of a STOMP header: `HEADER_TOO_LONG`. An access token must fit.
+pub const MAX_HEADER_BYTES: usize = 8 * 1024;
+/// Octets of a WebSocket message (`FRAME_TOO_LARGE`) or of a request body (413). Room for a frame of maximum size inside
+/// JSON, where one octet can take six.
+pub const MAX_MESSAGE_BYTES: usize = 6 * MAX_FRAME_BYTES + 16 * 1024;
+/// [`MAX_MESSAGE_BYTES`] before authentication. A CONNECT with the longest token takes half.
 pub const MAX_UNAUTHENTICATED_MESSAGE_BYTES: usize = 16 * 1024;
-/// A WebSocket message, or a request's body, must be there as a whole within this time: close code 1008, or 408.
+/// Time for a WebSocket message (close code 1008) or a request body (408) to arrive in full.
 pub const MESSAGE_TIMEOUT: Duration = Duration::from_secs(30);
-/// A client must be connected within this time: `CONNECT_TIMEOUT`.
+/// Time from the opening of a connection to its CONNECTED: `CONNECT_TIMEOUT`.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_mins(1);
-/// Octets of a subscription's id: `ID_TOO_LONG`. It is kept for each and repeated in each message, so it must not be as long
-/// as a header may be.
-pub const ID_BYTES: usize = 256;
+/// Octets of a subscription id: `ID_TOO_LONG`. Far less than a header, because the node keeps the id and repeats it in each
+/// message.
+pub const MAX_ID_BYTES: usize = 256;
 /// Subscriptions of a connection: `TOO_MANY_SUBSCRIPTIONS`.
-pub const SUBSCRIPTIONS: u32 = 100;
-/// SUBSCRIBEs a second, since each reads the store. As many at once as there may be subscriptions: a client that comes back
-/// is not slowed down. One that goes on waits, which is no mistake of its own.
-pub const SUBSCRIBES: f64 = 10.0;
-/// Stored messages that a subscription with `after-seq` brings; where there are more, a message with `gap:true` says so.
+pub const MAX_SUBSCRIPTIONS: u32 = 100;
+/// SUBSCRIBEs per second, because each reads PostgreSQL. The burst is [`MAX_SUBSCRIPTIONS`], so that a reconnect is not
+/// throttled. Further SUBSCRIBEs are delayed, not refused.
+pub const SUBSCRIBE_RATE: f64 = 10.0;
+/// Stored messages that a SUBSCRIBE with `after-seq` replays. A longer replay becomes one message with `gap:true`.
 pub const MAX_REPLAYED_MESSAGES: i64 = 500;
-/// That somebody is writing is told at most this often for one connection and channel. What comes earlier is passed over.
+/// Minimum time between two typing announcements of one connection and channel. Earlier ones are dropped.
 pub const TYPING_INTERVAL: Duration = Duration::from_secs(2);
-/// Bytes that wait for a connection. With more it is closed, 4500; its client comes back and resumes.
+/// Bytes in the send queue of a connection. A client that falls further behind is closed with 4500, reconnects and resumes.
 pub const MAX_QUEUED_BYTES: usize = 512 * 1024;
-/// A connection that takes nothing for this long while something waits is cut.
-pub const STALLED_AFTER: Duration = Duration::from_secs(10);
-/// Bytes handed to send queues before their owners get a turn: a fraction of [`MAX_QUEUED_BYTES`], and still many messages
-/// that leave in one write.
+/// A connection whose client takes nothing for this long, while its send queue is not empty, is cut.
+pub const STALL_TIMEOUT: Duration = Duration::from_secs(10);
+/// Bytes put into send queues before their owners get a turn: a fraction of [`MAX_QUEUED_BYTES`], and still many messages
+/// in one write.
 pub const TURN_BYTES: usize = MAX_QUEUED_BYTES / 16;

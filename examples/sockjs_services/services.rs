@@ -13,13 +13,13 @@ use warp::{Filter, path};
 
 /// Sends back what comes.
 pub(crate) async fn echo(mut link: Link) {
-    let end = loop {
-        match link.receive().await {
-            Ok(text) => link.send(&text),
-            Err(end) => break end,
+    let disconnect = loop {
+        match link.recv().await {
+            Ok(text) => link.queue_text(&text),
+            Err(disconnect) => break disconnect,
         }
     };
-    link.end(end).await;
+    link.disconnect(disconnect).await;
 }
 
 /// Closes at once.

@@ -1,4 +1,4 @@
-//! SockJS's URLs: which there are, with which methods, and what every answer's headers say.
+//! The HTTP side of SockJS: one handler for each URL, with the response headers that the protocol prescribes.
 
 use std::{convert::Infallible, sync::Arc};
 
@@ -30,27 +30,27 @@ use crate::{
         handshake,
         http_framing::{self, Framing},
         request::{NoBody, Request, field, plain, with_type},
-        sessions::{Attach, Frame, Receiver, Sent, Sessions},
+        sessions::{Attach, ReceivedFrame, Receiver, SendOutcome, Sessions},
     },
 };
 
-/// The protocol suite's own, octet for octet.
-const NEVER: HeaderValue =
+/// Forbids caching, byte for byte as the protocol's test suite wants it.
+const NO_STORE: HeaderValue =
     HeaderValue::from_static("no-store, no-cache, no-transform, must-revalidate, max-age=0");
-/// What may be kept for a year.
-const LONG: HeaderValue = HeaderValue::from_static("public, max-age=31536000");
-const YEAR: HeaderValue = HeaderValue::from_static("31536000");
-const FAR_OFF: HeaderValue = HeaderValue::from_static("Thu, 31 Dec 2099 23:59:59 GMT");
-/// A page of frames needs nothing but the scripts that they are.
-const ONLY_ITSELF: HeaderValue =
+/// Allows caching for a year.
+const ONE_YEAR: HeaderValue = HeaderValue::from_static("public, max-age=31536000");
+const ONE_YEAR_SECONDS: HeaderValue = HeaderValue::from_static("31536000");
+const EXPIRES_NEVER: HeaderValue = HeaderValue::from_static("Thu, 31 Dec 2099 23:59:59 GMT");
+/// An `htmlfile` page loads nothing; it only runs its inline scripts, which carry the frames.
+const INLINE_SCRIPTS_ONLY: HeaderValue =
     HeaderValue::from_static("default-src 'none'; script-src 'unsafe-inline'");
 const HTML: HeaderValue = HeaderValue::from_static("text/html; charset=UTF-8");
 const JSON: HeaderValue = HeaderValue::from_static("application/json; charset=UTF-8");
 
-/// A callback's name at most.
-const CALLBACK_BYTES: usize = 32;
-/// A request that receives has nothing to say; this much is read and forgotten.
-const IDLE_BODY_BYTES: usize = 4 * 1024;
+/// Maximum length of a callback's name.
+const MAX_CALLBACK_BYTES: usize = 32;
+/// Maximum body of a receiving request, which has no use for one.
+const MAX_RECEIVE_BODY_BYTES: usize = 4 * 1024;
 
 impl From<NoBody> for Response {
     fn from(no_body: NoBody) -> Self {
@@ -62,7 +62,7 @@ impl From<NoBody> for Response {
     }
 }
 
-/// A service at a path.
+/// A SockJS service at one path.
 pub(super) struct Endpoint {
     sessions: Arc<Sessions>,
     iframe: Bytes,
@@ -71,7 +71,7 @@ pub(super) struct Endpoint {
 
 impl Endpoint {
     pub(super) fn new(sessions: Arc<Sessions>) -> Self {
-        let iframe = http_framing::iframe(&sessions.parameters.client_url);
+        let iframe = http_framing::iframe(&sessions.options.client_url);
         let tag = URL_SAFE_NO_PAD.encode(Sha256::digest(&iframe));
         Self {
             iframe: iframe.into(),
@@ -81,11 +81,11 @@ impl Endpoint {
         }
     }
 
-    /// The answer; `None` for a path that is not SockJS's.
+    /// Answers a request. `None` for a path that SockJS does not define.
     pub(super) async fn answer(&self, path: &str, request: Request) -> Option<Response> {
-        let parameters = &self.sessions.parameters;
+        let options = &self.sessions.options;
         let resource = Resource::parse(path)?;
-        if !parameters.websocket
+        if !options.websocket
             && matches!(
                 resource,
                 Resource::RawWebSocket | Resource::Session(_, Transport::WebSocket)
@@ -98,17 +98,17 @@ impl Endpoint {
             return Some(method_not_allowed(methods));
         }
         let head = request.head.clone();
-        let preflight = request.method == Method::OPTIONS;
+        let is_preflight = request.method == Method::OPTIONS;
         let mut response = match resource {
             Resource::Greeting => plain(StatusCode::OK, "Welcome to SockJS!\n"),
             Resource::Iframe => self.iframe(&head.headers),
             Resource::RawWebSocket => handshake::answer(&self.sessions, request, Encoding::Raw),
-            _ if preflight => options(&head.headers, methods),
+            _ if is_preflight => preflight_response(&head.headers, methods),
             Resource::Info => {
-                let (websocket, cookie) = (parameters.websocket, parameters.cookie);
+                let (websocket, cookie) = (options.websocket, options.cookie);
                 let body = sockjs::info(websocket, cookie, rand::random());
                 let mut response = with_type(Response::new(body.into()), JSON);
-                response.headers_mut().insert(CACHE_CONTROL, NEVER);
+                response.headers_mut().insert(CACHE_CONTROL, NO_STORE);
                 response
             }
             Resource::Session(_, Transport::WebSocket) => {
@@ -116,7 +116,7 @@ impl Endpoint {
             }
             Resource::Session(name, transport) => {
                 let mut response = self.session(name, transport, request).await;
-                response.headers_mut().insert(CACHE_CONTROL, NEVER);
+                response.headers_mut().insert(CACHE_CONTROL, NO_STORE);
                 response
             }
         };
@@ -126,14 +126,14 @@ impl Endpoint {
         {
             allow_origin(&head.headers, headers);
         }
-        if parameters.cookie && matches!(resource, Resource::Session(..)) {
+        if options.cookie && matches!(resource, Resource::Session(..)) {
             headers.insert(SET_COOKIE, session_cookie(&head.headers));
         }
         Some(response)
     }
 
-    fn iframe(&self, asked: &HeaderMap) -> Response {
-        let mut response = if asked.get(IF_NONE_MATCH) == Some(&self.iframe_tag) {
+    fn iframe(&self, request_headers: &HeaderMap) -> Response {
+        let mut response = if request_headers.get(IF_NONE_MATCH) == Some(&self.iframe_tag) {
             let mut response = Response::default();
             *response.status_mut() = StatusCode::NOT_MODIFIED;
             response
@@ -142,8 +142,8 @@ impl Endpoint {
         };
         let headers = response.headers_mut();
         headers.insert(ETAG, self.iframe_tag.clone());
-        headers.insert(CACHE_CONTROL, LONG);
-        headers.insert(EXPIRES, FAR_OFF);
+        headers.insert(CACHE_CONTROL, ONE_YEAR);
+        headers.insert(EXPIRES, EXPIRES_NEVER);
         response
     }
 
@@ -166,55 +166,57 @@ impl Endpoint {
     }
 
     async fn receive(&self, name: &str, framing: Framing, mut request: Request) -> Response {
-        let within = self.sessions.parameters.message_timeout;
-        // Read to its end, or the client's going would be noticed late.
-        if let Err(no_body) = request.body(IDLE_BODY_BYTES, within).await {
+        let message_timeout = self.sessions.options.message_timeout;
+        // hyper notices a lost client only after the body has been read to its end.
+        if let Err(no_body) = request.body(MAX_RECEIVE_BODY_BYTES, message_timeout).await {
             return no_body.into();
         }
-        let entrance = self.sessions.enter(name).await;
-        let body = match (entrance, framing.prelude()) {
-            (Attach::Full, _) => {
+        let attach = self.sessions.attach(name).await;
+        let body = match (attach, framing.prelude()) {
+            (Attach::TooManySessions, _) => {
                 return plain(StatusCode::SERVICE_UNAVAILABLE, "Too many sessions.");
             }
-            (Attach::Told(frame), None) => Response::new(framing.wrap(&frame).into()),
-            (Attach::Told(frame), Some(prelude)) => {
+            (Attach::Closed(frame), None) => Response::new(framing.wrap(&frame).into()),
+            (Attach::Closed(frame), Some(prelude)) => {
                 let frames = [prelude, framing.wrap(&frame)].map(Ok::<_, Infallible>);
                 warp::reply::stream(stream::iter(frames)).into_response()
             }
-            (Attach::Open(mut receiver), None) => {
-                let room = self.sessions.parameters.response_limit;
-                let (Frame::More(frame) | Frame::Last(frame)) = receiver.next(room).await;
-                receiver.leave();
+            (Attach::Attached(mut receiver), None) => {
+                let limit = self.sessions.options.response_limit;
+                let (ReceivedFrame::More(frame) | ReceivedFrame::Last(frame)) =
+                    receiver.next(limit).await;
+                receiver.detach();
                 Response::new(framing.wrap(&frame).into())
             }
-            (Attach::Open(receiver), Some(prelude)) => {
-                let limit = self.sessions.parameters.response_limit;
+            (Attach::Attached(receiver), Some(prelude)) => {
+                let limit = self.sessions.options.response_limit;
                 warp::reply::stream(frames(receiver, framing.clone(), prelude, limit))
                     .into_response()
             }
         };
         let mut response = with_type(body, HeaderValue::from_static(framing.content_type()));
         let headers = response.headers_mut();
-        // nginx and those who understand it: send on what comes.
+        // Makes nginx, and proxies that copy it, forward each frame without buffering.
         headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
         headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
         if matches!(framing, Framing::HtmlFile(_)) {
-            headers.insert(CONTENT_SECURITY_POLICY, ONLY_ITSELF);
+            headers.insert(CONTENT_SECURITY_POLICY, INLINE_SCRIPTS_ONLY);
         }
         response
     }
 
     async fn send(&self, name: &str, transport: Transport, mut request: Request) -> Response {
-        let turn = match self.sessions.turn(name).await {
-            Ok(turn) => turn,
-            Err(sent) => return sent.into(),
+        let permit = match self.sessions.send_permit(name).await {
+            Ok(permit) => permit,
+            Err(outcome) => return outcome.into(),
         };
-        let within = self.sessions.parameters.message_timeout;
-        let body = match request.body(turn.most_bytes(), within).await {
+        let message_timeout = self.sessions.options.message_timeout;
+        let body = match request.body(permit.max_body_bytes(), message_timeout).await {
             Ok(body) => body,
             Err(no_body) => return no_body.into(),
         };
-        let failed = |what| plain(StatusCode::INTERNAL_SERVER_ERROR, what);
+        // The protocol's test suite wants 500 for invalid payloads.
+        let failed = |why| plain(StatusCode::INTERNAL_SERVER_ERROR, why);
         let plain_text = request
             .header(CONTENT_TYPE)
             .is_some_and(|value| value.trim_start().starts_with("text/plain"));
@@ -231,24 +233,30 @@ impl Endpoint {
         let Ok(messages) = messages else {
             return failed("Broken JSON encoding.");
         };
-        match turn.send(messages).await {
-            Sent::Accepted if transport == Transport::JsonpSend => plain(StatusCode::OK, "ok"),
-            sent => sent.into(),
+        match permit.send(messages).await {
+            SendOutcome::Accepted if transport == Transport::JsonpSend => {
+                plain(StatusCode::OK, "ok")
+            }
+            outcome => outcome.into(),
         }
     }
 }
 
-impl From<Sent> for Response {
-    fn from(sent: Sent) -> Self {
-        match sent {
-            Sent::Accepted => plain(StatusCode::NO_CONTENT, ""),
-            Sent::Unknown => plain(StatusCode::NOT_FOUND, "There is no such session."),
-            Sent::Full => plain(StatusCode::SERVICE_UNAVAILABLE, "Too much is waiting."),
+impl From<SendOutcome> for Response {
+    fn from(outcome: SendOutcome) -> Self {
+        match outcome {
+            SendOutcome::Accepted => plain(StatusCode::NO_CONTENT, ""),
+            SendOutcome::UnknownSession => {
+                plain(StatusCode::NOT_FOUND, "There is no such session.")
+            }
+            SendOutcome::QueueFull => {
+                plain(StatusCode::SERVICE_UNAVAILABLE, "Too much is waiting.")
+            }
         }
     }
 }
 
-/// A streaming response: the prelude, then a chunk for each frame, until it has been long enough or the session is closed.
+/// The chunks of a streaming response: the prelude, then the frames, until it has `limit` bytes or the session is closed.
 fn frames(
     receiver: Receiver,
     framing: Framing,
@@ -262,13 +270,13 @@ fn frames(
         async move {
             let mut receiver = receiver?;
             let (frame, last) = match receiver.next(limit).await {
-                Frame::More(frame) => (framing.wrap(&frame), false),
-                Frame::Last(frame) => (framing.wrap(&frame), true),
+                ReceivedFrame::More(frame) => (framing.wrap(&frame), false),
+                ReceivedFrame::Last(frame) => (framing.wrap(&frame), true),
             };
             let sent = sent + frame.len();
-            // It has left before its client can see the end and come again.
+            // Detaches before the client sees the end of the response and sends its next request.
             let receiver = if last || sent >= limit {
-                receiver.leave();
+                receiver.detach();
                 None
             } else {
                 Some(receiver)
@@ -278,32 +286,32 @@ fn frames(
     }))
 }
 
-/// The function that a script calls.
+/// The name of the callback that `jsonp` and `htmlfile` scripts call.
 fn callback(request: &Request) -> Result<String, &'static str> {
     let callback = request
         .parameter(&["c", "callback"])
         .filter(|callback| !callback.is_empty())
         .ok_or("\"callback\" parameter required")?;
     let known = |c: u8| c.is_ascii_alphanumeric() || matches!(c, b'-' | b'_' | b'.');
-    if callback.len() > CALLBACK_BYTES || !callback.bytes().all(known) {
+    if callback.len() > MAX_CALLBACK_BYTES || !callback.bytes().all(known) {
         return Err("invalid \"callback\" parameter");
     }
     Ok(callback)
 }
 
-/// A preflight, which may be kept for a year.
-fn options(asked: &HeaderMap, methods: &'static str) -> Response {
+/// The answer to a CORS preflight; browsers may cache it for a year.
+fn preflight_response(request_headers: &HeaderMap, methods: &'static str) -> Response {
     let mut response = Response::default();
     *response.status_mut() = StatusCode::NO_CONTENT;
     let headers = response.headers_mut();
-    headers.insert(CACHE_CONTROL, LONG);
-    headers.insert(EXPIRES, FAR_OFF);
-    headers.insert(ACCESS_CONTROL_MAX_AGE, YEAR);
+    headers.insert(CACHE_CONTROL, ONE_YEAR);
+    headers.insert(EXPIRES, EXPIRES_NEVER);
+    headers.insert(ACCESS_CONTROL_MAX_AGE, ONE_YEAR_SECONDS);
     headers.insert(
         ACCESS_CONTROL_ALLOW_METHODS,
         HeaderValue::from_static(methods),
     );
-    if let Some(wanted) = asked
+    if let Some(wanted) = request_headers
         .get(ACCESS_CONTROL_REQUEST_HEADERS)
         .filter(|wanted| !wanted.is_empty())
     {
@@ -312,10 +320,10 @@ fn options(asked: &HeaderMap, methods: &'static str) -> Response {
     response
 }
 
-/// Any origin may ask, because no cookie is looked at here: who somebody is, the application finds out inside.
-fn allow_origin(asked: &HeaderMap, headers: &mut HeaderMap) {
+/// Allows any origin, because SockJS reads no cookie: the application authenticates inside the connection.
+fn allow_origin(request_headers: &HeaderMap, headers: &mut HeaderMap) {
     headers.insert(VARY, HeaderValue::from_static("Origin"));
-    let Some(origin) = asked.get(ORIGIN) else {
+    let Some(origin) = request_headers.get(ORIGIN) else {
         headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
         return;
     };
@@ -326,9 +334,9 @@ fn allow_origin(asked: &HeaderMap, headers: &mut HeaderMap) {
     );
 }
 
-/// The client's own `JSESSIONID`, or one that only shows that cookies work.
-fn session_cookie(asked: &HeaderMap) -> HeaderValue {
-    let pairs = asked
+/// Repeats the client's `JSESSIONID`, or sets a dummy, as load balancers with cookie affinity expect.
+fn session_cookie(request_headers: &HeaderMap) -> HeaderValue {
+    let pairs = request_headers
         .get_all(COOKIE)
         .iter()
         .filter_map(|value| value.to_str().ok())
@@ -342,7 +350,7 @@ fn session_cookie(asked: &HeaderMap) -> HeaderValue {
         .unwrap_or(HeaderValue::from_static("JSESSIONID=dummy; path=/"))
 }
 
-/// The suite: no type and no body.
+/// 405 without type and body, as the protocol's test suite wants it.
 fn method_not_allowed(methods: &'static str) -> Response {
     let mut response = Response::default();
     *response.status_mut() = StatusCode::METHOD_NOT_ALLOWED;

@@ -23,7 +23,7 @@ use crate::{
     },
 };
 
-/// Switches to a WebSocket on which the application is served.
+/// Answers the handshake and spawns the task that serves the application on the WebSocket.
 pub(super) fn answer(
     sessions: &Arc<Sessions>,
     mut request: Request,
@@ -36,7 +36,7 @@ pub(super) fn answer(
                 .any(|item| item.trim().eq_ignore_ascii_case(token))
         })
     };
-    let refused = |what: &'static str| plain(StatusCode::BAD_REQUEST, what);
+    let refused = |why: &'static str| plain(StatusCode::BAD_REQUEST, why);
     if !has(UPGRADE, "websocket") || !has(CONNECTION, "upgrade") {
         return refused("Can \"Upgrade\" only to \"WebSocket\".");
     }
@@ -56,7 +56,7 @@ pub(super) fn answer(
     let Some(accept) = accept else {
         return refused("There is no Sec-WebSocket-Key.");
     };
-    let protocols = sessions.parameters.protocols;
+    let protocols = sessions.options.protocols;
     let offered = request.header(SEC_WEBSOCKET_PROTOCOL).unwrap_or_default();
     let chosen = offered
         .split(',')
@@ -65,21 +65,21 @@ pub(super) fn answer(
         return refused("This connection cannot be upgraded.");
     };
 
-    // A socket that outlives its request keeps its place among the connections.
+    // The permit counts the TCP connection, which outlives the request.
     let permit = request.head.permit.clone();
     let owner = sessions.clone();
     sessions.tasks.spawn("socket", async move {
         let upgraded = match upgrade.await {
             Ok(upgraded) => upgraded,
             Err(error) => {
-                debug!(%error, "a connection closed during its upgrade");
+                debug!(%error, "connection closed during the WebSocket upgrade");
                 return;
             }
         };
-        // Out of hyper's hands, with its buffers: a link needs none while it is idle.
+        // Takes the TCP stream out of hyper and drops hyper's buffers: an idle link needs none.
         if let Ok(parts) = upgraded.downcast::<TokioIo<TcpStream>>() {
             let stream = parts.io.into_inner();
-            let link = Link::of_socket(stream, &parts.read_buf, encoding, &owner.parameters);
+            let link = Link::websocket(stream, &parts.read_buf, encoding, &owner.options);
             drop(parts.read_buf);
             (owner.handler)(link).await;
         }

@@ -1,24 +1,24 @@
-//! What each HTTP transport wraps around a frame.
+//! How each HTTP transport wraps a frame.
 
 use bytes::Bytes;
 use serde_json::json;
 
-/// How a request receives.
+/// The transport of a receiving request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Framing {
-    /// One frame a response.
+    /// One frame for each response.
     Xhr,
-    /// Frames until the response has been long enough.
+    /// Many frames in one response, up to its size limit.
     XhrStreaming,
-    /// Likewise, as server-sent events.
+    /// Many frames in one response, as server-sent events.
     EventSource,
-    /// Likewise, as scripts in a page that never ends. With the name of the function that is called.
+    /// Many frames in one HTML page, as scripts that call the named function.
     HtmlFile(String),
-    /// One frame a response, as a script. Likewise.
+    /// One frame for each response, as a script that calls the named function.
     Jsonp(String),
 }
 
-/// What comes before the first frame of a stream: browsers show nothing of a response that is too short.
+/// Padding before the first frame of a stream: browsers hand nothing to a page until about 2 KiB have arrived.
 const PRELUDE_BYTES: usize = 2048;
 
 impl Framing {
@@ -32,7 +32,7 @@ impl Framing {
         }
     }
 
-    /// What a stream begins with; `None` where a response is one frame.
+    /// The start of a streaming response; `None` for transports with one frame for each response.
     pub(super) fn prelude(&self) -> Option<Bytes> {
         match self {
             Self::Xhr | Self::Jsonp(_) => None,
@@ -49,15 +49,14 @@ impl Framing {
         }
     }
 
-    /// A frame on this transport.
+    /// Wraps one frame for this transport.
     pub(super) fn wrap(&self, frame: &[u8]) -> Bytes {
         match self {
             Self::Xhr | Self::XhrStreaming => [frame, b"\n"].concat().into(),
             Self::EventSource => {
                 let mut out = Vec::with_capacity(frame.len() + 16);
                 out.extend_from_slice(b"data: ");
-                // The client unescapes what it gets, as a URI: a bare % would make it fail. A line break cannot be in
-                // a frame, since JSON escapes it.
+                // The client decodes the data as a URI, so a bare % would fail. JSON has escaped line breaks.
                 for &octet in frame {
                     match octet {
                         b'%' => out.extend_from_slice(b"%25"),
@@ -67,21 +66,25 @@ impl Framing {
                 out.extend_from_slice(b"\r\n\r\n");
                 out.into()
             }
-            Self::HtmlFile(_) => format!("<script>\np({});\n</script>\r\n", script(frame)).into(),
-            Self::Jsonp(callback) => format!("/**/{callback}({});\r\n", script(frame)).into(),
+            Self::HtmlFile(_) => {
+                format!("<script>\np({});\n</script>\r\n", script_string(frame)).into()
+            }
+            Self::Jsonp(callback) => {
+                format!("/**/{callback}({});\r\n", script_string(frame)).into()
+            }
         }
     }
 }
 
-/// A frame as a string of JavaScript that may stand inside a page: no `<` that could end the script. The frame itself has
-/// escaped what JavaScript takes for a line break.
-fn script(frame: &[u8]) -> String {
+/// A frame as a JavaScript string literal inside an HTML page: no `<`, which could end the script element. The frame's JSON
+/// has already escaped JavaScript's line separators.
+fn script_string(frame: &[u8]) -> String {
     json!(String::from_utf8_lossy(frame))
         .to_string()
         .replace('<', "\\u003c")
 }
 
-/// Fixed by the protocol's test suite, to the octet, with the callback in between.
+/// The page around the callback's name, byte for byte as the protocol's test suite wants it.
 const HTML_HEAD: &str = r#"<!doctype html>
 <html><head>
   <meta http-equiv="X-UA-Compatible" content="IE=edge" />
@@ -97,7 +100,7 @@ const HTML_REST: &str = r";
   </script>
 ";
 
-/// The page for clients of other origins that need an iframe: likewise, around the address of the client's script.
+/// The iframe page for clients of other origins, byte for byte as the protocol's test suite wants it.
 pub(super) fn iframe(client_url: &str) -> String {
     format!(
         r#"<!DOCTYPE html>

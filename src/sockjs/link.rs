@@ -1,9 +1,8 @@
-//! One connection as an application sees it: an ordered stream of texts each way, and a close with code and reason. Whether
-//! it is a WebSocket or a SockJS session over HTTP makes no difference above.
+//! One connection as the application sees it: ordered texts in both directions, and a close with code and reason.
 //!
-//! A WebSocket is the TCP stream itself, owned by the task that uses the link: reading goes through a buffer of the thread,
-//! writing is one system call for all that waits, and an idle link owns no buffer. A session over HTTP is the near end of
-//! `sockjs/session.rs`.
+//! The application cannot tell a WebSocket from a SockJS session over HTTP. The task that owns the link of a WebSocket owns
+//! the TCP stream too: it reads into a thread-local buffer and writes all queued frames in one system call, so an idle
+//! connection has no buffers. The other end of a session over HTTP is in `sockjs/session.rs`.
 
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
@@ -19,25 +18,26 @@ use crate::{
         disconnect::{CloseReason, Disconnect},
         outbound::SendQueue,
     },
-    limits::STALLED_AFTER,
+    limits::STALL_TIMEOUT,
     protocol::{encoding::Encoding, sockjs as frames, websocket},
     sockjs::{
         options::Options,
-        session::Session,
-        websocket::{Socket, close_stream},
+        session::SockJsSession,
+        websocket::{WebSocketStream, close_stream},
     },
 };
 
-/// A client that leaves so many bytes waiting is not listened to: with this much there is still room for the largest answer.
-const UNANSWERED_BYTES: usize = 64 * 1024;
+/// Bytes in the send queue above which the node stops reading from the client. The rest of the queue has room for the
+/// largest answer.
+const READ_PAUSE_BYTES: usize = 64 * 1024;
 /// The last frames must be written, and the client must close its side, within this time.
 const LINGER: Duration = Duration::from_secs(2);
 
-/// One connection.
+/// One connection to a client.
 ///
-/// An application runs a loop: [`Self::take`] until nothing has arrived, [`Self::send`] answers, [`Self::flush`], then
-/// [`Self::ready`] waits for something to do; at [`Self::deadline`] the loop calls [`Self::tick`]. An application that waits
-/// for nothing but its client calls [`Self::receive`], which does all of that.
+/// An application with its own event loop takes messages with [`Self::try_recv`], answers with [`Self::queue_text`], writes
+/// with [`Self::flush`], waits with [`Self::ready`], and calls [`Self::tick`] at [`Self::deadline`]. [`Self::recv`] does all
+/// of that for an application that needs no loop.
 ///
 /// ```
 /// use std::time::Duration;
@@ -48,17 +48,17 @@ const LINGER: Duration = Duration::from_secs(2);
 /// /// Echoes messages, and sends a line every minute.
 /// async fn serve(mut link: Link) {
 ///     let mut minute = interval(Duration::from_secs(60));
-///     let end = loop {
+///     let disconnect = loop {
 ///         let text = tokio::select! {
-///             received = link.receive() => match received {
+///             received = link.recv() => match received {
 ///                 Ok(text) => text,
-///                 Err(end) => break end,
+///                 Err(disconnect) => break disconnect,
 ///             },
 ///             _ = minute.tick() => b"Another minute.".to_vec(),
 ///         };
-///         link.send(&text);
+///         link.queue_text(&text);
 ///     };
-///     link.end(end).await;
+///     link.disconnect(disconnect).await;
 /// }
 ///
 /// let handler = sockjs::handler(serve);
@@ -67,168 +67,176 @@ const LINGER: Duration = Duration::from_secs(2);
 #[derive(Debug)]
 pub struct Link {
     encoding: Encoding,
-    /// What is to be written, answers too: so they leave in the order in which they became true, and one limit is for all.
+    /// Outgoing frames. Answers share the queue with published messages: one order, one limit.
     send_queue: Arc<SendQueue<Bytes>>,
-    kind: Kind,
+    transport: Transport,
 }
 
 #[derive(Debug)]
-#[expect(clippy::large_enum_variant, reason = "nearly every link is a socket")]
-enum Kind {
-    Socket(Socket),
-    Session(Application),
+#[expect(
+    clippy::large_enum_variant,
+    reason = "nearly every link is a WebSocket"
+)]
+enum Transport {
+    WebSocket(WebSocketStream),
+    Http(SessionGuard),
 }
 
 impl Link {
-    /// A WebSocket after its handshake. `early` is what the client sent right behind that. The first thing SockJS says,
-    /// `o`, leaves with the first [`Self::flush`].
-    pub(crate) fn of_socket(
+    /// A WebSocket after its handshake. `read_ahead` holds bytes that arrived together with the handshake. The first
+    /// [`Self::flush`] sends SockJS's open frame.
+    pub(super) fn websocket(
         stream: TcpStream,
-        early: &[u8],
+        read_ahead: &[u8],
         encoding: Encoding,
-        parameters: &Options,
+        options: &Options,
     ) -> Self {
-        let mut decoder = websocket::Decoder::new(parameters.message_bytes);
-        decoder.feed(early);
+        let mut decoder = websocket::Decoder::new(options.message_bytes);
+        decoder.feed(read_ahead);
         let now = Instant::now();
         let link = Self {
             encoding,
             send_queue: Arc::default(),
-            kind: Kind::Socket(Socket {
+            transport: Transport::WebSocket(WebSocketStream {
                 stream,
-                message_bytes: parameters.message_bytes,
-                message_timeout: parameters.message_timeout,
+                max_message_bytes: options.message_bytes,
+                message_timeout: options.message_timeout,
                 decoder,
-                unfinished: None,
+                message_started_at: None,
                 out: VecDeque::new(),
                 texts: Vec::new().into_iter(),
-                heard: now,
-                wrote: now,
-                blocked: None,
-                heartbeat: (encoding == Encoding::SockJs).then_some(parameters.heartbeat),
-                closing: false,
+                last_read_at: now,
+                last_write_at: now,
+                blocked_at: None,
+                heartbeat: (encoding == Encoding::SockJs).then_some(options.heartbeat),
+                closed_by_client: false,
             }),
         };
         if encoding == Encoding::SockJs {
-            link.write(websocket::text(frames::OPEN.as_bytes()));
+            link.queue_frame(websocket::text(frames::OPEN.as_bytes()));
         }
         link
     }
 
-    /// The near end of a SockJS session over HTTP.
-    pub(crate) fn of_session(session: Arc<Session>) -> Self {
+    /// The application's end of a SockJS session over HTTP.
+    pub(super) fn http_session(session: Arc<SockJsSession>) -> Self {
         Self {
             encoding: Encoding::Http,
             send_queue: session.send_queue.clone(),
-            kind: Kind::Session(Application(session)),
+            transport: Transport::Http(SessionGuard(session)),
         }
     }
 
-    /// The form of what is written.
+    /// How texts are encoded for this connection.
     pub fn encoding(&self) -> Encoding {
         self.encoding
     }
 
-    /// Where others leave what this link is to write, in the form of [`Self::wire`].
+    /// The queue of outgoing frames, to which other tasks push texts encoded by [`Self::encoding`].
     pub fn send_queue(&self) -> &Arc<SendQueue<Bytes>> {
         &self.send_queue
     }
 
-    /// When the client said something last, be it a heart-beat of the transport.
-    pub fn heard(&self) -> Instant {
-        match &self.kind {
-            Kind::Socket(socket) => socket.heard,
-            Kind::Session(Application(session)) => session.heard(),
+    /// When the client last sent anything, transport heartbeats included.
+    pub fn last_read_at(&self) -> Instant {
+        match &self.transport {
+            Transport::WebSocket(socket) => socket.last_read_at,
+            Transport::Http(SessionGuard(session)) => session.last_read_at(),
         }
     }
 
-    /// When something left last.
-    pub fn wrote(&self) -> Instant {
-        match &self.kind {
-            Kind::Socket(socket) => socket.wrote,
-            Kind::Session(Application(session)) => session.taken(),
+    /// When the client last received anything.
+    pub fn last_write_at(&self) -> Instant {
+        match &self.transport {
+            Transport::WebSocket(socket) => socket.last_write_at,
+            Transport::Http(SessionGuard(session)) => session.last_write_at(),
         }
     }
 
-    /// The application keeps the connection alive itself from now on: the transport's own heartbeats end.
-    pub fn beats_itself(&mut self) {
-        match &mut self.kind {
-            Kind::Socket(socket) => socket.heartbeat = None,
-            Kind::Session(Application(session)) => session.end_heartbeats(),
+    /// Stops the transport's heartbeats, because the application sends its own.
+    pub fn disable_transport_heartbeat(&mut self) {
+        match &mut self.transport {
+            Transport::WebSocket(socket) => socket.heartbeat = None,
+            Transport::Http(SessionGuard(session)) => session.disable_heartbeats(),
         }
     }
 
-    /// Takes no message of more octets from now on, and never more than the endpoint allows.
-    pub fn take_at_most(&mut self, octets: usize) {
-        match &mut self.kind {
-            Kind::Socket(socket) => socket.decoder.set_limit(octets.min(socket.message_bytes)),
-            Kind::Session(Application(session)) => session.take_at_most(octets),
+    /// Sets the size limit of further messages, at most [`Options::message_bytes`].
+    pub fn set_max_message_bytes(&mut self, bytes: usize) {
+        match &mut self.transport {
+            Transport::WebSocket(socket) => {
+                socket
+                    .decoder
+                    .set_limit(bytes.min(socket.max_message_bytes));
+            }
+            Transport::Http(SessionGuard(session)) => session.set_max_message_bytes(bytes),
         }
     }
 
-    /// Whether so much waits for the client that it is not listened to, or it is to be gone.
+    /// Whether the node must not read from the client: the send queue is too full, or the connection is being closed.
     pub fn is_full(&self) -> bool {
         let (waiting, close_reason) = self.send_queue.state();
-        waiting > UNANSWERED_BYTES || close_reason.is_some()
+        waiting > READ_PAUSE_BYTES || close_reason.is_some()
     }
 
-    /// The next text that has arrived, as octets: on a raw WebSocket it may have come as a binary message. Does not wait.
-    /// From a client that does not take the answers to what it says nothing should be taken, see [`Self::is_full`].
+    /// The next message that has arrived, without waiting. A raw WebSocket may bring binary messages, so it is bytes.
+    ///
+    /// Check [`Self::is_full`] first: otherwise a client that reads no answers can fill the send queue.
     ///
     /// # Errors
     /// When the client closed the connection or broke the protocol.
-    pub fn take(&mut self) -> Result<Option<Vec<u8>>, Disconnect> {
-        match &mut self.kind {
-            Kind::Socket(socket) => socket.take(self.encoding, &self.send_queue),
-            Kind::Session(Application(session)) => Ok(session.pop()),
+    pub fn try_recv(&mut self) -> Result<Option<Vec<u8>>, Disconnect> {
+        match &mut self.transport {
+            Transport::WebSocket(socket) => socket.try_recv(self.encoding, &self.send_queue),
+            Transport::Http(SessionGuard(session)) => Ok(session.pop()),
         }
     }
 
-    /// Writes a text with the next [`Self::flush`], behind what the send queue has.
-    pub fn send(&self, octets: &[u8]) {
-        self.write(self.encoding.text(octets));
+    /// Appends a text to the send queue; the next [`Self::flush`] writes it.
+    pub fn queue_text(&self, text: &[u8]) {
+        self.queue_frame(self.encoding.text(text));
     }
 
-    /// Likewise, what has the form of [`Self::wire`] already.
-    pub fn write(&self, frame: Bytes) {
+    /// Appends a text that [`Self::encoding`] has encoded already.
+    pub fn queue_frame(&self, frame: Bytes) {
         let bytes = frame.len();
         self.send_queue.answer(frame, bytes);
     }
 
-    /// Writes what waits, as far as it goes without waiting for the client. Returns why to close, if the send queue says so.
+    /// Writes queued frames until the socket would block. Returns the reason when the queue asks for a close.
     ///
     /// # Errors
-    /// When the peer is gone.
+    /// When the client is gone.
     pub fn flush(&mut self) -> Result<Option<CloseReason>, Disconnect> {
-        match &mut self.kind {
-            Kind::Socket(socket) => {
-                if socket.blocked.is_some() {
+        match &mut self.transport {
+            Transport::WebSocket(socket) => {
+                if socket.blocked_at.is_some() {
                     socket.write(&self.send_queue)?;
                 }
-                if socket.blocked.is_some() {
+                if socket.blocked_at.is_some() {
                     return Ok(self.send_queue.close_reason());
                 }
                 let close_reason = self.send_queue.borrow(&mut socket.out);
                 socket.write(&self.send_queue)?;
                 Ok(close_reason)
             }
-            Kind::Session(Application(session)) => Ok(session.give()),
+            Transport::Http(SessionGuard(session)) => Ok(session.flush()),
         }
     }
 
-    /// Waits until something has arrived, if `reads`, or more can be written, or the send queue has something. Cancel safe.
+    /// Waits until the client can take more, the send queue has frames or, if `reads`, input has arrived. Cancel safe.
     ///
     /// # Errors
-    /// When the peer is gone.
+    /// When the client is gone.
     pub async fn ready(&mut self, reads: bool) -> Result<(), Disconnect> {
         let reads = reads && !self.is_full();
         let changed = self.send_queue.changed();
-        match &mut self.kind {
-            Kind::Socket(socket) => tokio::select! {
+        match &mut self.transport {
+            Transport::WebSocket(socket) => tokio::select! {
                 result = socket.ready(reads) => result,
                 () = changed => Ok(()),
             },
-            Kind::Session(Application(session)) => {
+            Transport::Http(SessionGuard(session)) => {
                 tokio::select! {
                     () = session.ready(reads) => {}
                     () = changed => {}
@@ -238,51 +246,51 @@ impl Link {
         }
     }
 
-    /// When [`Self::tick`] wants to be called.
+    /// When the application must call [`Self::tick`].
     pub fn deadline(&self) -> Option<Instant> {
-        match &self.kind {
-            Kind::Socket(socket) => {
-                let unfinished = socket.unfinished_at();
-                let next = match socket.blocked {
-                    Some(since) => Some(since + STALLED_AFTER),
-                    None => socket.heartbeat.map(|after| socket.wrote + after),
+        match &self.transport {
+            Transport::WebSocket(socket) => {
+                let message = socket.message_deadline();
+                let write = match socket.blocked_at {
+                    Some(since) => Some(since + STALL_TIMEOUT),
+                    None => socket.heartbeat.map(|after| socket.last_write_at + after),
                 };
-                unfinished.into_iter().chain(next).min()
+                message.into_iter().chain(write).min()
             }
-            Kind::Session(Application(session)) => session.stalls_at(),
+            Transport::Http(SessionGuard(session)) => session.stall_deadline(),
         }
     }
 
-    /// Does what time asks for: a heartbeat of the transport, or an end to a client that takes nothing.
+    /// Queues a transport heartbeat if one is due.
     ///
     /// # Errors
-    /// The latter.
+    /// When a message took too long to arrive, or the client has taken nothing for [`STALL_TIMEOUT`].
     pub fn tick(&mut self) -> Result<(), Disconnect> {
         let now = Instant::now();
         if self.deadline().is_none_or(|deadline| now < deadline) {
             return Ok(());
         }
-        if let Kind::Socket(socket) = &self.kind {
-            if socket.unfinished_at().is_some_and(|late| now >= late) {
+        if let Transport::WebSocket(socket) = &self.transport {
+            if socket.message_deadline().is_some_and(|late| now >= late) {
                 return Err(Disconnect::close(1008, "A message took too long."));
             }
-            if socket.blocked.is_none() {
-                self.write(websocket::text(frames::HEARTBEAT.as_bytes()));
+            if socket.blocked_at.is_none() {
+                self.queue_frame(websocket::text(frames::HEARTBEAT.as_bytes()));
                 return Ok(());
             }
         }
-        debug!("a connection that takes nothing is cut");
+        debug!("connection stalled");
         Err(Disconnect::Gone)
     }
 
-    /// The next text, however long it takes; meanwhile everything is written that has been sent. Cancel safe.
+    /// Waits for the next message, and writes the send queue meanwhile. Cancel safe.
     ///
     /// # Errors
-    /// How the connection ends; hand it to [`Self::end`].
-    pub async fn receive(&mut self) -> Result<Vec<u8>, Disconnect> {
+    /// How the connection ends, for [`Self::disconnect`].
+    pub async fn recv(&mut self) -> Result<Vec<u8>, Disconnect> {
         loop {
             let was_full = self.is_full();
-            if !was_full && let Some(text) = self.take()? {
+            if !was_full && let Some(text) = self.try_recv()? {
                 return Ok(text);
             }
             if let Some(close_reason) = self.flush()? {
@@ -305,9 +313,9 @@ impl Link {
         }
     }
 
-    /// Ends the connection that way.
-    pub async fn end(&mut self, end: Disconnect) {
-        if let Disconnect::Close { code, reason } = end {
+    /// Closes the connection, or drops it without a word if the client is gone.
+    pub async fn disconnect(&mut self, disconnect: Disconnect) {
+        if let Disconnect::Close { code, reason } = disconnect {
             self.close(code, reason).await;
         }
     }
@@ -318,29 +326,30 @@ impl Link {
     /// HTTP answers later requests with its close frame until the disconnect delay ends. The link must not be used
     /// afterwards.
     pub async fn close(&mut self, code: u16, reason: &str) {
-        match &mut self.kind {
-            Kind::Socket(socket) => {
+        match &mut self.transport {
+            Transport::WebSocket(socket) => {
                 self.send_queue.borrow(&mut socket.out);
                 let mut out = std::mem::take(&mut socket.out);
-                if self.encoding == Encoding::SockJs && !socket.closing {
-                    let goodbye = frames::close(code, reason);
-                    out.push_back(websocket::text(goodbye.as_bytes()));
+                // A client that closed first expects only its Close frame back.
+                if self.encoding == Encoding::SockJs && !socket.closed_by_client {
+                    let close = frames::close(code, reason);
+                    out.push_back(websocket::text(close.as_bytes()));
                 }
                 out.push_back(websocket::close(code, reason));
                 drop(timeout(LINGER, close_stream(&mut socket.stream, out)).await);
             }
-            Kind::Session(Application(session)) => {
+            Transport::Http(SessionGuard(session)) => {
                 session.close(frames::close(code, reason));
             }
         }
     }
 }
 
-/// The near end of a session. One that is dropped has crashed.
+/// The application's end of a session over HTTP. Closes the session if the application drops it without a close.
 #[derive(Debug)]
-struct Application(Arc<Session>);
+struct SessionGuard(Arc<SockJsSession>);
 
-impl Drop for Application {
+impl Drop for SessionGuard {
     fn drop(&mut self) {
         self.0.close(frames::interrupted());
     }

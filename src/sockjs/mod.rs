@@ -1,7 +1,7 @@
-//! SockJS 0.3.x: an ordered stream of texts in each direction over WebSocket, or over HTTP where WebSocket does not pass.
+//! SockJS 0.3.x: ordered texts in both directions over WebSocket, or over HTTP where a proxy blocks WebSocket.
 //!
-//! [`routes`] mounts it over any [`Handler`], at any path. Nothing here knows what the texts mean, and no store and no token is
-//! read before the first frame, `o`, is sent.
+//! [`routes`] serves any application, a [`Handler`], at any path. This module does not interpret the texts. It sends the open
+//! frame, `o`, before it reads a store or a token.
 //!
 //! # Example
 //!
@@ -17,13 +17,13 @@
 //! use tokio_tungstenite::{connect_async, tungstenite::Message};
 //!
 //! async fn echo(mut link: Link) {
-//!     let end = loop {
-//!         match link.receive().await {
-//!             Ok(text) => link.send(&text),
-//!             Err(end) => break end,
+//!     let disconnect = loop {
+//!         match link.recv().await {
+//!             Ok(text) => link.queue_text(&text),
+//!             Err(disconnect) => break disconnect,
 //!         }
 //!     };
-//!     link.end(end).await;
+//!     link.disconnect(disconnect).await;
 //! }
 //!
 //! # #[tokio::main(flavor = "current_thread")]

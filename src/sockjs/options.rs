@@ -21,30 +21,29 @@ use crate::limits;
 /// ```
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// A streaming response ends after this many octets, so that the browser may forget them. Default 128 KiB.
+    /// Bytes of a streaming response before it ends, so that the browser can free them. Default 128 KiB.
     pub response_limit: usize,
-    /// A session over HTTP that nobody has received from for this long is closed. Default 5 s.
+    /// Time without a receiving request after which a session over HTTP is closed. Default 5 s.
     pub disconnect_delay: Duration,
-    /// After this long without traffic to the client a heartbeat is sent, unless the application beats itself. Default 25 s.
+    /// Time without traffic to the client after which a heartbeat is sent, unless the application sends its own. Default 25 s.
     pub heartbeat: Duration,
-    /// What a client may send at once: a WebSocket message or the body of a request, in octets. As much may wait for the
-    /// application of a session over HTTP. Default [`limits::MESSAGE_BYTES`].
+    /// Maximum bytes of a WebSocket message or of a request body, and of the messages in one session over HTTP that wait for
+    /// the application. Default [`limits::MAX_MESSAGE_BYTES`].
     pub message_bytes: usize,
-    /// Such a message or body must be there as a whole within this time. Default
-    /// [`limits::MESSAGE_TIMEOUT`].
+    /// Time for such a message or body to arrive in full. Default [`limits::MESSAGE_TIMEOUT`].
     pub message_timeout: Duration,
-    /// A request that brings messages waits this long for its turn, and again for room in its session's queue, then it is
+    /// Time a sending request waits for earlier ones of its session, and again for room in the session's queue, before it is
     /// refused. Default 10 s.
-    pub patience: Duration,
-    /// Sessions over HTTP at once. Default 10,000.
+    pub queue_timeout: Duration,
+    /// Maximum concurrent sessions over HTTP. Default 10,000.
     pub sessions: usize,
-    /// Whether the WebSocket transports are there. Default true.
+    /// Whether the WebSocket transports are enabled. Default true.
     pub websocket: bool,
-    /// Whether `JSESSIONID` is set, for balancers that stick by it. Default false.
+    /// Whether `JSESSIONID` is set, for load balancers with cookie affinity. Default false.
     pub cookie: bool,
-    /// Where the iframe page finds SockJS's client, as a plain script; begins with `/` or `http`.
+    /// URL of SockJS's client script for the iframe page; begins with `/` or `http`.
     pub client_url: String,
-    /// WebSocket sub-protocols; of a client's list the first that is here is chosen.
+    /// Supported WebSocket sub-protocols. The first of the client's list that is supported is chosen.
     pub protocols: &'static [&'static str],
 }
 
@@ -54,9 +53,9 @@ impl Default for Options {
             response_limit: 128 * 1024,
             disconnect_delay: Duration::from_secs(5),
             heartbeat: Duration::from_secs(25),
-            message_bytes: limits::MESSAGE_BYTES,
+            message_bytes: limits::MAX_MESSAGE_BYTES,
             message_timeout: limits::MESSAGE_TIMEOUT,
-            patience: Duration::from_secs(10),
+            queue_timeout: Duration::from_secs(10),
             sessions: 10_000,
             websocket: true,
             cookie: false,

@@ -22,11 +22,11 @@ pub(super) struct Request {
     pub(super) method: Method,
     pub(super) head: Arc<Head>,
     pub(super) upgrade: Option<OnUpgrade>,
-    // Never locked: it only makes a shared reference to the request something that tasks may hold.
+    // Never locked: the mutex only makes the request `Sync`, so that futures which borrow it are `Send`.
     pub(super) body: Mutex<BoxStream<'static, Result<Bytes, warp::Error>>>,
 }
 
-/// A body that cannot be had.
+/// Why a body could not be read.
 pub(super) enum NoBody {
     TooLarge,
     TooSlow,
@@ -56,7 +56,7 @@ impl Request {
         self.head.headers.get(name)?.to_str().ok()
     }
 
-    /// The value of the first of these parameters in the query.
+    /// The first query parameter that has one of these names.
     pub(super) fn parameter(&self, names: &[&str]) -> Option<String> {
         let query = self.head.query.as_deref().unwrap_or_default();
         field(query.as_bytes(), names)
@@ -83,7 +83,7 @@ impl Request {
     }
 }
 
-/// The value of the first of these fields of a form.
+/// The first form field that has one of these names.
 pub(super) fn field(form: &[u8], names: &[&str]) -> Option<String> {
     let fields: Vec<(String, String)> = serde_urlencoded::from_bytes(form).ok()?;
     fields
@@ -92,7 +92,7 @@ pub(super) fn field(form: &[u8], names: &[&str]) -> Option<String> {
         .map(|(_, value)| value)
 }
 
-/// A short text. SockJS wants its type on an answer without one as well: Firefox takes that for XML else.
+/// A plain-text response. Even an empty one has a content type: without it Firefox parses the answer as XML.
 pub(super) fn plain(status: StatusCode, text: &'static str) -> Response {
     let mut response = Response::new(text.into());
     *response.status_mut() = status;

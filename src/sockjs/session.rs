@@ -1,7 +1,8 @@
-//! SockJS sessions over HTTP: what the requests of one client have in common.
+//! One SockJS session over HTTP: the state shared by the requests of one client.
 //!
-//! At one end is the application's [`Link`], at the other whichever request receives just now, and between them two bounded
-//! queues: what comes in, and what goes out, which counts as part of the link's send queue. A task for each session runs the application and lets the session go when nobody has received for a while.
+//! The application's link is at one end, the current receiving request at the other. Between them are two bounded queues: one
+//! for incoming messages, one for outgoing messages, which still count as part of the link's send queue. A task for each
+//! session runs the application, and removes the session when no request has received for the disconnect delay.
 
 use std::{
     collections::VecDeque,
@@ -21,102 +22,109 @@ use tokio::{
 
 use crate::{
     delivery::{disconnect::CloseReason, outbound::SendQueue},
-    limits::STALLED_AFTER,
+    limits::STALL_TIMEOUT,
 };
 
-/// What a waiting message costs beside its octets.
-pub(super) const MESSAGE_COST: usize = size_of::<Vec<u8>>();
+/// Bytes that a queued message costs beside its text.
+pub(super) const MESSAGE_OVERHEAD_BYTES: usize = size_of::<Vec<u8>>();
 
-/// One session.
+/// A session over HTTP.
 #[derive(Debug)]
-pub(crate) struct Session {
+pub(super) struct SockJsSession {
     pub(super) state: Mutex<State>,
-    /// The link's; what is being received is borrowed from it.
-    pub(crate) send_queue: Arc<SendQueue<Bytes>>,
-    pub(super) queue_bytes: usize,
-    /// What one request may bring now.
-    pub(super) most_bytes: AtomicUsize,
-    /// The turn of the one request whose messages are being taken: so that only one body of each client is in memory.
-    pub(super) sending: Semaphore,
-    /// Something has come in, or what was to go out has gone. One waiter, as for the next two.
-    pub(super) to_link: Notify,
-    /// There is something to receive.
-    pub(super) to_receiver: Notify,
-    /// A receiver has come or gone.
-    pub(super) to_keeper: Notify,
-    /// The application has taken or handled something.
-    pub(super) to_senders: Notify,
+    /// The link's send queue. Frames in `outgoing` are borrowed from it.
+    pub(super) send_queue: Arc<SendQueue<Bytes>>,
+    /// Limit of `incoming`.
+    queue_bytes: usize,
+    /// Maximum body of one sending request at present.
+    max_request_bytes: AtomicUsize,
+    /// One permit, for the request whose body is read: the node holds at most one body of a client in memory.
+    pub(super) send_permit: Semaphore,
+    /// Wakes the link: a message has come in, or a receiver has taken frames. One waiter, as for the next two.
+    pub(super) wake_link: Notify,
+    /// Wakes the receiver: there are frames to take.
+    pub(super) wake_receiver: Notify,
+    /// Wakes the session's task: a receiver has attached or detached.
+    pub(super) wake_task: Notify,
+    /// Wakes sending requests: the application has taken or handled messages.
+    wake_senders: Notify,
 }
 
 #[derive(Debug)]
 pub(super) struct State {
-    pub(super) incoming: VecDeque<Vec<u8>>,
-    pub(super) incoming_bytes: usize,
-    /// Messages that have come in, that the application has taken, and that it has done with.
-    pub(super) came: u64,
-    pub(super) taken: u64,
-    pub(super) handled: u64,
-    pub(super) heard: Instant,
-    /// JSON strings.
+    /// Messages that the application has not taken yet.
+    incoming: VecDeque<Vec<u8>>,
+    incoming_bytes: usize,
+    /// Messages received since the session began.
+    received_count: u64,
+    /// Messages that the application has taken.
+    taken_count: u64,
+    /// Messages that the application has handled.
+    handled_count: u64,
+    last_read_at: Instant,
+    /// JSON strings for the receiver.
     pub(super) outgoing: VecDeque<Bytes>,
-    /// When a receiver took something.
-    pub(super) took: Instant,
-    /// `o` has been received.
-    pub(super) opened: bool,
-    /// The transport sends heartbeats.
+    /// When a receiver last took frames.
+    pub(super) last_write_at: Instant,
+    /// Whether a receiver has taken the open frame.
+    pub(super) open_sent: bool,
+    /// Whether the transport sends heartbeats.
     pub(super) heartbeats: bool,
-    /// Since when there is a receiver.
-    pub(super) attached: Option<Instant>,
-    /// When the last one left.
-    pub(super) left: Instant,
-    /// The frame that says so.
-    pub(super) closed: Option<Bytes>,
-    /// Nobody can find it any more.
-    pub(super) gone: bool,
+    /// When the current receiver attached.
+    pub(super) attached_at: Option<Instant>,
+    /// When the last receiver detached.
+    pub(super) detached_at: Instant,
+    /// The close frame, once the session is closed.
+    pub(super) close_frame: Option<Bytes>,
+    /// The session has left the map; requests can no longer find it.
+    pub(super) removed: bool,
 }
 
-impl Session {
-    /// A new one, with a receiver.
+impl SockJsSession {
+    /// A new session with a receiver attached.
     pub(super) fn new(queue_bytes: usize) -> Self {
         let now = Instant::now();
         Self {
             state: Mutex::new(State {
                 incoming: VecDeque::new(),
                 incoming_bytes: 0,
-                came: 0,
-                taken: 0,
-                handled: 0,
-                heard: now,
+                received_count: 0,
+                taken_count: 0,
+                handled_count: 0,
+                last_read_at: now,
                 outgoing: VecDeque::new(),
-                took: now,
-                opened: false,
+                last_write_at: now,
+                open_sent: false,
                 heartbeats: true,
-                attached: Some(now),
-                left: now,
-                closed: None,
-                gone: false,
+                attached_at: Some(now),
+                detached_at: now,
+                close_frame: None,
+                removed: false,
             }),
             send_queue: Arc::default(),
             queue_bytes,
-            most_bytes: AtomicUsize::new(queue_bytes),
-            sending: Semaphore::new(1),
-            to_link: Notify::new(),
-            to_receiver: Notify::new(),
-            to_keeper: Notify::new(),
-            to_senders: Notify::new(),
+            max_request_bytes: AtomicUsize::new(queue_bytes),
+            send_permit: Semaphore::new(1),
+            wake_link: Notify::new(),
+            wake_receiver: Notify::new(),
+            wake_task: Notify::new(),
+            wake_senders: Notify::new(),
         }
     }
 
-    /// Returns once nobody can find the session any more: nobody has received for that long, or a receiver has broken.
-    pub(super) async fn abandoned(&self, delay: Duration) {
+    /// Waits until the session has had no receiver for `delay`, or a receiver's connection broke; then it is removed.
+    pub(super) async fn until_abandoned(&self, delay: Duration) {
         loop {
             let until = {
                 let mut state = self.state.lock();
-                let until = state.attached.is_none().then(|| state.left + delay);
-                if state.gone || until.is_some_and(|until| Instant::now() >= until) {
-                    state.gone = true;
+                let until = state
+                    .attached_at
+                    .is_none()
+                    .then(|| state.detached_at + delay);
+                if state.removed || until.is_some_and(|until| Instant::now() >= until) {
+                    state.removed = true;
                     drop(state);
-                    self.to_senders.notify_waiters();
+                    self.wake_senders.notify_waiters();
                     return;
                 }
                 until
@@ -129,49 +137,50 @@ impl Session {
             };
             tokio::select! {
                 () = passed => {}
-                () = self.to_keeper.notified() => {}
+                () = self.wake_task.notified() => {}
             }
         }
     }
 
-    /// Adds messages as soon as there is room; into an empty queue everything goes that one request may bring. Returns the
-    /// number of the last one.
+    /// Queues messages for the application as soon as there is room. An empty queue takes any request. Returns the number of
+    /// the last message.
     pub(super) async fn push(&self, messages: Vec<String>, bytes: usize) -> u64 {
         let mut messages = Some(messages);
-        self.when(move |state| {
-            if state.gone || state.closed.is_some() {
-                return Some(state.handled);
+        self.wait_until(move |state| {
+            if state.removed || state.close_frame.is_some() {
+                return Some(state.handled_count);
             }
             if !state.incoming.is_empty() && state.incoming_bytes + bytes > self.queue_bytes {
                 return None;
             }
-            state.heard = Instant::now();
+            state.last_read_at = Instant::now();
             state.incoming_bytes += bytes;
             let messages = messages.take().unwrap_or_default();
-            state.came += messages.len() as u64;
+            state.received_count += messages.len() as u64;
             state
                 .incoming
                 .extend(messages.into_iter().map(String::into_bytes));
-            self.to_link.notify_one();
-            Some(state.came)
+            self.wake_link.notify_one();
+            Some(state.received_count)
         })
         .await
     }
 
-    /// Waits until the application has done with that message.
-    pub(super) async fn handled(&self, number: u64) {
-        self.when(|state| {
-            let done = state.handled >= number || state.gone || state.closed.is_some();
+    /// Waits until the application has handled the message of this number, or the session is closed.
+    pub(super) async fn wait_handled(&self, number: u64) {
+        self.wait_until(|state| {
+            let done =
+                state.handled_count >= number || state.removed || state.close_frame.is_some();
             done.then_some(())
         })
         .await;
     }
 
-    /// Waits for the application until `ready` returns something.
-    pub(super) async fn when<T>(&self, mut ready: impl FnMut(&mut State) -> Option<T>) -> T {
+    /// Waits until `ready` returns a value; it is called again after each step of the application.
+    async fn wait_until<T>(&self, mut ready: impl FnMut(&mut State) -> Option<T>) -> T {
         loop {
-            // Before looking, or what happens in between is missed.
-            let mut changed = std::pin::pin!(self.to_senders.notified());
+            // Registers before the check, so that a step in between is not missed.
+            let mut changed = std::pin::pin!(self.wake_senders.notified());
             changed.as_mut().enable();
             if let Some(value) = ready(&mut self.state.lock()) {
                 return value;
@@ -180,87 +189,92 @@ impl Session {
         }
     }
 
-    /// The link: takes no request that brings more from now on.
-    pub(crate) fn take_at_most(&self, octets: usize) {
-        let most = octets.min(self.queue_bytes);
-        self.most_bytes.store(most, Ordering::Relaxed);
+    /// Maximum body of one sending request.
+    pub(super) fn max_request_bytes(&self) -> usize {
+        self.max_request_bytes.load(Ordering::Relaxed)
     }
 
-    /// The link: the next message.
-    pub(crate) fn pop(&self) -> Option<Vec<u8>> {
+    /// For the link: limits the body of further sending requests.
+    pub(super) fn set_max_message_bytes(&self, bytes: usize) {
+        let max = bytes.min(self.queue_bytes);
+        self.max_request_bytes.store(max, Ordering::Relaxed);
+    }
+
+    /// For the link: takes the next message.
+    pub(super) fn pop(&self) -> Option<Vec<u8>> {
         let mut state = self.state.lock();
         let message = state.incoming.pop_front()?;
-        state.incoming_bytes -= message.len() + MESSAGE_COST;
-        state.taken += 1;
+        state.incoming_bytes -= message.len() + MESSAGE_OVERHEAD_BYTES;
+        state.taken_count += 1;
         if state.incoming.is_empty() {
             state.incoming = VecDeque::new();
         }
         drop(state);
-        self.to_senders.notify_waiters();
+        self.wake_senders.notify_waiters();
         Some(message)
     }
 
-    /// The link: waits until a receiver has taken something; if `reads`, everything taken has been handled, and it waits for
-    /// more as well.
-    pub(crate) async fn ready(&self, reads: bool) {
+    /// For the link: waits until a receiver has taken frames or, if `reads`, until there is a message. With `reads` the
+    /// application has handled all messages that it took.
+    pub(super) async fn ready(&self, reads: bool) {
         let waits = {
             let mut state = self.state.lock();
-            if reads && state.handled != state.taken {
-                state.handled = state.taken;
-                self.to_senders.notify_waiters();
+            if reads && state.handled_count != state.taken_count {
+                state.handled_count = state.taken_count;
+                self.wake_senders.notify_waiters();
             }
             state.incoming.is_empty() || !reads
         };
         if waits {
-            self.to_link.notified().await;
+            self.wake_link.notified().await;
         }
     }
 
-    /// The link: hands out what is to be received.
-    pub(crate) fn give(&self) -> Option<CloseReason> {
+    /// For the link: moves the send queue's frames to `outgoing`.
+    pub(super) fn flush(&self) -> Option<CloseReason> {
         let mut state = self.state.lock();
         let close_reason = self.send_queue.borrow(&mut state.outgoing);
-        let given = !state.outgoing.is_empty();
+        let has_frames = !state.outgoing.is_empty();
         drop(state);
-        if given {
-            self.to_receiver.notify_one();
+        if has_frames {
+            self.wake_receiver.notify_one();
         }
         close_reason
     }
 
-    /// The link: after what the send queue has comes that frame. The first one stays.
-    pub(crate) fn close(&self, frame: String) {
+    /// For the link: closes the session with `frame`, after the frames in the send queue. A second close does nothing.
+    pub(super) fn close(&self, frame: String) {
         let mut state = self.state.lock();
-        if state.closed.is_some() {
+        if state.close_frame.is_some() {
             return;
         }
         self.send_queue.borrow(&mut state.outgoing);
-        state.closed = Some(frame.into());
+        state.close_frame = Some(frame.into());
         state.incoming = VecDeque::new();
         drop(state);
-        self.to_receiver.notify_one();
-        self.to_senders.notify_waiters();
+        self.wake_receiver.notify_one();
+        self.wake_senders.notify_waiters();
     }
 
-    /// The link: when the client said something last.
-    pub(crate) fn heard(&self) -> Instant {
-        self.state.lock().heard
+    /// For the link: when the client last sent messages.
+    pub(super) fn last_read_at(&self) -> Instant {
+        self.state.lock().last_read_at
     }
 
-    /// The link: when something was received last.
-    pub(crate) fn taken(&self) -> Instant {
-        self.state.lock().took
+    /// For the link: when a receiver last took frames.
+    pub(super) fn last_write_at(&self) -> Instant {
+        self.state.lock().last_write_at
     }
 
-    /// The link: when a receiver that takes nothing is given up.
-    pub(crate) fn stalls_at(&self) -> Option<Instant> {
+    /// For the link: when a receiver that takes nothing counts as stalled.
+    pub(super) fn stall_deadline(&self) -> Option<Instant> {
         let state = self.state.lock();
-        let attached = state.attached.filter(|_| !state.outgoing.is_empty())?;
-        Some(attached.max(state.took) + STALLED_AFTER)
+        let attached_at = state.attached_at.filter(|_| !state.outgoing.is_empty())?;
+        Some(attached_at.max(state.last_write_at) + STALL_TIMEOUT)
     }
 
-    /// The link: the application keeps the connection alive itself.
-    pub(crate) fn end_heartbeats(&self) {
+    /// For the link: stops the transport's heartbeats.
+    pub(super) fn disable_heartbeats(&self) {
         self.state.lock().heartbeats = false;
     }
 }

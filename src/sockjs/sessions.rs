@@ -1,8 +1,8 @@
-//! The sessions of one endpoint that live over HTTP requests.
+//! The sessions over HTTP of one endpoint, and the requests that receive from them and send to them.
 
 use std::{
     collections::{HashMap, VecDeque},
-    sync::{Arc, atomic::Ordering},
+    sync::Arc,
     time::Duration,
 };
 
@@ -16,179 +16,186 @@ use crate::{
     sockjs::{
         link::Link,
         options::Options,
-        session::{MESSAGE_COST, Session},
+        session::{MESSAGE_OVERHEAD_BYTES, SockJsSession},
     },
     tasks::Tasks,
 };
 
-/// All sessions of one endpoint.
+/// The sessions over HTTP of one endpoint, by name.
 pub(super) struct Sessions {
-    pub(super) parameters: Options,
+    pub(super) options: Options,
     pub(super) tasks: Tasks,
     pub(super) handler: Handler,
-    map: Mutex<HashMap<Box<str>, Arc<Session>>>,
+    map: Mutex<HashMap<Box<str>, Arc<SockJsSession>>>,
 }
 
-/// What a request that wants to receive finds.
+/// The result of attaching a receiving request to a session.
 pub(super) enum Attach {
-    /// It receives.
-    Open(Receiver),
-    /// It is told this frame and nothing else.
-    Told(Bytes),
-    /// There are too many sessions.
-    Full,
+    /// The request receives frames.
+    Attached(Receiver),
+    /// The request gets this close frame and nothing else.
+    Closed(Bytes),
+    /// The endpoint has [`Options::sessions`] sessions.
+    TooManySessions,
 }
 
-/// What became of a client's messages.
+/// The result of a sending request.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Sent {
-    /// They are with the application, or the session has been closed and nobody wants them.
+pub(super) enum SendOutcome {
+    /// The messages are in the session's queue, or the session is closed and drops them.
     Accepted,
-    /// There is no such session.
-    Unknown,
-    /// The application does not keep up.
-    Full,
+    /// The session does not exist.
+    UnknownSession,
+    /// The queue stayed full for [`Options::queue_timeout`].
+    QueueFull,
 }
 
 impl Sessions {
-    pub(super) fn new(parameters: Options, tasks: Tasks, handler: Handler) -> Self {
+    pub(super) fn new(options: Options, tasks: Tasks, handler: Handler) -> Self {
         Self {
-            parameters,
+            options,
             tasks,
             handler,
             map: Mutex::default(),
         }
     }
 
-    /// Attaches a receiver to that session, which is made if there is none.
-    pub(super) async fn enter(self: &Arc<Self>, id: &str) -> Attach {
-        let patience = Instant::now() + BREAK_SEEN_TIMEOUT;
+    /// Attaches a receiver to the session `id`, and creates the session if it does not exist.
+    pub(super) async fn attach(self: &Arc<Self>, id: &str) -> Attach {
+        let deadline = Instant::now() + BREAK_DETECTION_TIMEOUT;
         loop {
-            if let Some(entrance) = self.try_enter(id) {
-                return entrance;
+            if let Some(attach) = self.try_attach(id) {
+                return attach;
             }
-            if Instant::now() >= patience {
-                return Attach::Told(close(2010, "Another connection still open").into());
+            if Instant::now() >= deadline {
+                return Attach::Closed(close(2010, "Another connection still open").into());
             }
-            sleep(LOOK_AGAIN).await;
+            sleep(ATTACH_RETRY_INTERVAL).await;
         }
     }
 
     /// `None` when another receiver is attached.
-    fn try_enter(self: &Arc<Self>, id: &str) -> Option<Attach> {
+    fn try_attach(self: &Arc<Self>, id: &str) -> Option<Attach> {
         let mut map = self.map.lock();
         let known = map.get(id).cloned();
         if let Some(session) = known {
             let mut state = session.state.lock();
-            if !state.gone {
-                if state.attached.is_some() {
-                    return state.closed.clone().map(Attach::Told);
+            if !state.removed {
+                if state.attached_at.is_some() {
+                    return state.close_frame.clone().map(Attach::Closed);
                 }
-                state.attached = Some(Instant::now());
+                state.attached_at = Some(Instant::now());
                 drop(state);
-                session.to_keeper.notify_one();
-                return Some(Attach::Open(self.receiver(id, session)));
+                session.wake_task.notify_one();
+                return Some(Attach::Attached(self.receiver(id, session)));
             }
-        } else if map.len() >= self.parameters.sessions {
-            return Some(Attach::Full);
+        } else if map.len() >= self.options.sessions {
+            return Some(Attach::TooManySessions);
         }
-        let session = Arc::new(Session::new(self.parameters.message_bytes));
+        let session = Arc::new(SockJsSession::new(self.options.message_bytes));
         map.insert(id.into(), session.clone());
         drop(map);
-        self.tasks
-            .spawn("sockjs", self.clone().keep(id.into(), session.clone()));
-        Some(Attach::Open(self.receiver(id, session)))
+        self.tasks.spawn(
+            "sockjs",
+            self.clone().run_session(id.into(), session.clone()),
+        );
+        Some(Attach::Attached(self.receiver(id, session)))
     }
 
-    fn receiver(self: &Arc<Self>, id: &str, session: Arc<Session>) -> Receiver {
+    fn receiver(self: &Arc<Self>, id: &str, session: Arc<SockJsSession>) -> Receiver {
         Receiver {
             sessions: self.clone(),
             id: id.into(),
             session,
-            told: Instant::now(),
-            left: false,
+            last_frame_at: Instant::now(),
+            detached: false,
         }
     }
 
-    /// Runs a session from its first receiver until it is forgotten.
-    async fn keep(self: Arc<Self>, id: Box<str>, session: Arc<Session>) {
-        let delay = self.parameters.disconnect_delay;
+    /// Runs the application of a session, and removes the session when it is abandoned.
+    async fn run_session(self: Arc<Self>, id: Box<str>, session: Arc<SockJsSession>) {
+        let delay = self.options.disconnect_delay;
         tokio::select! {
-            () = (self.handler)(Link::of_session(session.clone())) => {}
-            () = session.abandoned(delay) => {}
+            () = (self.handler)(Link::http_session(session.clone())) => {}
+            () = session.until_abandoned(delay) => {}
         }
-        // Whoever asks meanwhile is told that it is closed.
-        session.abandoned(delay).await;
-        self.forget(&id, &session);
+        // A closed session stays for the disconnect delay, so that later requests get its close frame.
+        session.until_abandoned(delay).await;
+        self.remove(&id, &session);
     }
 
-    /// By identity: the name may be another session's by now.
-    fn forget(&self, id: &str, session: &Arc<Session>) {
+    /// Removes a session by identity: a newer one may have the same name.
+    fn remove(&self, id: &str, session: &Arc<SockJsSession>) {
         let mut map = self.map.lock();
         if map.get(id).is_some_and(|known| Arc::ptr_eq(known, session)) {
             map.remove(id);
         }
     }
 
-    fn find(&self, id: &str) -> Option<Arc<Session>> {
+    fn find(&self, id: &str) -> Option<Arc<SockJsSession>> {
         let session = self.map.lock().get(id).cloned()?;
-        let gone = session.state.lock().gone;
-        (!gone).then_some(session)
+        let removed = session.state.lock().removed;
+        (!removed).then_some(session)
     }
 
-    /// Waits for the turn of a request that brings messages. To be called before its body is read: from strangers nothing is
-    /// taken, and of a client one at a time.
+    /// Waits until the sending request may read its body.
+    ///
+    /// The caller must wait before it reads: the node reads no body for an unknown session, and one at a time for a known
+    /// one.
     ///
     /// # Errors
-    /// Why not.
-    pub(super) async fn turn(&self, id: &str) -> Result<Turn, Sent> {
-        let session = self.find(id).ok_or(Sent::Unknown)?;
-        let patience = Instant::now() + self.parameters.patience;
-        match timeout_at(patience, session.sending.acquire()).await {
+    /// [`SendOutcome::UnknownSession`], or [`SendOutcome::QueueFull`] after [`Options::queue_timeout`].
+    pub(super) async fn send_permit(&self, id: &str) -> Result<SendPermit, SendOutcome> {
+        let session = self.find(id).ok_or(SendOutcome::UnknownSession)?;
+        let deadline = Instant::now() + self.options.queue_timeout;
+        match timeout_at(deadline, session.send_permit.acquire()).await {
             Ok(Ok(permit)) => permit.forget(),
-            _ => return Err(Sent::Full),
+            _ => return Err(SendOutcome::QueueFull),
         }
-        Ok(Turn {
+        Ok(SendPermit {
             session,
-            patience: self.parameters.patience,
+            queue_timeout: self.options.queue_timeout,
         })
     }
 }
 
-/// The turn of a request that brings messages.
-pub(super) struct Turn {
-    session: Arc<Session>,
-    patience: Duration,
+/// The right of one sending request to read its body and queue its messages.
+pub(super) struct SendPermit {
+    session: Arc<SockJsSession>,
+    queue_timeout: Duration,
 }
 
-impl Turn {
-    /// Octets that the request's body may have.
-    pub(super) fn most_bytes(&self) -> usize {
-        self.session.most_bytes.load(Ordering::Relaxed)
+impl SendPermit {
+    /// Maximum size of the request's body.
+    pub(super) fn max_body_bytes(&self) -> usize {
+        self.session.max_request_bytes()
     }
 
-    /// Hands a client's messages to the application. Waits for room, and a moment for them to be handled.
-    pub(super) async fn send(self, messages: Vec<String>) -> Sent {
-        let bytes = messages.iter().map(|text| text.len() + MESSAGE_COST).sum();
+    /// Queues messages for the application, then waits up to 1 s until it has handled them.
+    pub(super) async fn send(self, messages: Vec<String>) -> SendOutcome {
+        let bytes = messages
+            .iter()
+            .map(|text| text.len() + MESSAGE_OVERHEAD_BYTES)
+            .sum();
         let room = self.session.push(messages, bytes);
-        let Ok(number) = timeout(self.patience, room).await else {
-            return Sent::Full;
+        let Ok(number) = timeout(self.queue_timeout, room).await else {
+            return SendOutcome::QueueFull;
         };
         let session = self.session.clone();
         drop(self);
-        // Not handled in time is no failure: they are in its queue.
-        drop(timeout(HANDLED_TIMEOUT, session.handled(number)).await);
-        Sent::Accepted
+        // A timeout is no failure: the messages are in the queue.
+        drop(timeout(HANDLED_TIMEOUT, session.wait_handled(number)).await);
+        SendOutcome::Accepted
     }
 }
 
-impl Drop for Turn {
+impl Drop for SendPermit {
     fn drop(&mut self) {
-        self.session.sending.add_permits(1);
+        self.session.send_permit.add_permits(1);
     }
 }
 
-/// An application: serves one connection until it ends.
+/// An application, which serves one connection until it ends.
 pub type Handler = Arc<dyn Fn(Link) -> BoxFuture<'static, ()> + Send + Sync>;
 /// Makes a [`Handler`] of an async function or closure.
 ///
@@ -196,8 +203,8 @@ pub type Handler = Arc<dyn Fn(Link) -> BoxFuture<'static, ()> + Send + Sync>;
 /// use discodeit::sockjs::{self, Link};
 ///
 /// let shout = sockjs::handler(|mut link: Link| async move {
-///     while let Ok(text) = link.receive().await {
-///         link.send(&text.to_ascii_uppercase());
+///     while let Ok(text) = link.recv().await {
+///         link.queue_text(&text.to_ascii_uppercase());
 ///     }
 /// });
 /// # drop(shout);
@@ -210,66 +217,67 @@ where
     Arc::new(move |link| serve(link).boxed())
 }
 
-/// A broken connection is noticed within this time; only then a second receiver is told that there is another.
-const BREAK_SEEN_TIMEOUT: Duration = Duration::from_millis(150);
-/// How often to look meanwhile.
-const LOOK_AGAIN: Duration = Duration::from_millis(5);
-/// A client waits this long for its messages to be handled, so that what they lead to is there for its next poll. A slow
-/// application makes its clients slow, but not so slow that they give up.
+/// Time in which the node notices that a receiver's connection broke. A second receiver is refused only after it, so that a
+/// client whose connection broke can return at once.
+const BREAK_DETECTION_TIMEOUT: Duration = Duration::from_millis(150);
+/// Interval between attempts to attach within [`BREAK_DETECTION_TIMEOUT`].
+const ATTACH_RETRY_INTERVAL: Duration = Duration::from_millis(5);
+/// Maximum wait of a sending request for the application, so that the answers are ready for the client's next poll. It slows
+/// clients down when the application is slow, but they do not time out.
 const HANDLED_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// One request that receives. Dropping it before [`Self::leave`] means that it broke: what it was given may be lost, so the
-/// session ends.
+/// A receiving request. A drop before [`Self::detach`] means that its connection broke; frames may be lost, so the session
+/// ends.
 pub(super) struct Receiver {
     sessions: Arc<Sessions>,
     id: Box<str>,
-    session: Arc<Session>,
-    /// When it was told something last.
-    told: Instant,
-    left: bool,
+    session: Arc<SockJsSession>,
+    /// When the request last got a frame.
+    last_frame_at: Instant,
+    detached: bool,
 }
 
-/// What is received.
-pub(super) enum Frame {
-    /// More may follow.
+/// A frame for a receiving request.
+pub(super) enum ReceivedFrame {
+    /// More frames may follow.
     More(Bytes),
-    /// The session is closed.
+    /// The close frame.
     Last(Bytes),
 }
 
 impl Receiver {
-    /// The next frame. Messages that wait become one, of at most `room` octets unless one alone has more.
-    pub(super) async fn next(&mut self, room: usize) -> Frame {
-        let heartbeat = self.sessions.parameters.heartbeat;
+    /// Waits for the next frame. Queued messages become one frame of at most `max_bytes`, unless a single one is longer.
+    pub(super) async fn next(&mut self, max_bytes: usize) -> ReceivedFrame {
+        let heartbeat = self.sessions.options.heartbeat;
         loop {
-            if let Some(frame) = self.take(room) {
-                self.told = Instant::now();
+            if let Some(frame) = self.take(max_bytes) {
+                self.last_frame_at = Instant::now();
                 return frame;
             }
             tokio::select! {
-                () = self.session.to_receiver.notified() => {}
-                () = sleep_until(self.told + heartbeat) => {
-                    self.told = Instant::now();
+                () = self.session.wake_receiver.notified() => {}
+                () = sleep_until(self.last_frame_at + heartbeat) => {
+                    self.last_frame_at = Instant::now();
                     if self.session.state.lock().heartbeats {
-                        return Frame::More(Bytes::from_static(HEARTBEAT.as_bytes()));
+                        return ReceivedFrame::More(Bytes::from_static(HEARTBEAT.as_bytes()));
                     }
                 }
             }
         }
     }
 
-    fn take(&self, room: usize) -> Option<Frame> {
+    fn take(&self, max_bytes: usize) -> Option<ReceivedFrame> {
         let mut state = self.session.state.lock();
-        if !state.opened {
-            state.opened = true;
-            return Some(Frame::More(Bytes::from_static(OPEN.as_bytes())));
+        if !state.open_sent {
+            state.open_sent = true;
+            return Some(ReceivedFrame::More(Bytes::from_static(OPEN.as_bytes())));
         }
         if state.outgoing.is_empty() {
-            return state.closed.clone().map(Frame::Last);
+            return state.close_frame.clone().map(ReceivedFrame::Last);
         }
         let mut frame = b"a".to_vec();
         let (mut items, mut bytes) = (0, 0);
-        let fits = |element: &Bytes, filled| filled == 1 || filled + element.len() + 2 <= room;
+        let fits = |element: &Bytes, filled| filled == 1 || filled + element.len() + 2 <= max_bytes;
         while let Some(element) = state.outgoing.pop_front_if(|next| fits(next, frame.len())) {
             frame.push(if frame.len() == 1 { b'[' } else { b',' });
             frame.extend_from_slice(&element);
@@ -277,34 +285,34 @@ impl Receiver {
             bytes += element.len();
         }
         frame.push(b']');
-        state.took = Instant::now();
+        state.last_write_at = Instant::now();
         if state.outgoing.is_empty() {
             state.outgoing = VecDeque::new();
         }
         drop(state);
         self.session.send_queue.left(items, bytes);
-        self.session.to_link.notify_one();
-        Some(Frame::More(frame.into()))
+        self.session.wake_link.notify_one();
+        Some(ReceivedFrame::More(frame.into()))
     }
 
-    /// Ends in good order: the next request goes on where this one ended.
-    pub(super) fn leave(mut self) {
-        self.left = true;
+    /// Ends the request without loss: the next receiver continues where this one ended.
+    pub(super) fn detach(mut self) {
+        self.detached = true;
         let mut state = self.session.state.lock();
-        state.attached = None;
-        state.left = Instant::now();
+        state.attached_at = None;
+        state.detached_at = Instant::now();
         drop(state);
-        self.session.to_keeper.notify_one();
+        self.session.wake_task.notify_one();
     }
 }
 
 impl Drop for Receiver {
     fn drop(&mut self) {
-        if self.left {
+        if self.detached {
             return;
         }
-        self.session.state.lock().gone = true;
-        self.session.to_keeper.notify_one();
-        self.sessions.forget(&self.id, &self.session);
+        self.session.state.lock().removed = true;
+        self.session.wake_task.notify_one();
+        self.sessions.remove(&self.id, &self.session);
     }
 }

@@ -1,4 +1,4 @@
-//! The socket of a WebSocket connection: reads into a buffer of the thread, writes all queued frames in one system call.
+//! The TCP stream of a WebSocket: reads into a thread-local buffer, writes all queued frames in one system call.
 
 use std::{
     cell::RefCell,
@@ -24,40 +24,42 @@ use crate::{
     },
 };
 
-/// Read at once, into a buffer of the thread: an idle connection keeps none.
-const READ_BYTES: usize = 16 * 1024;
+/// Size of the thread-local read buffer. It is shared, so that an idle connection needs none.
+const READ_BUFFER_BYTES: usize = 16 * 1024;
 /// Frames written in one system call.
-const VECTORED: usize = 64;
+const MAX_FRAMES_PER_WRITE: usize = 64;
 /// Input that is drained after the write side is closed; a client that sends more loses the connection.
 const MAX_DRAINED_BYTES: usize = 16 * 1024 * 1024;
 thread_local! {
-    static SCRATCH: RefCell<Vec<u8>> = RefCell::new(vec![0; READ_BYTES]);
+    static READ_BUFFER: RefCell<Vec<u8>> = RefCell::new(vec![0; READ_BUFFER_BYTES]);
 }
 
 #[derive(Debug)]
-pub(super) struct Socket {
+pub(super) struct WebSocketStream {
     pub(super) stream: TcpStream,
-    /// What the endpoint allows.
-    pub(super) message_bytes: usize,
+    /// [`Options::message_bytes`](crate::sockjs::Options::message_bytes).
+    pub(super) max_message_bytes: usize,
     pub(super) message_timeout: Duration,
     pub(super) decoder: websocket::Decoder,
-    /// Since when a message is under way.
-    pub(super) unfinished: Option<Instant>,
-    /// What is being written, borrowed from the queue; the first may be written in part.
+    /// When the first bytes of an incomplete message arrived.
+    pub(super) message_started_at: Option<Instant>,
+    /// Frames borrowed from the send queue; the first may be partly written.
     pub(super) out: VecDeque<Bytes>,
-    /// What was in one payload of SockJS.
+    /// Messages of one SockJS payload that the application has not taken yet.
     pub(super) texts: std::vec::IntoIter<String>,
-    pub(super) heard: Instant,
-    pub(super) wrote: Instant,
-    /// Since when the kernel takes nothing more.
-    pub(super) blocked: Option<Instant>,
+    pub(super) last_read_at: Instant,
+    pub(super) last_write_at: Instant,
+    /// Since when the kernel's send buffer is full and takes nothing.
+    pub(super) blocked_at: Option<Instant>,
+    /// Interval of SockJS heartbeats, unless the application sends its own.
     pub(super) heartbeat: Option<Duration>,
-    /// The client has closed: of us it expects its close frame back and nothing else.
-    pub(super) closing: bool,
+    /// The client sent a Close frame.
+    pub(super) closed_by_client: bool,
 }
 
-impl Socket {
-    pub(super) fn take(
+impl WebSocketStream {
+    /// The next message that has arrived; queues pongs.
+    pub(super) fn try_recv(
         &mut self,
         encoding: Encoding,
         send_queue: &SendQueue<Bytes>,
@@ -70,29 +72,31 @@ impl Socket {
                 Ok(Some(event)) => event,
                 Ok(None) => {
                     if self.decoder.is_idle() {
-                        self.unfinished = None;
+                        self.message_started_at = None;
                     } else {
-                        self.unfinished.get_or_insert_with(Instant::now);
+                        self.message_started_at.get_or_insert_with(Instant::now);
                     }
                     return Ok(None);
                 }
                 Err(violation) => return Err(Disconnect::close(violation.code, violation.reason)),
             };
             if matches!(event, Event::Text(_) | Event::Binary(_)) {
-                self.unfinished = None;
+                self.message_started_at = None;
             }
             match event {
                 Event::Text(text) if encoding == Encoding::Raw => {
                     return Ok(Some(text.into_bytes()));
                 }
-                // The protocol suite: cut at once, without a word.
+                // The protocol's test suite wants broken JSON to end the connection without a Close frame.
                 Event::Text(text) => {
                     self.texts = frames::decode(&text)
                         .map_err(|_| Disconnect::Gone)?
                         .into_iter();
                 }
-                Event::Binary(octets) if encoding == Encoding::Raw => return Ok(Some(octets)),
-                Event::Binary(_) => return Err(Disconnect::close(1003, "SockJS is text.")),
+                Event::Binary(bytes) if encoding == Encoding::Raw => return Ok(Some(bytes)),
+                Event::Binary(_) => {
+                    return Err(Disconnect::close(1003, "SockJS messages are text."));
+                }
                 Event::Ping(payload) => {
                     let pong = websocket::pong(&payload);
                     let bytes = pong.len();
@@ -100,24 +104,26 @@ impl Socket {
                 }
                 Event::Pong => {}
                 Event::Close { code } => {
-                    self.closing = true;
+                    self.closed_by_client = true;
                     return Err(Disconnect::close(code, ""));
                 }
             }
         }
     }
 
-    /// When the message under way takes too long.
-    pub(super) fn unfinished_at(&self) -> Option<Instant> {
-        self.unfinished.map(|since| since + self.message_timeout)
+    /// When the incomplete message must have arrived in full.
+    pub(super) fn message_deadline(&self) -> Option<Instant> {
+        self.message_started_at
+            .map(|since| since + self.message_timeout)
     }
 
+    /// Waits until the socket is writable, if writes are blocked, or readable, if `reads`; then reads once.
     pub(super) async fn ready(&mut self, reads: bool) -> Result<(), Disconnect> {
         if !reads {
-            // It is we who let the client wait.
-            self.unfinished = None;
+            // The node does not read, so the client is not to blame for an incomplete message.
+            self.message_started_at = None;
         }
-        let interest = match (reads, self.blocked.is_some()) {
+        let interest = match (reads, self.blocked_at.is_some()) {
             (true, false) => Interest::READABLE,
             (true, true) => Interest::READABLE | Interest::WRITABLE,
             (false, true) => Interest::WRITABLE,
@@ -131,11 +137,11 @@ impl Socket {
         if !(reads && state.is_readable()) {
             return Ok(());
         }
-        SCRATCH.with_borrow_mut(|scratch| match self.stream.try_read(scratch) {
+        READ_BUFFER.with_borrow_mut(|buffer| match self.stream.try_read(buffer) {
             Ok(0) => Err(Disconnect::Gone),
             Ok(n) => {
-                self.heard = Instant::now();
-                self.decoder.feed(&scratch[..n]);
+                self.last_read_at = Instant::now();
+                self.decoder.feed(&buffer[..n]);
                 Ok(())
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(()),
@@ -143,10 +149,10 @@ impl Socket {
         })
     }
 
-    /// Writes as much as the kernel takes.
+    /// Writes borrowed frames until the socket would block.
     pub(super) fn write(&mut self, send_queue: &SendQueue<Bytes>) -> Result<(), Disconnect> {
-        let (waited, mut bytes) = (self.out.len(), 0);
-        let blocks = loop {
+        let (queued, mut bytes) = (self.out.len(), 0);
+        let would_block = loop {
             if self.out.is_empty() {
                 break false;
             }
@@ -157,18 +163,18 @@ impl Socket {
             }
         };
         if bytes > 0 {
-            self.wrote = Instant::now();
-            send_queue.left(waited - self.out.len(), bytes);
+            self.last_write_at = Instant::now();
+            send_queue.left(queued - self.out.len(), bytes);
         }
-        if blocks {
-            // As long as it takes something it is merely slow.
-            let since = self.blocked.filter(|_| bytes == 0);
-            self.blocked = Some(since.unwrap_or_else(Instant::now));
+        if would_block {
+            // A client that takes some bytes is slow, not stalled: its time starts again.
+            let since = self.blocked_at.filter(|_| bytes == 0);
+            self.blocked_at = Some(since.unwrap_or_else(Instant::now));
             return Ok(());
         }
-        self.blocked = None;
-        // A burst's queue is not kept for an idle connection.
-        if self.out.capacity() > VECTORED {
+        self.blocked_at = None;
+        // Frees the memory of a burst: an idle connection keeps none.
+        if self.out.capacity() > MAX_FRAMES_PER_WRITE {
             self.out = VecDeque::new();
         }
         Ok(())
@@ -177,7 +183,7 @@ impl Socket {
 
 /// Writes the first frames in one system call.
 fn write_some(stream: &TcpStream, out: &mut VecDeque<Bytes>) -> io::Result<usize> {
-    let mut slices = [IoSlice::new(&[]); VECTORED];
+    let mut slices = [IoSlice::new(&[]); MAX_FRAMES_PER_WRITE];
     let mut filled = 0;
     for (slice, frame) in slices.iter_mut().zip(out.iter()) {
         *slice = IoSlice::new(frame);
@@ -216,7 +222,7 @@ pub(super) async fn close_stream(
     let mut drained = 0;
     while drained < MAX_DRAINED_BYTES {
         stream.readable().await?;
-        match SCRATCH.with_borrow_mut(|scratch| stream.try_read(scratch)) {
+        match READ_BUFFER.with_borrow_mut(|buffer| stream.try_read(buffer)) {
             Ok(0) => return Ok(()),
             Ok(n) => drained += n,
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}

@@ -1,8 +1,8 @@
 //! STOMP on one connection: a task that owns the [`Link`], the decoder and the STOMP session.
 //!
-//! The protocol is pure; here is what it does. Frames are handled one after the other, in order; only SENDs overlap, since
-//! each is answered after a commit that it shares with others. While a frame waits for a store, those behind it wait, and the
-//! connection is served on: what comes is written, beats go out, and an end is an end at once.
+//! `protocol::stomp` decides what a frame means; this module carries it out. Frames are handled in order, one at a time. Only
+//! SENDs overlap, because several share one commit. While a frame waits for PostgreSQL or Redis, later frames wait too, but
+//! the task still delivers messages, sends heart-beats and obeys a close.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -30,36 +30,36 @@ use crate::{
 };
 
 use super::{
-    send::Pending,
-    subscribe::{Step, Subscription, Way},
+    send::PendingSend,
+    subscribe::{StoreReply, Subscribing, Subscription},
 };
 
-/// SENDs that wait for their commit; then nothing more is read from this client.
-const PENDING: usize = 16;
-/// Frames that are handled before what they lead to is written, and time and the node are looked at.
-const FRAMES_A_TURN: usize = 64;
+/// SENDs that may wait for their commit before the node stops reading from the client.
+const MAX_PENDING_SENDS: usize = 16;
+/// Frames handled before the task writes its answers and checks its timers.
+const FRAMES_BATCH: usize = 64;
 
-/// Serves a connection until it ends.
+/// Serves one connection until it ends.
 pub(super) async fn run(app: Arc<App>, link: Link) {
-    let mut socket = StompConnection::new(app, link);
-    let ending = socket.serve().await;
-    socket.finish(ending).await;
+    let mut connection = StompConnection::new(app, link);
+    let end = connection.serve().await;
+    connection.finish(end).await;
 }
 
-/// How a connection ends, and what the client should be told before.
+/// How a connection ends, with the ERROR frame that explains it to the client.
 pub(super) struct ConnectionEnd {
-    pub(super) end: Disconnect,
-    pub(super) error: Option<Refusal>,
+    disconnect: Disconnect,
+    error: Option<Refusal>,
 }
 
 impl From<Disconnect> for ConnectionEnd {
-    fn from(end: Disconnect) -> Self {
-        // Ours has a reason; the client's own close, which may have the same code, has none here.
+    fn from(disconnect: Disconnect) -> Self {
+        // A close that the client started with code 1009 has no reason here; only the node's own is explained.
         let too_large =
-            matches!(end, Disconnect::Close { code: 1009, reason } if !reason.is_empty());
+            matches!(disconnect, Disconnect::Close { code: 1009, reason } if !reason.is_empty());
         let refusal = || Refusal::from(stomp::Malformed::FrameTooLarge);
         Self {
-            end,
+            disconnect,
             error: too_large.then(refusal),
         }
     }
@@ -69,71 +69,72 @@ impl From<CloseReason> for ConnectionEnd {
     fn from(close_reason: CloseReason) -> Self {
         let revoked = || Refusal::new("SESSION_ENDED", "Unauthorized");
         Self {
-            end: close_reason.into(),
+            disconnect: close_reason.into(),
             error: (close_reason == CloseReason::Revoked).then(revoked),
         }
     }
 }
 
 impl ConnectionEnd {
+    /// Sends the ERROR frame of `refusal`, then closes with 1002.
     pub(super) fn refused(refusal: Refusal) -> Self {
         Self {
-            end: Disconnect::close(1002, ""),
+            disconnect: Disconnect::close(1002, ""),
             error: Some(refusal),
         }
     }
 }
 
-/// Why no more frames are handled just now.
+/// Why the task handles no more frames now.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Stop {
-    /// There are none.
-    Nothing,
-    /// Others should have their turn.
-    Turn,
-    /// The client takes too little.
-    Full,
-    /// The next one waits for something.
-    Waits,
+enum Pause {
+    /// No complete frame has arrived.
+    NoFrame,
+    /// A batch is done; other tasks get a turn.
+    Yield,
+    /// The send queue is full.
+    QueueFull,
+    /// The next frame waits for a store, a commit or the rate limit.
+    Blocked,
 }
 
-/// What a frame waits for.
-pub(super) enum Work {
-    /// Who that is.
-    Caller(Result<Caller, Problem>),
-    /// Whether the session still lives, asked once the hub knows the connection.
-    Alive(Caller, Result<Option<UserId>, Problem>),
-    /// The store's answer to a SUBSCRIBE.
-    Subscribing(Step),
+/// The result of the store request that a frame waits for.
+pub(super) enum StoreResult {
+    /// The owner of the access token.
+    Authenticated(Result<Caller, Problem>),
+    /// The user of the caller's session, if it has not ended; read after the hub knows the connection.
+    SessionUser(Caller, Result<Option<UserId>, Problem>),
+    /// The answer to one step of a SUBSCRIBE.
+    Subscribe(StoreReply),
 }
 
 pub(super) struct StompConnection {
     pub(super) app: Arc<App>,
     pub(super) link: Link,
-    pub(super) stomp: stomp::Decoder,
+    decoder: stomp::Decoder,
     pub(super) session: Session,
-    pub(super) began: Instant,
+    opened_at: Instant,
     pub(super) user: Option<(Caller, Arc<Connection>)>,
     pub(super) subscriptions: HashMap<String, Subscription>,
-    pub(super) pending: VecDeque<Pending>,
-    pub(super) sends: TokenBucket,
-    pub(super) subscribes: TokenBucket,
-    /// A frame whose turn has not come. Boxed, as the next two: seldom there.
-    pub(super) deferred: Option<Box<Action>>,
-    /// What the frame before it waits for.
-    pub(super) work: Option<BoxFuture<'static, Work>>,
-    /// A subscription whose stored messages wait for room.
-    pub(super) resuming: Option<Box<Way>>,
-    /// When it was last told that the user is writing in a channel. Bounded: what is older than [`limits::TYPING_INTERVAL`] goes, and
-    /// what is newer was let in by `sends`.
-    pub(super) typing: HashMap<ChannelId, Instant>,
-    /// When to leave because the node does.
-    pub(super) leave_at: Option<Instant>,
+    pub(super) pending_sends: VecDeque<PendingSend>,
+    pub(super) send_rate: TokenBucket,
+    subscribe_rate: TokenBucket,
+    /// A frame that waits for earlier ones. Boxed like the next two fields: an idle connection has none.
+    deferred: Option<Box<Action>>,
+    /// The store request that the current frame waits for.
+    pub(super) store_request: Option<BoxFuture<'static, StoreResult>>,
+    /// A subscription whose stored messages wait for room in the send queue.
+    pub(super) replaying: Option<Box<Subscribing>>,
+    /// When the node last announced that the user types in a channel. Bounded: entries older than
+    /// [`limits::TYPING_INTERVAL`] are removed, and `send_rate` limits newer ones.
+    pub(super) typing_announced_at: HashMap<ChannelId, Instant>,
+    /// When to close because the node drains.
+    drain_at: Option<Instant>,
 }
 
 impl StompConnection {
-    pub(super) fn new(app: Arc<App>, mut link: Link) -> Self {
-        link.take_at_most(limits::MAX_UNAUTHENTICATED_MESSAGE_BYTES);
+    fn new(app: Arc<App>, mut link: Link) -> Self {
+        link.set_max_message_bytes(limits::MAX_UNAUTHENTICATED_MESSAGE_BYTES);
         let now = Instant::now();
         let beat = u32::try_from(app.config.heart_beat.as_millis()).unwrap_or(u32::MAX);
         let settings = Settings {
@@ -144,168 +145,186 @@ impl StompConnection {
         Self {
             app,
             link,
-            stomp: stomp::Decoder::new(Limits::default()),
+            decoder: stomp::Decoder::new(Limits::default()),
             session: Session::new(settings, Duration::ZERO),
-            began: now,
+            opened_at: now,
             user: None,
             subscriptions: HashMap::new(),
-            pending: VecDeque::new(),
-            sends: TokenBucket::new(rate, 2.0 * rate, now),
-            subscribes: TokenBucket::new(limits::SUBSCRIBES, f64::from(limits::SUBSCRIPTIONS), now),
+            pending_sends: VecDeque::new(),
+            send_rate: TokenBucket::new(rate, 2.0 * rate, now),
+            subscribe_rate: TokenBucket::new(
+                limits::SUBSCRIBE_RATE,
+                f64::from(limits::MAX_SUBSCRIPTIONS),
+                now,
+            ),
             deferred: None,
-            work: None,
-            resuming: None,
-            typing: HashMap::new(),
-            leave_at: None,
+            store_request: None,
+            replaying: None,
+            typing_announced_at: HashMap::new(),
+            drain_at: None,
         }
     }
 
-    pub(super) fn now(&self) -> Duration {
-        self.began.elapsed()
+    /// The time since the connection was opened, which is the STOMP session's clock.
+    fn now(&self) -> Duration {
+        self.opened_at.elapsed()
     }
 
-    pub(super) async fn serve(&mut self) -> ConnectionEnd {
+    async fn serve(&mut self) -> ConnectionEnd {
         let app = self.app.clone();
         loop {
-            let stop = match self.turn() {
-                Ok(stop) => stop,
-                Err(ending) => return ending,
+            let pause = match self.process() {
+                Ok(pause) => pause,
+                Err(end) => return end,
             };
             let deadline = self.deadline();
-            let answered = async {
-                match self.pending.front_mut() {
+            let send_answer = async {
+                match self.pending_sends.front_mut() {
                     Some(first) => (&mut first.answer).await,
                     None => std::future::pending().await,
                 }
             };
-            let work = async {
-                match &mut self.work {
-                    Some(work) => work.await,
+            let store_result = async {
+                match &mut self.store_request {
+                    Some(request) => request.await,
                     None => std::future::pending().await,
                 }
             };
             tokio::select! {
-                result = self.link.ready(stop == Stop::Nothing) => if let Err(end) = result {
-                    return end.into();
+                result = self.link.ready(pause == Pause::NoFrame) => if let Err(disconnect) = result {
+                    return disconnect.into();
                 },
-                answer = answered => {
+                answer = send_answer => {
                     let answer = answer.unwrap_or(Err(Problem::Unavailable(Dependency::Node, None)));
-                    if let Err(ending) = self.answered(answer) {
-                        return ending;
+                    if let Err(end) = self.on_send_answer(answer) {
+                        return end;
                     }
                 }
-                done = work => {
-                    self.work = None;
-                    if let Err(ending) = self.done(done) {
-                        return ending;
+                result = store_result => {
+                    self.store_request = None;
+                    if let Err(end) = self.on_store_result(result) {
+                        return end;
                     }
                 }
-                () = sleep_until(deadline) => if let Err(ending) = self.tick(stop) {
-                    return ending;
+                () = sleep_until(deadline) => if let Err(end) = self.tick(pause) {
+                    return end;
                 },
-                () = tokio::task::yield_now(), if stop == Stop::Turn => {}
-                () = app.tasks.draining().cancelled(), if self.leave_at.is_none() => {
-                    // Spread, so that they do not all come back at once.
-                    self.leave_at = Some(Instant::now() + app.config.drain_spread.mul_f64(rand::random()));
+                () = tokio::task::yield_now(), if pause == Pause::Yield => {}
+                () = app.tasks.draining().cancelled(), if self.drain_at.is_none() => {
+                    // Random, so that the clients of a node do not all reconnect at once.
+                    self.drain_at = Some(Instant::now() + app.config.drain_spread.mul_f64(rand::random()));
                 }
             }
         }
     }
 
-    /// Handles what has arrived and writes what waits, as far as both go without waiting.
-    pub(super) fn turn(&mut self) -> Result<Stop, ConnectionEnd> {
-        self.resume()?;
-        let stop = self.handle()?;
+    /// Handles arrived frames and writes the send queue, as far as both go without waiting.
+    fn process(&mut self) -> Result<Pause, ConnectionEnd> {
+        self.continue_replay()?;
+        let pause = self.handle_frames()?;
         let close_reason = self.link.flush()?;
-        let wrote = self.link.wrote().saturating_duration_since(self.began);
-        self.session.on_sent(wrote);
+        let last_write = self
+            .link
+            .last_write_at()
+            .saturating_duration_since(self.opened_at);
+        self.session.on_sent(last_write);
         if let Some(close_reason) = close_reason {
             return Err(close_reason.into());
         }
-        // What stopped for want of room goes on once there is some.
-        let stopped = stop == Stop::Full || self.resuming.is_some();
-        Ok(if stopped && !self.link.is_full() {
-            Stop::Turn
+        // The flush may have made room for frames and stored messages that a full queue had stopped.
+        let needs_room = pause == Pause::QueueFull || self.replaying.is_some();
+        Ok(if needs_room && !self.link.is_full() {
+            Pause::Yield
         } else {
-            stop
+            pause
         })
     }
 
     /// The moment at which [`Self::tick`] has something to do.
-    pub(super) fn deadline(&self) -> Instant {
+    fn deadline(&self) -> Instant {
         let far = Instant::now() + Duration::from_hours(1);
-        let session = self.session.deadline().map(|at| self.began + at);
-        let leave_at = self.leave_at.filter(|_| self.pending.is_empty());
-        let subscribes = self.deferred.as_ref().map(|_| self.subscribes.next());
-        let subscribes = subscribes.filter(|_| self.pending.is_empty());
-        [self.link.deadline(), session, leave_at, subscribes]
+        let session = self.session.deadline().map(|at| self.opened_at + at);
+        let drain_at = self.drain_at.filter(|_| self.pending_sends.is_empty());
+        let subscribe_at = self
+            .deferred
+            .as_ref()
+            .map(|_| self.subscribe_rate.next_token_at());
+        let subscribe_at = subscribe_at.filter(|_| self.pending_sends.is_empty());
+        [self.link.deadline(), session, drain_at, subscribe_at]
             .into_iter()
             .flatten()
             .fold(far, Instant::min)
     }
 
-    pub(super) fn tick(&mut self, stop: Stop) -> Result<(), ConnectionEnd> {
+    fn tick(&mut self, pause: Pause) -> Result<(), ConnectionEnd> {
         self.link.tick()?;
-        if self.leave_at.is_some_and(|at| Instant::now() >= at) && self.pending.is_empty() {
+        if self.drain_at.is_some_and(|at| Instant::now() >= at) && self.pending_sends.is_empty() {
             return Err(CloseReason::Draining.into());
         }
-        // Be it a ping or an empty message: the client lives. It cannot be silent while we do not listen.
-        let heard = self.link.heard().saturating_duration_since(self.began);
-        self.session.on_bytes(if stop == Stop::Nothing {
-            heard
+        // Pings and empty messages show that the client lives, not only STOMP bytes. While the node does not read, the
+        // client counts as alive: its silence cannot be seen.
+        let last_read = self
+            .link
+            .last_read_at()
+            .saturating_duration_since(self.opened_at);
+        self.session.on_bytes(if pause == Pause::NoFrame {
+            last_read
         } else {
             self.now()
         });
         match self.session.on_tick(self.now()) {
             Tick::Nothing => Ok(()),
             Tick::Beat => {
-                self.link.send(b"\n");
+                self.link.queue_text(b"\n");
                 Ok(())
             }
             Tick::TimedOut(refusal) => Err(ConnectionEnd::refused(refusal)),
         }
     }
 
-    /// Handles what has been read, frame by frame.
-    pub(super) fn handle(&mut self) -> Result<Stop, ConnectionEnd> {
-        for _ in 0..FRAMES_A_TURN {
-            if self.work.is_some() || self.resuming.is_some() || self.pending.len() >= PENDING {
-                return Ok(Stop::Waits);
+    /// Handles up to [`FRAMES_BATCH`] frames that have arrived.
+    fn handle_frames(&mut self) -> Result<Pause, ConnectionEnd> {
+        for _ in 0..FRAMES_BATCH {
+            if self.store_request.is_some()
+                || self.replaying.is_some()
+                || self.pending_sends.len() >= MAX_PENDING_SENDS
+            {
+                return Ok(Pause::Blocked);
             }
-            // Else a client that takes nothing, or is to be gone, could have frames handled for ever.
+            // Otherwise a client that reads no answers, or that is being closed, could keep the node working without bound.
             if self.link.is_full() {
-                return Ok(Stop::Full);
+                return Ok(Pause::QueueFull);
             }
             let action = match self.deferred.take() {
                 Some(action) => *action,
-                None => match self.next()? {
+                None => match self.next_action()? {
                     Some(action) => action,
-                    None => return Ok(Stop::Nothing),
+                    None => return Ok(Pause::NoFrame),
                 },
             };
-            // Only SENDs overlap: anything else waits for those before it, and those behind it for itself.
+            // Only SENDs overlap. Every other frame waits for the SENDs before it, and later frames wait for it.
             let early = match &action {
                 Action::Send { .. } => false,
-                _ if !self.pending.is_empty() => true,
-                Action::Subscribe { .. } => !self.subscribes.take(Instant::now()),
+                _ if !self.pending_sends.is_empty() => true,
+                Action::Subscribe { .. } => !self.subscribe_rate.try_take(Instant::now()),
                 _ => false,
             };
             if early {
                 self.deferred = Some(Box::new(action));
-                return Ok(Stop::Waits);
+                return Ok(Pause::Blocked);
             }
-            self.act(action)?;
+            self.handle_action(action)?;
         }
-        Ok(Stop::Turn)
+        Ok(Pause::Yield)
     }
 
-    /// What the next frame asks for.
-    pub(super) fn next(&mut self) -> Result<Option<Action>, ConnectionEnd> {
+    /// The action of the next frame that has arrived.
+    fn next_action(&mut self) -> Result<Option<Action>, ConnectionEnd> {
         loop {
-            match self.stomp.next() {
+            match self.decoder.next() {
                 Ok(Some(Item::Frame(frame))) => {
                     if frame.command == stomp::Command::Subscribe {
-                        self.forget_ended();
+                        self.remove_ended_subscriptions();
                     }
                     return Ok(Some(self.session.on_frame(frame, self.now())));
                 }
@@ -313,14 +332,14 @@ impl StompConnection {
                 Ok(None) => {}
                 Err(malformed) => return Err(ConnectionEnd::refused(Refusal::from(malformed))),
             }
-            match self.link.take()? {
-                Some(octets) => self.stomp.feed(&octets),
+            match self.link.try_recv()? {
+                Some(bytes) => self.decoder.feed(&bytes),
                 None => return Ok(None),
             }
         }
     }
 
-    pub(super) fn act(&mut self, action: Action) -> Result<(), ConnectionEnd> {
+    fn handle_action(&mut self, action: Action) -> Result<(), ConnectionEnd> {
         match action {
             Action::Authenticate { token } => self.connect(token),
             Action::Subscribe {
@@ -333,14 +352,14 @@ impl StompConnection {
                 result.map_err(|refusal| ConnectionEnd::refused(refusal.for_receipt(receipt)))
             }
             Action::Unsubscribe { id, receipt } => {
-                if let Some(Subscription::Channel(channel, feed, frame_format)) =
+                if let Some(Subscription::Channel(channel, stream, frame_format)) =
                     self.subscriptions.remove(&id)
                     && let Some((_, connection)) = &self.user
                 {
                     self.app
                         .delivery
                         .hub
-                        .unsubscribe(connection, channel, feed, &frame_format);
+                        .unsubscribe(connection, channel, stream, &frame_format);
                 }
                 self.receipt(receipt);
                 Ok(())
@@ -362,18 +381,17 @@ impl StompConnection {
         }
     }
 
-    /// What a frame waited for is there.
-    pub(super) fn done(&mut self, work: Work) -> Result<(), ConnectionEnd> {
-        match work {
-            Work::Caller(caller) => self.join(caller),
-            Work::Alive(caller, user) => self.connected(&caller, user),
-            Work::Subscribing(step) => self.subscribing(step),
+    fn on_store_result(&mut self, result: StoreResult) -> Result<(), ConnectionEnd> {
+        match result {
+            StoreResult::Authenticated(caller) => self.on_authenticated(caller),
+            StoreResult::SessionUser(caller, user) => self.on_session_user(&caller, user),
+            StoreResult::Subscribe(reply) => self.on_subscribe_reply(reply),
         }
     }
 
-    pub(super) fn reply(&mut self, frame: &Frame) {
-        let octets = stomp::encode(frame, self.session.version());
-        self.link.send(&octets);
+    fn reply(&mut self, frame: &Frame) {
+        let encoded = stomp::encode(frame, self.session.version());
+        self.link.queue_text(&encoded);
     }
 
     pub(super) fn receipt(&mut self, id: Option<String>) {
@@ -382,17 +400,18 @@ impl StompConnection {
         }
     }
 
-    pub(super) fn connect(&mut self, token: Option<String>) -> Result<(), ConnectionEnd> {
+    fn connect(&mut self, token: Option<String>) -> Result<(), ConnectionEnd> {
         let token = token.ok_or_else(unauthorized)?;
         let app = self.app.clone();
-        let caller = async move {
-            Work::Caller(crate::auth::authenticate(&app.tokens, &app.sessions, &token).await)
+        let request = async move {
+            let caller = crate::auth::authenticate(&app.tokens, &app.sessions, &token).await;
+            StoreResult::Authenticated(caller)
         };
-        self.work = Some(caller.boxed());
+        self.store_request = Some(request.boxed());
         Ok(())
     }
 
-    pub(super) fn join(&mut self, caller: Result<Caller, Problem>) -> Result<(), ConnectionEnd> {
+    fn on_authenticated(&mut self, caller: Result<Caller, Problem>) -> Result<(), ConnectionEnd> {
         let caller = caller.map_err(|problem| match problem {
             Problem::Unauthenticated => unauthorized(),
             problem => ConnectionEnd::refused(refusal(&problem)),
@@ -409,58 +428,58 @@ impl StompConnection {
             ))
         })?;
         self.user = Some((caller.clone(), connection));
-        // Asked again now that the hub knows the connection: a session that ended in between is either seen here, or its
-        // control event finds the connection.
+        // Read the session again now that the hub knows the connection: if it ended in between, either this read sees the
+        // end, or the session's control event finds the connection in the hub.
         let app = self.app.clone();
-        let alive = async move {
+        let request = async move {
             let user = app.sessions.user(caller.session).await;
-            Work::Alive(caller, user)
+            StoreResult::SessionUser(caller, user)
         };
-        self.work = Some(alive.boxed());
+        self.store_request = Some(request.boxed());
         Ok(())
     }
 
-    pub(super) fn connected(
+    fn on_session_user(
         &mut self,
         caller: &Caller,
         user: Result<Option<UserId>, Problem>,
     ) -> Result<(), ConnectionEnd> {
-        still_there(caller.id, user)?;
+        require_session_of(caller.id, user)?;
         let session_id = Uuid::new_v4().simple().to_string();
         let connected = self
             .session
             .connected(&caller.username, &session_id, self.now());
-        self.stomp.set_version(self.session.version());
-        self.link.take_at_most(usize::MAX);
+        self.decoder.set_version(self.session.version());
+        self.link.set_max_message_bytes(usize::MAX);
         if self.session.beats() {
-            self.link.beats_itself();
+            self.link.disable_transport_heartbeat();
         }
         self.reply(&connected);
         Ok(())
     }
 
-    /// Says what is to be said and closes.
-    pub(super) async fn finish(&mut self, ending: ConnectionEnd) {
-        self.forget();
-        if let Some(refusal) = ending.error {
+    /// Leaves the hub, sends the ERROR frame if there is one, and closes the link.
+    async fn finish(&mut self, end: ConnectionEnd) {
+        self.leave_hub();
+        if let Some(refusal) = end.error {
             self.reply(&refusal.frame());
         }
-        self.link.end(ending.end).await;
+        self.link.disconnect(end.disconnect).await;
     }
 
-    /// Takes the connection out of the hub. Twice does no harm.
-    pub(super) fn forget(&mut self) {
-        self.work = None;
-        self.resuming = None;
+    /// Removes the connection and its subscriptions from the hub. Idempotent.
+    fn leave_hub(&mut self) {
+        self.store_request = None;
+        self.replaying = None;
         let Some((_, connection)) = self.user.take() else {
             return;
         };
         for (_, subscription) in self.subscriptions.drain() {
-            if let Subscription::Channel(channel, feed, frame_format) = subscription {
+            if let Subscription::Channel(channel, stream, frame_format) = subscription {
                 self.app
                     .delivery
                     .hub
-                    .unsubscribe(&connection, channel, feed, &frame_format);
+                    .unsubscribe(&connection, channel, stream, &frame_format);
             }
         }
         self.app.delivery.hub.leave(&connection);
@@ -469,12 +488,16 @@ impl StompConnection {
 
 impl Drop for StompConnection {
     fn drop(&mut self) {
-        self.forget();
+        self.leave_hub();
     }
 }
 
-/// Whether the session is still this user's. A store that is away says nothing about that: the client must not sign out.
-fn still_there(user: UserId, found: Result<Option<UserId>, Problem>) -> Result<(), ConnectionEnd> {
+/// Fails unless the session still belongs to this user. When Redis is unavailable, the error is not `UNAUTHENTICATED`: a
+/// client would sign the user out.
+fn require_session_of(
+    user: UserId,
+    found: Result<Option<UserId>, Problem>,
+) -> Result<(), ConnectionEnd> {
     match found {
         Ok(Some(found)) if found == user => Ok(()),
         Ok(_) => Err(unauthorized()),
@@ -489,6 +512,7 @@ fn unauthorized() -> ConnectionEnd {
     ))
 }
 
+/// The ERROR frame for a problem.
 pub(super) fn refusal(problem: &Problem) -> Refusal {
     Refusal::new(problem.code(), problem.to_string())
 }
@@ -498,38 +522,29 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_a_store_that_answers_says_that_a_session_has_ended() {
+    fn an_unavailable_store_does_not_end_a_session() {
         let user = UserId::new();
         let code = |found| {
-            let ending = still_there(user, found).err()?;
-            ending.error.map(|refusal| refusal.code)
+            let end = require_session_of(user, found).err()?;
+            end.error.map(|refusal| refusal.code)
         };
         assert_eq!(code(Ok(Some(user))), None);
         assert_eq!(code(Ok(None)), Some("UNAUTHENTICATED"));
         assert_eq!(code(Ok(Some(UserId::new()))), Some("UNAUTHENTICATED"));
-        let away = Problem::Unavailable(Dependency::Redis, None);
-        assert_eq!(code(Err(away)), Some("SERVICE_UNAVAILABLE"));
+        let unavailable = Problem::Unavailable(Dependency::Redis, None);
+        assert_eq!(code(Err(unavailable)), Some("SERVICE_UNAVAILABLE"));
     }
 
     #[test]
-    fn only_our_own_close_for_size_is_explained() {
-        let explained = |end| ConnectionEnd::from(end).error.map(|refusal| refusal.code);
+    fn only_the_nodes_own_close_for_size_is_explained() {
+        let explained = |disconnect| {
+            ConnectionEnd::from(disconnect)
+                .error
+                .map(|refusal| refusal.code)
+        };
         let ours = Disconnect::close(1009, "message is too big");
         assert_eq!(explained(ours), Some("FRAME_TOO_LARGE"));
         assert_eq!(explained(Disconnect::close(1009, "")), None);
         assert_eq!(explained(Disconnect::Gone), None);
-    }
-
-    #[test]
-    fn a_bucket_says_when_there_is_something_in_it_again() {
-        let begin = Instant::now();
-        let mut bucket = TokenBucket::new(10.0, 3.0, begin);
-        assert!((0..3).all(|_| bucket.take(begin)) && !bucket.take(begin));
-        let next = bucket.next();
-        assert!(!bucket.take(begin + Duration::from_millis(90)));
-        assert!(next <= begin + Duration::from_millis(110) && bucket.take(next));
-        // It never holds more than its burst.
-        let late = begin + Duration::from_hours(1);
-        assert!((0..3).all(|_| bucket.take(late)) && !bucket.take(late));
     }
 }

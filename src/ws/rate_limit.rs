@@ -4,28 +4,30 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// So many a second, with bursts.
+/// A rate in tokens per second with a burst.
 pub(super) struct TokenBucket {
     tokens: f64,
     burst: f64,
     rate: f64,
-    at: Instant,
+    updated_at: Instant,
 }
 
 impl TokenBucket {
-    pub(super) fn new(rate: f64, burst: f64, at: Instant) -> Self {
+    /// A full bucket.
+    pub(super) fn new(rate: f64, burst: f64, now: Instant) -> Self {
         Self {
             tokens: burst,
             burst,
             rate,
-            at,
+            updated_at: now,
         }
     }
 
-    pub(super) fn take(&mut self, now: Instant) -> bool {
-        let gained = now.duration_since(self.at).as_secs_f64() * self.rate;
+    /// Takes a token if there is one.
+    pub(super) fn try_take(&mut self, now: Instant) -> bool {
+        let gained = now.duration_since(self.updated_at).as_secs_f64() * self.rate;
         self.tokens = (self.tokens + gained).min(self.burst);
-        self.at = now;
+        self.updated_at = now;
         let enough = self.tokens >= 1.0;
         if enough {
             self.tokens -= 1.0;
@@ -33,9 +35,27 @@ impl TokenBucket {
         enough
     }
 
-    /// When there will be one again, a moment late rather than early.
-    pub(super) fn next(&self) -> Instant {
+    /// When the next token comes; up to 1 ms late, never early.
+    pub(super) fn next_token_at(&self) -> Instant {
         let missing = (1.0 - self.tokens).max(0.0);
-        self.at + Duration::from_secs_f64(missing / self.rate) + Duration::from_millis(1)
+        self.updated_at + Duration::from_secs_f64(missing / self.rate) + Duration::from_millis(1)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bucket_knows_when_its_next_token_comes() {
+        let begin = Instant::now();
+        let mut bucket = TokenBucket::new(10.0, 3.0, begin);
+        assert!((0..3).all(|_| bucket.try_take(begin)) && !bucket.try_take(begin));
+        let next = bucket.next_token_at();
+        assert!(!bucket.try_take(begin + Duration::from_millis(90)));
+        assert!(next <= begin + Duration::from_millis(110) && bucket.try_take(next));
+        // The bucket never holds more than its burst.
+        let late = begin + Duration::from_hours(1);
+        assert!((0..3).all(|_| bucket.try_take(late)) && !bucket.try_take(late));
     }
 }

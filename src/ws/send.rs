@@ -1,4 +1,4 @@
-//! SENDs: handed in one after the other, answered in their order after a commit that they share with others.
+//! SEND frames: passed to the group commit in order, and answered in order after their commit.
 
 use std::time::Duration;
 
@@ -26,14 +26,14 @@ use crate::{
 };
 
 /// A SEND that waits for its commit.
-pub(super) struct Pending {
+pub(super) struct PendingSend {
     pub(super) answer: Answer,
     receipt: Option<String>,
     client_id: Option<Uuid>,
 }
 
 impl StompConnection {
-    /// Hands in what is sent. What is wrong with its content does not end the connection.
+    /// Starts a SEND. A refused message does not end the connection; a refused destination does.
     pub(super) fn send(
         &mut self,
         destination: &str,
@@ -55,9 +55,9 @@ impl StompConnection {
             destination::Send::Message => self.post(&caller, body),
             destination::Send::Typing => (None, self.typing(caller, body)),
         };
-        // A refusal too goes behind those that wait, so that answers keep the order of their SENDs.
+        // A refusal joins the queue too, so that answers keep the order of their SENDs.
         let answer = answer.unwrap_or_else(|problem| resolved(Err(problem)));
-        self.pending.push_back(Pending {
+        self.pending_sends.push_back(PendingSend {
             answer,
             receipt,
             client_id,
@@ -65,27 +65,29 @@ impl StompConnection {
         Ok(())
     }
 
-    fn take_turn(&mut self) -> Result<(), Problem> {
+    fn check_rate(&mut self) -> Result<(), Problem> {
         let retry_after = Duration::from_secs(1);
-        let turn = self.sends.take(Instant::now());
-        turn.then_some(()).ok_or(Problem::TooMany { retry_after })
+        let allowed = self.send_rate.try_take(Instant::now());
+        allowed
+            .then_some(())
+            .ok_or(Problem::TooMany { retry_after })
     }
 
-    /// A message, with the identifier its sender made up.
+    /// Hands a message to the group commit. Returns the `clientMessageId` with the pending answer.
     fn post(&mut self, caller: &Caller, body: &[u8]) -> (Option<Uuid>, Result<Answer, Problem>) {
-        // Before it is read: what makes no sense is answered as well.
-        let turn = self.take_turn();
+        // Before parsing: an invalid body counts against the rate too, because it is answered.
+        let allowed = self.check_rate();
         match from_json::<MessageCreateRequest>(body) {
             Ok(request) => {
                 let client_id = request.client_message_id;
                 let post = |()| ops::message::post(&self.app, caller.id, request, Vec::new());
-                (client_id, turn.and_then(post))
+                (client_id, allowed.and_then(post))
             }
-            Err(problem) => (None, turn.and(Err(problem))),
+            Err(problem) => (None, allowed.and(Err(problem))),
         }
     }
 
-    /// That the user is writing. Said too often it is passed over, which is no mistake of the client's.
+    /// Announces that the user types. More than one announcement in 2 s for a channel is dropped without an error.
     fn typing(&mut self, caller: Caller, body: &[u8]) -> Result<Answer, Problem> {
         let channel = from_json::<TypingRequest>(body).and_then(|request| {
             let channel = request.channel_id;
@@ -93,34 +95,34 @@ impl StompConnection {
         });
         let channel = match channel {
             Ok(channel) => channel,
-            Err(problem) => return self.take_turn().and(Err(problem)),
+            Err(problem) => return self.check_rate().and(Err(problem)),
         };
         let now = Instant::now();
-        self.typing
-            .retain(|_, told| now.duration_since(*told) < TYPING_INTERVAL);
-        if self.typing.contains_key(&channel) {
+        self.typing_announced_at
+            .retain(|_, at| now.duration_since(*at) < TYPING_INTERVAL);
+        if self.typing_announced_at.contains_key(&channel) {
             return Ok(resolved(Ok(Posted::NOTHING)));
         }
-        self.take_turn()?;
-        self.typing.insert(channel, now);
+        self.check_rate()?;
+        self.typing_announced_at.insert(channel, now);
         let (sender, answer) = oneshot::channel();
         let app = self.app.clone();
         self.app.tasks.spawn("typing", async move {
-            let told = ops::message::typing(&app, channel, caller.id, &caller.username).await;
-            // A client that is gone needs no answer.
-            drop(sender.send(told.map(|()| Posted::NOTHING)));
+            let announced = ops::message::typing(&app, channel, caller.id, &caller.username).await;
+            // The receiver is gone when the connection is; then nobody needs the answer.
+            drop(sender.send(announced.map(|()| Posted::NOTHING)));
         });
         Ok(answer)
     }
 
-    /// The first pending SEND has its answer.
-    pub(super) fn answered(
+    /// Answers the first pending SEND: a receipt, a report to `/user/queue/errors`, or an ERROR frame.
+    pub(super) fn on_send_answer(
         &mut self,
         answer: Result<Posted, Problem>,
     ) -> Result<(), ConnectionEnd> {
-        let Some(Pending {
+        let Some(PendingSend {
             receipt, client_id, ..
-        }) = self.pending.pop_front()
+        }) = self.pending_sends.pop_front()
         else {
             return Ok(());
         };
@@ -129,9 +131,9 @@ impl StompConnection {
             return Ok(());
         };
         if problem.is_ours() {
-            debug!(error = %crate::problem::chain(&problem), "a SEND was not accepted");
+            debug!(error = %crate::problem::chain(&problem), "SEND failed");
         }
-        // STOMP has no other way to say that what a receipt was asked for did not happen.
+        // STOMP's only negative answer to a `receipt` header is an ERROR frame, which ends the connection.
         if receipt.is_some() {
             return Err(ConnectionEnd::refused(
                 refusal(&problem).for_receipt(receipt),
@@ -145,7 +147,7 @@ impl StompConnection {
         for subscription in self.subscriptions.values() {
             if let Subscription::Errors(frame_format) = subscription {
                 let message_id = format!("error-{}", Uuid::new_v4().simple());
-                let mut octets = Vec::new();
+                let mut frame = Vec::new();
                 Message {
                     destination: destination::ERRORS,
                     subscription: &frame_format.subscription,
@@ -153,15 +155,15 @@ impl StompConnection {
                     extra: &[],
                     body: body.as_bytes(),
                 }
-                .write(frame_format.version, &mut octets);
-                self.link.send(&octets);
+                .write(frame_format.version, &mut frame);
+                self.link.queue_text(&frame);
             }
         }
         Ok(())
     }
 }
 
-/// An answer that is there already.
+/// An answer that is known already.
 fn resolved(result: Result<Posted, Problem>) -> Answer {
     let (sender, answer) = oneshot::channel();
     drop(sender.send(result));

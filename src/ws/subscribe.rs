@@ -1,7 +1,7 @@
-//! A subscription to a channel on its way in: what it asks of the store, and how what it missed comes before what is new.
+//! SUBSCRIBE frames: the access check, the replay of stored messages after `after-seq`, then live delivery.
 //!
-//! What it missed is read and written in pages, each when the client has taken those before: so it may be far more than may
-//! wait for a connection.
+//! The replay is read in pages, and a page is read only when the client has taken the previous one. So a replay may be larger
+//! than the connection's send queue.
 
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
@@ -21,122 +21,127 @@ use crate::{
     protocol::stomp::Refusal,
     sockjs::Link,
     store::{self, channels::Readable},
-    ws::connection::{ConnectionEnd, StompConnection, Work, refusal},
+    ws::connection::{ConnectionEnd, StompConnection, StoreResult, refusal},
 };
 
-/// To wait for a turn at reading. Ten thousand clients that come back at once have all read by then; where it takes longer
-/// the store is in trouble, and those who wait are to know.
-const TURN_TIMEOUT: Duration = Duration::from_secs(30);
-/// Read at once: with the longest texts less than may wait for a connection.
-const PAGE: i64 = 25;
+/// Wait for one of the hub's read permits. 10,000 clients that reconnect at once are all served within this time; a longer
+/// wait means that PostgreSQL is in trouble, and the client gets an error.
+const READ_PERMIT_TIMEOUT: Duration = Duration::from_secs(30);
+/// Messages of one replay page. A page of the longest messages fits into the send queue.
+const PAGE_LEN: i64 = 25;
 
+/// A subscription that the client has.
 pub(super) enum Subscription {
     Channel(ChannelId, ChannelStream, FrameFormat),
     Errors(FrameFormat),
 }
 
-/// A subscription on its way in. Dropping it gives up.
-pub(super) struct Way {
-    /// Keeps the room.
-    entrance: PendingSubscription,
+/// A SUBSCRIBE in progress. Dropping it abandons the subscription.
+pub(super) struct Subscribing {
+    /// Keeps the channel's room in the hub.
+    pending: PendingSubscription,
     connection: Arc<Connection>,
     channel: ChannelId,
-    feed: ChannelStream,
+    stream: ChannelStream,
     frame_format: FrameFormat,
-    /// The position behind which the client wants the stored messages.
-    after: Option<i64>,
+    /// The `after-seq` header: the last message that the client has.
+    after_seq: Option<i64>,
     receipt: Option<String>,
-    /// What has not been read yet: behind the first position, up to the second.
-    missing: (i64, i64),
-    /// Read and not delivered yet.
+    /// Positions not read yet: after the first, through the second.
+    unread: (i64, i64),
+    /// Messages read and not written yet.
     page: VecDeque<Message>,
 }
 
-/// What the store said.
-enum Read {
+/// The successful result of one step.
+enum Progress {
     /// The user may read the channel.
-    Readable(Readable),
-    /// Some of what is missing is there to be delivered.
-    Page,
-    /// More is missing than a subscription brings.
-    TooMuch,
+    Allowed(Readable),
+    /// A page of the replay has been read.
+    PageRead,
+    /// The replay is longer than [`MAX_REPLAYED_MESSAGES`].
+    ReplayTooLong,
 }
 
-/// One answer of the store.
-pub(super) struct Step {
-    way: Box<Way>,
-    result: Result<Read, Problem>,
+/// PostgreSQL's answer to one step of a SUBSCRIBE.
+pub(super) struct StoreReply {
+    subscribing: Box<Subscribing>,
+    result: Result<Progress, Problem>,
 }
 
-impl Way {
-    /// Asks whether the user may read the channel.
-    async fn judge(self: Box<Self>, app: Arc<App>) -> Step {
+impl Subscribing {
+    /// Reads whether the user may read the channel.
+    async fn check_access(self: Box<Self>, app: Arc<App>) -> StoreReply {
         let user = self.connection.user;
         let readable = store::channels::readable(&app.db, self.channel, user).await;
-        Step {
-            way: self,
-            result: readable.map(Read::Readable),
+        StoreReply {
+            subscribing: self,
+            result: readable.map(Progress::Allowed),
         }
     }
 
-    /// Reads the next of what is missing.
-    async fn read(mut self: Box<Self>, app: Arc<App>) -> Step {
-        let result = self.try_read(&app).await;
-        Step { way: self, result }
+    /// Reads the next page of the replay.
+    async fn read_page(mut self: Box<Self>, app: Arc<App>) -> StoreReply {
+        let result = self.try_read_page(&app).await;
+        StoreReply {
+            subscribing: self,
+            result,
+        }
     }
 
-    async fn try_read(&mut self, app: &App) -> Result<Read, Problem> {
-        let (db, channel, (after, through)) = (&app.db, self.channel, self.missing);
-        let Ok(Ok(_turn)) = timeout(TURN_TIMEOUT, app.delivery.hub.reading.acquire()).await else {
+    async fn try_read_page(&mut self, app: &App) -> Result<Progress, Problem> {
+        let (db, channel, (after, through)) = (&app.db, self.channel, self.unread);
+        let permit = app.delivery.hub.reading.acquire();
+        let Ok(Ok(_permit)) = timeout(READ_PERMIT_TIMEOUT, permit).await else {
             return Err(Problem::Unavailable(Dependency::Node, None));
         };
-        // Positions have holes where messages were deleted: only when there are more of them it is worth counting.
-        if self.after == Some(after)
+        // Deleted messages leave holes, so a long range need not hold too many messages. Count only long ranges.
+        if self.after_seq == Some(after)
             && through - after > MAX_REPLAYED_MESSAGES
             && store::messages::more_than(db, channel, after, through, MAX_REPLAYED_MESSAGES)
                 .await?
         {
-            return Ok(Read::TooMuch);
+            return Ok(Progress::ReplayTooLong);
         }
-        self.page = store::messages::between(db, channel, after, through, PAGE)
+        self.page = store::messages::between(db, channel, after, through, PAGE_LEN)
             .await?
             .into();
-        if i64::try_from(self.page.len()).unwrap_or(PAGE) < PAGE {
-            self.missing.0 = through;
+        if i64::try_from(self.page.len()).unwrap_or(PAGE_LEN) < PAGE_LEN {
+            self.unread.0 = through;
         } else if let Some(last) = self.page.back() {
-            self.missing.0 = last.seq;
+            self.unread.0 = last.seq;
         }
-        Ok(Read::Page)
+        Ok(Progress::PageRead)
     }
 
-    /// Writes what has been read, as far as there is room. True once all of it is written.
-    fn deliver(&mut self, link: &Link) -> bool {
+    /// Queues messages of the page while there is room. True once the whole page is queued.
+    fn write_page(&mut self, link: &Link) -> bool {
         while !link.is_full() {
             let Some(message) = self.page.pop_front() else {
                 break;
             };
-            link.write(
-                self.entrance
-                    .stored(self.feed, &self.frame_format, &message),
+            link.queue_frame(
+                self.pending
+                    .stored(self.stream, &self.frame_format, &message),
             );
         }
         self.page.is_empty()
     }
 
-    /// Whether the subscription has not been ended since it was added.
-    fn follows(&self) -> bool {
-        self.entrance
-            .follows(&self.connection, self.feed, &self.frame_format)
+    /// Whether the hub still has the subscription: it removes it when the user loses the channel.
+    fn is_subscribed(&self) -> bool {
+        self.pending
+            .follows(&self.connection, self.stream, &self.frame_format)
     }
 
-    /// Goes on live. False when the subscription was ended.
-    fn release(&self) -> bool {
-        self.entrance
-            .release(&self.connection, self.feed, &self.frame_format)
+    /// Starts live delivery. False when the hub has removed the subscription.
+    fn go_live(&self) -> bool {
+        self.pending
+            .release(&self.connection, self.stream, &self.frame_format)
     }
 
-    /// The channel is gone, or the user has lost it.
-    fn lost(&mut self) -> ConnectionEnd {
+    /// The error for a channel that was deleted, or that the user may no longer read.
+    fn channel_not_found(&mut self) -> ConnectionEnd {
         let problem = Problem::NotFound(Missing::Channel(self.channel));
         ConnectionEnd::refused(refusal(&problem).for_receipt(self.receipt.take()))
     }
@@ -147,7 +152,7 @@ impl StompConnection {
         &mut self,
         id: String,
         destination: &str,
-        after: Option<u64>,
+        after_seq: Option<u64>,
         receipt: Option<String>,
     ) -> Result<(), Refusal> {
         let Some((_, connection)) = &self.user else {
@@ -164,11 +169,11 @@ impl StompConnection {
                 "This destination cannot be subscribed to.",
             )
         })?;
-        let (channel, feed) = match allowed {
+        let (channel, stream) = match allowed {
             destination::Subscribe::Errors => {
-                // More would make one bad SEND worth many answers.
-                let errors = |known: &Subscription| matches!(known, Subscription::Errors(_));
-                if self.subscriptions.values().any(errors) {
+                // Two subscriptions would double the answer to each refused SEND.
+                let is_errors = |known: &Subscription| matches!(known, Subscription::Errors(_));
+                if self.subscriptions.values().any(is_errors) {
                     return Err(Refusal::new(
                         "TOO_MANY_SUBSCRIPTIONS",
                         "One subscription to the errors is enough.",
@@ -179,130 +184,136 @@ impl StompConnection {
                 self.receipt(receipt);
                 return Ok(());
             }
-            destination::Subscribe::Channel(channel, feed) => (channel, feed),
+            destination::Subscribe::Channel(channel, stream) => (channel, stream),
         };
-        let entrance = self.app.delivery.hub.enter(channel);
-        let way = Box::new(Way {
-            entrance,
+        let pending = self.app.delivery.hub.enter(channel);
+        let subscribing = Box::new(Subscribing {
+            pending,
             connection: connection.clone(),
             channel,
-            feed,
+            stream,
             frame_format,
-            after: after
-                .filter(|_| feed == ChannelStream::Messages)
-                .map(|after| i64::try_from(after).unwrap_or(i64::MAX)),
+            after_seq: after_seq
+                .filter(|_| stream == ChannelStream::Messages)
+                .map(|after_seq| i64::try_from(after_seq).unwrap_or(i64::MAX)),
             receipt,
-            missing: (0, 0),
+            unread: (0, 0),
             page: VecDeque::new(),
         });
-        let step = way.judge(self.app.clone());
-        self.work = Some(step.map(Work::Subscribing).boxed());
+        let request = subscribing.check_access(self.app.clone());
+        self.store_request = Some(request.map(StoreResult::Subscribe).boxed());
         Ok(())
     }
 
-    pub(super) fn subscribing(
+    pub(super) fn on_subscribe_reply(
         &mut self,
-        Step { mut way, result }: Step,
+        StoreReply {
+            mut subscribing,
+            result,
+        }: StoreReply,
     ) -> Result<(), ConnectionEnd> {
-        let read = match result {
-            Ok(read) => read,
+        let progress = match result {
+            Ok(progress) => progress,
             Err(problem) => {
-                let refusal = refusal(&problem).for_receipt(way.receipt.take());
+                let refusal = refusal(&problem).for_receipt(subscribing.receipt.take());
                 return Err(ConnectionEnd::refused(refusal));
             }
         };
-        match read {
-            Read::Readable(readable) => {
+        match progress {
+            Progress::Allowed(readable) => {
                 if readable.kind == ChannelKind::Private {
-                    way.entrance.mark_private();
+                    subscribing.pending.mark_private();
                 }
-                let (feed, frame_format) = (way.feed, way.frame_format.clone());
-                let added = way.entrance.add(
-                    &way.connection,
-                    feed,
+                let (stream, frame_format) = (subscribing.stream, subscribing.frame_format.clone());
+                let subscribed = subscribing.pending.add(
+                    &subscribing.connection,
+                    stream,
                     &frame_format,
                     readable.last_seq,
-                    way.after,
+                    subscribing.after_seq,
                 );
-                if added == Subscribed::Lost {
-                    return Err(way.lost());
+                if subscribed == Subscribed::Lost {
+                    return Err(subscribing.channel_not_found());
                 }
                 self.subscriptions.insert(
                     frame_format.subscription.to_string(),
-                    Subscription::Channel(way.channel, feed, frame_format),
+                    Subscription::Channel(subscribing.channel, stream, frame_format),
                 );
-                if let Subscribed::Behind(after, through) = added {
-                    way.missing = (after, through);
-                    self.read(way);
+                if let Subscribed::Behind(after, through) = subscribed {
+                    subscribing.unread = (after, through);
+                    self.request_page(subscribing);
                 } else {
-                    self.receipt(way.receipt.take());
+                    self.receipt(subscribing.receipt.take());
                 }
                 Ok(())
             }
-            Read::Page => {
-                self.resuming = Some(way);
+            Progress::PageRead => {
+                self.replaying = Some(subscribing);
                 Ok(())
             }
-            Read::TooMuch => {
-                let (after, through) = way.missing;
-                let gap = way
-                    .entrance
-                    .gap(way.feed, &way.frame_format, after, through);
-                self.link.write(gap);
-                self.subscribed(&mut way)
+            Progress::ReplayTooLong => {
+                let (after, through) = subscribing.unread;
+                let gap = subscribing.pending.gap(
+                    subscribing.stream,
+                    &subscribing.frame_format,
+                    after,
+                    through,
+                );
+                self.link.queue_frame(gap);
+                self.finish_subscribe(&mut subscribing)
             }
         }
     }
 
-    fn read(&mut self, way: Box<Way>) {
-        let step = way.read(self.app.clone());
-        self.work = Some(step.map(Work::Subscribing).boxed());
+    fn request_page(&mut self, subscribing: Box<Subscribing>) {
+        let request = subscribing.read_page(self.app.clone());
+        self.store_request = Some(request.map(StoreResult::Subscribe).boxed());
     }
 
-    /// Goes on with a subscription whose stored messages wait for room.
-    pub(super) fn resume(&mut self) -> Result<(), ConnectionEnd> {
-        let Some(mut way) = self.resuming.take() else {
+    /// Queues more of the replay, then requests its next page or starts live delivery.
+    pub(super) fn continue_replay(&mut self) -> Result<(), ConnectionEnd> {
+        let Some(mut subscribing) = self.replaying.take() else {
             return Ok(());
         };
-        if !way.follows() {
-            return Err(way.lost());
+        if !subscribing.is_subscribed() {
+            return Err(subscribing.channel_not_found());
         }
-        if !way.deliver(&self.link) {
-            self.resuming = Some(way);
-        } else if way.missing.0 >= way.missing.1 {
-            return self.subscribed(&mut way);
+        if !subscribing.write_page(&self.link) {
+            self.replaying = Some(subscribing);
+        } else if subscribing.unread.0 >= subscribing.unread.1 {
+            return self.finish_subscribe(&mut subscribing);
         } else {
-            self.read(way);
+            self.request_page(subscribing);
         }
         Ok(())
     }
 
-    /// What was missed has been written: the subscription is live.
-    fn subscribed(&mut self, way: &mut Way) -> Result<(), ConnectionEnd> {
-        if !way.release() {
-            return Err(way.lost());
+    /// Starts live delivery after the replay and sends the receipt.
+    fn finish_subscribe(&mut self, subscribing: &mut Subscribing) -> Result<(), ConnectionEnd> {
+        if !subscribing.go_live() {
+            return Err(subscribing.channel_not_found());
         }
-        self.receipt(way.receipt.take());
+        self.receipt(subscribing.receipt.take());
         Ok(())
     }
 
-    /// Subscriptions that ended because the channel was lost neither count nor keep their ids.
-    pub(super) fn forget_ended(&mut self) {
+    /// Removes subscriptions whose channel the user has lost, so that they neither count nor keep their ids.
+    pub(super) fn remove_ended_subscriptions(&mut self) {
         let (hub, session) = (&self.app.delivery.hub, &mut self.session);
         let Some((_, connection)) = &self.user else {
             return;
         };
         self.subscriptions.retain(|id, subscription| {
-            let follows = match subscription {
-                Subscription::Channel(channel, feed, frame_format) => {
-                    hub.follows(connection, *channel, *feed, frame_format)
+            let is_live = match subscription {
+                Subscription::Channel(channel, stream, frame_format) => {
+                    hub.follows(connection, *channel, *stream, frame_format)
                 }
                 Subscription::Errors(_) => true,
             };
-            if !follows {
+            if !is_live {
                 session.forget(id);
             }
-            follows
+            is_live
         });
     }
 }

@@ -57,7 +57,7 @@ async fn a_body_has_a_limit_announced_or_not() {
 #[tokio::test]
 async fn a_client_that_does_not_receive_is_not_listened_to_for_ever() {
     let server = start_with(Options {
-        patience: Duration::from_secs(1),
+        queue_timeout: Duration::from_secs(1),
         ..Options::default()
     })
     .await;
@@ -96,8 +96,8 @@ async fn flood(mut link: Link) {
             link.flush().expect("a session takes it");
         }
     }
-    if let Err(end) = link.receive().await {
-        link.end(end).await;
+    if let Err(disconnect) = link.recv().await {
+        link.disconnect(disconnect).await;
     }
 }
 
@@ -167,7 +167,7 @@ async fn a_message_that_is_never_finished_ends_the_connection() {
 #[tokio::test]
 async fn of_one_session_one_request_at_a_time_brings_messages() {
     let server = start_with(Options {
-        patience: Duration::from_secs(1),
+        queue_timeout: Duration::from_secs(1),
         ..Options::default()
     })
     .await;

@@ -16,7 +16,7 @@ use crate::{
     },
     events::position::{Cursor, Entry, EventLog, Position, ReplayGap},
     ids::{FileId, NotificationId, SessionId, UserId},
-    limits::STALLED_AFTER,
+    limits::STALL_TIMEOUT,
     model::event::{BINARY_CONTENTS_STATUS, NOTIFICATIONS, RESYNC, SYNC},
     problem::{Problem, chain},
     protocol::sse,
@@ -261,7 +261,7 @@ impl Worker {
             return Ok(());
         }
         let piece = Bytes::from(std::mem::take(&mut self.text));
-        match tokio::time::timeout(STALLED_AFTER, self.pieces.send(piece)).await {
+        match tokio::time::timeout(STALL_TIMEOUT, self.pieces.send(piece)).await {
             Ok(Ok(())) => Ok(()),
             _ => Err(Gone),
         }

@@ -26,9 +26,9 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            frame_bytes: limits::FRAME_BYTES,
-            headers: limits::HEADERS,
-            header_line_bytes: limits::HEADER_BYTES,
+            frame_bytes: limits::MAX_FRAME_BYTES,
+            headers: limits::MAX_HEADERS,
+            header_line_bytes: limits::MAX_HEADER_BYTES,
         }
     }
 }

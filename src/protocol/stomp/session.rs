@@ -8,7 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use crate::{
-    limits::{CONNECT_TIMEOUT, ID_BYTES, SUBSCRIPTIONS},
+    limits::{CONNECT_TIMEOUT, MAX_ID_BYTES, MAX_SUBSCRIPTIONS},
     protocol::stomp::{
         codec::Malformed,
         frame::{Command, Frame, Version},
@@ -38,7 +38,7 @@ impl Default for Settings {
         Self {
             heart_beat_ms: (10_000, 10_000),
             connect_within: CONNECT_TIMEOUT,
-            subscriptions: SUBSCRIPTIONS,
+            subscriptions: MAX_SUBSCRIPTIONS,
         }
     }
 }
@@ -330,8 +330,8 @@ impl Session {
     fn subscribe(&mut self, frame: &Frame, receipt: Option<String>) -> Result<Action, Refusal> {
         let destination = required(frame, "destination")?;
         let id = self.subscription_id(frame)?;
-        if id.len() > ID_BYTES {
-            let message = format!("The subscription id has more than {ID_BYTES} octets");
+        if id.len() > MAX_ID_BYTES {
+            let message = format!("The subscription id has more than {MAX_ID_BYTES} octets");
             return Err(Refusal::new("ID_TOO_LONG", message));
         }
         if self.position(id).is_some() {
