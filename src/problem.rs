@@ -1,6 +1,6 @@
-//! Everything that can go wrong in a way that a caller sees, with one mapping to the API's error body.
+//! Errors that a client sees, and their mapping to the API's error body and to the STOMP ERROR frame.
 //!
-//! [`Problem`] is closed on purpose: HTTP and STOMP both answer from this list, and a client can be written against it.
+//! [`Problem`] is a closed list, so that a client can handle every code.
 
 use std::{borrow::Cow, error::Error, time::Duration};
 
@@ -9,20 +9,20 @@ use thiserror::Error;
 
 use crate::ids::{ChannelId, FileId, MessageId, NotificationId, ReadStatusId, UserId};
 
-/// The parts of the system that a request may need.
+/// A part of the system that a request may need.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Dependency {
     /// PostgreSQL.
     Postgres,
     /// Redis.
     Redis,
-    /// The object storage of files.
+    /// The storage of files.
     Files,
-    /// This node itself: too much work is waiting, or it is leaving.
+    /// This node: its queues are full, or it drains.
     Node,
 }
 
-/// What was asked for and is not there, or may not be seen by the caller.
+/// A resource that does not exist, or that the caller may not see.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Missing {
     /// No such user.
@@ -41,19 +41,19 @@ pub enum Missing {
     Path,
 }
 
-/// A failure that a caller can see. `Display` is the sentence for people; it names no internals.
+/// An error that a client sees. `Display` is its message for people and contains no internals.
 #[derive(Debug, Error)]
 pub enum Problem {
-    /// The input has the right form and wrong values; one entry for each field.
+    /// The request is well-formed and has invalid values; one entry for each field.
     #[error("The request has invalid values.")]
     Invalid(Map<String, Value>),
-    /// The request cannot be understood at all.
+    /// The request cannot be parsed.
     #[error("{0}")]
     Malformed(Cow<'static, str>),
-    /// No token, or one that is malformed, expired or revoked.
+    /// The token is missing, malformed, expired or revoked.
     #[error("A valid access token is required.")]
     Unauthenticated,
-    /// Login with an unknown username or a wrong password; on purpose not said which.
+    /// The username is unknown or the password is wrong. The client must not learn which.
     #[error("The username or the password is wrong.")]
     WrongCredentials,
     /// The refresh cookie is missing, unknown, expired or was used before.
@@ -62,67 +62,67 @@ pub enum Problem {
     /// The CSRF header does not repeat the CSRF cookie.
     #[error("The X-XSRF-TOKEN header must repeat the XSRF-TOKEN cookie.")]
     CsrfMismatch,
-    /// A known user who may not do this.
+    /// The authenticated user may not do this.
     #[error("{0}")]
     Forbidden(&'static str),
-    /// Not there, or not for the caller's eyes.
+    /// The resource does not exist, or the caller may not see it.
     #[error("{}", .0.sentence())]
     NotFound(Missing),
-    /// The path is known, the method is not; `allow` is the header's value.
+    /// The path does not have this method.
     #[error("The method is not allowed here; allowed: {allow}.")]
     MethodNotAllowed {
         /// Value of the `Allow` header.
         allow: String,
     },
-    /// Somebody has this username.
+    /// Another user has this username.
     #[error("This username is taken.")]
     UsernameTaken,
-    /// Somebody has this email address.
+    /// Another user has this email address.
     #[error("This email address is taken.")]
     EmailTaken,
-    /// There is one already for this user and channel.
+    /// This user and channel already have a read status.
     #[error("There is a read status for this user and channel already.")]
     ReadStatusExists,
-    /// A private channel has no name or description to change.
+    /// A private channel has no name and no description.
     #[error("A private channel cannot be changed.")]
     PrivateChannelUnchangeable,
-    /// Everybody is in a public channel, so nobody can leave it.
+    /// Every user is in a public channel, so nobody can leave it.
     #[error("A public channel has no participants to remove.")]
     NotPrivate,
-    /// The body is larger than this many bytes.
+    /// The body exceeds a limit.
     #[error("The body is larger than {limit_bytes} bytes.")]
     TooLarge {
-        /// The limit that was passed, in bytes.
+        /// The limit in bytes.
         limit_bytes: usize,
     },
-    /// The body is not of the type this call takes.
+    /// The content type of the body is not supported.
     #[error("The content type must be {expected}.")]
     UnsupportedMediaType {
-        /// The type that is taken here.
+        /// The supported type.
         expected: &'static str,
     },
-    /// The range that is asked for lies behind the end of the file.
+    /// The requested range starts after the end of the file.
     #[error("The file has only {size} bytes.")]
     RangeNotSatisfiable {
         /// The file's size in bytes, for `Content-Range`.
         size: i64,
     },
-    /// The body stopped coming.
+    /// The body did not arrive in time.
     #[error("The request's body did not arrive in time.")]
     RequestTimeout,
-    /// Too many tries.
+    /// The client exceeded a rate limit.
     #[error("Too many requests; try again later.")]
     TooMany {
-        /// How long to wait before the next try.
+        /// Time until the next attempt may succeed.
         retry_after: Duration,
     },
-    /// A part of the system that this needs is away for now.
+    /// A part of the system that the request needs is down.
     #[error("A part of the service is unavailable; try again in a moment.")]
     Unavailable(Dependency, #[source] Option<Box<dyn Error + Send + Sync>>),
-    /// This node cannot serve; the state of each part.
+    /// This node cannot serve; with the state of each part.
     #[error("This node is not ready.")]
     NotReady(Value),
-    /// A bug or a broken store. The source goes to the log and nowhere else.
+    /// A bug or a broken store. Only the log has the source.
     #[error("Something went wrong on our side.")]
     Internal(#[source] Box<dyn Error + Send + Sync>),
 }
@@ -147,7 +147,7 @@ impl Problem {
         Self::Invalid(Map::from_iter([(field.to_owned(), Value::from(why))]))
     }
 
-    /// A failure that is nobody's fault but ours.
+    /// An error of the server.
     pub fn internal(source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
         Self::Internal(source.into())
     }
@@ -208,7 +208,7 @@ impl Problem {
         }
     }
 
-    /// The API's `details`: what the client can act on, `{}` when there is nothing to say.
+    /// The API's `details`: values that a client can act on, or `{}`.
     pub fn details(&self) -> Value {
         match self {
             Self::Invalid(fields) => Value::Object(fields.clone()),
@@ -237,7 +237,7 @@ impl Problem {
             .collect()
     }
 
-    /// Seconds for `Retry-After`, where one belongs.
+    /// Seconds for `Retry-After`, for errors that a retry can resolve.
     pub fn retry_after_seconds(&self) -> Option<u64> {
         match self {
             Self::TooMany { retry_after } => Some(retry_after.as_secs().max(1)),
@@ -246,7 +246,7 @@ impl Problem {
         }
     }
 
-    /// Whether somebody should look at it, rather than the caller.
+    /// Whether the server is at fault rather than the client.
     pub fn is_ours(&self) -> bool {
         matches!(self, Self::Internal(_) | Self::Unavailable(..))
     }
@@ -254,13 +254,13 @@ impl Problem {
 
 impl From<sqlx::Error> for Problem {
     fn from(error: sqlx::Error) -> Self {
-        let away = match &error {
+        let is_unavailable = match &error {
             sqlx::Error::Io(_)
             | sqlx::Error::PoolTimedOut
             | sqlx::Error::PoolClosed
             | sqlx::Error::WorkerCrashed => true,
-            // Class 57: stopping or starting, or a statement that took too long; class 53: no resources; 08: connection; 40: a deadlock;
-            // 55P03: a lock that did not come; 25P03, 25006: an idle transaction ended, a standby.
+            // Class 57: shutdown, startup or statement timeout; class 53: no resources; class 08: connection; class 40:
+            // deadlock; 55P03: lock timeout; 25P03: idle transaction ended; 25006: read-only standby.
             sqlx::Error::Database(db) => db.code().is_some_and(|code| {
                 ["57", "53", "08", "40"]
                     .iter()
@@ -269,7 +269,7 @@ impl From<sqlx::Error> for Problem {
             }),
             _ => false,
         };
-        if away {
+        if is_unavailable {
             Self::Unavailable(Dependency::Postgres, Some(error.into()))
         } else {
             Self::Internal(error.into())
@@ -279,8 +279,8 @@ impl From<sqlx::Error> for Problem {
 
 impl From<redis::RedisError> for Problem {
     fn from(error: redis::RedisError) -> Self {
-        // A script's own mistake or a wrong type is a bug; everything else (refused, timed out, loading, read-only replica,
-        // out of memory) passes when Redis is well again.
+        // A wrong type or setting is a bug. Everything else passes when Redis recovers: connection refused, timeout,
+        // loading, read-only replica, out of memory.
         match error.kind() {
             redis::ErrorKind::UnexpectedReturnType | redis::ErrorKind::InvalidClientConfig => {
                 Self::Internal(error.into())
@@ -290,7 +290,7 @@ impl From<redis::RedisError> for Problem {
     }
 }
 
-/// The whole chain of an error, for a log line.
+/// An error and its sources, joined by colons for a log line.
 pub fn chain(error: &(dyn Error + 'static)) -> String {
     let mut text = error.to_string();
     let mut next = error.source();

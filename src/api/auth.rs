@@ -1,4 +1,4 @@
-//! `/api/auth`
+//! `/api/auth`: login, tokens, roles.
 
 use cookie::{Cookie, CookieBuilder, SameSite};
 use http::{HeaderValue, StatusCode, header::SET_COOKIE};
@@ -13,7 +13,7 @@ use crate::{
         request::{REFRESH_COOKIE, Request},
     },
     ids::UserId,
-    model::{Fields, Role},
+    model::{Field, Role, Validate},
     ops::{account, session},
     problem::Problem,
     secret::Secret,
@@ -22,7 +22,10 @@ use crate::{
 const CSRF_COOKIE: &str = "XSRF-TOKEN";
 const CSRF_HEADER: &str = "x-xsrf-token";
 
-/// Adds a `Set-Cookie` header with the attributes that all our cookies share.
+/// Maximum bytes of a password at login: 128 characters of 4 bytes, as at sign-up.
+const MAX_PASSWORD_BYTES: usize = 4 * 128;
+
+/// Adds a `Set-Cookie` header with the attributes that all cookies of the node share.
 fn set_cookie(
     app: &App,
     response: &mut Response,
@@ -63,7 +66,9 @@ fn without_refresh_cookie(app: &App, mut response: Response) -> Result<Response,
     Ok(response)
 }
 
-/// A page of another site can make a browser send our cookies, but cannot read them to repeat one in a header.
+/// Checks that the CSRF header repeats the CSRF cookie.
+///
+/// A page of another site can make a browser send the cookie, but cannot read it.
 fn check_csrf(request: &Request) -> Result<(), Problem> {
     let (cookie, header) = (request.cookie(CSRF_COOKIE), request.header(CSRF_HEADER));
     if cookie.is_some() && cookie == header {
@@ -79,12 +84,9 @@ pub(super) async fn csrf_token(request: Request) -> Result<Response, Problem> {
     rand::rng().fill_bytes(&mut bytes);
     let mut response = no_content();
     let token = uuid::Uuid::from_bytes(bytes).simple().to_string();
-    // Readable by scripts, which must repeat it in a header.
-    set_cookie(
-        &request.app,
-        &mut response,
-        Cookie::build((CSRF_COOKIE, token)),
-    )?;
+    // Without HttpOnly: a script must repeat the token in a header.
+    let cookie = Cookie::build((CSRF_COOKIE, token));
+    set_cookie(&request.app, &mut response, cookie)?;
     Ok(response)
 }
 
@@ -101,51 +103,37 @@ impl<'de> Deserialize<'de> for Secret {
 }
 
 /// `POST /api/auth/login`
-pub(super) async fn login(request: Request) -> Result<Response, Problem> {
-    let (app, client) = (request.app.clone(), request.head.client);
+pub(super) async fn login(mut request: Request) -> Result<Response, Problem> {
     let body: LoginRequest = request.json().await?;
-    let mut fields = Fields::new();
-    let username = fields.require("username", body.username);
-    let password = fields.require("password", body.password);
-    // A longer one is nobody's, and hashing it would only cost.
-    if password
-        .as_ref()
-        .is_some_and(|password| password.expose().len() > 4 * 128)
-    {
-        fields.complain("password", "must be at most 128 characters");
-    }
-    fields.done()?;
-    let signed_in = session::login(
-        &app,
-        &username.unwrap_or_default(),
-        password.unwrap_or_else(|| Secret::new("")),
-        client,
+    // No account has a longer password; hashing it would only take time.
+    let short = |password: Secret| {
+        if password.expose().len() > MAX_PASSWORD_BYTES {
+            Err("must be at most 128 characters")
+        } else {
+            Ok(password)
+        }
+    };
+    let (username, password) = (
+        Field::required("username", body.username),
+        Field::required("password", body.password).parse(short),
     )
-    .await?;
-    with_refresh_cookie(
-        &app,
-        json(StatusCode::OK, &signed_in.access)?,
-        &signed_in.refresh,
-    )
+        .validate()?;
+    let app = &request.app;
+    let tokens = session::login(app, &username, password, request.head.client).await?;
+    with_refresh_cookie(app, json(StatusCode::OK, &tokens.access)?, &tokens.refresh)
 }
 
 /// `POST /api/auth/refresh`
 pub(super) async fn refresh(request: Request) -> Result<Response, Problem> {
     check_csrf(&request)?;
     let app = &request.app;
-    let result = session::refresh(
-        app,
-        request
-            .cookie(REFRESH_COOKIE)
-            .ok_or(Problem::SessionEnded)?,
-    )
-    .await;
-    match result {
-        Ok(signed_in) => with_refresh_cookie(
-            app,
-            json(StatusCode::OK, &signed_in.access)?,
-            &signed_in.refresh,
-        ),
+    let token = request
+        .cookie(REFRESH_COOKIE)
+        .ok_or(Problem::SessionEnded)?;
+    match session::refresh(app, token).await {
+        Ok(tokens) => {
+            with_refresh_cookie(app, json(StatusCode::OK, &tokens.access)?, &tokens.refresh)
+        }
         Err(Problem::SessionEnded) => without_refresh_cookie(app, problem(&Problem::SessionEnded)),
         Err(problem) => Err(problem),
     }
@@ -176,16 +164,16 @@ struct RoleUpdateRequest {
 }
 
 /// `PUT /api/auth/role`
-pub(super) async fn set_role(request: Request) -> Result<Response, Problem> {
+pub(super) async fn set_role(mut request: Request) -> Result<Response, Problem> {
     request.caller_with(Role::Admin).await?;
-    let app = request.app.clone();
     let body: RoleUpdateRequest = request.json().await?;
-    let mut fields = Fields::new();
-    let user = fields.require("userId", body.user_id);
-    let role = fields.require("newRole", body.new_role);
-    fields.done()?;
-    let (Some(user), Some(role)) = (user, role) else {
-        return Err(Problem::Malformed("incomplete".into()));
-    };
-    json(StatusCode::OK, &account::set_role(&app, user, role).await?)
+    let (user, role) = (
+        Field::required("userId", body.user_id),
+        Field::required("newRole", body.new_role),
+    )
+        .validate()?;
+    json(
+        StatusCode::OK,
+        &account::set_role(&request.app, user, role).await?,
+    )
 }

@@ -1,4 +1,4 @@
-//! `/api/channels`
+//! `/api/channels`: public and private channels, participants.
 
 use http::StatusCode;
 use serde::Deserialize;
@@ -11,7 +11,7 @@ use crate::{
         request::Request,
     },
     ids::{ChannelId, UserId},
-    model::{Fields, Role, channel},
+    model::{Field, Role, Validate, channel},
     ops,
     problem::Problem,
     store,
@@ -24,26 +24,19 @@ struct PublicChannelCreateRequest {
 }
 
 /// `POST /api/channels/public`
-pub(super) async fn create_public(request: Request) -> Result<Response, Problem> {
+pub(super) async fn create_public(mut request: Request) -> Result<Response, Problem> {
     request.caller_with(Role::ChannelManager).await?;
-    let app = request.app.clone();
     let body: PublicChannelCreateRequest = request.json().await?;
-    let mut fields = Fields::new();
-    let name = fields
-        .require("name", body.name)
-        .and_then(|text| fields.take("name", channel::name(&text)));
-    let description = fields.take(
-        "description",
-        channel::description(&body.description.unwrap_or_default()),
-    );
-    fields.done()?;
-    let channel = ops::channel::create_public(
-        &app,
-        &name.unwrap_or_default(),
-        &description.unwrap_or_default(),
+    let description = body.description.unwrap_or_default();
+    let (name, description) = (
+        Field::required("name", body.name).parse(|text| channel::name(&text)),
+        Field::new("description", channel::description(&description)),
     )
-    .await?;
-    json(StatusCode::CREATED, &channel)
+        .validate()?;
+    json(
+        StatusCode::CREATED,
+        &ops::channel::create_public(&request.app, &name, &description).await?,
+    )
 }
 
 #[derive(Deserialize)]
@@ -53,17 +46,16 @@ struct PrivateChannelCreateRequest {
 }
 
 /// `POST /api/channels/private`
-pub(super) async fn create_private(request: Request) -> Result<Response, Problem> {
+pub(super) async fn create_private(mut request: Request) -> Result<Response, Problem> {
     let caller = request.caller().await?;
-    let app = request.app.clone();
     let body: PrivateChannelCreateRequest = request.json().await?;
     let mut participants = body
         .participant_ids
-        .ok_or_else(|| Problem::invalid("participantIds", "must be given"))?;
-    let given = participants.len();
+        .ok_or_else(|| Problem::invalid("participantIds", "is required"))?;
+    let count = participants.len();
     participants.sort_unstable();
     participants.dedup();
-    if participants.len() != given || !(2..=100).contains(&given) {
+    if participants.len() != count || !(2..=100).contains(&count) {
         return Err(Problem::invalid(
             "participantIds",
             "must be 2 to 100 distinct users",
@@ -77,7 +69,7 @@ pub(super) async fn create_private(request: Request) -> Result<Response, Problem
     }
     json(
         StatusCode::CREATED,
-        &ops::channel::create_private(&app, &participants).await?,
+        &ops::channel::create_private(&request.app, &participants).await?,
     )
 }
 
@@ -89,21 +81,20 @@ struct ChannelUpdateRequest {
 }
 
 /// `PATCH /api/channels/{id}`
-pub(super) async fn update(id: ChannelId, request: Request) -> Result<Response, Problem> {
+pub(super) async fn update(id: ChannelId, mut request: Request) -> Result<Response, Problem> {
     let caller = request.caller_with(Role::ChannelManager).await?;
-    let app = request.app.clone();
     let body: ChannelUpdateRequest = request.json().await?;
-    let mut fields = Fields::new();
-    let name = body
-        .new_name
-        .and_then(|text| fields.take("newName", channel::name(&text)));
-    let description = body
-        .new_description
-        .and_then(|text| fields.take("newDescription", channel::description(&text)));
-    fields.done()?;
+    let (name, description) = (
+        Field::optional("newName", body.new_name, |text| channel::name(&text)),
+        Field::optional("newDescription", body.new_description, |text| {
+            channel::description(&text)
+        }),
+    )
+        .validate()?;
+    let (name, description) = (name.as_deref(), description.as_deref());
     json(
         StatusCode::OK,
-        &ops::channel::update(&app, id, caller.id, name.as_deref(), description.as_deref()).await?,
+        &ops::channel::update(&request.app, id, caller.id, name, description).await?,
     )
 }
 
@@ -137,10 +128,10 @@ pub(super) async fn list(request: Request) -> Result<Response, Problem> {
     if query.user_id != caller.id && caller.role < Role::Admin {
         return Err(Problem::Forbidden("These are another user's channels."));
     }
-    let cursor = cursor::cursor(&request.app, caller.id).await;
+    let position = cursor::newest(&request.app, caller.id).await;
     let channels = store::channels::visible_to(&request.app.db, query.user_id).await?;
     Ok(cursor::with_cursor(
         json(StatusCode::OK, &channels)?,
-        cursor,
+        position,
     ))
 }

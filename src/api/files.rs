@@ -1,4 +1,4 @@
-//! `/api/binaryContents`
+//! `/api/binaryContents`: files, their lists and downloads.
 
 use std::ops::Range;
 
@@ -25,7 +25,7 @@ use crate::{
     store,
 };
 
-/// Files of one list at most: what a page of messages may need, and a query that proxies still take.
+/// Maximum files of one list: enough for a page of messages, and short enough for the URL limit of proxies.
 const MAX_LISTED: usize = 100;
 
 /// `GET /api/binaryContents/{id}`
@@ -34,8 +34,9 @@ pub(super) async fn find(id: FileId, request: Request) -> Result<Response, Probl
     json(StatusCode::OK, &readable(&request, id, caller.id).await?)
 }
 
-async fn readable(request: &Request, id: FileId, reader: UserId) -> Result<BinaryContent, Problem> {
-    let mut found = store::files::readable(&request.app.db, &[id], reader).await?;
+/// The file, if the user may read it.
+async fn readable(request: &Request, id: FileId, user: UserId) -> Result<BinaryContent, Problem> {
+    let mut found = store::files::readable(&request.app.db, &[id], user).await?;
     found.pop().ok_or(Problem::NotFound(Missing::File(id)))
 }
 
@@ -44,19 +45,19 @@ pub(super) async fn list(request: Request) -> Result<Response, Problem> {
     const NAME: &str = "binaryContentIds";
     let caller = request.caller().await?;
     let query: Vec<(String, String)> = request.query()?;
-    let asked = query
+    let ids = query
         .iter()
         .filter(|(name, _)| name == NAME)
         .flat_map(|(_, value)| value.split(','))
         .map(str::trim)
         .filter(|id| !id.is_empty());
-    let ids: Result<Vec<FileId>, _> = asked.map(str::parse).collect();
+    let ids: Result<Vec<FileId>, _> = ids.map(str::parse).collect();
     let ids = ids.map_err(|_| Problem::invalid(NAME, "must be ids of files"))?;
     if ids.is_empty() || ids.len() > MAX_LISTED {
         return Err(Problem::invalid(NAME, "must be 1 to 100 ids"));
     }
     let found = store::files::readable(&request.app.db, &ids, caller.id).await?;
-    // One that is gone must not keep the client from the others.
+    // Deleted and unreadable files are left out, so that the client gets the others.
     let in_order: Vec<_> = ids
         .into_iter()
         .filter_map(|id| found.iter().find(|file| file.id == id))
@@ -64,32 +65,39 @@ pub(super) async fn list(request: Request) -> Result<Response, Problem> {
     json(StatusCode::OK, &in_order)
 }
 
-/// By bearer token, or by the session cookie when that has merely expired or is absent: `<img>` sends no header.
-async fn reader(request: &Request) -> Result<UserId, Problem> {
+/// The user of the bearer token or, if the token has expired or is absent, of the session cookie: `<img>` sends no token.
+async fn authenticate(request: &Request) -> Result<UserId, Problem> {
     match request.claims() {
-        Err(None) => Ok(request.cookie_holder(None).await?.0),
-        Err(Some(TokenError::Expired(caller))) => Ok(request.cookie_holder(Some(&caller)).await?.0),
+        Err(None) => Ok(request.cookie_session(None).await?.0),
+        Err(Some(TokenError::Expired(caller))) => {
+            Ok(request.cookie_session(Some(&caller)).await?.0)
+        }
         _ => Ok(request.caller().await?.id),
     }
 }
 
-/// What of a file is asked for.
+/// The bytes of a file that a request selects.
 #[derive(Debug, PartialEq, Eq)]
-enum Wanted {
-    Nothing,
+enum Selection {
+    /// The client has the file already: 304.
+    NotModified,
+    /// 200.
     Whole,
+    /// 206.
     Part(Range<u64>),
-    Impossible,
+    /// The range starts at or after the end of the file: 416.
+    NotSatisfiable,
 }
 
-/// RFC 9110 §13.2.2 and §14: the condition first, then the range, if it is for what we have. Of several ranges, and of what
-/// is no range of bytes, the whole is a valid answer.
-fn wanted(headers: &HeaderMap, etag: &ETag, size: u64) -> Wanted {
+/// Evaluates the conditions and the range of a request, in the order of RFC 9110 §13.2.2.
+///
+/// Several ranges, an invalid one and other units select the whole file.
+fn select(headers: &HeaderMap, etag: &ETag, size: u64) -> Selection {
     let if_none_match: Option<IfNoneMatch> = headers.typed_get();
     if if_none_match.is_some_and(|condition| !condition.precondition_passes(etag)) {
-        return Wanted::Nothing;
+        return Selection::NotModified;
     }
-    // A condition that cannot be read is not met. Neither is a date, since no file has a `Last-Modified`.
+    // An unreadable condition fails. So does a date, since no file has a `Last-Modified`.
     let is_current = match headers.typed_try_get::<IfRange>() {
         Ok(condition) => condition.is_none_or(|tag| !tag.is_modified(Some(etag), None)),
         Err(_) => false,
@@ -97,72 +105,71 @@ fn wanted(headers: &HeaderMap, etag: &ETag, size: u64) -> Wanted {
     let range = headers.get(RANGE).filter(|_| is_current);
     range
         .and_then(|range| range.to_str().ok())
-        .map_or(Wanted::Whole, |range| range_of(range, size))
+        .map_or(Selection::Whole, |range| select_range(range, size))
 }
 
-/// The one range of bytes that a `Range` header asks for.
+/// Evaluates the value of a `Range` header with a single range.
 ///
-/// Not by `headers::Range`: its iterator leaves out a suffix longer than the file, which RFC 9110 §14.1.2 makes the whole
-/// file, and numbers of more than 64 bits, as it leaves out what is no range. The first two are answered with 206 or 416, the last
-/// with 200.
-fn range_of(range: &str, size: u64) -> Wanted {
+/// Not by `headers::Range`: it skips a suffix longer than the file and a number above 64 bits exactly like an invalid range,
+/// but RFC 9110 §14.1.2 gives the first two a meaning, and the third none.
+fn select_range(range: &str, size: u64) -> Selection {
     let range = range
         .trim()
         .strip_prefix("bytes=")
         .and_then(|range| range.split_once('-'));
     let Some((first, last)) = range else {
-        return Wanted::Whole;
+        return Selection::Whole;
     };
     let number = |text: &str| -> Option<u64> {
         let digits = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
-        // What does not fit lies behind every end.
+        // A number above 64 bits lies after the end of every file.
         digits.then(|| text.parse().unwrap_or(u64::MAX))
     };
     let range = match (number(first.trim()), number(last.trim())) {
         (Some(first), None) if last.trim().is_empty() => first..size,
         (Some(first), Some(last)) if first <= last => first..size.min(last.saturating_add(1)),
         (None, Some(length)) if first.trim().is_empty() => size.saturating_sub(length)..size,
-        _ => return Wanted::Whole,
+        _ => return Selection::Whole,
     };
     if range.is_empty() {
-        Wanted::Impossible
+        Selection::NotSatisfiable
     } else {
-        Wanted::Part(range)
+        Selection::Part(range)
     }
 }
 
 /// `GET /api/binaryContents/{id}/download`
 pub(super) async fn download(id: FileId, request: Request) -> Result<Response, Problem> {
-    let reader = reader(&request).await?;
-    let file = readable(&request, id, reader).await?;
+    let user = authenticate(&request).await?;
+    let file = readable(&request, id, user).await?;
     if file.upload_status != UploadStatus::Success {
         return Err(Problem::NotFound(Missing::File(id)));
     }
     let size = u64::try_from(file.size).unwrap_or(0);
-    // A file never changes, so its name is as good a tag as its digest.
+    // A file never changes, so its id identifies its bytes.
     let etag: ETag = format!("\"{id}\"").parse().map_err(Problem::internal)?;
-    let (status, stretch) = match wanted(&request.head.headers, &etag, size) {
-        Wanted::Impossible => return Err(Problem::RangeNotSatisfiable { size: file.size }),
-        Wanted::Nothing => (StatusCode::NOT_MODIFIED, 0..0),
-        Wanted::Whole => (StatusCode::OK, 0..size),
-        Wanted::Part(part) => (StatusCode::PARTIAL_CONTENT, part),
+    let (status, range) = match select(&request.head.headers, &etag, size) {
+        Selection::NotSatisfiable => return Err(Problem::RangeNotSatisfiable { size: file.size }),
+        Selection::NotModified => (StatusCode::NOT_MODIFIED, 0..0),
+        Selection::Whole => (StatusCode::OK, 0..size),
+        Selection::Part(part) => (StatusCode::PARTIAL_CONTENT, part),
     };
-    let length = stretch.end - stretch.start;
+    let length = range.end - range.start;
     let mut response = if length == 0 {
         Response::default()
     } else {
         let files = &request.app.files;
-        let pieces = files.read(id, file.size, stretch.clone()).await?;
-        // Never locked: it only makes a body of it that tasks may share.
-        let mut pieces = Mutex::new(pieces);
-        let pieces = stream::poll_fn(move |context| pieces.get_mut().poll_next_unpin(context));
-        warp::Reply::into_response(warp::reply::stream(pieces))
+        let chunks = files.read(id, file.size, range.clone()).await?;
+        // Never locked. warp needs a stream that is Sync, which the chunks are not.
+        let mut chunks = Mutex::new(chunks);
+        let chunks = stream::poll_fn(move |context| chunks.get_mut().poll_next_unpin(context));
+        warp::Reply::into_response(warp::reply::stream(chunks))
     };
     *response.status_mut() = status;
     let headers = response.headers_mut();
     let text = |text: &str| HeaderValue::from_str(text).map_err(Problem::internal);
     headers.typed_insert(etag);
-    // Kept by the browser, and asked for each time: rights may be lost.
+    // The browser revalidates the file each time, because the user may lose access.
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("private, no-cache"));
     if status == StatusCode::NOT_MODIFIED {
         return Ok(response);
@@ -179,7 +186,7 @@ pub(super) async fn download(id: FileId, request: Request) -> Result<Response, P
         HeaderValue::from_static("sandbox; default-src 'none'"),
     );
     if status == StatusCode::PARTIAL_CONTENT {
-        headers.typed_insert(ContentRange::bytes(stretch, size).map_err(Problem::internal)?);
+        headers.typed_insert(ContentRange::bytes(range, size).map_err(Problem::internal)?);
     }
     Ok(response)
 }
@@ -188,14 +195,14 @@ pub(super) async fn download(id: FileId, request: Request) -> Result<Response, P
 mod tests {
     use super::*;
 
-    fn ask(headers: &[(&'static str, &'static str)]) -> Wanted {
+    fn ask(headers: &[(&'static str, &'static str)]) -> Selection {
         let headers = headers.iter().map(|(name, value)| {
             (
                 name.parse().expect("a name"),
                 HeaderValue::from_static(value),
             )
         });
-        wanted(
+        select(
             &headers.collect(),
             &"\"tag\"".parse().expect("an entity tag"),
             100,
@@ -203,22 +210,22 @@ mod tests {
     }
 
     #[test]
-    fn a_range_is_what_the_rfc_says() {
+    fn a_range_selects_bytes_as_in_rfc_9110() {
         for (range, expected) in [
-            ("bytes=0-0", Wanted::Part(0..1)),
-            ("bytes=10-", Wanted::Part(10..100)),
-            ("bytes=90-1000", Wanted::Part(90..100)),
-            ("bytes=-5", Wanted::Part(95..100)),
-            ("bytes=-500", Wanted::Part(0..100)),
-            ("bytes=0-99999999999999999999999", Wanted::Part(0..100)),
-            ("bytes=100-", Wanted::Impossible),
-            ("bytes=99999999999999999999999-", Wanted::Impossible),
-            ("bytes=-0", Wanted::Impossible),
-            ("bytes=5-2", Wanted::Whole),
-            ("bytes=0-1,3-4", Wanted::Whole),
-            ("bytes=-", Wanted::Whole),
-            ("bytes=a-b", Wanted::Whole),
-            ("lines=1-2", Wanted::Whole),
+            ("bytes=0-0", Selection::Part(0..1)),
+            ("bytes=10-", Selection::Part(10..100)),
+            ("bytes=90-1000", Selection::Part(90..100)),
+            ("bytes=-5", Selection::Part(95..100)),
+            ("bytes=-500", Selection::Part(0..100)),
+            ("bytes=0-99999999999999999999999", Selection::Part(0..100)),
+            ("bytes=100-", Selection::NotSatisfiable),
+            ("bytes=99999999999999999999999-", Selection::NotSatisfiable),
+            ("bytes=-0", Selection::NotSatisfiable),
+            ("bytes=5-2", Selection::Whole),
+            ("bytes=0-1,3-4", Selection::Whole),
+            ("bytes=-", Selection::Whole),
+            ("bytes=a-b", Selection::Whole),
+            ("lines=1-2", Selection::Whole),
         ] {
             assert_eq!(ask(&[("range", range)]), expected, "{range}");
         }
@@ -229,14 +236,17 @@ mod tests {
         for tags in ["\"tag\"", "W/\"tag\"", "\"a\", \"tag\"", "*"] {
             assert_eq!(
                 ask(&[("if-none-match", tags), ("range", "bytes=0-1")]),
-                Wanted::Nothing
+                Selection::NotModified
             );
         }
         for tags in ["\"other\"", "\"a b\"", "tag", ""] {
-            assert_eq!(ask(&[("if-none-match", tags)]), Wanted::Whole, "{tags}");
+            assert_eq!(ask(&[("if-none-match", tags)]), Selection::Whole, "{tags}");
         }
         let range = ("range", "bytes=0-1");
-        assert_eq!(ask(&[range, ("if-range", "\"tag\"")]), Wanted::Part(0..2));
+        assert_eq!(
+            ask(&[range, ("if-range", "\"tag\"")]),
+            Selection::Part(0..2)
+        );
         for stale in [
             "\"other\"",
             "W/\"tag\"",
@@ -244,7 +254,11 @@ mod tests {
             "tag",
             "",
         ] {
-            assert_eq!(ask(&[range, ("if-range", stale)]), Wanted::Whole, "{stale}");
+            assert_eq!(
+                ask(&[range, ("if-range", stale)]),
+                Selection::Whole,
+                "{stale}"
+            );
         }
     }
 }

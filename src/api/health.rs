@@ -1,4 +1,4 @@
-//! `/api/health`
+//! `/api/health`: liveness and readiness of this node.
 
 use std::time::Duration;
 
@@ -11,15 +11,15 @@ use crate::{
     problem::Problem,
 };
 
-/// A store that does not answer within this time counts as away.
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(1);
+/// Timeout after which a store counts as down.
+const PING_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// `GET /api/health/live`: the process is up.
+/// `GET /api/health/live`: 200 while the process runs.
 pub(super) async fn live(_: Request) -> Result<Response, Problem> {
     json(StatusCode::OK, &json!({ "status": "UP" }))
 }
 
-/// `GET /api/health/ready`: this node can serve; 503 when not. `details` names each part's state.
+/// `GET /api/health/ready`: 200 if this node can serve, else 503. `details` has the state of each part.
 pub(super) async fn ready(request: Request) -> Result<Response, Problem> {
     let app = &request.app;
     let postgres = async { sqlx::query("select 1").execute(&app.db).await.is_ok() };
@@ -30,20 +30,20 @@ pub(super) async fn ready(request: Request) -> Result<Response, Problem> {
             .is_ok()
     };
     let (postgres, redis) = tokio::join!(
-        tokio::time::timeout(ANSWER_TIMEOUT, postgres),
-        tokio::time::timeout(ANSWER_TIMEOUT, redis)
+        tokio::time::timeout(PING_TIMEOUT, postgres),
+        tokio::time::timeout(PING_TIMEOUT, redis)
     );
     let (postgres, redis) = (postgres == Ok(true), redis == Ok(true));
-    let (kafka, following) = (app.kafka.is_up(), app.kafka.is_assigned());
+    let (kafka, assigned) = (app.kafka.is_up(), app.kafka.is_assigned());
     let (prepared, draining) = (app.is_prepared(), app.is_leaving());
-    let ready = postgres && redis && kafka && following && prepared && !draining;
+    let ready = postgres && redis && kafka && assigned && prepared && !draining;
     let word = |up: bool| if up { "UP" } else { "DOWN" };
     let states = json!({
         "node": app.config.node_name,
         "postgres": word(postgres),
         "redis": word(redis),
         "kafka": word(kafka),
-        "fanOut": if following { "ASSIGNED" } else { "WAITING" },
+        "fanOut": if assigned { "ASSIGNED" } else { "WAITING" },
         "schema": if prepared { "PREPARED" } else { "WAITING" },
         "draining": draining,
     });

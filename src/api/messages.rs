@@ -1,4 +1,4 @@
-//! `/api/messages`
+//! `/api/messages`: messages with attachments, pages of a channel.
 
 use http::StatusCode;
 use serde::{Deserialize, Serialize};
@@ -22,17 +22,16 @@ use crate::{
 const PARTS: Parts = Parts {
     json: "messageCreateRequest",
     files: "attachments",
-    most: 10,
+    max_files: 10,
     pictures: false,
-    senders: UploadPool::Members,
+    pool: UploadPool::Members,
 };
 
 /// `POST /api/messages`
-pub(super) async fn create(request: Request) -> Result<Response, Problem> {
+pub(super) async fn create(mut request: Request) -> Result<Response, Problem> {
     let caller = request.caller().await?;
-    let app = request.app.clone();
     let (body, files) = request.multipart(&PARTS).await?;
-    let message = ops::message::post_with_files(&app, caller.id, body, files).await?;
+    let message = ops::message::post_with_files(&request.app, caller.id, body, files).await?;
     Ok(json_bytes(StatusCode::CREATED, message))
 }
 
@@ -43,16 +42,15 @@ struct MessageUpdateRequest {
 }
 
 /// `PATCH /api/messages/{id}`
-pub(super) async fn update(id: MessageId, request: Request) -> Result<Response, Problem> {
+pub(super) async fn update(id: MessageId, mut request: Request) -> Result<Response, Problem> {
     let caller = request.caller().await?;
-    let app = request.app.clone();
     let body: MessageUpdateRequest = request.json().await?;
     let text = body
         .new_content
-        .ok_or_else(|| Problem::invalid("newContent", "must be given"))?;
+        .ok_or_else(|| Problem::invalid("newContent", "is required"))?;
     json(
         StatusCode::OK,
-        &ops::message::update(&app, id, &caller, &text).await?,
+        &ops::message::update(&request.app, id, &caller, &text).await?,
     )
 }
 
@@ -82,8 +80,8 @@ struct Page {
     total_elements: Option<u64>,
 }
 
-/// The cursors we give out are positions; a plain instant is taken as well.
-fn cursor(text: &str) -> Option<Cursor> {
+/// Parses a cursor: the position in `nextCursor` of an earlier page, or an instant.
+fn parse_cursor(text: &str) -> Option<Cursor> {
     if text.bytes().all(|b| b.is_ascii_digit()) {
         text.parse().ok().map(Cursor::Position)
     } else {
@@ -101,16 +99,16 @@ pub(super) async fn page(request: Request) -> Result<Response, Problem> {
             "must be a cursor of an earlier page, or an instant",
         )
     };
-    // An empty parameter is what a form makes of none.
-    let given = |text: Option<String>| text.filter(|text| !text.is_empty());
-    let cursor = given(query.cursor)
-        .map(|text| cursor(&text).ok_or_else(bad_cursor))
+    // A form sends an empty parameter for a field without a value.
+    let non_empty = |text: Option<String>| text.filter(|text| !text.is_empty());
+    let cursor = non_empty(query.cursor)
+        .map(|text| parse_cursor(&text).ok_or_else(bad_cursor))
         .transpose()?;
-    let size = given(query.size)
+    let size = non_empty(query.size)
         .map_or(Some(50), |size| size.parse().ok())
         .filter(|size| (1..=100).contains(size));
     let size: usize = size.ok_or_else(|| Problem::invalid("size", "must be 1 to 100"))?;
-    let newest_first = match given(query.sort)
+    let newest_first = match non_empty(query.sort)
         .map(|sort| sort.to_ascii_lowercase())
         .as_deref()
     {
@@ -125,11 +123,11 @@ pub(super) async fn page(request: Request) -> Result<Response, Problem> {
     };
     let app = &request.app;
     store::channels::readable(&app.db, query.channel_id, caller.id).await?;
-    let events_cursor = cursor::cursor(app, caller.id).await;
-    // One more than asked tells whether there is a next page.
-    let most = i64::try_from(size + 1).unwrap_or(i64::MAX);
+    let position = cursor::newest(app, caller.id).await;
+    // One more message than the page holds shows whether there is a next page.
+    let limit = i64::try_from(size + 1).unwrap_or(i64::MAX);
     let mut content =
-        store::messages::page(&app.db, query.channel_id, cursor, newest_first, most).await?;
+        store::messages::page(&app.db, query.channel_id, cursor, newest_first, limit).await?;
     let has_next = content.len() > size;
     content.truncate(size);
     let next_cursor = content
@@ -143,8 +141,5 @@ pub(super) async fn page(request: Request) -> Result<Response, Problem> {
         has_next,
         total_elements: None,
     };
-    Ok(cursor::with_cursor(
-        json(StatusCode::OK, &page)?,
-        events_cursor,
-    ))
+    Ok(cursor::with_cursor(json(StatusCode::OK, &page)?, position))
 }

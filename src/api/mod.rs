@@ -1,6 +1,6 @@
-//! The whole URL space on one page.
+//! The URL space of a node, on one page.
 //!
-//! A path is a resource with a handler for each method, see [`crate::http::resource`].
+//! Each path is a resource with a handler for each method, see [`crate::http::resource`].
 
 mod auth;
 mod channels;
@@ -28,7 +28,7 @@ use crate::{
     ws,
 };
 
-/// Everything this node serves.
+/// The routes of a node: the API and `/ws`.
 #[expect(clippy::too_many_lines, reason = "the whole URL space on one page")]
 pub fn routes(app: &Arc<App>) -> Route {
     use Method as M;

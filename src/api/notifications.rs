@@ -1,4 +1,4 @@
-//! `/api/notifications`
+//! `/api/notifications`: the notifications of the caller.
 
 use http::StatusCode;
 use warp::reply::Response;
@@ -15,18 +15,18 @@ use crate::{
     store,
 };
 
-/// A list is not paged, so it must end somewhere. Older ones show when newer ones are deleted.
+/// Maximum notifications of a list, which has no pages. Older ones appear when newer ones are deleted.
 const MAX_LISTED: i64 = 1_000;
 
 /// `GET /api/notifications`
 pub(super) async fn list(request: Request) -> Result<Response, Problem> {
     let caller = request.caller().await?;
     let app = &request.app;
-    let cursor = cursor::cursor(app, caller.id).await;
+    let position = cursor::newest(app, caller.id).await;
     let notifications = store::notifications::of(&app.db, caller.id, MAX_LISTED).await?;
     Ok(cursor::with_cursor(
         json(StatusCode::OK, &notifications)?,
-        cursor,
+        position,
     ))
 }
 

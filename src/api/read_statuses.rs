@@ -1,4 +1,4 @@
-//! `/api/readStatuses`
+//! `/api/readStatuses`: how far the caller has read each channel.
 
 use http::StatusCode;
 use serde::Deserialize;
@@ -9,12 +9,12 @@ use crate::{
     api::cursor,
     http::{reply::json, request::Request},
     ids::{ChannelId, ReadStatusId, UserId},
-    model::{Fields, instant},
+    model::{Field, Validate, instant},
     problem::Problem,
     store,
 };
 
-fn parse(text: &str) -> Result<OffsetDateTime, &'static str> {
+fn parse_instant(text: &str) -> Result<OffsetDateTime, &'static str> {
     instant::parse(text).ok_or("must be an instant like 2026-01-31T09:15:02.123456Z")
 }
 
@@ -27,26 +27,21 @@ struct ReadStatusCreateRequest {
 }
 
 /// `POST /api/readStatuses`
-pub(super) async fn create(request: Request) -> Result<Response, Problem> {
+pub(super) async fn create(mut request: Request) -> Result<Response, Problem> {
     let caller = request.caller().await?;
-    let app = request.app.clone();
     let body: ReadStatusCreateRequest = request.json().await?;
-    let mut fields = Fields::new();
-    let user = fields.require("userId", body.user_id);
-    let channel = fields.require("channelId", body.channel_id);
-    let at = fields
-        .require("lastReadAt", body.last_read_at)
-        .and_then(|text| fields.take("lastReadAt", parse(&text)));
-    fields.done()?;
-    let (Some(channel), Some(at)) = (channel, at) else {
-        return Err(Problem::Malformed("incomplete".into()));
-    };
-    if user != Some(caller.id) {
+    let (user, channel, at) = (
+        Field::required("userId", body.user_id),
+        Field::required("channelId", body.channel_id),
+        Field::required("lastReadAt", body.last_read_at).parse(|text| parse_instant(&text)),
+    )
+        .validate()?;
+    if user != caller.id {
         return Err(Problem::Forbidden("This is another user's read status."));
     }
     json(
         StatusCode::CREATED,
-        &store::read_statuses::insert(&app.db, caller.id, channel, at).await?,
+        &store::read_statuses::insert(&request.app.db, caller.id, channel, at).await?,
     )
 }
 
@@ -58,19 +53,18 @@ struct ReadStatusUpdateRequest {
 }
 
 /// `PATCH /api/readStatuses/{id}`
-pub(super) async fn update(id: ReadStatusId, request: Request) -> Result<Response, Problem> {
+pub(super) async fn update(id: ReadStatusId, mut request: Request) -> Result<Response, Problem> {
     let caller = request.caller().await?;
-    let app = request.app.clone();
     let body: ReadStatusUpdateRequest = request.json().await?;
     let at = body
         .new_last_read_at
-        .map(|text| parse(&text))
+        .map(|text| parse_instant(&text))
         .transpose()
         .map_err(|why| Problem::invalid("newLastReadAt", why))?;
+    let (db, enabled) = (&request.app.db, body.new_notification_enabled);
     json(
         StatusCode::OK,
-        &store::read_statuses::update(&app.db, id, caller.id, at, body.new_notification_enabled)
-            .await?,
+        &store::read_statuses::update(db, id, caller.id, at, enabled).await?,
     )
 }
 
@@ -89,12 +83,12 @@ pub(super) async fn list(request: Request) -> Result<Response, Problem> {
             "These are another user's read statuses.",
         ));
     }
-    let cursor = cursor::cursor(&request.app, caller.id).await;
+    let position = cursor::newest(&request.app, caller.id).await;
     Ok(cursor::with_cursor(
         json(
             StatusCode::OK,
             &store::read_statuses::of(&request.app.db, caller.id).await?,
         )?,
-        cursor,
+        position,
     ))
 }

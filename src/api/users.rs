@@ -1,4 +1,4 @@
-//! `/api/users`
+//! `/api/users`: accounts and their profile pictures.
 
 use http::StatusCode;
 use serde::Deserialize;
@@ -14,7 +14,7 @@ use crate::{
         request::Request,
     },
     ids::UserId,
-    model::{Email, Fields, NewPassword, Role, Username},
+    model::{Email, Field, NewPassword, Role, Username, Validate},
     ops::account,
     problem::Problem,
     store,
@@ -27,55 +27,46 @@ struct UserCreateRequest {
     password: Option<String>,
 }
 
-fn parts(json: &'static str, senders: UploadPool) -> Parts {
+fn parts(json: &'static str, pool: UploadPool) -> Parts {
     Parts {
         json,
         files: "profile",
-        most: 1,
+        max_files: 1,
         pictures: true,
-        senders,
+        pool,
     }
 }
 
 /// `POST /api/users`
-pub(super) async fn sign_up(request: Request) -> Result<Response, Problem> {
-    let app = request.app.clone();
+pub(super) async fn sign_up(mut request: Request) -> Result<Response, Problem> {
     let parts = parts("userCreateRequest", UploadPool::Anybody);
     let (body, picture): (UserCreateRequest, _) = request.multipart(&parts).await?;
-    let mut fields = Fields::new();
-    let username = fields
-        .require("username", body.username)
-        .and_then(|text| fields.take("username", Username::parse(&text)));
-    let email = fields
-        .require("email", body.email)
-        .and_then(|text| fields.take("email", Email::parse(&text)));
-    let password = fields
-        .require("password", body.password)
-        .and_then(|text| fields.take("password", NewPassword::parse(&text)));
-    fields.done()?;
-    let (Some(username), Some(email), Some(password)) = (username, email, password) else {
-        return Err(Problem::Malformed("incomplete".into()));
-    };
+    let (username, email, password) = (
+        Field::required("username", body.username).parse(|text| Username::parse(&text)),
+        Field::required("email", body.email).parse(|text| Email::parse(&text)),
+        Field::required("password", body.password).parse(|text| NewPassword::parse(&text)),
+    )
+        .validate()?;
     json(
         StatusCode::CREATED,
-        &account::sign_up(&app, &username, &email, &password, picture).await?,
+        &account::sign_up(&request.app, &username, &email, &password, picture).await?,
     )
 }
 
 /// `GET /api/users`
 pub(super) async fn list(request: Request) -> Result<Response, Problem> {
     let caller = request.caller().await?;
-    let cursor = cursor::cursor(&request.app, caller.id).await;
+    let position = cursor::newest(&request.app, caller.id).await;
     let mut users = store::users::all(&request.app.db).await?;
-    // Not known while Redis is away, which must not keep the list from being read.
+    // Unknown without Redis; the list can still be read.
     let online = request.app.presence.online().await.ok();
     for user in &mut users {
         user.online = online.as_ref().map(|online| online.contains(&user.id));
     }
-    Ok(cursor::with_cursor(json(StatusCode::OK, &users)?, cursor))
+    Ok(cursor::with_cursor(json(StatusCode::OK, &users)?, position))
 }
 
-/// Oneself, or an administrator.
+/// The caller, if the account is the caller's own or the caller is an administrator.
 async fn self_or_admin(id: UserId, request: &Request) -> Result<Caller, Problem> {
     let caller = request.caller().await?;
     if caller.id == id || caller.role >= Role::Admin {
@@ -95,22 +86,20 @@ struct UserUpdateRequest {
 }
 
 /// `PATCH /api/users/{id}`
-pub(super) async fn update(id: UserId, request: Request) -> Result<Response, Problem> {
+pub(super) async fn update(id: UserId, mut request: Request) -> Result<Response, Problem> {
     let caller = self_or_admin(id, &request).await?;
-    let app = request.app.clone();
     let parts = parts("userUpdateRequest", UploadPool::Members);
     let (body, picture): (UserUpdateRequest, _) = request.multipart(&parts).await?;
-    let mut fields = Fields::new();
-    let username = body
-        .new_username
-        .and_then(|text| fields.take("newUsername", Username::parse(&text)));
-    let email = body
-        .new_email
-        .and_then(|text| fields.take("newEmail", Email::parse(&text)));
-    let password = body
-        .new_password
-        .and_then(|text| fields.take("newPassword", NewPassword::parse(&text)));
-    fields.done()?;
+    let (username, email, password) = (
+        Field::optional("newUsername", body.new_username, |text| {
+            Username::parse(&text)
+        }),
+        Field::optional("newEmail", body.new_email, |text| Email::parse(&text)),
+        Field::optional("newPassword", body.new_password, |text| {
+            NewPassword::parse(&text)
+        }),
+    )
+        .validate()?;
     let changes = account::Changed {
         username,
         email,
@@ -119,7 +108,7 @@ pub(super) async fn update(id: UserId, request: Request) -> Result<Response, Pro
     };
     json(
         StatusCode::OK,
-        &account::update(&app, id, &caller, changes).await?,
+        &account::update(&request.app, id, &caller, changes).await?,
     )
 }
 

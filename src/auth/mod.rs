@@ -1,4 +1,4 @@
-//! Who a request comes from: access tokens, sessions, passwords, login limits.
+//! Authentication: access tokens, sessions, passwords, login limits.
 
 pub mod login_attempts;
 pub mod passwords;
@@ -13,7 +13,7 @@ use crate::{
     problem::Problem,
 };
 
-/// Who calls with that access token, its session alive.
+/// The caller with this access token, if its session is alive.
 ///
 /// # Errors
 /// [`Problem::Unauthenticated`], or [`Problem::Unavailable`] without Redis.

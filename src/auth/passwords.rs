@@ -1,4 +1,4 @@
-//! Password hashes: Argon2id, on a bounded number of blocking threads.
+//! Password hashes: Argon2id on a bounded number of blocking threads.
 
 use std::{sync::Arc, time::Duration};
 
@@ -13,45 +13,46 @@ use crate::{
     secret::Secret,
 };
 
-/// A request waits this long for its turn; a login that takes longer is better tried again.
-const TURN_TIMEOUT: Duration = Duration::from_secs(4);
+/// Timeout of a request that waits for a core.
+const PERMIT_TIMEOUT: Duration = Duration::from_secs(4);
 
-/// Hashes and verifies. Each hash takes 19 MiB and some 15 ms of a core, so as many run at once as there are cores, and
-/// the rest wait without a thread.
+/// Hashes and verifies passwords.
+///
+/// A hash takes 19 MiB and about 15 ms of a core. At most one hash runs per core; the others wait without a thread.
 pub struct Passwords {
-    turns: Arc<Semaphore>,
-    /// Verified when the username is unknown, so that the answer takes as long.
-    decoy: Secret,
+    permits: Arc<Semaphore>,
+    /// Verified when the username is unknown, so that the response takes as long.
+    dummy_hash: Secret,
 }
 
 impl Passwords {
-    /// Takes one hash's time.
+    /// Creates the dummy hash, which takes about 15 ms.
     ///
     /// # Errors
-    /// When the operating system gives no randomness.
+    /// The operating system gives no randomness.
     pub fn new() -> Result<Self, Problem> {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         Ok(Self {
-            turns: Arc::new(Semaphore::new(cores)),
-            decoy: hash("decoy")?,
+            permits: Arc::new(Semaphore::new(cores)),
+            dummy_hash: hash("dummy")?,
         })
     }
 
-    /// The hash of a new password, as a PHC string. Waits for its turn.
+    /// Hashes a new password into a PHC string.
     ///
     /// # Errors
-    /// [`Problem::Unavailable`] when no turn came in time.
+    /// [`Problem::Unavailable`] if no core is free within 4 s.
     pub async fn hash(&self, password: Secret) -> Result<Secret, Problem> {
         self.run(move || hash(password.expose())).await?
     }
 
-    /// Whether the password is the hash's. Takes as long when there is no hash. Waits for its turn.
+    /// Whether the password matches the hash. Takes as long without a hash.
     ///
     /// # Errors
-    /// [`Problem::Unavailable`] when no turn came in time.
+    /// [`Problem::Unavailable`] if no core is free within 4 s.
     pub async fn verify(&self, password: Secret, hash: Option<Secret>) -> Result<bool, Problem> {
         let known = hash.is_some();
-        let hash = hash.unwrap_or_else(|| self.decoy.clone());
+        let hash = hash.unwrap_or_else(|| self.dummy_hash.clone());
         let matches = self
             .run(move || {
                 let hash = PasswordHash::new(hash.expose());
@@ -69,14 +70,15 @@ impl Passwords {
         &self,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, Problem> {
-        let turn = tokio::time::timeout(TURN_TIMEOUT, self.turns.clone().acquire_owned()).await;
-        let Ok(Ok(turn)) = turn else {
+        let permit =
+            tokio::time::timeout(PERMIT_TIMEOUT, self.permits.clone().acquire_owned()).await;
+        let Ok(Ok(permit)) = permit else {
             return Err(Problem::Unavailable(Dependency::Node, None));
         };
         spawn_blocking(move || {
-            // The turn ends with the work, not with the request, which may be gone by then.
+            // Held until the work ends: the request may be dropped before.
             let result = work();
-            drop(turn);
+            drop(permit);
             result
         })
         .await
@@ -85,7 +87,7 @@ impl Passwords {
 }
 
 fn hash(password: &str) -> Result<Secret, Problem> {
-    // The salt is made by the library.
+    // The library generates the salt.
     let hash = Argon2::default()
         .hash_password(password.as_bytes())
         .map_err(|error| Problem::internal(error.to_string()))?;
@@ -118,7 +120,7 @@ mod tests {
         );
         assert!(
             !passwords
-                .verify(Secret::new("decoy"), None)
+                .verify(Secret::new("dummy"), None)
                 .await
                 .expect("verified")
         );

@@ -1,4 +1,4 @@
-//! Sessions in Redis: `session:{sid}` and `sessions:{userId}`. Any node can open, check, rotate and revoke one.
+//! Sessions in Redis, shared by all nodes: the hash `session:{sid}`, and the set `sessions:{userId}` as an index.
 
 use std::time::Duration;
 
@@ -15,10 +15,10 @@ use crate::{
     secret::Secret,
 };
 
-/// Entries of a user's index that a login looks at.
+/// Entries of a user's index that a login checks.
 const SCAN_LIMIT: usize = 8;
 
-/// The sessions of every node.
+/// The sessions of all users.
 #[derive(Clone)]
 pub struct Sessions {
     redis: ConnectionManager,
@@ -26,22 +26,24 @@ pub struct Sessions {
     rotate: Script,
 }
 
-/// What a presented refresh token turned out to be.
+/// The result of a token rotation.
 #[derive(Debug)]
 pub enum Rotation {
-    /// Current: the session goes on with this new token.
+    /// The token was current; the session continues with this new one.
     Rotated(UserId, Secret),
-    /// Rotated away before: somebody has a copy, so the session was revoked.
+    /// The token was rotated before, so two clients have it. The session is revoked.
     Reused(UserId),
-    /// No such session.
+    /// No session has the token.
     Unknown,
 }
 
-/// A token that was exchanged still says whose session it is for this long. A page that refreshes and reconnects at once
-/// sends both requests with the old one, and clients take a refused stream as the end for ever.
-const PREVIOUS_COUNTS: Duration = Duration::from_secs(30);
+/// Time after a rotation during which the previous token still identifies its session.
+///
+/// A page that refreshes and reconnects at once sends both requests with the old token, and browsers never retry a rejected
+/// stream.
+const ROTATION_GRACE: Duration = Duration::from_secs(30);
 
-/// Compares and replaces in one step, so that of two requests with the same token exactly one wins.
+/// Compares and replaces a token atomically, so that exactly one of two requests with the same token succeeds.
 const ROTATE: &str = r"
 local session = redis.call('HMGET', KEYS[1], 'refresh', 'user')
 if not session[1] then return {0, ''} end
@@ -65,7 +67,7 @@ fn index(user: UserId) -> String {
 }
 
 impl Sessions {
-    /// Sessions that live `ttl` after their last refresh.
+    /// Sessions that end `ttl` after their last refresh.
     pub fn new(redis: ConnectionManager, ttl: Duration) -> Self {
         Self {
             redis,
@@ -93,8 +95,8 @@ impl Sessions {
             ("expires", instant::format(now + self.ttl)),
         ];
         let mut redis = self.redis.clone();
-        // The session before the index: what the index names and is not there is skipped, the other way round a session
-        // could not be revoked with its user's others.
+        // The session before the index. An index entry without a session is harmless; a session without an index entry
+        // could not be revoked with the user's other sessions.
         let () = redis::pipe()
             .hset_multiple(key(session), &fields)
             .ignore()
@@ -109,13 +111,14 @@ impl Sessions {
             .ignore()
             .query_async(&mut redis)
             .await?;
-        self.forget_some(user).await?;
+        self.prune_index(user).await?;
         Ok((session, join(session, &secret)))
     }
 
-    /// Takes a few of those that have run out from the index. Each login adds one and looks at more than one, so that the
-    /// index stays about as large as there are sessions.
-    async fn forget_some(&self, user: UserId) -> Result<(), Problem> {
+    /// Removes some expired sessions from a user's index.
+    ///
+    /// Each login adds one entry and checks [`SCAN_LIMIT`], so the index stays about as large as the number of sessions.
+    async fn prune_index(&self, user: UserId) -> Result<(), Problem> {
         let mut redis = self.redis.clone();
         let sample: Vec<String> = redis::cmd("SRANDMEMBER")
             .arg(index(user))
@@ -126,7 +129,7 @@ impl Sessions {
             .iter()
             .filter_map(|session| session.parse().ok())
             .collect();
-        let ended = self.ended(&sessions).await?;
+        let ended = self.filter_ended(&sessions).await?;
         if ended.is_empty() {
             return Ok(());
         }
@@ -134,7 +137,7 @@ impl Sessions {
         Ok(redis.srem(index(user), ended).await?)
     }
 
-    /// Whose session it is, if it lives.
+    /// The user of a session, if the session is alive.
     ///
     /// # Errors
     /// [`Problem::Unavailable`] without Redis.
@@ -143,11 +146,11 @@ impl Sessions {
         Ok(user.and_then(|user| user.parse().ok()))
     }
 
-    /// Which of these sessions have ended.
+    /// The sessions of `sessions` that have ended.
     ///
     /// # Errors
     /// [`Problem::Unavailable`] without Redis.
-    pub async fn ended(&self, sessions: &[SessionId]) -> Result<Vec<SessionId>, Problem> {
+    pub async fn filter_ended(&self, sessions: &[SessionId]) -> Result<Vec<SessionId>, Problem> {
         let mut pipe = redis::pipe();
         for session in sessions {
             pipe.exists(key(*session));
@@ -161,17 +164,16 @@ impl Sessions {
             .collect())
     }
 
-    /// Whose session this refresh token belongs to, if it is the current one, or was until [`PREVIOUS_COUNTS`] ago. Does not
-    /// rotate.
+    /// The user and the session of a refresh token that is current, or was until [`ROTATION_GRACE`] ago.
     ///
     /// # Errors
     /// [`Problem::Unavailable`] without Redis.
-    pub async fn holder(&self, token: &str) -> Result<Option<(UserId, SessionId)>, Problem> {
+    pub async fn find_by_token(&self, token: &str) -> Result<Option<(UserId, SessionId)>, Problem> {
         type Fields = (Option<String>, Option<String>, Option<String>, Option<u64>);
         let Some((session, secret)) = split(token) else {
             return Ok(None);
         };
-        // The clock that the end was taken from: nodes' own may differ.
+        // The expiry was taken from the clock of Redis; the clocks of nodes may differ.
         let ((user, refresh, previous, until_ms), (seconds, _)): (Fields, (u64, u64)) =
             redis::pipe()
                 .hmget(
@@ -181,17 +183,17 @@ impl Sessions {
                 .cmd("TIME")
                 .query_async(&mut self.redis.clone())
                 .await?;
-        // Digests are compared, so the time it takes tells nothing about the token.
+        // Digests are compared, so the time of the comparison reveals nothing about the token.
         let presented = Some(digest(secret));
-        let counts = refresh == presented
+        let is_valid = refresh == presented
             || previous == presented && until_ms.is_some_and(|until| seconds * 1_000 < until);
         Ok(user
-            .filter(|_| counts)
+            .filter(|_| is_valid)
             .and_then(|user| user.parse().ok())
             .map(|user| (user, session)))
     }
 
-    /// Exchanges a refresh token for the next one.
+    /// Replaces a refresh token by a new one.
     ///
     /// # Errors
     /// [`Problem::Unavailable`] without Redis.
@@ -207,7 +209,7 @@ impl Sessions {
             .arg(digest(&next))
             .arg(self.ttl_seconds())
             .arg(instant::format(OffsetDateTime::now_utc() + self.ttl))
-            .arg(PREVIOUS_COUNTS.as_secs())
+            .arg(ROTATION_GRACE.as_secs())
             .invoke_async(&mut self.redis.clone())
             .await?;
         let rotation = match (outcome, user.parse::<UserId>()) {
@@ -225,7 +227,7 @@ impl Sessions {
         Ok((session, rotation))
     }
 
-    /// Ends one session. From here on its tokens are refused everywhere; open sockets are told by a control event.
+    /// Ends a session. Every node rejects its tokens from now on; the caller closes its connections by a control event.
     ///
     /// # Errors
     /// [`Problem::Unavailable`] without Redis.
@@ -235,7 +237,7 @@ impl Sessions {
         Ok(redis.srem(index(user), session.to_string()).await?)
     }
 
-    /// Ends every session of a user but `keep`, and returns those that were ended.
+    /// Ends every session of a user except `keep`, and returns the ended sessions.
     ///
     /// # Errors
     /// [`Problem::Unavailable`] without Redis.
@@ -274,7 +276,7 @@ fn digest(secret: &str) -> String {
     BASE64.encode(Sha256::digest(secret))
 }
 
-/// The refresh token, opaque to clients: the session and a secret.
+/// A refresh token: the session's id and a secret, opaque to clients.
 fn join(session: SessionId, secret: &str) -> Secret {
     Secret::new(format!("{session}.{secret}"))
 }

@@ -1,4 +1,4 @@
-//! Access tokens: JWT (RFC 7519), HS256 and nothing else.
+//! Access tokens: JWT (RFC 7519), signed with HS256 only.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use crate::{
     secret::Secret,
 };
 
-/// What an access token says.
+/// The claims of an access token.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Claims {
     /// Username.
@@ -23,34 +23,34 @@ pub struct Claims {
     pub iat: i64,
     /// Expires at, seconds since 1970.
     pub exp: i64,
-    /// The user when it was issued.
+    /// The user when the token was issued.
     #[serde(rename = "userDto")]
     pub user: User,
     /// The session, which may have been revoked since.
     pub sid: SessionId,
-    /// Makes each token different.
+    /// Random id, so that no two tokens are equal.
     pub jti: Uuid,
 }
 
-/// Who is calling. The token was valid; whether its session still lives is asked of Redis.
+/// The user and session of a valid token. The session may have ended.
 #[derive(Clone, Debug)]
 pub struct Caller {
-    /// User.
+    /// The user's id.
     pub id: UserId,
-    /// Name when the token was issued.
+    /// The username when the token was issued.
     pub username: String,
-    /// Role; changing it revokes the sessions, so it cannot be stale.
+    /// The role. It is current while the session lives, since a change of role revokes the user's sessions.
     pub role: Role,
-    /// Session.
+    /// The session.
     pub session: SessionId,
 }
 
-/// Why a token was not taken.
+/// Why a token is rejected.
 #[derive(Clone, Debug)]
 pub enum TokenError {
-    /// Genuine, and its time is over. It still says whose it was.
+    /// The token has expired and is valid otherwise; with its caller.
     Expired(Caller),
-    /// Anything else.
+    /// The token is malformed, unsigned or signed with another key.
     Invalid,
 }
 
@@ -66,7 +66,7 @@ impl Tokens {
     /// Tokens signed with `secret`, valid for `ttl`.
     pub fn new(secret: &Secret, ttl: Duration) -> Self {
         let mut validation = Validation::new(Algorithm::HS256);
-        // Our own nodes issue them, so clocks differ by little.
+        // Only nodes issue tokens, and their clocks differ little.
         validation.leeway = 5;
         validation.set_required_spec_claims(&["exp", "sub"]);
         validation.validate_nbf = true;
@@ -80,10 +80,10 @@ impl Tokens {
         }
     }
 
-    /// A token for that session.
+    /// Issues a token for a session.
     ///
     /// # Errors
-    /// Only a bug.
+    /// [`Problem::Internal`] if the claims cannot be serialized.
     pub fn issue(&self, user: &User, session: SessionId) -> Result<String, Problem> {
         let now = OffsetDateTime::now_utc().unix_timestamp();
         let ttl = i64::try_from(self.ttl.as_secs()).unwrap_or(i64::MAX);
@@ -102,10 +102,10 @@ impl Tokens {
         encode(&Header::new(Algorithm::HS256), &claims, &self.encoding).map_err(Problem::internal)
     }
 
-    /// Checks signature, algorithm and time.
+    /// Checks signature, algorithm and expiry.
     ///
     /// # Errors
-    /// Whether it merely expired: then the session cookie may stand in for it.
+    /// Why the token is rejected. Beside an expired token some routes accept the session cookie.
     pub fn check(&self, token: &str) -> Result<Caller, TokenError> {
         use jsonwebtoken::errors::ErrorKind::ExpiredSignature;
         let read = |validation: &Validation| {
@@ -119,14 +119,14 @@ impl Tokens {
             })
         };
         read(&self.validation).map_err(|error: jsonwebtoken::errors::Error| {
-            // Everything but its end is checked again: nobody is believed without a signature.
-            let but_for_its_end = Validation {
+            // Checked again but for the expiry: an unsigned token must not name a caller.
+            let without_expiry = Validation {
                 validate_exp: false,
                 ..self.validation.clone()
             };
             match error.kind() {
                 ExpiredSignature => {
-                    read(&but_for_its_end).map_or(TokenError::Invalid, TokenError::Expired)
+                    read(&without_expiry).map_or(TokenError::Invalid, TokenError::Expired)
                 }
                 _ => TokenError::Invalid,
             }
@@ -160,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn an_issued_token_is_accepted_and_says_who() {
+    fn an_issued_token_is_accepted_with_its_caller() {
         let (ann, session) = (ann(), SessionId::new());
         let caller = tokens()
             .check(&tokens().issue(&ann, session).expect("issued"))
@@ -172,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn another_algorithm_or_key_is_refused() {
+    fn another_algorithm_or_key_is_rejected() {
         let token = tokens().issue(&ann(), SessionId::new()).expect("issued");
         let payload = token.split('.').nth(1).expect("three parts");
         for alg in ["none", "None", "nOnE", "HS384", "HS512", "RS256"] {
@@ -196,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn a_token_without_an_end_or_past_it_is_refused() {
+    fn a_token_without_expiry_or_past_it_is_rejected() {
         let sign = |claims: serde_json::Value| {
             encode(&Header::new(Algorithm::HS256), &claims, &tokens().encoding).expect("signed")
         };
@@ -205,7 +205,7 @@ mod tests {
         let expired = sign(claims(Some(1_000)));
         match tokens().check(&expired) {
             Err(TokenError::Expired(caller)) => {
-                assert_eq!(caller.id, ann.id, "it says whose it was");
+                assert_eq!(caller.id, ann.id, "the error names the caller");
             }
             other => panic!("{other:?}"),
         }

@@ -135,7 +135,7 @@ impl Delivery {
         let sessions: Vec<SessionId> = sessions.into_iter().collect();
         let (hub, sse, register) = (self.hub.clone(), self.sse.clone(), self.sessions.clone());
         self.tasks.spawn("revocation", async move {
-            let ended = register.ended(&sessions).await.unwrap_or(sessions);
+            let ended = register.filter_ended(&sessions).await.unwrap_or(sessions);
             for session_id in ended {
                 let control = Control::SessionRevoked {
                     user_id: user,

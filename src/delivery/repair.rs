@@ -292,7 +292,7 @@ pub async fn audit_sessions(repairer: Repairer) {
         sessions.dedup_by_key(|(_, session)| *session);
         for sessions in sessions.chunks(SESSIONS_AT_ONCE) {
             let ids: Vec<_> = sessions.iter().map(|(_, session)| *session).collect();
-            match repairer.sessions.ended(&ids).await {
+            match repairer.sessions.filter_ended(&ids).await {
                 Ok(ended) => {
                     for (user_id, session_id) in sessions
                         .iter()

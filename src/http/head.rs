@@ -1,28 +1,66 @@
-//! The head of a request: what a handler knows before the body arrives.
+//! The head of a request: everything that arrives before the body.
 
 use std::{net::IpAddr, sync::Arc};
 
-use http::{HeaderMap, HeaderName, HeaderValue};
+use cookie::Cookie;
+use headers::{ContentLength, HeaderMapExt};
+use http::{
+    HeaderMap, HeaderName, HeaderValue,
+    header::{AsHeaderName, COOKIE},
+};
 use ipnet::IpNet;
 use tokio::sync::OwnedSemaphorePermit;
 use uuid::Uuid;
 
-/// Names a request in every log line and answer.
+/// The header with the id of a request, which is in every log line and response.
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("discodeit-request-id");
-/// What every handler may know of its request.
+
+/// The head of a request.
 #[derive(Debug)]
 pub struct Head {
     /// Headers.
     pub headers: HeaderMap,
-    /// Query, not decoded.
+    /// Query, percent-encoded.
     pub query: Option<String>,
-    /// The client, as a trusted proxy tells, else the peer.
+    /// The client's address: from `X-Forwarded-For` of a trusted proxy, else the peer's.
     pub client: IpAddr,
-    /// A socket that outlives its request keeps its place among the connections.
+    /// The connection's permit. An upgraded connection outlives its request and must still count.
     pub permit: Arc<OwnedSemaphorePermit>,
 }
 
-/// The client's own id if it is one of 1 to 64 visible ASCII characters, else a new one.
+impl Head {
+    /// The first value of a header, if it is text.
+    pub fn header(&self, name: impl AsHeaderName) -> Option<&str> {
+        self.headers.get(name)?.to_str().ok()
+    }
+
+    /// The length of the body, if the head announces one.
+    pub fn content_length(&self) -> Option<u64> {
+        self.headers.typed_get().map(|ContentLength(length)| length)
+    }
+
+    /// The first value of a cookie that is not empty.
+    pub fn cookie(&self, name: &str) -> Option<&str> {
+        cookie(&self.headers, name)
+    }
+}
+
+/// Finds the first value of a cookie that is not empty.
+///
+/// Not by `headers::Cookie`: it takes quotation marks as brackets, so that one in another application's cookie would hide
+/// every cookie behind it. In RFC 6265 §5.2 a semicolon always ends a cookie.
+fn cookie<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+    let lines = headers.get_all(COOKIE).iter();
+    lines
+        .filter_map(|line| line.to_str().ok())
+        .flat_map(Cookie::split_parse)
+        .filter_map(Result::ok)
+        .filter(|cookie| cookie.name() == name)
+        .filter_map(|cookie| cookie.value_raw())
+        .find(|value| !value.is_empty())
+}
+
+/// The id in the request's headers, if it is 1 to 64 visible ASCII characters, else a new one.
 pub fn request_id(headers: &HeaderMap) -> HeaderValue {
     let own = headers.get(REQUEST_ID).filter(|id| {
         (1..=64).contains(&id.len()) && id.as_bytes().iter().all(u8::is_ascii_graphic)
@@ -33,7 +71,7 @@ pub fn request_id(headers: &HeaderMap) -> HeaderValue {
     })
 }
 
-/// The last address in `X-Forwarded-For` that is not a trusted proxy's own, if the peer is one.
+/// The client's address: the last one in `X-Forwarded-For` that is no trusted proxy's, if the peer is a trusted proxy.
 pub fn client(headers: &HeaderMap, peer: IpAddr, proxies: &[IpNet]) -> IpAddr {
     // A proxy that connects over a dual-stack socket has an IPv4 address inside IPv6; the networks name it as IPv4.
     let trusted = |address: IpAddr| {
@@ -63,6 +101,31 @@ pub fn client(headers: &HeaderMap, peer: IpAddr, proxies: &[IpNet]) -> IpAddr {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_cookie_is_found_among_others() {
+        for (lines, expected) in [
+            (&["a=1"][..], Some("1")),
+            (&["b=2; a=1"], Some("1")),
+            (&["b=2;a=1;c"], Some("1")),
+            (&["b=2", "a=1"], Some("1")),
+            (&["a=; a=1; a=3"], Some("1")),
+            (&["a=x=y"], Some("x=y")),
+            (&["b=\"; a=1"], Some("1")),
+            (&["b=\"x; a=1; c=y\""], Some("1")),
+            (&["=1; ;; a=1"], Some("1")),
+            (&["a="], None),
+            (&["a"], None),
+            (&["A=1; aa=1; b=a=1"], None),
+            (&[], None),
+        ] {
+            let headers = lines
+                .iter()
+                .map(|line| (COOKIE, HeaderValue::from_static(line)))
+                .collect();
+            assert_eq!(cookie(&headers, "a"), expected, "{lines:?}");
+        }
+    }
 
     #[test]
     fn a_proxy_with_an_ipv4_address_inside_ipv6_is_trusted_by_its_ipv4_network() {

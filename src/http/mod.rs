@@ -1,4 +1,4 @@
-//! HTTP as such: the server, the parts of a request, responses. Nothing here knows a resource.
+//! HTTP without resources: the server, requests, responses.
 
 pub mod body;
 pub mod head;

@@ -1,5 +1,6 @@
-//! Multipart bodies (RFC 7578): one JSON part and files, in any order. Files go into storage as they come, so that neither
-//! this node's memory nor its disk holds them.
+//! Multipart bodies (RFC 7578): one JSON part and files, in any order.
+//!
+//! Files are streamed into storage, so that they fill neither the memory nor the disk of the node.
 
 use std::{
     pin::Pin,
@@ -12,7 +13,7 @@ use std::{
 };
 
 use bytes::{Bytes, BytesMut};
-use futures_util::{Stream, StreamExt, stream::BoxStream};
+use futures_util::{Stream, StreamExt};
 use http::header::CONTENT_TYPE;
 use multer::{Constraints, Field, Multipart, SizeLimit};
 use serde::de::DeserializeOwned;
@@ -21,7 +22,10 @@ use tokio::time::Instant;
 
 use crate::{
     blobs::{MIN_UPLOAD_RATE, UploadPool, upload::Staged},
-    http::request::{CHUNK_TIMEOUT, JSON_BYTES, Request},
+    http::{
+        body::BodyStream,
+        request::{CHUNK_TIMEOUT, MAX_JSON_BYTES, Request},
+    },
     model::{
         BinaryContent, UploadStatus,
         file::{self, PICTURE_START, UNKNOWN_TYPE},
@@ -30,37 +34,38 @@ use crate::{
     problem::Problem,
 };
 
-/// Parts of a body: the JSON and ten files, and as many that we do not know.
+/// Maximum parts of a body: the JSON, ten files, and as many unknown parts.
 const MAX_PARTS: usize = 22;
-/// Everything before a part's content: its boundary and headers. Browsers send some hundred bytes.
-const HEAD_BYTES: usize = 16 * 1024;
-/// Taken from the connection at once, before what came is looked at.
-const AT_ONCE: usize = 64 * 1024;
-/// A body may take this long, and a second more for each [`MIN_UPLOAD_RATE`] bytes of it, so that it cannot trickle.
-const OPERATION_TIMEOUT: Duration = Duration::from_secs(30);
+/// Maximum bytes before a part's content: its boundary and headers. Browsers send a few hundred.
+const MAX_PART_HEAD_BYTES: usize = 16 * 1024;
+/// Bytes that multer may buffer before it parses.
+const BUFFER_BYTES: usize = 64 * 1024;
+/// Timeout of a body, plus 1 s for each [`MIN_UPLOAD_RATE`] bytes received, so that it cannot trickle.
+const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// What a body is made of.
+/// The parts that a multipart body may contain.
 pub struct Parts {
     /// Name of the JSON part.
     pub json: &'static str,
-    /// Name of the files' parts.
+    /// Name of the parts with files.
     pub files: &'static str,
-    /// Files at most.
-    pub most: usize,
-    /// Only pictures are taken.
+    /// Maximum number of files.
+    pub max_files: usize,
+    /// Whether only pictures are accepted.
     pub pictures: bool,
-    /// Who may send it.
-    pub senders: UploadPool,
+    /// The pool whose permits the uploads use.
+    pub pool: UploadPool,
 }
 
 impl Request {
-    /// The JSON part of a multipart body, with or without a content type of its own, and the files, which are in storage by
-    /// then. When they are dropped, or the request is, they are deleted.
+    /// Reads a multipart body: its JSON part, with or without a content type, and its files, which are in storage then.
+    ///
+    /// The files are deleted when the returned value is dropped, or the request before it.
     ///
     /// # Errors
-    /// 415, 413, 408, 400, or 503 when storage does not take a file.
+    /// 415, 413, 408, 400, or 503 when storage does not accept a file.
     pub async fn multipart<T: DeserializeOwned>(
-        self,
+        &mut self,
         parts: &Parts,
     ) -> Result<(T, Staged), Problem> {
         let boundary = self
@@ -69,27 +74,30 @@ impl Request {
         let boundary = boundary.ok_or(Problem::UnsupportedMediaType {
             expected: "multipart/form-data",
         })?;
-        let app = self.app.clone();
-        let limit = app.config.max_request_size;
-        // Refused before it is read, where its length is announced.
-        if self.announced().is_some_and(|length| length > limit) {
+        let limit = self.app.config.max_request_size;
+        // An announced length above the limit fails before any byte is read.
+        if self
+            .head
+            .content_length()
+            .is_some_and(|length| length > limit)
+        {
             return Err(too_large(limit));
         }
-        let head = Arc::new(AtomicUsize::new(0));
-        let body = Paced {
-            body: self.into_body(),
-            head: head.clone(),
-            looked_at: false,
-            at_once: 0,
+        let head_bytes = Arc::new(AtomicUsize::new(0));
+        let body = HeadLimitedBody {
+            body: self.take_body(),
+            head_bytes: head_bytes.clone(),
+            parser_ran: false,
+            buffered: 0,
         };
         let constraints = Constraints::new().size_limit(SizeLimit::new().whole_stream(limit));
-        let mut reader = Reader {
+        let mut reader = MultipartReader {
             multipart: Multipart::with_constraints(body, boundary, constraints),
-            head,
-            begun: Instant::now(),
+            head_bytes,
+            started: Instant::now(),
             received: 0,
-            staged: app.files.stage(parts.senders),
-            max_file_size: app.config.max_file_size,
+            staged: self.app.files.stage(parts.pool),
+            max_file_size: self.app.config.max_file_size,
         };
         let json = reader.read(parts).await?;
         Ok((from_json(&json)?, reader.staged))
@@ -102,17 +110,18 @@ fn too_large(limit: u64) -> Problem {
     }
 }
 
-struct Reader {
+struct MultipartReader {
     multipart: Multipart<'static>,
-    head: Arc<AtomicUsize>,
-    begun: Instant,
+    /// Shared with the [`HeadLimitedBody`] that multer reads.
+    head_bytes: Arc<AtomicUsize>,
+    started: Instant,
     received: u64,
     staged: Staged,
     max_file_size: u64,
 }
 
-impl Reader {
-    /// Reads all parts and returns the JSON.
+impl MultipartReader {
+    /// Reads every part and returns the JSON.
     async fn read(&mut self, parts: &Parts) -> Result<Bytes, Problem> {
         let mut json = None;
         let mut number = 0;
@@ -122,29 +131,29 @@ impl Reader {
                 return Err(Problem::Malformed("The body has too many parts.".into()));
             }
             if part.name() == Some(parts.json) {
-                json = Some(self.small(&mut part).await?);
+                json = Some(self.read_in_memory(&mut part).await?);
             } else if part.name() == Some(parts.files) {
-                self.file(part, parts).await?;
+                self.store_file(part, parts).await?;
             } else {
-                self.small(&mut part).await?;
+                self.read_in_memory(&mut part).await?;
             }
         }
         json.ok_or_else(|| Problem::invalid(parts.json, "this part is missing"))
     }
 
     fn deadline(&self) -> Instant {
-        let whole =
-            self.begun + OPERATION_TIMEOUT + Duration::from_secs(self.received / MIN_UPLOAD_RATE);
-        whole.min(Instant::now() + CHUNK_TIMEOUT)
+        let transfer = Duration::from_secs(self.received / MIN_UPLOAD_RATE);
+        let end_of_body = self.started + BODY_TIMEOUT + transfer;
+        end_of_body.min(Instant::now() + CHUNK_TIMEOUT)
     }
 
     async fn next_part(&mut self) -> Result<Option<Field<'static>>, Problem> {
-        self.head.store(0, Ordering::Relaxed);
+        self.head_bytes.store(0, Ordering::Relaxed);
         let part = tokio::time::timeout_at(self.deadline(), self.multipart.next_field())
             .await
             .map_err(|_| Problem::RequestTimeout)?
             .map_err(problem);
-        self.head.store(NOT_A_HEAD, Ordering::Relaxed);
+        self.head_bytes.store(NOT_IN_HEAD, Ordering::Relaxed);
         part
     }
 
@@ -157,19 +166,19 @@ impl Reader {
         Ok(chunk)
     }
 
-    /// A part that is held in memory.
-    async fn small(&mut self, part: &mut Field<'static>) -> Result<Bytes, Problem> {
+    async fn read_in_memory(&mut self, part: &mut Field<'static>) -> Result<Bytes, Problem> {
         let mut body = BytesMut::new();
         while let Some(chunk) = self.chunk(part).await? {
-            if body.len() + chunk.len() > JSON_BYTES {
-                return Err(too_large(JSON_BYTES as u64));
+            if body.len() + chunk.len() > MAX_JSON_BYTES {
+                return Err(too_large(MAX_JSON_BYTES as u64));
             }
             body.extend_from_slice(&chunk);
         }
         Ok(body.freeze())
     }
 
-    async fn file(&mut self, mut part: Field<'static>, parts: &Parts) -> Result<(), Problem> {
+    /// Streams a part into storage.
+    async fn store_file(&mut self, mut part: Field<'static>, parts: &Parts) -> Result<(), Problem> {
         let name = part.file_name().filter(|name| !name.is_empty());
         let name = name.map(file::display_name);
         let content_type = part
@@ -184,18 +193,18 @@ impl Reader {
                 None => break,
             }
         }
-        // What a browser makes of a file input without a file.
+        // Browsers send such a part for a file input without a file.
         if start.is_empty() && name.is_none() {
             return Ok(());
         }
-        if self.staged.list().len() == parts.most {
-            let why = format!("must be at most {}", parts.most);
+        if self.staged.list().len() == parts.max_files {
+            let why = format!("must be at most {}", parts.max_files);
             return Err(Problem::invalid(parts.files, &why));
         }
         if parts.pictures && !file::is_picture(&content_type, &start) {
             return Err(Problem::invalid(
                 parts.files,
-                "must be a PNG, JPEG, GIF or WebP picture, and declared as what it is",
+                "must be a PNG, JPEG, GIF or WebP picture with the matching content type",
             ));
         }
         let mut upload = self.staged.begin()?;
@@ -220,55 +229,60 @@ impl Reader {
     }
 }
 
-/// The parser is not looking for the end of a head.
-const NOT_A_HEAD: usize = usize::MAX;
+/// A value of [`HeadLimitedBody::head_bytes`]: multer is reading the content of a part.
+const NOT_IN_HEAD: usize = usize::MAX;
 
-/// Why a body was given up.
+/// Why multer's stream failed.
 #[derive(Debug, Error)]
-enum Cut {
+enum StreamError {
     #[error("the body ended early")]
-    Early(#[source] warp::Error),
-    #[error("a part's head is too large")]
-    Head,
+    EndedEarly(#[source] warp::Error),
+    #[error("the head of a part is too large")]
+    HeadTooLarge,
 }
 
-/// A body that gives the parser no more at once than it can be seen to need: the parser takes all there is before it looks,
-/// and it knows no limit for the head of a part.
-struct Paced {
-    body: BoxStream<'static, Result<Bytes, warp::Error>>,
-    /// Bytes taken since the parser began to look for a head's end, or [`NOT_A_HEAD`].
-    head: Arc<AtomicUsize>,
-    looked_at: bool,
-    at_once: usize,
+/// A body that limits how much multer buffers.
+///
+/// multer reads all available bytes before it parses, and has no limit for the headers of a part.
+struct HeadLimitedBody {
+    body: BodyStream,
+    /// Bytes received since multer began to parse the head of a part, or [`NOT_IN_HEAD`].
+    head_bytes: Arc<AtomicUsize>,
+    /// Whether multer has parsed the bytes of a head that reached its limit.
+    parser_ran: bool,
+    /// Bytes received since multer last parsed.
+    buffered: usize,
 }
 
-impl Stream for Paced {
-    type Item = Result<Bytes, Cut>;
+impl Stream for HeadLimitedBody {
+    type Item = Result<Bytes, StreamError>;
 
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        let head = self.head.load(Ordering::Relaxed);
-        let full = head != NOT_A_HEAD && head >= HEAD_BYTES;
-        if full && self.looked_at {
-            return Poll::Ready(Some(Err(Cut::Head)));
+        let head_bytes = self.head_bytes.load(Ordering::Relaxed);
+        let full = head_bytes != NOT_IN_HEAD && head_bytes >= MAX_PART_HEAD_BYTES;
+        if full && self.parser_ran {
+            return Poll::Ready(Some(Err(StreamError::HeadTooLarge)));
         }
-        self.looked_at = full;
-        if full || self.at_once >= AT_ONCE {
-            self.at_once = 0;
+        self.parser_ran = full;
+        if full || self.buffered >= BUFFER_BYTES {
+            // multer parses its buffer whenever the stream is pending.
+            self.buffered = 0;
             context.waker().wake_by_ref();
             return Poll::Pending;
         }
         match self.body.poll_next_unpin(context) {
             Poll::Ready(Some(Ok(chunk))) => {
-                self.at_once += chunk.len();
-                if head != NOT_A_HEAD {
-                    self.head.store(head + chunk.len(), Ordering::Relaxed);
+                self.buffered += chunk.len();
+                if head_bytes != NOT_IN_HEAD {
+                    self.head_bytes
+                        .store(head_bytes + chunk.len(), Ordering::Relaxed);
                 }
                 Poll::Ready(Some(Ok(chunk)))
             }
-            Poll::Ready(Some(Err(error))) => Poll::Ready(Some(Err(Cut::Early(error)))),
+            Poll::Ready(Some(Err(error))) => Poll::Ready(Some(Err(StreamError::EndedEarly(error)))),
             Poll::Ready(None) => Poll::Ready(None),
             Poll::Pending => {
-                self.at_once = 0;
+                self.buffered = 0;
                 Poll::Pending
             }
         }
@@ -279,7 +293,7 @@ fn problem(error: multer::Error) -> Problem {
     match error {
         multer::Error::StreamSizeExceeded { limit } => too_large(limit),
         multer::Error::StreamReadFailed(cause) => match cause.downcast_ref() {
-            Some(Cut::Head) => too_large(HEAD_BYTES as u64),
+            Some(StreamError::HeadTooLarge) => too_large(MAX_PART_HEAD_BYTES as u64),
             _ => Problem::Malformed("The body ended early.".into()),
         },
         _ => Problem::Malformed("The multipart body is invalid.".into()),

@@ -1,4 +1,4 @@
-//! Responses: JSON, no content, and the error shape of the API.
+//! Responses: JSON, no content, and the error body of the API.
 
 use headers::{ContentRange, HeaderMapExt};
 use http::{
@@ -15,14 +15,14 @@ use crate::{
     problem::{Problem, chain},
 };
 
-/// The API's error body, and the log line of an error of the node.
+/// A response with the API's error body. Logs the error.
 pub fn problem(problem: &Problem) -> Response {
     match problem {
-        Problem::Internal(_) => error!(error = %chain(problem), "a request failed"),
+        Problem::Internal(_) => error!(error = %chain(problem), "request failed"),
         Problem::Unavailable(dependency, _) => {
-            warn!(error = %chain(problem), ?dependency, "a request met an unavailable store");
+            warn!(error = %chain(problem), ?dependency, "request failed: store unavailable");
         }
-        _ => debug!(code = problem.code(), "a request was refused"),
+        _ => debug!(code = problem.code(), "request rejected"),
     }
     let body = serde_json::json!({
         "timestamp": instant::format(OffsetDateTime::now_utc()),
@@ -53,7 +53,7 @@ pub fn problem(problem: &Problem) -> Response {
     response
 }
 
-/// A JSON answer.
+/// A JSON response.
 pub fn json(status: StatusCode, body: &impl Serialize) -> Result<Response, Problem> {
     Ok(json_bytes(
         status,
@@ -61,7 +61,7 @@ pub fn json(status: StatusCode, body: &impl Serialize) -> Result<Response, Probl
     ))
 }
 
-/// An answer whose JSON is there already.
+/// A response with a JSON text.
 pub fn json_bytes(status: StatusCode, body: impl Into<bytes::Bytes>) -> Response {
     let mut response = Response::new(body.into().into());
     *response.status_mut() = status;
@@ -75,7 +75,7 @@ pub fn json_bytes(status: StatusCode, body: impl Into<bytes::Bytes>) -> Response
     response
 }
 
-/// An answer without a body.
+/// A 204 response.
 pub fn no_content() -> Response {
     let mut response = Response::default();
     *response.status_mut() = StatusCode::NO_CONTENT;

@@ -1,77 +1,83 @@
-//! What a handler may take from its request, in the order in which it should be taken: the caller first, the body last, so
-//! that nothing is read from those who may not write.
+//! A request and its extractors.
+//!
+//! A handler extracts the caller first and the body last, so that the node reads no body from a caller who may not send it.
 
 use std::{sync::Arc, time::Duration};
 
-use bytes::{Buf, Bytes, BytesMut};
-use cookie::Cookie;
-use futures_util::{Stream, StreamExt, stream::BoxStream};
-use headers::{Authorization, ContentLength, HeaderMapExt, authorization::Bearer};
+use headers::{Authorization, HeaderMapExt, authorization::Bearer};
 use http::{
-    HeaderMap,
-    header::{CONTENT_TYPE, COOKIE},
+    Method,
+    header::{AsHeaderName, CONTENT_TYPE},
 };
 use hyper::upgrade::OnUpgrade;
-use parking_lot::Mutex;
 use serde::de::DeserializeOwned;
 use warp::{Filter, filters::BoxedFilter};
 
 use crate::{
     app::App,
     auth::tokens::{Caller, TokenError},
-    http::head::Head,
+    http::{
+        body::{BodyError, BodyLimits, BodyStream, RequestBody},
+        head::Head,
+    },
     ids::{SessionId, UserId},
     model::{Role, from_json},
     problem::Problem,
 };
 
-/// A JSON body, or the JSON part of a multipart one, at most. A message of 2,000 characters takes 24,000 bytes when each is
-/// escaped twice over.
-pub(super) const JSON_BYTES: usize = 64 * 1024;
-/// A body that brings nothing for this long is given up.
+/// Maximum length of a JSON body, and of the JSON part of a multipart body. A message of 2,000 characters takes 24,000
+/// bytes when every character is escaped as two `\u` sequences.
+pub(super) const MAX_JSON_BYTES: usize = 64 * 1024;
+/// Timeout of each chunk of a body.
 pub(super) const CHUNK_TIMEOUT: Duration = Duration::from_secs(10);
-/// A JSON body must be there as a whole within this time, so that it cannot trickle.
-const JSON_TIMEOUT: Duration = Duration::from_secs(30);
+
+const JSON_LIMITS: BodyLimits = BodyLimits {
+    bytes: MAX_JSON_BYTES,
+    total: Duration::from_secs(30),
+    idle: CHUNK_TIMEOUT,
+};
 
 /// The cookie that holds the refresh token.
 pub const REFRESH_COOKIE: &str = "REFRESH-TOKEN";
 
-/// One request.
+/// A request to the API.
 pub struct Request {
-    /// The node.
+    /// The node that serves the request.
     pub app: Arc<App>,
-    /// What came before the body.
+    /// Method.
+    pub method: Method,
+    /// Headers, query and client address.
     pub head: Arc<Head>,
-    // Never locked: it only makes a shared reference to the request something that tasks may hold.
-    body: Mutex<BoxStream<'static, Result<Bytes, warp::Error>>>,
+    body: RequestBody,
     upgrade: Option<OnUpgrade>,
 }
 
-/// Takes a request apart.
+/// The filter that extracts a [`Request`].
 pub fn filter(app: &Arc<App>) -> BoxedFilter<(Request,)> {
     let app = app.clone();
-    warp::ext::get::<Arc<Head>>()
+    warp::method()
+        .and(warp::ext::get::<Arc<Head>>())
         .and(warp::ext::optional::<OnUpgrade>())
         .and(warp::body::stream())
-        .map(move |head, upgrade, body| Request {
+        .map(move |method, head, upgrade, body| Request {
             app: app.clone(),
+            method,
             head,
-            body: Mutex::new(chunks(body).boxed()),
+            body: RequestBody::new(body),
             upgrade,
         })
         .boxed()
 }
 
-fn chunks(
-    body: impl Stream<Item = Result<impl Buf, warp::Error>> + Send + 'static,
-) -> impl Stream<Item = Result<Bytes, warp::Error>> + Send {
-    body.map(|chunk| chunk.map(|mut chunk| chunk.copy_to_bytes(chunk.remaining())))
-}
-
 impl Request {
-    /// A header's value, if it is text.
-    pub fn header(&self, name: impl http::header::AsHeaderName) -> Option<&str> {
-        self.head.headers.get(name)?.to_str().ok()
+    /// The first value of a header, if it is text.
+    pub fn header(&self, name: impl AsHeaderName) -> Option<&str> {
+        self.head.header(name)
+    }
+
+    /// The first value of a cookie that is not empty.
+    pub fn cookie(&self, name: &str) -> Option<&str> {
+        self.head.cookie(name)
     }
 
     /// The bearer token (RFC 6750 §2.1).
@@ -79,12 +85,7 @@ impl Request {
         self.head.headers.typed_get()
     }
 
-    /// The first value of a cookie that is not empty.
-    pub fn cookie(&self, name: &str) -> Option<&str> {
-        cookie(&self.head.headers, name)
-    }
-
-    /// Who calls.
+    /// The authenticated caller.
     ///
     /// # Errors
     /// [`Problem::Unauthenticated`], or [`Problem::Unavailable`] without Redis.
@@ -97,7 +98,7 @@ impl Request {
         .await
     }
 
-    /// Who calls, if their role is at least this one.
+    /// The authenticated caller, if the role is at least `role`.
     ///
     /// # Errors
     /// As [`Self::caller`], and [`Problem::Forbidden`].
@@ -110,10 +111,10 @@ impl Request {
         }
     }
 
-    /// What the bearer token alone says, without asking whether its session lives.
+    /// The caller in the bearer token, which may belong to a session that has ended.
     ///
     /// # Errors
-    /// Why it was refused; `None` when there is no token.
+    /// Why the token is rejected; `None` when there is no token.
     pub fn claims(&self) -> Result<Caller, Option<TokenError>> {
         self.app
             .tokens
@@ -121,65 +122,62 @@ impl Request {
             .map_err(Some)
     }
 
-    /// Whose session the refresh cookie belongs to, for clients that cannot change their header. Beside a token, which has
-    /// merely expired then, it must be the same user's: of two people nobody knows who is meant.
+    /// The user and the session of the refresh cookie, for clients that cannot change their `Authorization` header.
+    ///
+    /// Beside an expired access token the cookie must belong to the same user: with two users the request is ambiguous.
     ///
     /// # Errors
     /// [`Problem::Unauthenticated`], or [`Problem::Unavailable`] without Redis.
-    pub async fn cookie_holder(
+    pub async fn cookie_session(
         &self,
         expired: Option<&Caller>,
     ) -> Result<(UserId, SessionId), Problem> {
         let token = self
             .cookie(REFRESH_COOKIE)
             .ok_or(Problem::Unauthenticated)?;
-        let holder = self.app.sessions.holder(token).await?;
-        holder
+        let found = self.app.sessions.find_by_token(token).await?;
+        found
             .filter(|(user, _)| expired.is_none_or(|caller| caller.id == *user))
             .ok_or(Problem::Unauthenticated)
     }
 
-    /// The query.
+    /// The query's parameters.
     ///
     /// # Errors
-    /// [`Problem::Malformed`] when a parameter is missing or has no such form.
+    /// [`Problem::Malformed`] when a parameter is missing or cannot be parsed.
     pub fn query<T: DeserializeOwned>(&self) -> Result<T, Problem> {
         serde_urlencoded::from_str(self.head.query.as_deref().unwrap_or_default())
             .map_err(|error| Problem::Malformed(format!("The query is invalid: {error}.").into()))
     }
 
-    /// Takes the connection over, if the client asks for it.
+    /// Takes the connection, if the client asked for an upgrade.
     pub fn take_upgrade(&mut self) -> Option<OnUpgrade> {
         self.upgrade.take()
     }
 
-    /// A JSON body.
+    /// Takes the body as a stream of chunks.
+    pub(super) fn take_body(&mut self) -> BodyStream {
+        self.body.take_stream()
+    }
+
+    /// Reads a JSON body.
     ///
     /// # Errors
     /// 415, 413, 408 or 400.
-    pub async fn json<T: DeserializeOwned>(mut self) -> Result<T, Problem> {
+    pub async fn json<T: DeserializeOwned>(&mut self) -> Result<T, Problem> {
         if self.media_type() != "application/json" {
             return Err(Problem::UnsupportedMediaType {
                 expected: "application/json",
             });
         }
-        let body = tokio::time::timeout(JSON_TIMEOUT, self.collect(JSON_BYTES))
-            .await
-            .map_err(|_| Problem::RequestTimeout)??;
-        from_json(&body)
-    }
-
-    /// The length that the head announces.
-    pub fn announced(&self) -> Option<u64> {
-        self.head
-            .headers
-            .typed_get()
-            .map(|ContentLength(length)| length)
-    }
-
-    /// The body, as it comes.
-    pub(super) fn into_body(self) -> BoxStream<'static, Result<Bytes, warp::Error>> {
-        self.body.into_inner()
+        match self.body.read(&self.head, JSON_LIMITS).await {
+            Ok(body) => from_json(&body),
+            Err(BodyError::TooLarge) => Err(Problem::TooLarge {
+                limit_bytes: MAX_JSON_BYTES,
+            }),
+            Err(BodyError::Timeout) => Err(Problem::RequestTimeout),
+            Err(BodyError::EndedEarly) => Err(Problem::Malformed("The body ended early.".into())),
+        }
     }
 
     /// The content type without parameters, in lower case.
@@ -192,77 +190,13 @@ impl Request {
             .trim()
             .to_ascii_lowercase()
     }
-
-    async fn collect(&mut self, limit_bytes: usize) -> Result<Bytes, Problem> {
-        let too_large = Problem::TooLarge { limit_bytes };
-        // Refused before it is read, where its length is announced.
-        if self
-            .announced()
-            .is_some_and(|length| length > limit_bytes as u64)
-        {
-            return Err(too_large);
-        }
-        let mut body = BytesMut::new();
-        loop {
-            match tokio::time::timeout(CHUNK_TIMEOUT, self.body.get_mut().next()).await {
-                Err(_) => return Err(Problem::RequestTimeout),
-                Ok(None) => return Ok(body.freeze()),
-                Ok(Some(Err(_))) => return Err(Problem::Malformed("The body ended early.".into())),
-                Ok(Some(Ok(chunk))) if body.len() + chunk.len() > limit_bytes => {
-                    drop(chunk);
-                    return Err(too_large);
-                }
-                Ok(Some(Ok(chunk))) => body.extend_from_slice(&chunk),
-            }
-        }
-    }
-}
-
-/// The first value of a cookie that is not empty.
-///
-/// Not by `headers::Cookie`: it takes quotation marks as brackets, so that one in another application's cookie would hide
-/// every cookie behind it. In RFC 6265 §5.2 a semicolon always ends a cookie.
-fn cookie<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
-    let lines = headers.get_all(COOKIE).iter();
-    lines
-        .filter_map(|line| line.to_str().ok())
-        .flat_map(Cookie::split_parse)
-        .filter_map(Result::ok)
-        .filter(|cookie| cookie.name() == name)
-        .filter_map(|cookie| cookie.value_raw())
-        .find(|value| !value.is_empty())
 }
 
 #[cfg(test)]
 mod tests {
-    use http::{HeaderValue, header::AUTHORIZATION};
+    use http::{HeaderMap, HeaderValue, header::AUTHORIZATION};
 
     use super::*;
-
-    #[test]
-    fn a_cookie_is_found_among_others() {
-        for (lines, expected) in [
-            (&["a=1"][..], Some("1")),
-            (&["b=2; a=1"], Some("1")),
-            (&["b=2;a=1;c"], Some("1")),
-            (&["b=2", "a=1"], Some("1")),
-            (&["a=; a=1; a=3"], Some("1")),
-            (&["a=x=y"], Some("x=y")),
-            (&["b=\"; a=1"], Some("1")),
-            (&["b=\"x; a=1; c=y\""], Some("1")),
-            (&["=1; ;; a=1"], Some("1")),
-            (&["a="], None),
-            (&["a"], None),
-            (&["A=1; aa=1; b=a=1"], None),
-            (&[], None),
-        ] {
-            let headers = lines
-                .iter()
-                .map(|line| (COOKIE, HeaderValue::from_static(line)))
-                .collect();
-            assert_eq!(cookie(&headers, "a"), expected, "{lines:?}");
-        }
-    }
 
     #[test]
     fn a_bearer_token_is_taken_from_its_own_scheme_only() {

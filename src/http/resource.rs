@@ -1,7 +1,7 @@
 //! A warp filter for one path with a handler for each method.
 //!
-//! Only "not this path" is a rejection, everything else is a response: so the refusal of one route never falls through into
-//! another, and 405 names the methods of its own path.
+//! Only an unknown path is a rejection; everything else is a response. An error of one route therefore never falls through
+//! to another route, and a 405 names the methods of its own path.
 
 use std::{future::Future, sync::Arc};
 
@@ -17,11 +17,13 @@ use crate::{
     tasks::Tasks,
 };
 
-/// The name of the tasks that do what requests ask for.
+/// The name of the tasks that run handlers of unsafe methods.
 pub const REQUEST: &str = "request";
-/// The boxed router. Boxing keeps its type, and so the time to compile it, small.
+
+/// A boxed router. Boxing keeps its type small, and with it the time to compile.
 pub type Route = BoxedFilter<(Response,)>;
-/// Answers one method of a path; `T` is the path's parameter.
+
+/// Handles one method of a path; `T` is the path's parameter.
 pub type Handler<T> =
     Arc<dyn Fn(T, Request) -> BoxFuture<'static, Result<Response, Problem>> + Send + Sync>;
 
@@ -40,7 +42,7 @@ where
     F: Fn(T, Request) -> Fut + Send + Sync + 'static,
     Fut: Future<Output = Result<Response, Problem>> + Send + 'static,
 {
-    Arc::new(move |id, request| handler(id, request).boxed())
+    Arc::new(move |parameter, request| handler(parameter, request).boxed())
 }
 
 /// A path without parameters and its methods.
@@ -60,49 +62,55 @@ where
     resource(app, path!(T).boxed(), methods)
 }
 
-/// One path and its methods.
+/// A path and its methods.
 pub fn resource<T: Send + 'static>(
     app: &BoxedFilter<(Request,)>,
     path: BoxedFilter<(T,)>,
     methods: &[(Method, Handler<T>)],
 ) -> Route {
     let methods: Arc<[(Method, Handler<T>)]> = methods.into();
-    let answer = move |parameter: T, method: Method, request: Request| {
+    let respond = move |parameter: T, request: Request| {
         let methods = methods.clone();
         async move {
-            let result =
-                if let Some((_, handler)) = methods.iter().find(|(known, _)| *known == method) {
-                    let tasks = request.app.tasks.clone();
-                    let work = handler(parameter, request);
-                    if method.is_safe() {
-                        work.await
-                    } else {
-                        run_to_completion(&tasks, work).await
-                    }
+            let found = methods.iter().find(|(method, _)| *method == request.method);
+            let result = if let Some((_, handler)) = found {
+                let tasks = request.app.tasks.clone();
+                let is_safe = request.method.is_safe();
+                let work = handler(parameter, request);
+                if is_safe {
+                    work.await
                 } else {
-                    let allow: Vec<_> = methods.iter().map(|(known, _)| known.as_str()).collect();
-                    Err(Problem::MethodNotAllowed {
-                        allow: allow.join(", "),
-                    })
-                };
-            result.unwrap_or_else(|failure| problem(&failure))
+                    run_to_completion(&tasks, work).await
+                }
+            } else {
+                let methods = methods.iter().map(|(method, _)| method);
+                Err(Problem::MethodNotAllowed {
+                    allow: allow(methods),
+                })
+            };
+            result.unwrap_or_else(|error| problem(&error))
         }
     };
-    path.and(warp::method())
-        .and(app.clone())
-        .then(answer)
-        .boxed()
+    path.and(app.clone()).then(respond).boxed()
 }
 
-/// Does work that changes something even when its client has gone meanwhile: hyper drops the handler of a connection that
-/// closes, and between two stores that would leave half of it, like a session that has ended and sockets that do not know.
+/// The value of `Allow` for a path with these methods.
+fn allow<'a>(methods: impl Iterator<Item = &'a Method>) -> String {
+    let names: Vec<_> = methods.map(Method::as_str).collect();
+    names.join(", ")
+}
+
+/// Runs a handler that changes something to its end, even if the client disconnects.
+///
+/// hyper drops the handler of a closed connection. Between two stores this would leave a change half done: for example, a
+/// session that has ended in Redis while its sockets stay open.
 async fn run_to_completion(
     tasks: &Tasks,
     work: BoxFuture<'static, Result<Response, Problem>>,
 ) -> Result<Response, Problem> {
     let (sender, result) = oneshot::channel();
     let work = async move {
-        // Nobody may be there to hear of it.
+        // The receiver is gone if the client disconnected.
         drop(sender.send(work.await));
     };
     tasks.spawn(REQUEST, work.instrument(Span::current()));
@@ -111,7 +119,7 @@ async fn run_to_completion(
         .unwrap_or_else(|_| Err(Problem::internal("a handler panicked")))
 }
 
-/// The first of `routes` that matches answers.
+/// The first of `routes` whose path matches.
 pub fn any_of<const N: usize>(routes: [Route; N]) -> Route {
     let fold = |all: Route, next: Route| all.or(next).unify().boxed();
     routes.into_iter().reduce(fold).unwrap_or_else(|| {
@@ -121,7 +129,7 @@ pub fn any_of<const N: usize>(routes: [Route; N]) -> Route {
     })
 }
 
-/// Answers a request that no route took.
+/// Responds to a request whose path no route matches.
 ///
 /// # Errors
 /// Never; warp asks for the type.

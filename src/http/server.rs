@@ -1,5 +1,7 @@
-//! The accept loop around warp's service: what warp's own server cannot be told. A cap on connections, a limit on the time
-//! of a request's head, socket options, request ids, one log line a request, and a drain that ends.
+//! The accept loop around warp's service.
+//!
+//! It replaces warp's own server, which has no limit on connections, no timeout for the head of a request, no socket
+//! options and no bounded drain. It also adds request ids and one log line per request.
 
 use std::{
     convert::Infallible,
@@ -43,35 +45,35 @@ use crate::{
     tasks::Tasks,
 };
 
-/// A request's head must come within this time. It is also how long an idle connection is kept; the proxy gives its own up
-/// sooner, so that it never sends into one that is being closed.
+/// Timeout of the head of a request, and of an idle connection. The proxy closes its idle connections earlier, so that it
+/// never sends a request into a connection that the node is closing.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(20);
-/// A request's head at most, in bytes.
-const HEAD_BYTES: usize = 64 * 1024;
-/// Data that the peer does not acknowledge for this long ends the connection.
-const UNACKNOWLEDGED: Duration = Duration::from_secs(20);
-/// Connections that wait to be accepted: a whole proxy's worth coming back at once.
+/// Maximum size of the head of a request.
+const MAX_HEAD_BYTES: usize = 64 * 1024;
+/// Timeout of data that the peer does not acknowledge.
+const UNACKNOWLEDGED_TIMEOUT: Duration = Duration::from_secs(20);
+/// Connections that may wait to be accepted: all clients of a proxy may reconnect at once.
 const BACKLOG: i32 = 4_096;
 
-/// Names the node that answered.
+/// The header with the name of the node that responds.
 const NODE: HeaderName = HeaderName::from_static("discodeit-node");
 
-/// What is served, and within which limits.
+/// The routes of a server and its limits.
 pub struct ServerConfig {
     /// Every route.
     pub routes: Route,
-    /// Owns the connections; when it drains, nothing new is accepted.
+    /// Owner of the connections. The server accepts no connection once it drains.
     pub tasks: Tasks,
-    /// Named in every answer.
+    /// The node's name, in every response.
     pub node_name: String,
-    /// Open connections at most; the next ones wait.
+    /// Maximum open connections; further ones wait in the kernel's queue.
     pub max_connections: usize,
-    /// Whose `X-Forwarded-For` is believed.
+    /// Proxies whose `X-Forwarded-For` is trusted.
     pub trusted_proxies: Vec<IpNet>,
 }
 
 impl ServerConfig {
-    /// These routes, as the node's settings say.
+    /// Serves `routes` with the limits of the node's settings.
     pub fn new(routes: Route, config: &Config, tasks: &Tasks) -> Self {
         Self {
             routes,
@@ -83,10 +85,10 @@ impl ServerConfig {
     }
 }
 
-/// Binds the address.
+/// Binds a listener to an address.
 ///
 /// # Errors
-/// When it is taken or not ours.
+/// The address is in use, or this host has no such address.
 pub fn bind(address: SocketAddr) -> io::Result<TcpListener> {
     let socket = Socket::new(
         Domain::for_address(address),
@@ -101,32 +103,32 @@ pub fn bind(address: SocketAddr) -> io::Result<TcpListener> {
 }
 
 /// Accepts connections until the node drains.
-pub async fn run(listener: TcpListener, site: ServerConfig) {
-    let site = Arc::new(site);
-    let permits = Arc::new(Semaphore::new(site.max_connections));
+pub async fn run(listener: TcpListener, config: ServerConfig) {
+    let config = Arc::new(config);
+    let permits = Arc::new(Semaphore::new(config.max_connections));
     loop {
-        // The place first: beyond the cap connections wait in the kernel's queue.
+        // The permit first, so that connections above the limit wait in the kernel's queue.
         let next = async {
             let permit = permits.clone().acquire_owned().await.ok()?;
             Some((permit, listener.accept().await))
         };
         let accepted = tokio::select! {
             accepted = next => accepted,
-            () = site.tasks.draining().cancelled() => return,
+            () = config.tasks.draining().cancelled() => return,
         };
         match accepted {
             Some((permit, Ok((stream, peer)))) => {
                 if let Err(error) = prepare(&stream) {
-                    debug!(%error, "a connection closed before it began");
+                    debug!(%error, "connection closed before its first request");
                     continue;
                 }
-                let connection = serve(stream, peer, Arc::new(permit), site.clone());
-                site.tasks.spawn("connection", connection);
+                let connection = serve(stream, peer, Arc::new(permit), config.clone());
+                config.tasks.spawn("connection", connection);
             }
             Some((_, Err(error))) if error.kind() == io::ErrorKind::ConnectionAborted => {}
             Some((_, Err(error))) => {
-                // Out of file descriptors, most likely: trying at once would only burn the core.
-                warn!(%error, "a connection cannot be accepted");
+                // Probably no file descriptor is left. An immediate retry would keep a core busy.
+                warn!(%error, "accept failed");
                 tokio::time::sleep(Duration::from_millis(100)).await;
             }
             None => return,
@@ -134,8 +136,9 @@ pub async fn run(listener: TcpListener, site: ServerConfig) {
     }
 }
 
+/// Sets the options of an accepted socket.
 fn prepare(stream: &TcpStream) -> io::Result<()> {
-    // Two small writes would wait for an acknowledgement in between.
+    // Without it the second of two small writes waits for the acknowledgement of the first.
     stream.set_nodelay(true)?;
     let socket = SockRef::from(stream);
     socket.set_tcp_keepalive(
@@ -143,23 +146,23 @@ fn prepare(stream: &TcpStream) -> io::Result<()> {
             .with_time(Duration::from_mins(1))
             .with_interval(Duration::from_secs(15)),
     )?;
-    socket.set_tcp_user_timeout(Some(UNACKNOWLEDGED))
+    socket.set_tcp_user_timeout(Some(UNACKNOWLEDGED_TIMEOUT))
 }
 
 async fn serve(
     stream: TcpStream,
     peer: SocketAddr,
     permit: Arc<OwnedSemaphorePermit>,
-    site: Arc<ServerConfig>,
+    config: Arc<ServerConfig>,
 ) {
-    let service = warp::service(site.routes.clone());
-    let draining = site.tasks.draining().clone();
+    let service = warp::service(config.routes.clone());
+    let draining = config.tasks.draining().clone();
     let service = service_fn(move |request| {
-        // Boxed: hyper keeps the room for it as long as the connection lives, which an event stream does for hours.
-        Box::pin(answer(
+        // Boxed: hyper reserves memory for the future as long as the connection lives, and an event stream lives for hours.
+        Box::pin(respond(
             request,
             service.clone(),
-            site.clone(),
+            config.clone(),
             peer.ip(),
             permit.clone(),
         ))
@@ -167,7 +170,7 @@ async fn serve(
     let mut http = hyper::server::conn::http1::Builder::new();
     http.timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIMEOUT)
-        .max_buf_size(HEAD_BYTES);
+        .max_buf_size(MAX_HEAD_BYTES);
     let mut connection = std::pin::pin!(
         http.serve_connection(TokioIo::new(stream), service)
             .with_upgrades()
@@ -180,15 +183,15 @@ async fn serve(
         }
     };
     if let Err(error) = result {
-        debug!(error = %crate::problem::chain(&error), "a connection ended early");
+        debug!(error = %crate::problem::chain(&error), "connection failed");
     }
 }
 
-/// One request, from its head to its response.
-async fn answer<S>(
+/// Responds to a request: request id, log span, body and panic handling around warp's service.
+async fn respond<S>(
     mut request: Request<Incoming>,
     mut service: S,
-    site: Arc<ServerConfig>,
+    config: Arc<ServerConfig>,
     peer: IpAddr,
     permit: Arc<OwnedSemaphorePermit>,
 ) -> Result<Response, Infallible>
@@ -201,7 +204,7 @@ where
     let path = redact_session_id(request.uri().path());
     let span = info_span!("http", method = %request.method(), path = &*path, request.id = id.to_str().unwrap_or_default());
     let unread = Arc::new(AtomicBool::new(false));
-    // warp panics on a target without a path, as `CONNECT host:port` has one (warp#1166).
+    // warp panics on a request target without a path, for example `CONNECT host:port` (warp#1166).
     let mut response = if request.uri().path_and_query().is_none() {
         problem(&Problem::Malformed(
             "The request target must be a path.".into(),
@@ -210,19 +213,19 @@ where
         let head = Head {
             headers: request.headers().clone(),
             query: request.uri().query().map(str::to_owned),
-            client: client(request.headers(), peer, &site.trusted_proxies),
+            client: client(request.headers(), peer, &config.trusted_proxies),
             permit,
         };
         request.extensions_mut().insert(Arc::new(head));
-        // A panic in one handler is that request's 500, not its connection's end.
-        // Reading on would ask for a body that the client keeps back until it is asked.
+        // A client that sends `Expect: 100-continue` waits with its body; discarding the body would ask for it.
         let linger = !request.headers().contains_key(EXPECT);
         let request = request.map(|body| LingeringBody {
             body: Some(body),
             ended: false,
             unread: unread.clone(),
-            linger: linger.then(|| site.tasks.clone()),
+            linger: linger.then(|| config.tasks.clone()),
         });
+        // A panic in a handler becomes a 500 and does not end the connection.
         let work = async {
             std::panic::AssertUnwindSafe(service.call(request))
                 .catch_unwind()
@@ -234,22 +237,20 @@ where
         }
     };
     response.headers_mut().insert(REQUEST_ID, id);
-    // hyper closes a connection on which a body was left; who keeps connections, as our proxy does, must know before it
-    // sends the next request on it.
+    // hyper closes a connection with an unread body. A proxy that reuses connections must know before its next request.
     if unread.load(Ordering::Acquire) {
         response
             .headers_mut()
             .insert(CONNECTION, HeaderValue::from_static("close"));
     }
-    if let Ok(node) = HeaderValue::from_str(&site.node_name) {
+    if let Ok(node) = HeaderValue::from_str(&config.node_name) {
         response.headers_mut().insert(NODE, node);
     }
     let status = response.status();
-    // Answers that keep a client waiting for hours are told when they begin.
     let quiet = status == StatusCode::SWITCHING_PROTOCOLS || span.is_disabled();
     if !quiet {
         let elapsed_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
-        span.in_scope(|| debug!(status = status.as_u16(), elapsed_ms, "answered"));
+        span.in_scope(|| debug!(status = status.as_u16(), elapsed_ms, "request served"));
     }
     Ok(response)
 }

@@ -15,7 +15,7 @@ use crate::problem::Problem;
 
 pub use channel::{Channel, ChannelKind};
 pub use event::{Control, Event, Topic};
-pub use fields::Fields;
+pub use fields::{Field, Validate};
 pub use file::{BinaryContent, UploadStatus};
 pub use message::{Message, MessageText};
 pub use notification::{Notification, NotificationKind};

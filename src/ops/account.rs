@@ -10,7 +10,9 @@ use crate::{
     blobs::upload::Staged,
     config::Admin,
     ids::UserId,
-    model::{Control, Email, Event, Fields, NewPassword, NotificationKind, Role, User, Username},
+    model::{
+        Control, Email, Event, Field, NewPassword, NotificationKind, Role, User, Username, Validate,
+    },
     ops::commit,
     problem::{Missing, Problem, chain},
     store::{self, purge, users::Changes},
@@ -215,17 +217,15 @@ pub async fn update(
 /// # Errors
 /// An invalid name, address or password in the settings, or a store's.
 pub async fn ensure_admin(app: &App, admin: &Admin) -> Result<(), Problem> {
-    let mut fields = Fields::new();
-    let username = fields.take("ADMIN_USERNAME", Username::parse(&admin.username));
-    let email = fields.take("ADMIN_EMAIL", Email::parse(&admin.email));
-    let password = fields.take(
-        "ADMIN_PASSWORD",
-        NewPassword::parse(admin.password.expose()),
-    );
-    fields.done()?;
-    let (Some(username), Some(email), Some(password)) = (username, email, password) else {
-        return Ok(());
-    };
+    let (username, email, password) = (
+        Field::new("ADMIN_USERNAME", Username::parse(&admin.username)),
+        Field::new("ADMIN_EMAIL", Email::parse(&admin.email)),
+        Field::new(
+            "ADMIN_PASSWORD",
+            NewPassword::parse(admin.password.expose()),
+        ),
+    )
+        .validate()?;
     if store::users::credentials(&app.db, &username.key())
         .await?
         .is_some()

@@ -10,7 +10,7 @@ use crate::{
     blobs::upload::Staged,
     group_commit::{Answer, Post, Posted},
     ids::{ChannelId, MessageId, UserId},
-    model::{BinaryContent, Event, Fields, Message, MessageText, Role},
+    model::{BinaryContent, Event, Field, Message, MessageText, Role, Validate},
     ops::{commit, notification},
     problem::{Dependency, Missing, Problem},
     store::{self, purge},
@@ -45,24 +45,21 @@ pub fn post(
     request: MessageCreateRequest,
     attachments: Vec<BinaryContent>,
 ) -> Result<Answer, Problem> {
-    let mut fields = Fields::new();
-    let channel = fields.require("channelId", request.channel_id);
-    let named = fields.require("authorId", request.author_id);
     let text = if attachments.is_empty() {
-        fields
-            .require("content", request.content)
-            .and_then(|text| fields.take("content", MessageText::parse(&text)))
+        Field::required("content", request.content).parse(|text| MessageText::parse(&text))
     } else {
         let text = request.content.unwrap_or_default();
-        fields.take("content", MessageText::parse_beside_files(&text))
+        Field::new("content", MessageText::parse_beside_files(&text))
     };
-    fields.done()?;
-    if named != Some(author) {
+    let (channel, named, text) = (
+        Field::required("channelId", request.channel_id),
+        Field::required("authorId", request.author_id),
+        text,
+    )
+        .validate()?;
+    if named != author {
         return Err(Problem::Forbidden("The author must be the caller."));
     }
-    let (Some(channel), Some(text)) = (channel, text) else {
-        return Err(Problem::Malformed("incomplete".into()));
-    };
     app.posts.post(Post {
         author,
         channel,

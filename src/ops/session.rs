@@ -103,7 +103,7 @@ pub async fn refresh(app: &App, token: &str) -> Result<SignedIn, Problem> {
 pub async fn me(app: &App, token: &str) -> Result<String, Problem> {
     let (user, session) = app
         .sessions
-        .holder(token)
+        .find_by_token(token)
         .await?
         .ok_or(Problem::SessionEnded)?;
     let user = store::users::find(&app.db, user)
@@ -117,7 +117,7 @@ pub async fn me(app: &App, token: &str) -> Result<String, Problem> {
 /// # Errors
 /// A store's.
 pub async fn logout(app: &App, token: &str) -> Result<(), Problem> {
-    if let Some((user, session)) = app.sessions.holder(token).await? {
+    if let Some((user, session)) = app.sessions.find_by_token(token).await? {
         app.sessions.revoke(user, session).await?;
         announce_revoked(app, user, session);
     }

@@ -19,6 +19,7 @@ use sha2::{Digest, Sha256};
 use warp::{Reply, reply::Response};
 
 use crate::{
+    http::body::BodyError,
     protocol::{
         encoding::Encoding,
         sockjs::{
@@ -29,7 +30,7 @@ use crate::{
     sockjs::{
         handshake,
         http_framing::{self, Framing},
-        request::{NoBody, Request, field, plain, with_type},
+        request::{Request, field, plain, with_type},
         sessions::{Attach, ReceivedFrame, Receiver, SendOutcome, Sessions},
     },
 };
@@ -52,12 +53,12 @@ const MAX_CALLBACK_BYTES: usize = 32;
 /// Maximum body of a receiving request, which has no use for one.
 const MAX_RECEIVE_BODY_BYTES: usize = 4 * 1024;
 
-impl From<NoBody> for Response {
-    fn from(no_body: NoBody) -> Self {
-        match no_body {
-            NoBody::TooLarge => plain(StatusCode::PAYLOAD_TOO_LARGE, "The body is too large."),
-            NoBody::TooSlow => plain(StatusCode::REQUEST_TIMEOUT, "The body took too long."),
-            NoBody::Broken => plain(StatusCode::BAD_REQUEST, "The body ended early."),
+impl From<BodyError> for Response {
+    fn from(error: BodyError) -> Self {
+        match error {
+            BodyError::TooLarge => plain(StatusCode::PAYLOAD_TOO_LARGE, "The body is too large."),
+            BodyError::Timeout => plain(StatusCode::REQUEST_TIMEOUT, "The body took too long."),
+            BodyError::EndedEarly => plain(StatusCode::BAD_REQUEST, "The body ended early."),
         }
     }
 }
@@ -168,8 +169,8 @@ impl Endpoint {
     async fn receive(&self, name: &str, framing: Framing, mut request: Request) -> Response {
         let message_timeout = self.sessions.options.message_timeout;
         // hyper notices a lost client only after the body has been read to its end.
-        if let Err(no_body) = request.body(MAX_RECEIVE_BODY_BYTES, message_timeout).await {
-            return no_body.into();
+        if let Err(error) = request.body(MAX_RECEIVE_BODY_BYTES, message_timeout).await {
+            return error.into();
         }
         let attach = self.sessions.attach(name).await;
         let body = match (attach, framing.prelude()) {
@@ -213,7 +214,7 @@ impl Endpoint {
         let message_timeout = self.sessions.options.message_timeout;
         let body = match request.body(permit.max_body_bytes(), message_timeout).await {
             Ok(body) => body,
-            Err(no_body) => return no_body.into(),
+            Err(error) => return error.into(),
         };
         // The protocol's test suite wants 500 for invalid payloads.
         let failed = |why| plain(StatusCode::INTERNAL_SERVER_ERROR, why);
@@ -221,7 +222,7 @@ impl Endpoint {
             .header(CONTENT_TYPE)
             .is_some_and(|value| value.trim_start().starts_with("text/plain"));
         let payload = if transport == Transport::XhrSend || plain_text {
-            String::from_utf8(body).map_err(|_| sockjs::BrokenJson)
+            String::from_utf8(body.into()).map_err(|_| sockjs::BrokenJson)
         } else {
             Ok(field(&body, &["d"]).unwrap_or_default())
         };

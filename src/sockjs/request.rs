@@ -1,36 +1,26 @@
-//! A request to a SockJS endpoint.
+//! Requests to a SockJS endpoint, and their text responses.
 
 use std::{sync::Arc, time::Duration};
 
 use bytes::{Buf, Bytes};
-use futures_util::{Stream, StreamExt, stream::BoxStream};
-use http::{
-    HeaderName, HeaderValue, Method, StatusCode,
-    header::{CONTENT_LENGTH, CONTENT_TYPE},
-};
+use futures_util::Stream;
+use http::{HeaderName, HeaderValue, Method, StatusCode, header::CONTENT_TYPE};
 use hyper::upgrade::OnUpgrade;
-use parking_lot::Mutex;
-use tokio::time::timeout;
 use warp::reply::Response;
 
-use crate::http::head::Head;
+use crate::http::{
+    body::{BodyError, BodyLimits, RequestBody},
+    head::Head,
+};
 
 const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=UTF-8");
 
-/// One request.
+/// A request to a SockJS endpoint.
 pub(super) struct Request {
     pub(super) method: Method,
     pub(super) head: Arc<Head>,
     pub(super) upgrade: Option<OnUpgrade>,
-    // Never locked: the mutex only makes the request `Sync`, so that futures which borrow it are `Send`.
-    pub(super) body: Mutex<BoxStream<'static, Result<Bytes, warp::Error>>>,
-}
-
-/// Why a body could not be read.
-pub(super) enum NoBody {
-    TooLarge,
-    TooSlow,
-    Broken,
+    body: RequestBody,
 }
 
 impl Request {
@@ -40,20 +30,17 @@ impl Request {
         upgrade: Option<OnUpgrade>,
         body: impl Stream<Item = Result<impl Buf, warp::Error>> + Send + 'static,
     ) -> Self {
-        let body = body
-            .map(|item| item.map(|mut chunk| chunk.copy_to_bytes(chunk.remaining())))
-            .boxed();
         Self {
             method,
             head,
             upgrade,
-            body: Mutex::new(body),
+            body: RequestBody::new(body),
         }
     }
 
-    /// A header's value, if it is text.
+    /// The first value of a header, if it is text.
     pub(super) fn header(&self, name: HeaderName) -> Option<&str> {
-        self.head.headers.get(name)?.to_str().ok()
+        self.head.header(name)
     }
 
     /// The first query parameter that has one of these names.
@@ -62,24 +49,18 @@ impl Request {
         field(query.as_bytes(), names)
     }
 
-    pub(super) async fn body(&mut self, most: usize, within: Duration) -> Result<Vec<u8>, NoBody> {
-        let length = self.header(CONTENT_LENGTH).map(str::parse::<usize>);
-        if length.is_some_and(|length| length.is_ok_and(|length| length > most)) {
-            return Err(NoBody::TooLarge);
-        }
-        let body = self.body.get_mut();
-        let read = async {
-            let mut whole = Vec::new();
-            while let Some(chunk) = body.next().await {
-                let chunk = chunk.map_err(|_| NoBody::Broken)?;
-                if whole.len() + chunk.len() > most {
-                    return Err(NoBody::TooLarge);
-                }
-                whole.extend_from_slice(&chunk);
-            }
-            Ok(whole)
+    /// Reads a body of at most `max_bytes` within `timeout`.
+    pub(super) async fn body(
+        &mut self,
+        max_bytes: usize,
+        timeout: Duration,
+    ) -> Result<Bytes, BodyError> {
+        let limits = BodyLimits {
+            bytes: max_bytes,
+            total: timeout,
+            idle: timeout,
         };
-        timeout(within, read).await.unwrap_or(Err(NoBody::TooSlow))
+        self.body.read(&self.head, limits).await
     }
 }
 

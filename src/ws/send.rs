@@ -91,7 +91,7 @@ impl StompConnection {
     fn typing(&mut self, caller: Caller, body: &[u8]) -> Result<Answer, Problem> {
         let channel = from_json::<TypingRequest>(body).and_then(|request| {
             let channel = request.channel_id;
-            channel.ok_or_else(|| Problem::invalid("channelId", "must be given"))
+            channel.ok_or_else(|| Problem::invalid("channelId", "is required"))
         });
         let channel = match channel {
             Ok(channel) => channel,

@@ -1,4 +1,4 @@
-//! `GET /api/sse`: server-sent events (WHATWG HTML §9.2), resumable on any node.
+//! `GET /api/sse`: server-sent events (WHATWG HTML §9.2), which a client can resume on any node.
 
 mod stream;
 
@@ -18,34 +18,37 @@ use crate::{
     problem::Problem,
 };
 
-use stream::{Opener, PIECES, Worker};
+use stream::{MAX_QUEUED_CHUNKS, SseWriter, StreamOwner};
 
-/// Who opens the stream: by bearer token, or by the session cookie when that has merely expired or is absent. A store that
-/// is away is no reason for a refusal, after which clients would give up for ever.
-async fn opener(request: &Request) -> Result<Opener, Problem> {
+/// The owner of the stream: from the bearer token or, if the token has expired or is absent, from the session cookie.
+///
+/// A valid token is accepted without Redis, since browsers never retry a rejected stream.
+async fn authenticate(request: &Request) -> Result<StreamOwner, Problem> {
     let app = &request.app;
     let (user, session) = match request.claims() {
         Ok(caller) => match app.sessions.user(caller.session).await {
             Ok(user) if user != Some(caller.id) => return Err(Problem::Unauthenticated),
-            // Without Redis it is asked again before anything is told.
+            // Without Redis the stream checks the session again before its first event.
             Ok(_) | Err(_) => (caller.id, caller.session),
         },
-        Err(None) => request.cookie_holder(None).await?,
-        Err(Some(TokenError::Expired(caller))) => request.cookie_holder(Some(&caller)).await?,
+        Err(None) => request.cookie_session(None).await?,
+        Err(Some(TokenError::Expired(caller))) => request.cookie_session(Some(&caller)).await?,
         Err(Some(TokenError::Invalid)) => return Err(Problem::Unauthenticated),
     };
-    Ok(Opener { user, session })
+    Ok(StreamOwner { user, session })
 }
 
-/// Where the client wants to go on. The header first: a native client keeps the query it was made with for ever, while its
-/// header moves on. What cannot be read is no position of ours, and must not look like none: so nothing is lost in silence.
-fn resume(request: &Request) -> Option<String> {
+/// The position from which the client resumes, unparsed.
+///
+/// The header takes precedence: a native client keeps its first query forever, while its header advances. An unreadable
+/// position gets `resync`; treating it as absent would lose events silently.
+fn last_event_id(request: &Request) -> Option<String> {
     let header = request.head.headers.get("last-event-id");
     let header = header.map(|id| String::from_utf8_lossy(id.as_bytes()).into_owned());
     header.filter(|id| !id.is_empty()).or_else(|| {
         let query: Vec<(String, String)> = request.query().unwrap_or_default();
         let ids = query.into_iter().filter(|(name, _)| name == "lastEventId");
-        // Of several nobody knows which is meant: joined they are no position of ours.
+        // Several ids are ambiguous. Joined they are unreadable, so that the client gets `resync`.
         ids.map(|(_, id)| id)
             .filter(|id| !id.is_empty())
             .reduce(|all, id| format!("{all} {id}"))
@@ -54,28 +57,27 @@ fn resume(request: &Request) -> Option<String> {
 
 /// `GET /api/sse`
 pub(super) async fn open(request: Request) -> Result<Response, Problem> {
-    let opener = match opener(&request).await {
-        Ok(opener) => opener,
-        // Only a cookie, and Redis is away: the stream ends at once and cleanly, and the client comes back.
+    let owner = match authenticate(&request).await {
+        Ok(owner) => owner,
+        // Only a cookie, and Redis is down: a stream that ends at once makes the client retry, unlike an error.
         Err(Problem::Unavailable(..)) => {
             return Ok(response(streams::iter([Ok(Bytes::from(
-                "retry:2000\n: a store is away\n\n",
+                "retry:2000\n: a store is unavailable\n\n",
             ))])));
         }
         Err(problem) => return Err(problem),
     };
-    let resume = resume(&request);
-    let (pieces, mut receiver) = mpsc::channel(PIECES);
-    let app = request.app.clone();
-    let worker = Worker {
-        app: app.clone(),
-        pieces,
+    let resume = last_event_id(&request);
+    let (chunks, mut receiver) = mpsc::channel(MAX_QUEUED_CHUNKS);
+    let writer = SseWriter {
+        app: request.app.clone(),
+        chunks,
         text: Vec::new(),
-        sent: Cursor::of(opener.user, Position::default(), Position::default()),
+        sent: Cursor::of(owner.user, Position::default(), Position::default()),
     };
-    app.tasks.spawn("sse", worker.run(opener, resume));
+    request.app.tasks.spawn("sse", writer.run(owner, resume));
     Ok(response(streams::poll_fn(move |context| {
-        receiver.poll_recv(context).map(|piece| piece.map(Ok))
+        receiver.poll_recv(context).map(|chunk| chunk.map(Ok))
     })))
 }
 
@@ -92,7 +94,7 @@ fn response(
         CACHE_CONTROL,
         HeaderValue::from_static("no-cache, no-transform"),
     );
-    // nginx and those who understand it: send on what comes.
+    // nginx must forward each event without buffering.
     headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
     response
 }

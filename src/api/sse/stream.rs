@@ -1,4 +1,4 @@
-//! One SSE stream: replays the history, then follows live events.
+//! The writer of an SSE stream: replays missed events, then forwards live ones.
 
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
@@ -23,69 +23,71 @@ use crate::{
     store,
 };
 
-/// Events that a replay brings at most; more are refetched more cheaply than replayed.
+/// Maximum replayed events. Above it a client refetches its lists more cheaply.
 const MAX_REPLAYED: usize = 1_000;
-/// What is sent at once, in bytes: many events in one piece, none of them late.
-const PIECE_BYTES: usize = 32 * 1024;
-/// Pieces that wait for the connection to take them.
-pub(super) const PIECES: usize = 2;
-/// The time a client waits before it comes back, when a node leaves: spread, so that they do not come all at once.
-const COME_BACK_MS: std::ops::Range<u32> = 500..3_000;
-/// How long to wait before a store that is away is asked again.
-const TRY_AGAIN: Duration = Duration::from_secs(1);
-/// Who opens a stream.
-pub(super) struct Opener {
+/// Size from which the writer sends a chunk before it adds more events.
+const CHUNK_BYTES: usize = 32 * 1024;
+/// Maximum chunks that wait for the connection.
+pub(super) const MAX_QUEUED_CHUNKS: usize = 2;
+/// Delay in ms before a client reconnects when its node drains, random so that clients do not reconnect all at once.
+const DRAIN_RETRY_MS: std::ops::Range<u32> = 500..3_000;
+/// Delay before the writer retries an unavailable store.
+const RETRY_DELAY: Duration = Duration::from_secs(1);
+
+/// The user and the session that opened a stream.
+pub(super) struct StreamOwner {
     pub(super) user: UserId,
     pub(super) session: SessionId,
 }
 
 /// Writes one stream.
-pub(super) struct Worker {
+pub(super) struct SseWriter {
     pub(super) app: Arc<App>,
-    pub(super) pieces: mpsc::Sender<Bytes>,
-    /// What is written next.
+    pub(super) chunks: mpsc::Sender<Bytes>,
+    /// The next chunk.
     pub(super) text: Vec<u8>,
-    /// The position of what has been written.
+    /// The position after the last event written.
     pub(super) sent: Cursor,
 }
 
-/// The client has left, or does not read.
-struct Gone;
-impl Worker {
-    pub(super) async fn run(mut self, opener: Opener, resume: Option<String>) {
-        // At once, so that the headers leave and the client knows that it is connected.
+/// The client disconnected or stopped reading.
+struct Disconnected;
+
+impl SseWriter {
+    pub(super) async fn run(mut self, owner: StreamOwner, resume: Option<String>) {
+        // Sent at once, so that the headers leave and the client knows that it is connected.
         self.text.extend_from_slice(b"retry:3000\n: welcome\n\n");
-        let stream = self.app.delivery.sse.join(opener.user, opener.session);
-        let left = Left {
+        let stream = self.app.delivery.sse.join(owner.user, owner.session);
+        let guard = LeaveGuard {
             app: self.app.clone(),
             stream: stream.clone(),
         };
         // Ends with the connection, or with a `CloseReason`.
-        drop(self.stream(&stream, opener, resume).await);
-        drop(left);
+        drop(self.stream(&stream, owner, resume).await);
+        drop(guard);
     }
 
     async fn stream(
         &mut self,
         stream: &Arc<SseStream>,
-        opener: Opener,
+        owner: StreamOwner,
         resume: Option<String>,
-    ) -> Result<(), Gone> {
+    ) -> Result<(), Disconnected> {
         self.flush().await?;
         loop {
             let begun = tokio::select! {
                 biased;
-                () = dismissed(stream) => break,
-                // Boxed: the task would keep the room for it as long as the stream lives.
-                begun = Box::pin(self.begin(stream, &opener, resume.as_deref())) => begun?,
+                () = closed(stream) => break,
+                // Boxed: the task would reserve memory for the future as long as the stream lives.
+                begun = Box::pin(self.begin(stream, &owner, resume.as_deref())) => begun?,
             };
             match begun {
                 Ok(()) => break,
-                Err(error) => debug!(error = %chain(&error), "a stream waits for a store"),
+                Err(error) => debug!(error = %chain(&error), "SSE stream waits for a store"),
             }
-            self.rest(stream, TRY_AGAIN).await?;
+            self.pause(stream, RETRY_DELAY).await?;
         }
-        // Looked at last, so that a replay does not go to a session that ended while it was read.
+        // Checked after the replay was read, so that it is not sent to a session that ended meanwhile.
         if let Some(close_reason) = stream.send_queue.close_reason() {
             self.text.clear();
             return self.leave(close_reason).await;
@@ -96,7 +98,7 @@ impl Worker {
             let close_reason = stream.send_queue.take(&mut items);
             for item in items.drain(..) {
                 self.item(item);
-                if self.text.len() >= PIECE_BYTES {
+                if self.text.len() >= CHUNK_BYTES {
                     self.flush().await?;
                 }
             }
@@ -108,13 +110,13 @@ impl Worker {
         }
     }
 
-    /// Waits for something to send, and keeps the stream alive meanwhile.
-    async fn wait(&mut self, stream: &SseStream) -> Result<(), Gone> {
+    /// Waits for an event or a reason to close, and sends keep-alives meanwhile.
+    async fn wait(&mut self, stream: &SseStream) -> Result<(), Disconnected> {
         let app = self.app.clone();
         loop {
             tokio::select! {
                 () = stream.send_queue.changed() => return Ok(()),
-                () = self.pieces.closed() => return Err(Gone),
+                () = self.chunks.closed() => return Err(Disconnected),
                 () = app.tasks.draining().cancelled() => {
                     stream.send_queue.close(CloseReason::Draining);
                     return Ok(());
@@ -127,8 +129,8 @@ impl Worker {
         }
     }
 
-    /// Waits for a store, or for a reason to leave, and keeps the stream alive meanwhile.
-    async fn rest(&mut self, stream: &SseStream, time: Duration) -> Result<(), Gone> {
+    /// Sends a keep-alive and waits for `time`, or until there is a reason to close.
+    async fn pause(&mut self, stream: &SseStream, time: Duration) -> Result<(), Disconnected> {
         self.text.extend_from_slice(b":\n\n");
         self.flush().await?;
         tokio::time::timeout(time, self.wait(stream))
@@ -136,55 +138,57 @@ impl Worker {
             .unwrap_or(Ok(()))
     }
 
-    /// Follows both histories, and replays what came after the client's position. Follow first, then read: so nothing falls
-    /// in between, and what comes twice is seen by its position.
+    /// Subscribes to both event logs and replays the events after the client's position.
+    ///
+    /// It subscribes before it reads, so that no event falls in between; an event that arrives twice is recognized by its
+    /// position. The outer error ends the stream, the inner one is retried.
     async fn begin(
         &mut self,
         stream: &Arc<SseStream>,
-        opener: &Opener,
+        owner: &StreamOwner,
         resume: Option<&str>,
-    ) -> Result<Result<(), Problem>, Gone> {
-        match self.try_begin(stream, opener, resume).await {
+    ) -> Result<Result<(), Problem>, Disconnected> {
+        match self.try_begin(stream, owner, resume).await {
             Ok(true) => Ok(Ok(())),
             Ok(false) => {
                 stream.send_queue.close(CloseReason::Revoked);
-                Err(Gone)
+                Err(Disconnected)
             }
             Err(problem) => {
-                // It begins again from the start, and must not stand in a line twice.
+                // The retry subscribes again, and the stream must not be subscribed twice.
                 self.app.delivery.sse.step_out(stream);
                 Ok(Err(problem))
             }
         }
     }
 
-    /// False when the session has ended.
+    /// As [`Self::begin`]; false if the session has ended.
     async fn try_begin(
         &mut self,
         stream: &Arc<SseStream>,
-        opener: &Opener,
+        owner: &StreamOwner,
         resume: Option<&str>,
     ) -> Result<bool, Problem> {
         let app = self.app.clone();
-        let streams = [EventLog::User(opener.user), EventLog::All];
+        let streams = [EventLog::User(owner.user), EventLog::All];
         let [to_user, to_all] = streams.map(|stream| app.delivery.sse.enter(stream));
-        let tip = app.history.cursor(opener.user).await?;
-        let resume = resume.map(|text| Cursor::parse(text, opener.user));
+        let tip = app.history.cursor(owner.user).await?;
+        let resume = resume.map(|text| Cursor::parse(text, owner.user));
         let replay = match resume {
             None => Ok(Vec::new()),
             Some(None) => Err(ReplayGap::Unknown),
             Some(Some(from)) => match read_missed(&app, streams, from, tip).await? {
-                Ok(missed) => Ok(permitted(&app, opener.user, missed).await?),
+                Ok(missed) => Ok(retain_visible(&app, owner.user, missed).await?),
                 Err(lost) => Err(lost),
             },
         };
-        // Now that the stream is known: a revocation before this shows here, one after it closes the queue.
-        if app.sessions.user(opener.session).await? != Some(opener.user) {
+        // Checked after the stream joined: a revocation before this check is seen here, a later one closes the queue.
+        if app.sessions.user(owner.session).await? != Some(owner.user) {
             return Ok(false);
         }
         let (user, all) = (to_user.add(stream, tip.user), to_all.add(stream, tip.all));
-        let live = Cursor::of(opener.user, user, all);
-        // What lies between the tip that was read and the line's own position: the line may be ahead by now.
+        let live = Cursor::of(owner.user, user, all);
+        // The events between the tip that was read and the subscription's position, which may be newer by now.
         let rest = read_missed(&app, streams, tip, live).await?;
         match replay.and_then(|replay| rest.map(|rest| (replay, rest))) {
             Ok((replay, rest)) => {
@@ -194,11 +198,11 @@ impl Worker {
                 }
                 self.sent.user = self.sent.user.max(live.user);
                 self.sent.all = self.sent.all.max(live.all);
-                self.own(SYNC, "{}");
+                self.write_control_event(SYNC, "{}");
             }
             Err(lost) => {
                 self.sent = live;
-                self.own(RESYNC, &format!("{{\"reason\":\"{}\"}}", lost.reason()));
+                self.write_control_event(RESYNC, &format!("{{\"reason\":\"{}\"}}", lost.reason()));
             }
         }
         Ok(true)
@@ -210,7 +214,7 @@ impl Worker {
             SseItem::Moved(stream, at) => *self.position(stream) = at,
             SseItem::Lost(stream, at, lost) => {
                 *self.position(stream) = at;
-                self.own(RESYNC, &format!("{{\"reason\":\"{}\"}}", lost.reason()));
+                self.write_control_event(RESYNC, &format!("{{\"reason\":\"{}\"}}", lost.reason()));
             }
         }
     }
@@ -222,7 +226,7 @@ impl Worker {
         }
     }
 
-    /// Writes an event unless it has been written.
+    /// Writes an event, unless it was written before.
     fn event(&mut self, stream: EventLog, at: Position, text: &[u8]) {
         let position = self.position(stream);
         if at > *position {
@@ -233,20 +237,20 @@ impl Worker {
         }
     }
 
-    /// Writes an event of this stream alone, at the position reached.
-    fn own(&mut self, name: &str, data: &str) {
+    /// Writes `sync` or `resync` at the current position.
+    fn write_control_event(&mut self, name: &str, data: &str) {
         self.text
             .extend_from_slice(format!("id:{}\n", self.sent).as_bytes());
         self.text
             .extend_from_slice(&sse::text(name, data.as_bytes()));
     }
 
-    async fn leave(&mut self, close_reason: CloseReason) -> Result<(), Gone> {
+    async fn leave(&mut self, close_reason: CloseReason) -> Result<(), Disconnected> {
         if close_reason == CloseReason::Draining {
             self.text.extend_from_slice(
                 format!(
-                    "retry:{}\n: this node is leaving\n\n",
-                    rand::random_range(COME_BACK_MS)
+                    "retry:{}\n: this node is draining\n\n",
+                    rand::random_range(DRAIN_RETRY_MS)
                 )
                 .as_bytes(),
             );
@@ -255,27 +259,27 @@ impl Worker {
         Ok(())
     }
 
-    /// Sends what is written. Waits for the connection to take it, but not for ever.
-    async fn flush(&mut self) -> Result<(), Gone> {
+    /// Sends the chunk; fails if the connection does not accept it within [`STALL_TIMEOUT`].
+    async fn flush(&mut self) -> Result<(), Disconnected> {
         if self.text.is_empty() {
             return Ok(());
         }
-        let piece = Bytes::from(std::mem::take(&mut self.text));
-        match tokio::time::timeout(STALL_TIMEOUT, self.pieces.send(piece)).await {
+        let chunk = Bytes::from(std::mem::take(&mut self.text));
+        match tokio::time::timeout(STALL_TIMEOUT, self.chunks.send(chunk)).await {
             Ok(Ok(())) => Ok(()),
-            _ => Err(Gone),
+            _ => Err(Disconnected),
         }
     }
 }
 
-/// Waits until the stream is told to close.
-async fn dismissed(stream: &SseStream) {
+/// Waits until the stream has a reason to close.
+async fn closed(stream: &SseStream) {
     while stream.send_queue.close_reason().is_none() {
         stream.send_queue.changed().await;
     }
 }
 
-/// What came after `from` in both histories, up to `through`, or why it cannot be told.
+/// The events of both logs after `from` and up to `through`, or why they cannot be replayed.
 async fn read_missed(
     app: &App,
     streams: [EventLog; 2],
@@ -301,9 +305,10 @@ async fn read_missed(
     Ok(Ok(missed))
 }
 
-/// Leaves out what the user may not see any more, or has deleted since. `channels.refresh` stays: those who were removed are
-/// to fetch their channels again.
-async fn permitted(
+/// Removes events about files the user may no longer see and notifications the user has deleted.
+///
+/// `channels.refresh` stays, so that a user who was removed from a channel refetches the channels.
+async fn retain_visible(
     app: &App,
     user: UserId,
     mut missed: Vec<(EventLog, Entry)>,
@@ -342,13 +347,13 @@ async fn permitted(
     Ok(missed)
 }
 
-/// Takes the stream out of the map, whatever ended it.
-struct Left {
+/// Removes the stream from the node's streams when dropped.
+struct LeaveGuard {
     app: Arc<App>,
     stream: Arc<SseStream>,
 }
 
-impl Drop for Left {
+impl Drop for LeaveGuard {
     fn drop(&mut self) {
         self.app.delivery.sse.leave(&self.stream);
     }
