@@ -7,7 +7,7 @@ use headers::{
     AcceptRanges, ContentLength, ContentRange, ETag, HeaderMapExt, IfNoneMatch, IfRange,
 };
 use http::{
-    HeaderMap, HeaderValue, StatusCode,
+    HeaderMap, HeaderValue, Method, StatusCode,
     header::{
         CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_SECURITY_POLICY, CONTENT_TYPE, RANGE,
         X_CONTENT_TYPE_OPTIONS,
@@ -91,8 +91,8 @@ enum Selection {
 
 /// Evaluates the conditions and the range of a request, in the order of RFC 9110 §13.2.2.
 ///
-/// Several ranges, an invalid one and other units select the whole file.
-fn select(headers: &HeaderMap, etag: &ETag, size: u64) -> Selection {
+/// Only a GET has a range (§14.2). Several ranges, an invalid one and other units select the whole file.
+fn select(method: &Method, headers: &HeaderMap, etag: &ETag, size: u64) -> Selection {
     let if_none_match: Option<IfNoneMatch> = headers.typed_get();
     if if_none_match.is_some_and(|condition| !condition.precondition_passes(etag)) {
         return Selection::NotModified;
@@ -102,7 +102,9 @@ fn select(headers: &HeaderMap, etag: &ETag, size: u64) -> Selection {
         Ok(condition) => condition.is_none_or(|tag| !tag.is_modified(Some(etag), None)),
         Err(_) => false,
     };
-    let range = headers.get(RANGE).filter(|_| is_current);
+    let range = headers
+        .get(RANGE)
+        .filter(|_| is_current && method == Method::GET);
     range
         .and_then(|range| range.to_str().ok())
         .map_or(Selection::Whole, |range| select_range(range, size))
@@ -148,14 +150,14 @@ pub(super) async fn download(id: FileId, request: Request) -> Result<Response, P
     let size = u64::try_from(file.size).unwrap_or(0);
     // A file never changes, so its id identifies its bytes.
     let etag: ETag = format!("\"{id}\"").parse().map_err(Problem::internal)?;
-    let (status, range) = match select(&request.head.headers, &etag, size) {
+    let (status, range) = match select(&request.method, &request.head.headers, &etag, size) {
         Selection::NotSatisfiable => return Err(Problem::RangeNotSatisfiable { size: file.size }),
         Selection::NotModified => (StatusCode::NOT_MODIFIED, 0..0),
         Selection::Whole => (StatusCode::OK, 0..size),
         Selection::Part(part) => (StatusCode::PARTIAL_CONTENT, part),
     };
     let length = range.end - range.start;
-    let mut response = if length == 0 {
+    let mut response = if length == 0 || request.is_head() {
         Response::default()
     } else {
         let files = &request.app.files;
@@ -196,6 +198,10 @@ mod tests {
     use super::*;
 
     fn ask(headers: &[(&'static str, &'static str)]) -> Selection {
+        ask_by(&Method::GET, headers)
+    }
+
+    fn ask_by(method: &Method, headers: &[(&'static str, &'static str)]) -> Selection {
         let headers = headers.iter().map(|(name, value)| {
             (
                 name.parse().expect("a name"),
@@ -203,6 +209,7 @@ mod tests {
             )
         });
         select(
+            method,
             &headers.collect(),
             &"\"tag\"".parse().expect("an entity tag"),
             100,
@@ -229,6 +236,21 @@ mod tests {
         ] {
             assert_eq!(ask(&[("range", range)]), expected, "{range}");
         }
+    }
+
+    #[test]
+    fn a_head_has_conditions_and_no_range() {
+        for range in ["bytes=0-1", "bytes=100-"] {
+            assert_eq!(
+                ask_by(&Method::HEAD, &[("range", range)]),
+                Selection::Whole,
+                "{range}"
+            );
+        }
+        assert_eq!(
+            ask_by(&Method::HEAD, &[("if-none-match", "\"tag\"")]),
+            Selection::NotModified
+        );
     }
 
     #[test]

@@ -85,6 +85,11 @@ impl Request {
         self.head.headers.typed_get()
     }
 
+    /// Whether the client wants the response's head only.
+    pub fn is_head(&self) -> bool {
+        self.method == Method::HEAD
+    }
+
     /// The authenticated caller.
     ///
     /// # Errors

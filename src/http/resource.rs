@@ -62,7 +62,7 @@ where
     resource(app, path!(T).boxed(), methods)
 }
 
-/// A path and its methods.
+/// A path and its methods. GET answers HEAD too.
 pub fn resource<T: Send + 'static>(
     app: &BoxedFilter<(Request,)>,
     path: BoxedFilter<(T,)>,
@@ -72,7 +72,12 @@ pub fn resource<T: Send + 'static>(
     let respond = move |parameter: T, request: Request| {
         let methods = methods.clone();
         async move {
-            let found = methods.iter().find(|(method, _)| *method == request.method);
+            // RFC 9110 §9.3.2: HEAD is GET without a body. hyper leaves the body out and keeps its length.
+            let wanted = match &request.method {
+                &Method::HEAD => &Method::GET,
+                method => method,
+            };
+            let found = methods.iter().find(|(method, _)| method == wanted);
             let result = if let Some((_, handler)) = found {
                 let tasks = request.app.tasks.clone();
                 let is_safe = request.method.is_safe();
@@ -96,7 +101,12 @@ pub fn resource<T: Send + 'static>(
 
 /// The value of `Allow` for a path with these methods.
 fn allow<'a>(methods: impl Iterator<Item = &'a Method>) -> String {
-    let names: Vec<_> = methods.map(Method::as_str).collect();
+    let names: Vec<_> = methods
+        .map(|method| match method {
+            &Method::GET => "GET, HEAD",
+            method => method.as_str(),
+        })
+        .collect();
     names.join(", ")
 }
 
@@ -140,4 +150,20 @@ pub async fn recover(rejection: Rejection) -> Result<Response, Rejection> {
     Ok(problem(&Problem::internal(format!(
         "an unexpected rejection: {rejection:?}"
     ))))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn allow_names_head_beside_get() {
+        for (methods, expected) in [
+            (&[Method::GET][..], "GET, HEAD"),
+            (&[Method::GET, Method::POST], "GET, HEAD, POST"),
+            (&[Method::PATCH, Method::DELETE], "PATCH, DELETE"),
+        ] {
+            assert_eq!(allow(methods.iter()), expected);
+        }
+    }
 }

@@ -154,12 +154,12 @@ async fn what_is_not_there_says_so_in_the_one_shape() {
         }
     }
     for (method, path, allow) in [
-        (Method::DELETE, "/api/users", "GET, POST"),
+        (Method::DELETE, "/api/users", "GET, HEAD, POST"),
         (Method::GET, "/api/auth/login", "POST"),
         (Method::POST, "/api/auth/role", "PUT"),
-        (Method::PUT, "/api/messages", "GET, POST"),
+        (Method::PUT, "/api/messages", "GET, HEAD, POST"),
         (Method::GET, "/api/channels/public", "POST"),
-        (Method::POST, "/api/channels", "GET"),
+        (Method::POST, "/api/channels", "GET, HEAD"),
         (
             Method::DELETE,
             "/api/readStatuses/01890a5d-ac96-774b-bcce-b302099a8057",
@@ -170,13 +170,13 @@ async fn what_is_not_there_says_so_in_the_one_shape() {
             "/api/users/01890a5d-ac96-774b-bcce-b302099a8057",
             "PATCH, DELETE",
         ),
-        (Method::POST, "/api/health/live", "GET"),
-        (Method::OPTIONS, "/api/auth/me", "GET"),
-        (Method::TRACE, "/api/auth/me", "GET"),
+        (Method::POST, "/api/health/live", "GET, HEAD"),
+        (Method::OPTIONS, "/api/auth/me", "GET, HEAD"),
+        (Method::TRACE, "/api/auth/me", "GET, HEAD"),
         (
             Method::from_bytes(b"BREW").expect("a token"),
             "/api/auth/csrf-token",
-            "GET",
+            "GET, HEAD",
         ),
     ] {
         let answer = cluster

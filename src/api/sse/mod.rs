@@ -67,6 +67,9 @@ pub(super) async fn open(request: Request) -> Result<Response, Problem> {
         }
         Err(problem) => return Err(problem),
     };
+    if request.is_head() {
+        return Ok(response(streams::empty()));
+    }
     let resume = last_event_id(&request);
     let (chunks, mut receiver) = mpsc::channel(MAX_QUEUED_CHUNKS);
     let writer = SseWriter {
