@@ -19,7 +19,7 @@ use crate::{
     events::outbox::Outbox,
     ids::{ChannelId, MessageId, UserId},
     model::{BinaryContent, ChannelKind, Message, MessageText, User},
-    problem::{Dependency, Missing, Problem, chain},
+    problem::{Dependency, Problem, Resource, chain},
     store::{
         self,
         messages::{self, New, Target},
@@ -257,11 +257,11 @@ impl Facts {
             });
         }
         let user = self.authors.get(&author);
-        let user = user.ok_or(Problem::NotFound(Missing::User(author)))?;
+        let user = user.ok_or(Problem::NotFound(Resource::User(author)))?;
         let target = self.channels.get_mut(&channel).filter(|target| {
             target.kind == ChannelKind::Public || self.members.contains(&(channel, author))
         });
-        let target = target.ok_or(Problem::NotFound(Missing::Channel(channel)))?;
+        let target = target.ok_or(Problem::NotFound(Resource::Channel(channel)))?;
         let message = Message {
             id: MessageId::new(),
             created_at: target.now,

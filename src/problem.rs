@@ -24,7 +24,7 @@ pub enum Dependency {
 
 /// A resource that does not exist, or that the caller may not see.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Missing {
+pub enum Resource {
     /// No such user.
     User(UserId),
     /// No such channel, or a private one that the caller is not in.
@@ -67,7 +67,7 @@ pub enum Problem {
     Forbidden(&'static str),
     /// The resource does not exist, or the caller may not see it.
     #[error("{}", .0.sentence())]
-    NotFound(Missing),
+    NotFound(Resource),
     /// The path does not have this method.
     #[error("The method is not allowed here; allowed: {allow}.")]
     MethodNotAllowed {
@@ -127,7 +127,7 @@ pub enum Problem {
     Internal(#[source] Box<dyn Error + Send + Sync>),
 }
 
-impl Missing {
+impl Resource {
     fn sentence(self) -> &'static str {
         match self {
             Self::User(_) => "There is no such user.",
@@ -184,13 +184,13 @@ impl Problem {
             Self::SessionEnded => "SESSION_ENDED",
             Self::CsrfMismatch => "CSRF_MISMATCH",
             Self::Forbidden(_) => "FORBIDDEN",
-            Self::NotFound(Missing::User(_)) => "USER_NOT_FOUND",
-            Self::NotFound(Missing::Channel(_)) => "CHANNEL_NOT_FOUND",
-            Self::NotFound(Missing::Message(_)) => "MESSAGE_NOT_FOUND",
-            Self::NotFound(Missing::File(_)) => "BINARY_CONTENT_NOT_FOUND",
-            Self::NotFound(Missing::ReadStatus(_)) => "READ_STATUS_NOT_FOUND",
-            Self::NotFound(Missing::Notification(_)) => "NOTIFICATION_NOT_FOUND",
-            Self::NotFound(Missing::Path) => "PATH_NOT_FOUND",
+            Self::NotFound(Resource::User(_)) => "USER_NOT_FOUND",
+            Self::NotFound(Resource::Channel(_)) => "CHANNEL_NOT_FOUND",
+            Self::NotFound(Resource::Message(_)) => "MESSAGE_NOT_FOUND",
+            Self::NotFound(Resource::File(_)) => "BINARY_CONTENT_NOT_FOUND",
+            Self::NotFound(Resource::ReadStatus(_)) => "READ_STATUS_NOT_FOUND",
+            Self::NotFound(Resource::Notification(_)) => "NOTIFICATION_NOT_FOUND",
+            Self::NotFound(Resource::Path) => "PATH_NOT_FOUND",
             Self::MethodNotAllowed { .. } => "METHOD_NOT_ALLOWED",
             Self::UsernameTaken => "USERNAME_TAKEN",
             Self::EmailTaken => "EMAIL_TAKEN",
@@ -212,12 +212,12 @@ impl Problem {
     pub fn details(&self) -> Value {
         match self {
             Self::Invalid(fields) => Value::Object(fields.clone()),
-            Self::NotFound(Missing::User(id)) => json!({ "userId": id }),
-            Self::NotFound(Missing::Channel(id)) => json!({ "channelId": id }),
-            Self::NotFound(Missing::Message(id)) => json!({ "messageId": id }),
-            Self::NotFound(Missing::File(id)) => json!({ "binaryContentId": id }),
-            Self::NotFound(Missing::ReadStatus(id)) => json!({ "readStatusId": id }),
-            Self::NotFound(Missing::Notification(id)) => json!({ "notificationId": id }),
+            Self::NotFound(Resource::User(id)) => json!({ "userId": id }),
+            Self::NotFound(Resource::Channel(id)) => json!({ "channelId": id }),
+            Self::NotFound(Resource::Message(id)) => json!({ "messageId": id }),
+            Self::NotFound(Resource::File(id)) => json!({ "binaryContentId": id }),
+            Self::NotFound(Resource::ReadStatus(id)) => json!({ "readStatusId": id }),
+            Self::NotFound(Resource::Notification(id)) => json!({ "notificationId": id }),
             Self::TooLarge { limit_bytes } => json!({ "limitBytes": limit_bytes }),
             Self::RangeNotSatisfiable { size } => json!({ "size": size }),
             Self::NotReady(states) => states.clone(),
@@ -247,7 +247,7 @@ impl Problem {
     }
 
     /// Whether the server is at fault rather than the client.
-    pub fn is_ours(&self) -> bool {
+    pub fn is_server_error(&self) -> bool {
         matches!(self, Self::Internal(_) | Self::Unavailable(..))
     }
 }

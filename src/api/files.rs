@@ -21,7 +21,7 @@ use crate::{
     http::{reply::json, request::Request},
     ids::{FileId, UserId},
     model::{BinaryContent, UploadStatus, file},
-    problem::{Missing, Problem},
+    problem::{Problem, Resource},
     store,
 };
 
@@ -37,7 +37,7 @@ pub(super) async fn find(id: FileId, request: Request) -> Result<Response, Probl
 /// The file, if the user may read it.
 async fn readable(request: &Request, id: FileId, user: UserId) -> Result<BinaryContent, Problem> {
     let mut found = store::files::readable(&request.app.db, &[id], user).await?;
-    found.pop().ok_or(Problem::NotFound(Missing::File(id)))
+    found.pop().ok_or(Problem::NotFound(Resource::File(id)))
 }
 
 /// `GET /api/binaryContents?binaryContentIds=a&binaryContentIds=b`, or `binaryContentIds=a,b`
@@ -145,7 +145,7 @@ pub(super) async fn download(id: FileId, request: Request) -> Result<Response, P
     let user = authenticate(&request).await?;
     let file = readable(&request, id, user).await?;
     if file.upload_status != UploadStatus::Success {
-        return Err(Problem::NotFound(Missing::File(id)));
+        return Err(Problem::NotFound(Resource::File(id)));
     }
     let size = u64::try_from(file.size).unwrap_or(0);
     // A file never changes, so its id identifies its bytes.

@@ -13,7 +13,7 @@ use warp::{Filter, Rejection, filters::BoxedFilter, path, reply::Response};
 
 use crate::{
     http::{reply::problem, request::Request},
-    problem::{Missing, Problem},
+    problem::{Problem, Resource},
     tasks::Tasks,
 };
 
@@ -145,7 +145,7 @@ pub fn any_of<const N: usize>(routes: [Route; N]) -> Route {
 /// Never; warp asks for the type.
 pub async fn recover(rejection: Rejection) -> Result<Response, Rejection> {
     if rejection.is_not_found() {
-        return Ok(problem(&Problem::NotFound(Missing::Path)));
+        return Ok(problem(&Problem::NotFound(Resource::Path)));
     }
     Ok(problem(&Problem::internal(format!(
         "an unexpected rejection: {rejection:?}"

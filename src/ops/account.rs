@@ -14,7 +14,7 @@ use crate::{
         Control, Email, Event, Field, NewPassword, NotificationKind, Role, User, Username, Validate,
     },
     ops::commit,
-    problem::{Missing, Problem, chain},
+    problem::{Problem, Resource, chain},
     store::{self, purge, users::Changes},
 };
 
@@ -106,7 +106,7 @@ pub async fn delete(app: &App, id: UserId) -> Result<(), Problem> {
     let mut transaction = store::begin(&app.db).await?;
     // First, so that nobody takes them into another channel meanwhile.
     if !store::users::lock(&mut transaction, id).await? {
-        return Err(Problem::NotFound(Missing::User(id)));
+        return Err(Problem::NotFound(Resource::User(id)));
     }
     let channels = store::channels::private_of(&mut transaction, id).await?;
     let mut events = vec![Event::user(id)];

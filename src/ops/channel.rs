@@ -6,7 +6,7 @@ use crate::{
     ids::{ChannelId, UserId},
     model::{Channel, ChannelKind, Control, Event, Role},
     ops::commit,
-    problem::{Missing, Problem},
+    problem::{Problem, Resource},
     store,
 };
 
@@ -108,7 +108,7 @@ pub async fn leave(
     store::channels::lock(&mut transaction, id).await?;
     let before = store::channels::participants(&mut transaction, id).await?;
     if !store::channels::remove_participant(&mut transaction, id, user_id).await? {
-        return Err(Problem::NotFound(Missing::User(user_id)));
+        return Err(Problem::NotFound(Resource::User(user_id)));
     }
     let control = if before.len() == 1 {
         store::channels::delete(&mut transaction, id).await?;

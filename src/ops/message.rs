@@ -12,7 +12,7 @@ use crate::{
     ids::{ChannelId, MessageId, UserId},
     model::{BinaryContent, Event, Field, Message, MessageText, Role, Validate},
     ops::{commit, notification},
-    problem::{Dependency, Missing, Problem},
+    problem::{Dependency, Problem, Resource},
     store::{self, purge},
 };
 
@@ -96,7 +96,7 @@ pub async fn post_with_files(
             Ok(body)
         }
         // Nobody knows whether it was committed: the sweepers will find out.
-        Err(problem) if problem.is_ours() => Err(problem),
+        Err(problem) if problem.is_server_error() => Err(problem),
         Err(problem) => {
             app.files.discard(ids);
             Err(problem)
@@ -131,7 +131,7 @@ pub async fn typing(
 
 /// The message, if the caller may read its channel.
 async fn readable(app: &App, id: MessageId, caller: &Caller) -> Result<Message, Problem> {
-    let missing = || Problem::NotFound(Missing::Message(id));
+    let missing = || Problem::NotFound(Resource::Message(id));
     let message = store::messages::find(&app.db, id)
         .await?
         .ok_or_else(missing)?;
@@ -164,7 +164,7 @@ pub async fn update(
     let text = text.map_err(|why| Problem::invalid("newContent", why))?;
     let mut transaction = store::begin(&app.db).await?;
     let message = store::messages::update(&mut transaction, id, &text.into_string()).await?;
-    let message = message.ok_or(Problem::NotFound(Missing::Message(id)))?;
+    let message = message.ok_or(Problem::NotFound(Resource::Message(id)))?;
     commit(
         app,
         transaction,
@@ -187,7 +187,7 @@ pub async fn delete(app: &App, id: MessageId, caller: &Caller) -> Result<(), Pro
     }
     let mut transaction = store::begin(&app.db).await?;
     if !store::messages::delete(&mut transaction, message.channel_id, id).await? {
-        return Err(Problem::NotFound(Missing::Message(id)));
+        return Err(Problem::NotFound(Resource::Message(id)));
     }
     let (gone, all) = notification::delete_of(&mut transaction, id, NOTIFICATIONS_AT_ONCE).await?;
     if !all {

@@ -8,7 +8,7 @@ use time::OffsetDateTime;
 use crate::{
     ids::{ChannelId, UserId},
     model::{Channel, ChannelKind, User},
-    problem::{Missing, Problem},
+    problem::{Problem, Resource},
     store::{purge, users},
 };
 
@@ -92,7 +92,7 @@ pub async fn insert_private(
         .iter()
         .find(|id| !members.iter().any(|member| member.id == **id))
     {
-        return Err(Problem::NotFound(Missing::User(*unknown)));
+        return Err(Problem::NotFound(Resource::User(*unknown)));
     }
     let channel: ChannelRow = sqlx::query_as(SQL)
         .bind(ChannelId::new())
@@ -118,7 +118,7 @@ pub async fn lock(db: &mut PgConnection, id: ChannelId) -> Result<ChannelRow, Pr
         .bind(id)
         .fetch_optional(db)
         .await?
-        .ok_or(Problem::NotFound(Missing::Channel(id)))
+        .ok_or(Problem::NotFound(Resource::Channel(id)))
 }
 
 /// Changes a public channel; `None` leaves unchanged.
@@ -141,7 +141,7 @@ pub async fn update(
         .await?;
     channel
         .map(|channel| channel.with(Vec::new()))
-        .ok_or(Problem::NotFound(Missing::Channel(id)))
+        .ok_or(Problem::NotFound(Resource::Channel(id)))
 }
 
 /// Deletes a channel. Nothing of what is in it can be seen from then on; it is cleared afterwards, see [`super::remains`].
@@ -280,7 +280,7 @@ pub async fn readable(db: &PgPool, id: ChannelId, user: UserId) -> Result<Readab
         .bind(user)
         .fetch_optional(db)
         .await?
-        .ok_or(Problem::NotFound(Missing::Channel(id)))
+        .ok_or(Problem::NotFound(Resource::Channel(id)))
 }
 
 /// The positions of the newest messages of these channels; a deleted channel is left out.

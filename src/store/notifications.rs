@@ -8,7 +8,7 @@ use uuid::Uuid;
 use crate::{
     ids::{ChannelId, MessageId, NotificationId, UserId},
     model::{Event, Notification, NotificationKind},
-    problem::{Missing, Problem},
+    problem::{Problem, Resource},
     store::outbox::{self, Stored},
 };
 
@@ -179,7 +179,7 @@ pub async fn dismiss(
                        where id = $1 and receiver_id = $2 and dismissed_at is null";
     let dismissed = sqlx::query(SQL).bind(id).bind(receiver).execute(db).await?;
     if dismissed.rows_affected() == 0 {
-        return Err(Problem::NotFound(Missing::Notification(id)));
+        return Err(Problem::NotFound(Resource::Notification(id)));
     }
     Ok(())
 }

@@ -6,7 +6,7 @@ use time::OffsetDateTime;
 use crate::{
     ids::{ChannelId, ReadStatusId, UserId},
     model::ReadStatus,
-    problem::{Missing, Problem},
+    problem::{Problem, Resource},
     store::OnConstraint,
 };
 
@@ -33,7 +33,7 @@ pub async fn insert(
         .fetch_optional(db)
         .await
         .on_constraint(&[("read_statuses_once", || Problem::ReadStatusExists)])?
-        .ok_or(Problem::NotFound(Missing::Channel(channel)))
+        .ok_or(Problem::NotFound(Resource::Channel(channel)))
 }
 
 /// Changes one; `None` leaves unchanged.
@@ -58,7 +58,7 @@ pub async fn update(
         .bind(notification_enabled)
         .fetch_optional(db)
         .await?
-        .ok_or(Problem::NotFound(Missing::ReadStatus(id)))
+        .ok_or(Problem::NotFound(Resource::ReadStatus(id)))
 }
 
 /// Those of a user, of channels that are there.

@@ -5,7 +5,7 @@ use sqlx::{PgConnection, PgPool, Row, postgres::PgRow};
 use crate::{
     ids::{FileId, UserId},
     model::{BinaryContent, Email, Role, User, Username},
-    problem::{Missing, Problem},
+    problem::{Problem, Resource},
     secret::Secret,
     store::{Constraints, OnConstraint, purge},
 };
@@ -128,7 +128,7 @@ pub async fn update(db: &mut PgConnection, id: UserId, changes: &Changes) -> Res
         .fetch_optional(db)
         .await
         .on_constraint(UNIQUE)?
-        .ok_or(Problem::NotFound(Missing::User(id)))
+        .ok_or(Problem::NotFound(Resource::User(id)))
 }
 
 /// A user's role, locked until the transaction ends.
@@ -140,7 +140,7 @@ pub async fn lock_role(db: &mut PgConnection, id: UserId) -> Result<Role, Proble
         .bind(id)
         .fetch_optional(db)
         .await?
-        .ok_or(Problem::NotFound(Missing::User(id)))
+        .ok_or(Problem::NotFound(Resource::User(id)))
 }
 
 /// Gives a user another role.
@@ -159,7 +159,7 @@ pub async fn set_role(db: &mut PgConnection, id: UserId, role: Role) -> Result<U
         .bind(role)
         .fetch_optional(db)
         .await?
-        .ok_or(Problem::NotFound(Missing::User(id)))
+        .ok_or(Problem::NotFound(Resource::User(id)))
 }
 
 /// Keeps everybody from naming the user in a row of theirs until the transaction ends. False if there is none.

@@ -130,7 +130,7 @@ impl StompConnection {
             self.receipt(receipt);
             return Ok(());
         };
-        if problem.is_ours() {
+        if problem.is_server_error() {
             debug!(error = %crate::problem::chain(&problem), "SEND failed");
         }
         // STOMP's only negative answer to a `receipt` header is an ERROR frame, which ends the connection.

@@ -17,7 +17,7 @@ use crate::{
     ids::ChannelId,
     limits::MAX_REPLAYED_MESSAGES,
     model::{ChannelKind, Message},
-    problem::{Dependency, Missing, Problem},
+    problem::{Dependency, Problem, Resource},
     protocol::stomp::Refusal,
     sockjs::Link,
     store::{self, channels::Readable},
@@ -142,7 +142,7 @@ impl Subscribing {
 
     /// The error for a channel that was deleted, or that the user may no longer read.
     fn channel_not_found(&mut self) -> ConnectionEnd {
-        let problem = Problem::NotFound(Missing::Channel(self.channel));
+        let problem = Problem::NotFound(Resource::Channel(self.channel));
         ConnectionEnd::refused(refusal(&problem).for_receipt(self.receipt.take()))
     }
 }
