@@ -26,6 +26,7 @@
 //! - [`secret`]: values that must not reach a log
 //! - [`ids`]: typed identifiers
 //! - [`limits`]: limits of one client
+//! - [`rate_limit`]: a token bucket
 //! - [`tasks`]: task ownership and backoff
 //!
 //! A module imports only modules below it in this list; `tests/architecture.rs` checks that.
@@ -46,6 +47,7 @@ pub mod node;
 pub mod ops;
 pub mod problem;
 pub mod protocol;
+pub mod rate_limit;
 pub mod secret;
 pub mod sockjs;
 pub mod store;

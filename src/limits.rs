@@ -1,7 +1,7 @@
 //! Limits for clients of `/ws`, each with the error code that the client gets.
 //!
 //! Two more are settings: `CONNECTIONS_PER_USER` (`TOO_MANY_CONNECTIONS`), and `MESSAGE_RATE` in SENDs per second and
-//! connection (`TOO_MANY_REQUESTS`).
+//! connection, above which SENDs are delayed.
 
 use std::time::Duration;
 
@@ -28,6 +28,12 @@ pub const MAX_SUBSCRIPTIONS: u32 = 100;
 /// SUBSCRIBEs per second, because each reads PostgreSQL. The burst is [`MAX_SUBSCRIPTIONS`], so that a reconnect is not
 /// throttled. Further SUBSCRIBEs are delayed, not refused.
 pub const SUBSCRIBE_RATE: f64 = 10.0;
+/// Read units that a connection gains per second before authentication, and its burst. A unit is one WebSocket frame, or
+/// 1 KiB. The node does not read from a connection without units, so a client that floods it slows down only itself.
+pub const UNAUTHENTICATED_READ_RATE: (f64, f64) = (64.0, 256.0);
+/// Read units per second of an authenticated connection for each SEND of `MESSAGE_RATE`: 64 KiB, a frame of maximum size. The
+/// burst is that of 2 s.
+pub const READ_UNITS_PER_SEND: f64 = 64.0;
 /// Stored messages that a SUBSCRIBE with `after-seq` replays. A longer replay becomes one message with `gap:true`.
 pub const MAX_REPLAYED_MESSAGES: i64 = 500;
 /// Minimum time between two typing announcements of one connection and channel. Earlier ones are dropped.

@@ -81,7 +81,7 @@ pub struct Config {
     /// `MAX_UPLOADS`, default 64: concurrent requests with files, beyond which a request gets 503. Sign-ups have their own
     /// slots. Each request uses 256 KiB of memory for a folder, 5 MiB for a bucket.
     pub max_uploads: usize,
-    /// `MESSAGE_RATE`, default 20: STOMP SENDs per second of one connection, with bursts of twice as many.
+    /// `MESSAGE_RATE`, default 20: STOMP SENDs per second of one connection, with bursts of twice as many. Further SENDs are delayed.
     pub message_rate: u32,
     /// `LOGIN_FAILURES`, default 10: failed logins per minute for one username from one address, beyond which logins get 429.
     pub login_failures: u32,

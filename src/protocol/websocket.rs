@@ -90,6 +90,7 @@ pub struct Decoder {
     /// The data frame whose payload is arriving.
     frame: Option<DataFrame>,
     end: Option<End>,
+    frames: u32,
 }
 
 #[derive(Debug)]
@@ -127,6 +128,7 @@ impl Decoder {
             kind: None,
             frame: None,
             end: None,
+            frames: 0,
         }
     }
 
@@ -138,6 +140,11 @@ impl Decoder {
     /// Whether no message is under way, nor a part of a frame.
     pub fn is_idle(&self) -> bool {
         self.kind.is_none() && self.pending.is_empty()
+    }
+
+    /// The number of frames decoded since the last call, fragments and control frames included.
+    pub const fn take_frames(&mut self) -> u32 {
+        mem::replace(&mut self.frames, 0)
     }
 
     /// Takes what was read from the socket. Call [`Decoder::next`] until it has nothing more before
@@ -265,6 +272,7 @@ impl Decoder {
 
     fn begin_data(&mut self, header: &Header) -> Result<(), Violation> {
         self.start += header.size;
+        self.frames = self.frames.saturating_add(1);
         if header.opcode != CONTINUATION {
             self.kind = Some(header.opcode);
         }
@@ -317,6 +325,7 @@ impl Decoder {
         let mut payload = masked.to_vec();
         unmask(&mut payload, header.mask);
         self.start = end;
+        self.frames = self.frames.saturating_add(1);
         Ok(Some(match header.opcode {
             PING => Event::Ping(payload),
             PONG => Event::Pong,

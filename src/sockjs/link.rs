@@ -20,6 +20,7 @@ use crate::{
     },
     limits::STALL_TIMEOUT,
     protocol::{encoding::Encoding, sockjs as frames, websocket},
+    rate_limit::TokenBucket,
     sockjs::{
         options::Options,
         session::SockJsSession,
@@ -69,6 +70,8 @@ pub struct Link {
     encoding: Encoding,
     /// Outgoing frames. Answers share the queue with published messages: one order, one limit.
     send_queue: Arc<SendQueue<Bytes>>,
+    /// `None` reads without a limit.
+    read_rate: Option<TokenBucket>,
     transport: Transport,
 }
 
@@ -97,6 +100,7 @@ impl Link {
         let link = Self {
             encoding,
             send_queue: Arc::default(),
+            read_rate: None,
             transport: Transport::WebSocket(WebSocketStream {
                 stream,
                 max_message_bytes: options.message_bytes,
@@ -110,6 +114,7 @@ impl Link {
                 blocked_at: None,
                 heartbeat: (encoding == Encoding::SockJs).then_some(options.heartbeat),
                 closed_by_client: false,
+                uncounted_bytes: 0,
             }),
         };
         if encoding == Encoding::SockJs {
@@ -123,6 +128,7 @@ impl Link {
         Self {
             encoding: Encoding::Http,
             send_queue: session.send_queue.clone(),
+            read_rate: None,
             transport: Transport::Http(SessionGuard(session)),
         }
     }
@@ -137,8 +143,12 @@ impl Link {
         &self.send_queue
     }
 
-    /// When the client last sent anything, transport heartbeats included.
+    /// When the client last sent anything, transport heartbeats included. While reading is paused, now: its silence cannot be
+    /// seen.
     pub fn last_read_at(&self) -> Instant {
+        if self.paused_until().is_some() {
+            return Instant::now();
+        }
         match &self.transport {
             Transport::WebSocket(socket) => socket.last_read_at,
             Transport::Http(SessionGuard(session)) => session.last_read_at(),
@@ -173,6 +183,18 @@ impl Link {
         }
     }
 
+    /// Limits reading to `rate` units per second with a burst. A WebSocket frame is a unit, and each KiB; over HTTP, a message
+    /// is. While the link has no units, it is not read from, so that the client waits.
+    pub fn set_read_rate(&mut self, rate: f64, burst: f64) {
+        self.read_rate = Some(TokenBucket::new(rate, burst, Instant::now()));
+    }
+
+    /// When reading continues, while [`Self::set_read_rate`] has paused it.
+    fn paused_until(&self) -> Option<Instant> {
+        let resumes_at = self.read_rate.as_ref()?.next_token_at();
+        (resumes_at > Instant::now()).then_some(resumes_at)
+    }
+
     /// Whether the node must not read from the client: the send queue is too full, or the connection is being closed.
     pub fn is_full(&self) -> bool {
         let (waiting, close_reason) = self.send_queue.state();
@@ -186,10 +208,23 @@ impl Link {
     /// # Errors
     /// When the client closed the connection or broke the protocol.
     pub fn try_recv(&mut self) -> Result<Option<Vec<u8>>, Disconnect> {
-        match &mut self.transport {
-            Transport::WebSocket(socket) => socket.try_recv(self.encoding, &self.send_queue),
-            Transport::Http(SessionGuard(session)) => Ok(session.pop()),
+        let (received, units) = match &mut self.transport {
+            Transport::WebSocket(socket) => {
+                let received = socket.try_recv(self.encoding, &self.send_queue);
+                (received, socket.take_read_units())
+            }
+            Transport::Http(SessionGuard(session)) => {
+                let received = session.pop();
+                let units = f64::from(u32::from(received.is_some()));
+                (Ok(received), units)
+            }
+        };
+        if let Some(rate) = &mut self.read_rate
+            && units > 0.0
+        {
+            rate.spend(units, Instant::now());
         }
+        received
     }
 
     /// Appends a text to the send queue; the next [`Self::flush`] writes it.
@@ -230,16 +265,31 @@ impl Link {
     /// When the client is gone.
     pub async fn ready(&mut self, reads: bool) -> Result<(), Disconnect> {
         let reads = reads && !self.is_full();
+        let paused_until = self.paused_until().filter(|_| reads);
+        let resumed = async {
+            match paused_until {
+                Some(resumes_at) => sleep_until(resumes_at).await,
+                None => std::future::pending().await,
+            }
+        };
         let changed = self.send_queue.changed();
         match &mut self.transport {
-            Transport::WebSocket(socket) => tokio::select! {
-                result = socket.ready(reads) => result,
-                () = changed => Ok(()),
-            },
+            Transport::WebSocket(socket) => {
+                if !reads {
+                    // The client is not to blame for an incomplete message.
+                    socket.message_started_at = None;
+                }
+                tokio::select! {
+                    result = socket.ready(reads && paused_until.is_none()) => result,
+                    () = changed => Ok(()),
+                    () = resumed => Ok(()),
+                }
+            }
             Transport::Http(SessionGuard(session)) => {
                 tokio::select! {
-                    () = session.ready(reads) => {}
+                    () = session.ready(reads && paused_until.is_none()) => {}
                     () = changed => {}
+                    () = resumed => {}
                 }
                 Ok(())
             }

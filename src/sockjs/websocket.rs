@@ -11,7 +11,7 @@ use bytes::{Buf, Bytes};
 use tokio::{
     io::{AsyncWriteExt, Interest},
     net::TcpStream,
-    task::coop::consume_budget,
+    task::{coop::consume_budget, yield_now},
     time::Instant,
 };
 
@@ -55,6 +55,8 @@ pub(super) struct WebSocketStream {
     pub(super) heartbeat: Option<Duration>,
     /// The client sent a Close frame.
     pub(super) closed_by_client: bool,
+    /// Bytes read since [`Self::take_read_units`] was last called.
+    pub(super) uncounted_bytes: u32,
 }
 
 impl WebSocketStream {
@@ -119,10 +121,6 @@ impl WebSocketStream {
 
     /// Waits until the socket is writable, if writes are blocked, or readable, if `reads`; then reads once.
     pub(super) async fn ready(&mut self, reads: bool) -> Result<(), Disconnect> {
-        if !reads {
-            // The node does not read, so the client is not to blame for an incomplete message.
-            self.message_started_at = None;
-        }
         let interest = match (reads, self.blocked_at.is_some()) {
             (true, false) => Interest::READABLE,
             (true, true) => Interest::READABLE | Interest::WRITABLE,
@@ -137,16 +135,34 @@ impl WebSocketStream {
         if !(reads && state.is_readable()) {
             return Ok(());
         }
-        READ_BUFFER.with_borrow_mut(|buffer| match self.stream.try_read(buffer) {
-            Ok(0) => Err(Disconnect::Gone),
-            Ok(n) => {
+        let read = READ_BUFFER.with_borrow_mut(|buffer| {
+            let read = self.stream.try_read(buffer)?;
+            self.decoder.feed(&buffer[..read]);
+            Ok::<_, io::Error>(read)
+        });
+        match read {
+            Ok(0) => return Err(Disconnect::Gone),
+            Ok(read) => {
                 self.last_read_at = Instant::now();
-                self.decoder.feed(&buffer[..n]);
-                Ok(())
+                self.uncounted_bytes += u32::try_from(read).unwrap_or(u32::MAX);
+                // `TcpStream::ready` does not use the task's budget, so a client that keeps the stream readable would keep
+                // the thread.
+                if read == READ_BUFFER_BYTES {
+                    yield_now().await;
+                } else {
+                    consume_budget().await;
+                }
             }
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(()),
-            Err(_) => Err(Disconnect::Gone),
-        })
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(_) => return Err(Disconnect::Gone),
+        }
+        Ok(())
+    }
+
+    /// The read units used since the last call: one for each frame and for each KiB.
+    pub(super) fn take_read_units(&mut self) -> f64 {
+        let bytes = std::mem::take(&mut self.uncounted_bytes);
+        f64::from(self.decoder.take_frames()) + f64::from(bytes) / 1024.0
     }
 
     /// Writes borrowed frames until the socket would block.

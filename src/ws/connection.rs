@@ -25,8 +25,8 @@ use crate::{
     limits,
     problem::{Dependency, Problem},
     protocol::stomp::{self, Action, Frame, Item, Limits, Refusal, Session, Settings, Tick},
+    rate_limit::TokenBucket,
     sockjs::Link,
-    ws::rate_limit::TokenBucket,
 };
 
 use super::{
@@ -135,6 +135,8 @@ pub(super) struct StompConnection {
 impl StompConnection {
     fn new(app: Arc<App>, mut link: Link) -> Self {
         link.set_max_message_bytes(limits::MAX_UNAUTHENTICATED_MESSAGE_BYTES);
+        let (units, burst) = limits::UNAUTHENTICATED_READ_RATE;
+        link.set_read_rate(units, burst);
         let now = Instant::now();
         let beat = u32::try_from(app.config.heart_beat.as_millis()).unwrap_or(u32::MAX);
         let settings = Settings {
@@ -245,12 +247,12 @@ impl StompConnection {
         let far = Instant::now() + Duration::from_hours(1);
         let session = self.session.deadline().map(|at| self.opened_at + at);
         let drain_at = self.drain_at.filter(|_| self.pending_sends.is_empty());
-        let subscribe_at = self
-            .deferred
-            .as_ref()
-            .map(|_| self.subscribe_rate.next_token_at());
-        let subscribe_at = subscribe_at.filter(|_| self.pending_sends.is_empty());
-        [self.link.deadline(), session, drain_at, subscribe_at]
+        let deferred_until = match self.deferred.as_deref() {
+            Some(Action::Send { .. }) => Some(self.send_rate.next_token_at()),
+            Some(_) if self.pending_sends.is_empty() => Some(self.subscribe_rate.next_token_at()),
+            _ => None,
+        };
+        [self.link.deadline(), session, drain_at, deferred_until]
             .into_iter()
             .flatten()
             .fold(far, Instant::min)
@@ -302,9 +304,10 @@ impl StompConnection {
                     None => return Ok(Pause::NoFrame),
                 },
             };
-            // Only SENDs overlap. Every other frame waits for the SENDs before it, and later frames wait for it.
+            // Only SENDs overlap. Every other frame waits for the SENDs before it, and later frames wait for it. A SEND over
+            // the rate waits too: stock clients do not subscribe to the error queue, so a rejected SEND would be lost.
             let early = match &action {
-                Action::Send { .. } => false,
+                Action::Send { .. } => !self.send_rate.try_take(Instant::now()),
                 _ if !self.pending_sends.is_empty() => true,
                 Action::Subscribe { .. } => !self.subscribe_rate.try_take(Instant::now()),
                 _ => false,
@@ -451,6 +454,8 @@ impl StompConnection {
             .connected(&caller.username, &session_id, self.now());
         self.decoder.set_version(self.session.version());
         self.link.set_max_message_bytes(usize::MAX);
+        let units = limits::READ_UNITS_PER_SEND * f64::from(self.app.config.message_rate);
+        self.link.set_read_rate(units, 2.0 * units);
         if self.session.beats() {
             self.link.disable_transport_heartbeat();
         }

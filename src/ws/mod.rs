@@ -1,7 +1,6 @@
 //! `/ws`: STOMP over SockJS and all its transports, and at `/ws/websocket` over plain WebSocket.
 
 mod connection;
-mod rate_limit;
 mod send;
 mod subscribe;
 

@@ -26,6 +26,7 @@ mod files;
 mod files_download;
 mod files_swept;
 mod files_upload;
+mod floods;
 mod head;
 mod hostile;
 mod lateness;

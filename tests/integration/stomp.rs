@@ -475,13 +475,6 @@ async fn a_send_refused_for_its_content_does_not_end_the_connection() {
         .say(&ann, &uuid::Uuid::new_v4().to_string(), "into nothing")
         .await;
     assert_eq!(stomp.message().await["code"], "CHANNEL_NOT_FOUND");
-    // Two a second, and a burst of four, of which one was not even a message.
-    for _ in 0..4 {
-        stomp.say(&ann, &channel, "again").await;
-    }
-    assert_eq!(stomp.message().await["code"], "TOO_MANY_REQUESTS");
-    // Time for the next one to be allowed.
-    tokio::time::sleep(Duration::from_millis(600)).await;
     // With a receipt asked for, STOMP has only ERROR to say that it will not come.
     let body = json!({ "content": "", "channelId": channel, "authorId": ann.id }).to_string();
     stomp

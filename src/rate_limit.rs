@@ -5,7 +5,9 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 /// A rate in tokens per second with a burst.
-pub(super) struct TokenBucket {
+#[derive(Debug)]
+pub struct TokenBucket {
+    /// Negative while in debt.
     tokens: f64,
     burst: f64,
     rate: f64,
@@ -14,7 +16,7 @@ pub(super) struct TokenBucket {
 
 impl TokenBucket {
     /// A full bucket.
-    pub(super) fn new(rate: f64, burst: f64, now: Instant) -> Self {
+    pub fn new(rate: f64, burst: f64, now: Instant) -> Self {
         Self {
             tokens: burst,
             burst,
@@ -23,11 +25,15 @@ impl TokenBucket {
         }
     }
 
-    /// Takes a token if there is one.
-    pub(super) fn try_take(&mut self, now: Instant) -> bool {
+    fn refill(&mut self, now: Instant) {
         let gained = now.duration_since(self.updated_at).as_secs_f64() * self.rate;
         self.tokens = (self.tokens + gained).min(self.burst);
         self.updated_at = now;
+    }
+
+    /// Takes a token if there is one.
+    pub fn try_take(&mut self, now: Instant) -> bool {
+        self.refill(now);
         let enough = self.tokens >= 1.0;
         if enough {
             self.tokens -= 1.0;
@@ -35,9 +41,18 @@ impl TokenBucket {
         enough
     }
 
-    /// When the next token comes; up to 1 ms late, never early.
-    pub(super) fn next_token_at(&self) -> Instant {
-        let missing = (1.0 - self.tokens).max(0.0);
+    /// Takes `cost` tokens for work that is already done, possibly more than there are.
+    pub fn spend(&mut self, cost: f64, now: Instant) {
+        self.refill(now);
+        self.tokens -= cost;
+    }
+
+    /// When the next token comes, up to 1 ms late, never early; in the past if there is one.
+    pub fn next_token_at(&self) -> Instant {
+        if self.tokens >= 1.0 {
+            return self.updated_at;
+        }
+        let missing = 1.0 - self.tokens;
         self.updated_at + Duration::from_secs_f64(missing / self.rate) + Duration::from_millis(1)
     }
 }
@@ -57,5 +72,16 @@ mod tests {
         // The bucket never holds more than its burst.
         let late = begin + Duration::from_hours(1);
         assert!((0..3).all(|_| bucket.try_take(late)) && !bucket.try_take(late));
+    }
+
+    #[test]
+    fn a_debt_is_paid_at_the_rate() {
+        let begin = Instant::now();
+        let mut bucket = TokenBucket::new(10.0, 3.0, begin);
+        bucket.spend(13.0, begin);
+        let next = bucket.next_token_at();
+        assert!(next > begin + Duration::from_secs(1));
+        assert!(next < begin + Duration::from_millis(1_200));
+        assert!(bucket.try_take(next));
     }
 }
