@@ -18,14 +18,7 @@ const ONE_TYPE_IN_SEVERAL_FILES: [(&str, &[&str]); 4] = [
         "StompConnection",
         &["ws::connection", "ws::send", "ws::subscribe"],
     ),
-    (
-        "Hub",
-        &[
-            "delivery::hub",
-            "delivery::hub::subscribe",
-            "delivery::hub::subscriber",
-        ],
-    ),
+    ("Hub", &["delivery::hub", "delivery::hub::subscribe"]),
     (
         "Delivery",
         &["delivery", "delivery::repair", "delivery::presence"],

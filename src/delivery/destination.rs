@@ -1,37 +1,37 @@
-//! What a STOMP client may do with which destination. One table, deny by default: what is not in it ends the connection.
+//! The STOMP destinations, with the frame that each one accepts. Any other destination closes the connection.
 
 use crate::ids::ChannelId;
 
-/// Where each connection hears of its own rejected SENDs.
+/// Destination of the errors of a connection's own SENDs.
 pub const ERRORS: &str = "/user/queue/errors";
 
-/// What a SUBSCRIBE is allowed for.
+/// A destination that accepts SUBSCRIBE.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Subscribe {
-    /// A channel that the user may read, which is for the store to say.
+    /// A channel; the store decides whether the user may read it.
     Channel(ChannelId, ChannelStream),
-    /// The connection's own errors; any connected user.
+    /// The errors of the connection's own SENDs.
     Errors,
 }
 
-/// What a SEND is allowed for.
+/// A destination that accepts SEND.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Send {
-    /// `/pub/messages`: a message, whose author must be the user, in a channel that they may read.
+    /// `/pub/messages`: a message by the user, in a channel that the user may read.
     Message,
-    /// `/pub/typing`: that the user is writing, in a channel that they may read.
+    /// `/pub/typing`: the user is typing, in a channel that the user may read.
     Typing,
 }
 
-/// The SUBSCRIBE half of the table.
+/// Parses the destination of a SUBSCRIBE; `None` when it does not accept one.
 pub fn subscribe(destination: &str) -> Option<Subscribe> {
     if destination == ERRORS {
         return Some(Subscribe::Errors);
     }
-    ChannelStream::parse(destination).map(|(channel, feed)| Subscribe::Channel(channel, feed))
+    ChannelStream::parse(destination).map(|(channel, stream)| Subscribe::Channel(channel, stream))
 }
 
-/// The SEND half of the table.
+/// Parses the destination of a SEND; `None` when it does not accept one.
 pub fn send(destination: &str) -> Option<Send> {
     match destination {
         "/pub/messages" => Some(Send::Message),
@@ -40,12 +40,47 @@ pub fn send(destination: &str) -> Option<Send> {
     }
 }
 
+/// The two event streams of a channel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ChannelStream {
+    /// `/sub/channels.{id}.messages`: new messages, each with a position.
+    Messages,
+    /// `/sub/channels.{id}.events`: edits, deletions and typing, without positions.
+    Events,
+}
+
+impl ChannelStream {
+    /// The STOMP destination.
+    pub fn destination(self, channel: ChannelId) -> String {
+        let stream = match self {
+            Self::Messages => "messages",
+            Self::Events => "events",
+        };
+        format!("/sub/channels.{channel}.{stream}")
+    }
+
+    /// Parses a destination; `None` when it is not one of these.
+    pub fn parse(destination: &str) -> Option<(ChannelId, Self)> {
+        let (channel, stream) = destination
+            .strip_prefix("/sub/channels.")?
+            .split_once('.')?;
+        let stream = match stream {
+            "messages" => Self::Messages,
+            "events" => Self::Events,
+            _ => return None,
+        };
+        // Only the hyphenated lower-case form, so that a channel has one destination.
+        let id: ChannelId = channel.parse().ok()?;
+        (id.to_string() == channel).then_some((id, stream))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn nobody_may_send_where_others_subscribe_or_subscribe_to_patterns() {
+    fn sends_to_subscription_destinations_and_patterns_are_refused() {
         let channel = ChannelStream::Messages.destination(ChannelId::new());
         assert!(subscribe(&channel).is_some() && send(&channel).is_none());
         for destination in [
@@ -70,40 +105,5 @@ mod tests {
         ] {
             assert_eq!(send(destination), None, "{destination}");
         }
-    }
-}
-
-/// The two things of a channel that can be followed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum ChannelStream {
-    /// `/sub/channels.{id}.messages`: new messages, by position.
-    Messages,
-    /// `/sub/channels.{id}.events`: what happens to messages, as it happens.
-    Events,
-}
-
-impl ChannelStream {
-    /// The STOMP destination.
-    pub fn destination(self, channel: ChannelId) -> String {
-        let feed = match self {
-            Self::Messages => "messages",
-            Self::Events => "events",
-        };
-        format!("/sub/channels.{channel}.{feed}")
-    }
-
-    /// What the destination names, if it is one of these.
-    pub fn parse(destination: &str) -> Option<(ChannelId, Self)> {
-        let (channel, feed) = destination
-            .strip_prefix("/sub/channels.")?
-            .split_once('.')?;
-        let feed = match feed {
-            "messages" => Self::Messages,
-            "events" => Self::Events,
-            _ => return None,
-        };
-        // Hyphenated lower case only, so that a channel has one name.
-        let id: ChannelId = channel.parse().ok()?;
-        (id.to_string() == channel).then_some((id, feed))
     }
 }

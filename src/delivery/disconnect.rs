@@ -1,21 +1,21 @@
 //! Why and how the server closes a connection.
 
-/// How a link ends.
+/// How a connection ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Disconnect {
-    /// The peer is gone or hopeless: nothing more is written.
+    /// The peer is gone or has stalled; nothing more is written.
     Gone,
-    /// It is to be closed, see [`Link::close`].
+    /// The server sends a close frame.
     Close {
-        /// Code.
+        /// Close code of the WebSocket protocol.
         code: u16,
-        /// Reason.
+        /// Close reason.
         reason: &'static str,
     },
 }
 
 impl Disconnect {
-    /// To be closed so.
+    /// A close with this code and reason.
     pub fn close(code: u16, reason: &'static str) -> Self {
         Self::Close { code, reason }
     }
@@ -24,7 +24,7 @@ impl Disconnect {
 impl From<CloseReason> for Disconnect {
     fn from(close_reason: CloseReason) -> Self {
         match close_reason {
-            // The code that other servers of this kind use.
+            // Private use (RFC 6455 §7.4.2).
             CloseReason::Slow => Self::close(4500, "The connection fell behind."),
             CloseReason::TooMany => Self::close(1008, "Too many connections."),
             CloseReason::Draining => Self::close(1001, "The node is leaving."),
@@ -33,15 +33,15 @@ impl From<CloseReason> for Disconnect {
     }
 }
 
-/// Why the server ends a connection.
+/// Why the server closes a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CloseReason {
-    /// It fell behind.
+    /// The client reads too slowly.
     Slow,
     /// The session or account has ended.
     Revoked,
-    /// A newer connection of the user took its place.
+    /// The user has too many connections.
     TooMany,
-    /// The node is leaving.
+    /// The node is draining.
     Draining,
 }

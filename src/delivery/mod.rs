@@ -1,8 +1,9 @@
 //! Delivers events to the clients that are connected to this node.
 //!
 //! [`Delivery::dispatch`] takes each event that Kafka carries to this node. A channel message goes to the STOMP subscribers in
-//! [`hub`], an SSE event to the streams in [`sse`], a control event closes sockets and ends subscriptions. Both maps deliver by
-//! the rule of [`sequence`]: an event that is not the next one waits until [`repair`] has read the missing ones from the store.
+//! [`hub`], an SSE event to the streams in [`sse`]; a control event closes connections and ends subscriptions. Both maps deliver
+//! by the rule of [`sequence`]: an event that is not the next one waits until [`repair`] has read the missing ones from the
+//! store.
 
 pub mod destination;
 pub mod disconnect;
@@ -29,7 +30,7 @@ use crate::{
 use hub::{Hub, Payload};
 use sse::SseStreams;
 
-/// Gaps that wait for a repair. The audit finds a gap that does not fit.
+/// Capacity of the queue of gaps. The audit finds a gap that does not fit.
 const GAP_QUEUE: usize = 1_024;
 
 /// A log of which this node lacks an entry.
@@ -44,7 +45,7 @@ pub enum Gap {
 /// A gap and the time at which it was found.
 pub type ReportedGap = (Gap, Instant);
 
-/// The clients of this node and what each one subscribes to.
+/// The clients of this node and their subscriptions.
 pub struct Delivery {
     /// STOMP connections.
     pub hub: Arc<Hub>,
@@ -147,14 +148,29 @@ impl Delivery {
         });
     }
 
-    /// Queues a gap whose log is marked as being repaired. When the queue is full the mark is removed, and the audit reports
-    /// the gap again.
-    pub fn report_gap(&self, gap: Gap) {
+    /// Repairs a log, unless a repair of it is running or its position is not known yet.
+    pub fn request_repair(&self, gap: Gap) {
+        let begins = match gap {
+            Gap::Channel(channel) => self.hub.begin_repair(channel),
+            Gap::EventLog(log) => self.sse.begin_repair(log),
+        };
+        if begins {
+            self.report_gap(gap);
+        }
+    }
+
+    /// Queues a gap whose repair counts as begun. When the queue is full the repair ends, and the audit requests it again.
+    fn report_gap(&self, gap: Gap) {
         if self.gaps.try_send((gap, Instant::now())).is_err() {
-            match gap {
-                Gap::Channel(channel) => drop(self.hub.end_repair(channel)),
-                Gap::EventLog(log) => drop(self.sse.end_repair(log)),
-            }
+            self.end_repair(gap);
+        }
+    }
+
+    /// Ends a repair. True when an entry of the log is still missing.
+    fn end_repair(&self, gap: Gap) -> bool {
+        match gap {
+            Gap::Channel(channel) => self.hub.end_repair(channel),
+            Gap::EventLog(log) => self.sse.end_repair(log),
         }
     }
 

@@ -1,4 +1,4 @@
-//! What waits to be written to one connection: bounded in bytes, never waited for by those who fill it.
+//! The send queue of one connection: bounded in bytes; a push never waits.
 
 use std::collections::VecDeque;
 
@@ -7,20 +7,20 @@ use tokio::sync::Notify;
 
 use crate::{delivery::disconnect::CloseReason, limits::MAX_QUEUED_BYTES};
 
-/// What an item costs beside its bytes, so that many small ones are bounded as well.
+/// Bytes that an item counts with beside its content, so that the number of small items is bounded too.
 const ITEM_BYTES: usize = 64;
 
 #[derive(Debug)]
 struct Inner<T> {
     items: VecDeque<T>,
-    /// Of the items, and of those that were borrowed and have not left yet.
+    /// Bytes of the queued items, and of borrowed items that are not written yet.
     bytes: usize,
-    /// Of what will be added later.
+    /// Bytes of items that will be pushed later.
     reserved: usize,
     close_reason: Option<CloseReason>,
 }
 
-/// The queue of one connection. `T` is cheap to clone and shared between connections.
+/// The send queue of one connection. `T` is cheap to clone and shared between connections.
 #[derive(Debug)]
 pub struct SendQueue<T> {
     inner: Mutex<Inner<T>>,
@@ -42,7 +42,7 @@ impl<T> Default for SendQueue<T> {
 }
 
 impl<T> Inner<T> {
-    /// False when there is no room: then everything is let go.
+    /// Whether `bytes` more fit. If not, the connection is closed as slow and its items are dropped.
     fn fits(&mut self, bytes: usize) -> bool {
         let fits = self.bytes + self.reserved + bytes + ITEM_BYTES <= MAX_QUEUED_BYTES;
         if !fits {
@@ -64,7 +64,7 @@ impl<T> Inner<T> {
     fn take(&mut self, into: &mut VecDeque<T>, bytes: usize) -> Option<CloseReason> {
         self.bytes = bytes;
         if into.is_empty() {
-            // Hands over the storage as well: an idle connection keeps none.
+            // Moves the allocation too: an idle connection keeps none.
             *into = std::mem::take(&mut self.items);
         } else {
             into.append(&mut self.items);
@@ -74,8 +74,8 @@ impl<T> Inner<T> {
 }
 
 impl<T> SendQueue<T> {
-    /// Adds an item of that many bytes. When that is too much, everything waiting is let go and the connection is told to
-    /// close: it resumes by its position, so nothing is lost.
+    /// Queues an item of `bytes` bytes. When the queue is full, its items are dropped and the connection is closed: the client
+    /// resumes at its position, so no event is lost.
     pub fn push(&self, item: T, bytes: usize) {
         let mut inner = self.inner.lock();
         if inner.close_reason.is_some() {
@@ -89,8 +89,9 @@ impl<T> SendQueue<T> {
         }
     }
 
-    /// Likewise, by the task that empties the queue: it need not be woken, and may have a last word.
-    pub fn answer(&self, item: T, bytes: usize) {
+    /// Queues an item from the task that empties the queue. That task needs no wake-up, and may still reply on a connection that
+    /// is being closed, unless it is slow.
+    pub fn push_reply(&self, item: T, bytes: usize) {
         let mut inner = self.inner.lock();
         match inner.close_reason {
             None => {
@@ -101,8 +102,8 @@ impl<T> SendQueue<T> {
         }
     }
 
-    /// Counts what somebody else keeps for this connection and will push later; to be given back with [`Self::unreserve`].
-    /// False when that is too much: then the connection is told to close.
+    /// Reserves room for an item that the caller holds and pushes later, until [`Self::unreserve`]. False when the queue is
+    /// full: then the connection is closed as slow.
     pub fn reserve(&self, bytes: usize) -> bool {
         let mut inner = self.inner.lock();
         if inner.close_reason.is_some() {
@@ -117,48 +118,48 @@ impl<T> SendQueue<T> {
         fits
     }
 
-    /// Ends a [`Self::reserve`].
+    /// Gives up the room of a [`Self::reserve`].
     pub fn unreserve(&self, bytes: usize) {
         let mut inner = self.inner.lock();
         inner.reserved = inner.reserved.saturating_sub(bytes + ITEM_BYTES);
     }
 
-    /// Tells the connection to close. The first reason stays.
+    /// Asks the connection to close. The first reason stays.
     pub fn close(&self, close_reason: CloseReason) {
         self.inner.lock().close_reason.get_or_insert(close_reason);
         self.changed.notify_one();
     }
 
-    /// Why the connection is to close, if it is.
+    /// Why the connection must close, if it must.
     pub fn close_reason(&self) -> Option<CloseReason> {
         self.inner.lock().close_reason
     }
 
-    /// The bytes that wait, and why the connection is to close, if it is.
+    /// The queued bytes, and why the connection must close, if it must.
     pub fn state(&self) -> (usize, Option<CloseReason>) {
         let inner = self.inner.lock();
         (inner.bytes, inner.close_reason)
     }
 
-    /// Moves everything that waits to the end of `into`.
+    /// Moves all items to the end of `into`.
     pub fn take(&self, into: &mut VecDeque<T>) -> Option<CloseReason> {
         self.inner.lock().take(into, 0)
     }
 
-    /// Likewise, but it counts until [`Self::left`].
+    /// Moves all items to the end of `into`; their bytes count until [`Self::written`].
     pub fn borrow(&self, into: &mut VecDeque<T>) -> Option<CloseReason> {
         let mut inner = self.inner.lock();
         let bytes = inner.bytes;
         inner.take(into, bytes)
     }
 
-    /// So many of the borrowed items, or bytes of them, have left.
-    pub fn left(&self, items: usize, bytes: usize) {
+    /// Reports that `items` borrowed items, and `bytes` bytes of borrowed items, were written.
+    pub fn written(&self, items: usize, bytes: usize) {
         let mut inner = self.inner.lock();
         inner.bytes = inner.bytes.saturating_sub(bytes + items * ITEM_BYTES);
     }
 
-    /// Waits until there may be something to take. Cancel safe; one waiter.
+    /// Waits until there may be an item or a close reason. Cancel safe; for one waiter.
     pub async fn changed(&self) {
         self.changed.notified().await;
     }
@@ -169,7 +170,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_mailbox_that_overflows_is_emptied_and_says_why() {
+    async fn a_full_queue_drops_its_items_and_closes_as_slow() {
         let send_queue = SendQueue::default();
         for _ in 0..9 {
             send_queue.push((), 64 * 1024);
@@ -187,23 +188,19 @@ mod tests {
     }
 
     #[test]
-    fn what_was_borrowed_or_is_kept_elsewhere_counts_until_it_has_left() {
+    fn borrowed_and_reserved_items_count_until_they_are_written() {
         const HALF: usize = MAX_QUEUED_BYTES / 2 - ITEM_BYTES;
         let (send_queue, mut out) = (SendQueue::default(), VecDeque::new());
         send_queue.push((), HALF);
         assert_eq!(send_queue.borrow(&mut out), None);
         assert!(send_queue.reserve(HALF));
         send_queue.unreserve(HALF);
-        send_queue.answer((), HALF);
-        assert_eq!(
-            send_queue.close_reason(),
-            None,
-            "just as much as there may be"
-        );
-        send_queue.left(0, HALF);
-        send_queue.left(1, 0);
+        send_queue.push_reply((), HALF);
+        assert_eq!(send_queue.close_reason(), None, "exactly full");
+        send_queue.written(0, HALF);
+        send_queue.written(1, 0);
         send_queue.push((), HALF);
-        assert_eq!(send_queue.close_reason(), None, "what has left makes room");
+        assert_eq!(send_queue.close_reason(), None, "written items make room");
         assert!(!send_queue.reserve(0));
         assert_eq!(send_queue.close_reason(), Some(CloseReason::Slow));
     }

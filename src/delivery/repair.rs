@@ -1,5 +1,4 @@
-//! What Kafka has not brought is read from the store: when a record shows that an earlier one is missing, every few
-//! seconds in any case, and at short intervals while Kafka is away.
+//! Reads missing events from the store: after a reported gap, at fixed intervals, and at short intervals while Kafka is down.
 
 use std::{collections::HashSet, sync::Arc, time::Duration};
 
@@ -19,29 +18,27 @@ use crate::{
     tasks::Tasks,
 };
 
-/// Records of one channel that several nodes publish overtake each other by a few milliseconds; most gaps close by
-/// themselves within this time.
-const PATIENCE: Duration = Duration::from_millis(15);
-/// Messages or events read at once.
+/// Time between a gap and its repair. Records of one channel that several nodes publish overtake each other by a few
+/// milliseconds, so most gaps close by themselves.
+const GAP_GRACE: Duration = Duration::from_millis(15);
+/// Messages or events read in one statement.
 const PAGE: i64 = 200;
-/// Repairs at the same time: enough to be quick, few enough to leave the pool to the requests.
-const AT_ONCE: usize = 4;
-/// How often everything followed here is compared with the store.
+/// Repairs at the same time. The other connections of the pool are left to requests.
+const MAX_CONCURRENT: usize = 4;
+/// Interval at which all subscribed logs are compared with the store.
 const AUDIT_INTERVAL: Duration = Duration::from_secs(5);
-/// The same while Kafka is away: what is accepted arrives within two seconds.
+/// The same while Kafka is down: an accepted message arrives within 2 s.
 const AUDIT_INTERVAL_WITHOUT_KAFKA: Duration = Duration::from_millis(500);
-/// Sessions of open sockets are looked at this often, for a revocation that Kafka did not carry.
+/// Interval at which the sessions of open connections are checked, for a revocation that Kafka has lost.
 const SESSIONS_INTERVAL: Duration = Duration::from_secs(5);
-/// The same while Kafka is away and delivers nothing.
+/// The same while Kafka is down.
 const SESSIONS_INTERVAL_WITHOUT_KAFKA: Duration = Duration::from_secs(1);
-/// Sessions asked for in one round trip.
-const SESSIONS_AT_ONCE: usize = 1_000;
-
-/// Histories asked for in one round trip.
-const STREAMS_AT_ONCE: usize = 500;
-
-/// Memberships asked for in one statement.
-const MEMBERS_AT_ONCE: usize = 5_000;
+/// Sessions checked in one round trip.
+const SESSION_BATCH: usize = 1_000;
+/// Event logs compared in one round trip.
+const LOG_BATCH: usize = 500;
+/// Memberships checked in one statement.
+const MEMBERSHIP_BATCH: usize = 5_000;
 
 /// The parts of a node that a repair needs.
 #[derive(Clone)]
@@ -54,7 +51,7 @@ pub struct Repairer {
     pub history: History,
     /// The sessions in Redis.
     pub sessions: Sessions,
-    /// Kafka; while it is away the audits run more often.
+    /// Kafka; while it is down the audits run more often.
     pub kafka: Arc<Kafka>,
     /// Owns the repairs.
     pub tasks: Tasks,
@@ -62,53 +59,43 @@ pub struct Repairer {
 
 /// Closes reported gaps. Runs until it is dropped.
 pub async fn run(repairer: Repairer, mut gaps: mpsc::Receiver<ReportedGap>) {
-    let turns = Arc::new(Semaphore::new(AT_ONCE));
+    let permits = Arc::new(Semaphore::new(MAX_CONCURRENT));
     while let Some((gap, reported)) = gaps.recv().await {
-        // Reported one after the other, so nobody waits for the patience that another needs.
-        tokio::time::sleep_until(reported + PATIENCE).await;
-        let Ok(turn) = turns.clone().acquire_owned().await else {
+        // Gaps arrive in the order of their report, so none waits for the grace time of another.
+        tokio::time::sleep_until(reported + GAP_GRACE).await;
+        let Ok(permit) = permits.clone().acquire_owned().await else {
             return;
         };
         let worker = repairer.clone();
         repairer.tasks.spawn("repair", async move {
             close(&worker, gap).await;
-            drop(turn);
+            drop(permit);
         });
     }
 }
 
-/// Closes one gap, whose owner is marked as being repaired.
+/// Closes one gap.
 async fn close(repairer: &Repairer, gap: Gap) {
-    let (result, again) = match gap {
-        Gap::Channel(channel) => (
-            read_channel(repairer, channel).await,
-            repairer.delivery.hub.end_repair(channel),
-        ),
-        Gap::EventLog(stream) => (
-            read_stream(repairer, stream).await,
-            repairer.delivery.sse.end_repair(stream),
-        ),
+    let result = match gap {
+        Gap::Channel(channel) => read_channel(repairer, channel).await,
+        Gap::EventLog(log) => read_log(repairer, log).await,
     };
-    if let Err(error) = result {
+    let still_missing = repairer.delivery.end_repair(gap);
+    match result {
+        Ok(()) if still_missing => repairer.delivery.request_repair(gap),
+        Ok(()) => {}
         // The audit tries again.
-        warn!(error = %chain(&error), ?gap, "what is missing cannot be read");
-    } else if again {
-        let marked = match gap {
-            Gap::Channel(channel) => repairer.delivery.hub.begin_repair(channel).is_some(),
-            Gap::EventLog(stream) => repairer.delivery.sse.begin_repair(stream),
-        };
-        if marked {
-            repairer.delivery.report_gap(gap);
-        }
+        Err(error) => warn!(error = %chain(&error), ?gap, "gap repair failed"),
     }
 }
 
 async fn read_channel(repairer: &Repairer, channel: ChannelId) -> Result<(), Problem> {
+    let hub = &repairer.delivery.hub;
     loop {
-        let Some(position) = repairer.delivery.hub.position(channel) else {
+        let Some(position) = hub.position(channel) else {
             return Ok(());
         };
-        // The channel's position first: what is committed after it comes by Kafka, or in the next round.
+        // The channel's last position is read before the messages: a later message comes from Kafka or in the next round.
         let Some((_, last)) = store::channels::positions(&repairer.db, &[channel])
             .await?
             .pop()
@@ -125,34 +112,38 @@ async fn read_channel(repairer: &Repairer, channel: ChannelId) -> Result<(), Pro
             .last()
             .filter(|_| full)
             .map_or(last, |message| message.seq);
-        debug!(channel.id = %channel, from = position, through, messages = messages.len(), "read from the store what Kafka did not bring");
+        debug!(
+            channel.id = %channel,
+            from = position,
+            through,
+            messages = messages.len(),
+            "read missing messages from the store"
+        );
         let mut portion = Vec::new();
         let mut bytes = 0;
         for message in &messages {
-            let delivery = Payload::stored(message);
-            bytes += delivery.body.len();
-            portion.push((message.seq, delivery));
+            let payload = Payload::stored(message);
+            bytes += payload.body.len();
+            portion.push((message.seq, payload));
             if bytes > TURN_BYTES {
-                repairer
-                    .delivery
-                    .hub
-                    .repair(channel, std::mem::take(&mut portion), message.seq);
+                hub.repair(channel, std::mem::take(&mut portion), message.seq);
                 bytes = 0;
                 tokio::task::yield_now().await;
             }
         }
-        repairer.delivery.hub.repair(channel, portion, through);
+        hub.repair(channel, portion, through);
         tokio::task::yield_now().await;
     }
 }
 
-async fn read_stream(repairer: &Repairer, stream: EventLog) -> Result<(), Problem> {
+async fn read_log(repairer: &Repairer, log: EventLog) -> Result<(), Problem> {
+    let sse = &repairer.delivery.sse;
     loop {
-        let Some(position) = repairer.delivery.sse.position(stream) else {
+        let Some(position) = sse.position(log) else {
             return Ok(());
         };
         let page = usize::try_from(PAGE).unwrap_or(usize::MAX);
-        match repairer.history.after(stream, position, page).await? {
+        match repairer.history.after(log, position, page).await? {
             Ok(entries) => {
                 let mut rest = entries.as_slice();
                 while !rest.is_empty() {
@@ -162,7 +153,7 @@ async fn read_stream(repairer: &Repairer, stream: EventLog) -> Result<(), Proble
                         bytes <= TURN_BYTES
                     });
                     let (portion, later) = rest.split_at(fits.count().max(1));
-                    repairer.delivery.sse.repair(stream, portion);
+                    sse.repair(log, portion);
                     rest = later;
                     tokio::task::yield_now().await;
                 }
@@ -171,26 +162,26 @@ async fn read_stream(repairer: &Repairer, stream: EventLog) -> Result<(), Proble
                 }
             }
             Err(lost) => {
-                let tip = repairer.history.tip(stream).await?;
+                let tip = repairer.history.tip(log).await?;
                 warn!(
-                    ?stream,
+                    ?log,
                     reason = lost.reason(),
-                    "a history has lost events; its streams are told to fetch everything again"
+                    "SSE history lost events; its streams get a resync"
                 );
-                repairer.delivery.sse.lose(stream, tip, lost);
+                sse.skip_lost(log, tip, lost);
                 return Ok(());
             }
         }
     }
 }
 
-/// Compares everything followed here with the stores. Runs until it is dropped.
+/// Compares all subscriptions with the stores. Runs until it is dropped.
 pub async fn audit(repairer: Repairer) {
-    // None waits for another: one of the stores may be away, and one of the comparisons long.
+    // Concurrently: one of the stores may be down, and one of the comparisons may take long.
     tokio::join!(
         run_every(&repairer, audit_channels),
-        run_every(&repairer, audit_rights),
-        run_every(&repairer, audit_streams)
+        run_every(&repairer, audit_memberships),
+        run_every(&repairer, audit_logs)
     );
 }
 
@@ -208,51 +199,41 @@ async fn run_every(repairer: &Repairer, compare: impl AsyncFn(&Repairer) -> Resu
             waited += AUDIT_INTERVAL_WITHOUT_KAFKA;
         }
         if let Err(error) = compare(repairer).await {
-            debug!(error = %chain(&error), "what is followed here cannot be compared with the store");
+            debug!(error = %chain(&error), "audit failed");
         }
     }
 }
 
 async fn audit_channels(repairer: &Repairer) -> Result<(), Problem> {
-    let followed = repairer.delivery.hub.positions();
-    if followed.is_empty() {
+    let delivery = &repairer.delivery;
+    let subscribed = delivery.hub.positions();
+    if subscribed.is_empty() {
         return Ok(());
     }
-    let ids: Vec<ChannelId> = followed.iter().map(|(channel, _)| *channel).collect();
+    let ids: Vec<ChannelId> = subscribed.iter().map(|(channel, _)| *channel).collect();
     let stored = store::channels::positions(&repairer.db, &ids).await?;
-    let there: HashSet<ChannelId> = stored.iter().map(|(channel, _)| *channel).collect();
-    for channel_id in ids.into_iter().filter(|id| !there.contains(id)) {
-        repairer
-            .delivery
-            .apply(&Control::ChannelDeleted { channel_id });
+    let existing: HashSet<ChannelId> = stored.iter().map(|(channel, _)| *channel).collect();
+    for channel_id in ids.into_iter().filter(|id| !existing.contains(id)) {
+        delivery.apply(&Control::ChannelDeleted { channel_id });
     }
     for (channel, last) in stored {
-        if repairer
-            .delivery
-            .hub
-            .position(channel)
-            .is_some_and(|position| position < last)
-            && repairer.delivery.hub.begin_repair(channel).is_some()
-        {
-            repairer.delivery.report_gap(Gap::Channel(channel));
+        let position = delivery.hub.position(channel);
+        if position.is_some_and(|position| position < last) {
+            delivery.request_repair(Gap::Channel(channel));
         }
     }
     Ok(())
 }
 
-/// Ends what is followed of private channels by those who are not in them any more, however that became known.
-async fn audit_rights(repairer: &Repairer) -> Result<(), Problem> {
-    let members: Vec<_> = repairer
-        .delivery
-        .hub
-        .private_members()
-        .into_iter()
-        .collect();
-    for members in members.chunks(MEMBERS_AT_ONCE) {
+/// Ends subscriptions to private channels whose user is no longer a participant.
+async fn audit_memberships(repairer: &Repairer) -> Result<(), Problem> {
+    let delivery = &repairer.delivery;
+    let members: Vec<_> = delivery.hub.private_members().into_iter().collect();
+    for members in members.chunks(MEMBERSHIP_BATCH) {
         for (channel_id, user_id) in
             store::channels::lost_memberships(&repairer.db, members).await?
         {
-            repairer.delivery.apply(&Control::MembershipLost {
+            delivery.apply(&Control::MembershipLost {
                 user_id,
                 channel_id,
             });
@@ -261,25 +242,23 @@ async fn audit_rights(repairer: &Repairer) -> Result<(), Problem> {
     Ok(())
 }
 
-async fn audit_streams(repairer: &Repairer) -> Result<(), Problem> {
-    for followed in repairer.delivery.sse.positions().chunks(STREAMS_AT_ONCE) {
-        let streams: Vec<EventLog> = followed.iter().map(|(stream, _)| *stream).collect();
-        let tips = repairer.history.tips(&streams).await?;
-        for ((stream, position), tip) in followed.iter().copied().zip(tips) {
-            // A stream that has no entry yet has a new position each time it is asked, which says nothing.
-            let moved = tip != position && !(tip.n == 0 && position.n == 0);
-            if moved
-                && repairer.delivery.sse.position(stream) == Some(position)
-                && repairer.delivery.sse.begin_repair(stream)
-            {
-                repairer.delivery.report_gap(Gap::EventLog(stream));
+async fn audit_logs(repairer: &Repairer) -> Result<(), Problem> {
+    let delivery = &repairer.delivery;
+    for subscribed in delivery.sse.positions().chunks(LOG_BATCH) {
+        let logs: Vec<EventLog> = subscribed.iter().map(|(log, _)| *log).collect();
+        let tips = repairer.history.tips(&logs).await?;
+        for ((log, position), tip) in subscribed.iter().copied().zip(tips) {
+            // The tip of a log without entries is the current time: it differs at each read and shows no event.
+            let differs = tip != position && !(tip.n == 0 && position.n == 0);
+            if differs && delivery.sse.position(log) == Some(position) {
+                delivery.request_repair(Gap::EventLog(log));
             }
         }
     }
     Ok(())
 }
 
-/// Cuts the sockets whose session has ended, however that became known. Runs until it is dropped.
+/// Closes connections whose session has ended, for revocations that Kafka did not carry. Runs until it is dropped.
 pub async fn audit_sessions(repairer: Repairer) {
     loop {
         let mut waited = Duration::ZERO;
@@ -290,7 +269,7 @@ pub async fn audit_sessions(repairer: Repairer) {
         let mut sessions: Vec<_> = repairer.delivery.sessions().collect();
         sessions.sort_unstable_by_key(|(_, session)| *session);
         sessions.dedup_by_key(|(_, session)| *session);
-        for sessions in sessions.chunks(SESSIONS_AT_ONCE) {
+        for sessions in sessions.chunks(SESSION_BATCH) {
             let ids: Vec<_> = sessions.iter().map(|(_, session)| *session).collect();
             match repairer.sessions.filter_ended(&ids).await {
                 Ok(ended) => {
@@ -304,7 +283,7 @@ pub async fn audit_sessions(repairer: Repairer) {
                         });
                     }
                 }
-                Err(error) => debug!(error = %chain(&error), "sessions cannot be looked at"),
+                Err(error) => debug!(error = %chain(&error), "session audit failed"),
             }
         }
     }

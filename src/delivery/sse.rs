@@ -1,7 +1,8 @@
-//! The SSE streams that are open on this node, and the two histories each one follows.
+//! The SSE streams of this node, and the two event logs that each one follows.
 //!
-//! A [`LogSubscribers`] is one history that somebody here follows: the common one or a user's own. It hands each event on once and in
-//! order, by the rule of [`Sequence`]; what is missing is read from Redis by the tasks in `repair.rs`.
+//! A [`LogSubscribers`] is an event log with streams on this node: the common log or a user's own. It delivers each event once
+//! and in order, by the rule of [`sequence`](super::sequence); the tasks in [`repair`](super::repair) read missing events from
+//! Redis.
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -20,14 +21,14 @@ use crate::{
     protocol::sse::text,
 };
 
-/// What a line hands to a stream.
+/// An item in the queue of a stream.
 #[derive(Clone, Debug)]
 pub enum SseItem {
-    /// An event of that history. The text is complete but for its `id:` line, and shared by all streams.
+    /// An event of the log. The text is complete except for its `id:` line, and shared by all streams.
     Event(EventLog, Position, Bytes),
-    /// Nothing was lost, and the history goes on from that position.
-    Moved(EventLog, Position),
-    /// Something was lost; the history goes on from that position.
+    /// The log continues from the position, and no event was lost.
+    Restarted(EventLog, Position),
+    /// Events were lost; the log continues from the position.
     Lost(EventLog, Position, ReplayGap),
 }
 
@@ -37,7 +38,7 @@ pub struct SseStream {
     id: u64,
     user: UserId,
     session: SessionId,
-    /// What waits to be written.
+    /// Items to write.
     pub send_queue: SendQueue<SseItem>,
 }
 
@@ -45,27 +46,26 @@ pub struct SseStream {
 struct LogSubscribers {
     sequence: Sequence<Position, Bytes>,
     streams: Vec<Arc<SseStream>>,
-    /// Streams on their way in, which keep the line.
-    pins: usize,
-    repairing: bool,
+    /// Pending streams; while there are any, the log stays.
+    pending: usize,
 }
 
 #[derive(Default)]
 struct State {
-    lines: HashMap<EventLog, LogSubscribers>,
+    logs: HashMap<EventLog, LogSubscribers>,
     streams: HashMap<UserId, Vec<Arc<SseStream>>>,
     next_id: u64,
 }
 
-/// The map of open streams.
+/// The open streams of this node.
 pub struct SseStreams {
-    // One lock: SSE events are seldom beside messages, and handing one on is a push to each stream.
+    // One lock is enough: SSE events are rare beside messages, and delivering one is a push to each stream.
     state: Mutex<State>,
     per_user: usize,
 }
 
 impl SseStreams {
-    /// An empty map that keeps `per_user` streams of one user.
+    /// No streams yet. Each user may have `per_user` of them.
     pub fn new(per_user: usize) -> Self {
         Self {
             state: Mutex::default(),
@@ -73,7 +73,7 @@ impl SseStreams {
         }
     }
 
-    /// Adds a stream. When the user has too many, the oldest is told to close. Must be followed by [`Self::leave`].
+    /// Adds a stream. When the user has too many, the oldest is closed. The caller must call [`Self::leave`] in the end.
     pub fn join(&self, user: UserId, session: SessionId) -> Arc<SseStream> {
         let mut state = self.state.lock();
         state.next_id += 1;
@@ -85,7 +85,7 @@ impl SseStreams {
         });
         let of_user = state.streams.entry(user).or_default();
         of_user.push(stream.clone());
-        // Those told to close leave when they have: they are counted out, not removed.
+        // A closed stream stays in the list until it leaves, so each join closes all streams beyond the limit.
         if let Some(surplus) = of_user.len().checked_sub(self.per_user) {
             of_user
                 .iter()
@@ -95,7 +95,7 @@ impl SseStreams {
         stream
     }
 
-    /// Removes a stream, by identity.
+    /// Removes a stream.
     pub fn leave(&self, stream: &SseStream) {
         let mut state = self.state.lock();
         if let Some(of_user) = state.streams.get_mut(&stream.user) {
@@ -105,21 +105,21 @@ impl SseStreams {
             }
         }
         drop(state);
-        self.step_out(stream);
+        self.unsubscribe(stream);
     }
 
-    /// Takes a stream out of its lines. It stays open.
-    pub fn step_out(&self, stream: &SseStream) {
+    /// Ends the stream's subscriptions to its logs. The stream stays open.
+    pub fn unsubscribe(&self, stream: &SseStream) {
         let mut state = self.state.lock();
         for log in [EventLog::All, EventLog::User(stream.user)] {
-            if let Some(line) = state.lines.get_mut(&log) {
-                line.streams.retain(|other| other.id != stream.id);
+            if let Some(subscribers) = state.logs.get_mut(&log) {
+                subscribers.streams.retain(|other| other.id != stream.id);
             }
-            state.sweep(log);
+            state.remove_if_unused(log);
         }
     }
 
-    /// How many streams are open.
+    /// Number of streams.
     pub fn len(&self) -> usize {
         self.state.lock().streams.values().map(Vec::len).sum()
     }
@@ -129,7 +129,7 @@ impl SseStreams {
         self.state.lock().streams.is_empty()
     }
 
-    /// The sessions of all streams.
+    /// User and session of every stream.
     pub fn sessions(&self) -> Vec<(UserId, SessionId)> {
         let state = self.state.lock();
         state
@@ -140,7 +140,7 @@ impl SseStreams {
             .collect()
     }
 
-    /// Cuts what has lost its right.
+    /// Closes the streams that a control event revokes.
     pub fn apply(&self, control: &Control) {
         let (user, session) = match control {
             Control::SessionRevoked {
@@ -148,7 +148,7 @@ impl SseStreams {
                 session_id,
             } => (user_id, Some(session_id)),
             Control::UserRevoked { user_id } => (user_id, None),
-            // A private channel's events are addressed to those who are in it.
+            // The events of a private channel are addressed to its participants one by one.
             Control::ChannelDeleted { .. } | Control::MembershipLost { .. } => return,
         };
         let state = self.state.lock();
@@ -159,70 +159,69 @@ impl SseStreams {
         }
     }
 
-    /// Makes the history's line, so that events gather from now on while the caller asks Redis for its tip.
-    pub fn enter(self: &Arc<Self>, log: EventLog) -> PendingStream {
-        self.state.lock().lines.entry(log).or_default().pins += 1;
+    /// Begins a subscription: from now on events of the log are collected, while the caller reads the log's newest position
+    /// from Redis.
+    pub fn begin_subscription(self: &Arc<Self>, log: EventLog) -> PendingStream {
+        self.state.lock().logs.entry(log).or_default().pending += 1;
         PendingStream {
             sse: self.clone(),
             log,
         }
     }
 
-    /// The histories that somebody here follows, with the position handed on last.
+    /// Logs with streams, with the position of the last delivered event.
     pub fn positions(&self) -> Vec<(EventLog, Position)> {
         let state = self.state.lock();
         state
-            .lines
+            .logs
             .iter()
-            .filter_map(|(log, line)| Some((*log, line.sequence.position()?)))
+            .filter_map(|(log, subscribers)| Some((*log, subscribers.sequence.position()?)))
             .collect()
     }
 
-    /// Offers an event. True if an earlier one is missing and nobody is looking for it.
+    /// Delivers an event to the log's streams. True when an earlier event is missing and the caller must repair the gap.
     pub fn offer(&self, log: EventLog, at: Position, text: Bytes) -> bool {
         let mut state = self.state.lock();
-        let Some(line) = state.lines.get_mut(&log) else {
+        let Some(LogSubscribers {
+            sequence, streams, ..
+        }) = state.logs.get_mut(&log)
+        else {
             return false;
         };
-        let LogSubscribers {
-            sequence, streams, ..
-        } = line;
-        // A new epoch behind entries that were followed: what came last of them may never have been seen here. That makes
-        // a gap, which the repair finds cannot be closed.
+        // The log began a new epoch after entries that were delivered here. The last entries of the old epoch may be missing,
+        // so this must be a gap; its repair finds that the events are lost.
         let previous = match sequence.position() {
-            Some(reached) if reached.n > 0 && reached.epoch < at.epoch => Position {
+            Some(position) if position.n > 0 && position.epoch < at.epoch => Position {
                 n: at.n.saturating_sub(1),
                 ..at
             },
             _ => at.previous(),
         };
         let offer = sequence.offer(previous, at, text.len(), text, |at, text| {
-            hand_on(streams, log, at, &text);
+            deliver(streams, log, at, &text);
         });
-        let repair = offer == Offer::Waiting && sequence.has_gap() && !line.repairing;
-        line.repairing |= repair;
-        repair
+        offer == Offer::Gap
     }
 
-    /// Marks that somebody looks for what a line is missing. Returns false when there is no such line or somebody does so
-    /// already.
+    /// Marks a repair as begun. False without streams of the log, while a repair is running, or before the log's position is
+    /// known.
     pub fn begin_repair(&self, log: EventLog) -> bool {
         let mut state = self.state.lock();
-        let line = state.lines.get_mut(&log).filter(|line| !line.repairing);
-        line.map(|line| line.repairing = true).is_some()
+        let subscribers = state.logs.get_mut(&log);
+        subscribers.is_some_and(|subscribers| subscribers.sequence.begin_repair())
     }
 
-    /// The position handed on last, if somebody follows that history.
+    /// Position of the last delivered event, if the log has streams.
     pub fn position(&self, log: EventLog) -> Option<Position> {
-        self.state.lock().lines.get(&log)?.sequence.position()
+        self.state.lock().logs.get(&log)?.sequence.position()
     }
 
-    /// Hands on what was read from Redis after the position.
+    /// Delivers entries that were read from Redis after the log's position.
     pub fn repair(&self, log: EventLog, entries: &[Entry]) {
         let mut state = self.state.lock();
         let Some(LogSubscribers {
             sequence, streams, ..
-        }) = state.lines.get_mut(&log)
+        }) = state.logs.get_mut(&log)
         else {
             return;
         };
@@ -231,45 +230,41 @@ impl SseStreams {
             if entry.at > previous {
                 let text = text(&entry.name, &entry.data);
                 sequence.offer(previous, entry.at, text.len(), text, |at, text| {
-                    hand_on(streams, log, at, &text);
+                    deliver(streams, log, at, &text);
                 });
             }
         }
     }
 
-    /// Goes on behind `tip`, and tells every stream of that history that something is lost.
+    /// Continues after `tip`, and reports the loss to every stream of the log.
     ///
-    /// A history that is not there any more has expired, a day after its last event. Whatever this line has not seen had been
-    /// there for that day, in which the audits did not find it: so there was nothing, and nobody needs to fetch anything.
-    pub fn lose(&self, log: EventLog, tip: Position, lost: ReplayGap) {
+    /// A log that Redis no longer has expired a day after its last event. During that day the audits found no event that was
+    /// missing here, so none was lost and the clients need not refetch.
+    pub fn skip_lost(&self, log: EventLog, tip: Position, lost: ReplayGap) {
         let mut state = self.state.lock();
-        let Some(line) = state.lines.get_mut(&log) else {
+        let Some(subscribers) = state.logs.get_mut(&log) else {
             return;
         };
-        line.sequence = Sequence::default();
-        line.sequence.start(tip, |_, _| {});
+        subscribers.sequence.restart(tip);
         let item = if lost == ReplayGap::Expired && tip.n == 0 {
-            SseItem::Moved(log, tip)
+            SseItem::Restarted(log, tip)
         } else {
             SseItem::Lost(log, tip, lost)
         };
-        for stream in &line.streams {
+        for stream in &subscribers.streams {
             stream.send_queue.push(item.clone(), 64);
         }
     }
 
-    /// Ends a repair. True if something is missing again, or still.
+    /// Marks the repair as ended. True when an event is still missing.
     pub fn end_repair(&self, log: EventLog) -> bool {
         let mut state = self.state.lock();
-        let Some(line) = state.lines.get_mut(&log) else {
-            return false;
-        };
-        line.repairing = false;
-        line.sequence.has_gap()
+        let subscribers = state.logs.get_mut(&log);
+        subscribers.is_some_and(|subscribers| subscribers.sequence.end_repair())
     }
 }
 
-fn hand_on(streams: &[Arc<SseStream>], log: EventLog, at: Position, text: &Bytes) {
+fn deliver(streams: &[Arc<SseStream>], log: EventLog, at: Position, text: &Bytes) {
     for stream in streams {
         stream
             .send_queue
@@ -278,32 +273,32 @@ fn hand_on(streams: &[Arc<SseStream>], log: EventLog, at: Position, text: &Bytes
 }
 
 impl State {
-    fn sweep(&mut self, log: EventLog) {
+    fn remove_if_unused(&mut self, log: EventLog) {
         if self
-            .lines
+            .logs
             .get(&log)
-            .is_some_and(|line| line.streams.is_empty() && line.pins == 0)
+            .is_some_and(|subscribers| subscribers.streams.is_empty() && subscribers.pending == 0)
         {
-            self.lines.remove(&log);
+            self.logs.remove(&log);
         }
     }
 }
 
-/// A stream on its way into a line; dropping it gives up.
+/// A subscription to a log whose position is not known yet. While it exists, the log stays.
 pub struct PendingStream {
     sse: Arc<SseStreams>,
     log: EventLog,
 }
 
 impl PendingStream {
-    /// Adds the stream to the line. `tip` was read after [`SseStreams::enter`]. Returns the position behind which it will get
-    /// every event; the caller reads what lies before.
+    /// Adds the stream to the log. `tip` was read after [`SseStreams::begin_subscription`]. Returns the position after which
+    /// every event is delivered; the caller reads the events before it.
     pub fn add(&self, stream: &Arc<SseStream>, tip: Position) -> Position {
         let mut state = self.sse.state.lock();
         let LogSubscribers {
             sequence, streams, ..
-        } = state.lines.entry(self.log).or_default();
-        sequence.start(tip, |at, text| hand_on(streams, self.log, at, &text));
+        } = state.logs.entry(self.log).or_default();
+        sequence.start(tip, |at, text| deliver(streams, self.log, at, &text));
         streams.push(stream.clone());
         sequence.position().unwrap_or(tip)
     }
@@ -312,10 +307,10 @@ impl PendingStream {
 impl Drop for PendingStream {
     fn drop(&mut self) {
         let mut state = self.sse.state.lock();
-        if let Some(line) = state.lines.get_mut(&self.log) {
-            line.pins -= 1;
+        if let Some(subscribers) = state.logs.get_mut(&self.log) {
+            subscribers.pending -= 1;
         }
-        state.sweep(self.log);
+        state.remove_if_unused(self.log);
     }
 }
 
@@ -338,7 +333,8 @@ mod tests {
         let tip = Position { epoch: 1, n: 0 };
         let (first, second) = (sse.join(user, session), sse.join(user, session));
         for stream in [&first, &second] {
-            sse.enter(EventLog::User(user)).add(stream, tip);
+            sse.begin_subscription(EventLog::User(user))
+                .add(stream, tip);
         }
         sse.leave(&first);
         assert!(!sse.offer(
@@ -354,54 +350,54 @@ mod tests {
     }
 
     #[test]
-    fn a_history_that_began_anew_is_not_taken_for_the_next_event() {
+    fn the_first_event_of_a_new_epoch_is_a_gap() {
         let sse = Arc::new(SseStreams::new(20));
         let stream = sse.join(UserId::new(), SessionId::new());
         let tip = Position { epoch: 1, n: 4 };
-        sse.enter(EventLog::All).add(&stream, tip);
-        let anew = Position { epoch: 2, n: 1 };
-        assert!(sse.offer(EventLog::All, anew, text("x", b"{}")));
+        sse.begin_subscription(EventLog::All).add(&stream, tip);
+        let first = Position { epoch: 2, n: 1 };
+        assert!(sse.offer(EventLog::All, first, text("x", b"{}")));
         let mut items = std::collections::VecDeque::new();
         stream.send_queue.take(&mut items);
         assert!(items.is_empty(), "{items:?}");
-        sse.lose(EventLog::All, anew, ReplayGap::Unknown);
+        sse.skip_lost(EventLog::All, first, ReplayGap::Unknown);
         stream.send_queue.take(&mut items);
         assert!(
-            matches!(items.make_contiguous(), [SseItem::Lost(EventLog::All, at, ReplayGap::Unknown)] if *at == anew),
+            matches!(items.make_contiguous(), [SseItem::Lost(EventLog::All, at, ReplayGap::Unknown)] if *at == first),
             "{items:?}"
         );
     }
 
     #[test]
-    fn a_history_that_expired_goes_on_in_silence_and_one_that_was_trimmed_does_not() {
+    fn an_expired_log_restarts_without_a_loss_and_a_trimmed_log_reports_one() {
         let sse = Arc::new(SseStreams::new(20));
         let user = UserId::new();
         let (stream, log) = (sse.join(user, SessionId::new()), EventLog::User(user));
         let at = |epoch, n| Position { epoch, n };
-        sse.enter(log).add(&stream, at(1, 17));
-        sse.lose(log, at(5, 0), ReplayGap::Expired);
-        // What comes then begins the history anew.
+        sse.begin_subscription(log).add(&stream, at(1, 17));
+        sse.skip_lost(log, at(5, 0), ReplayGap::Expired);
+        // The next event is the first of a new epoch.
         assert!(!sse.offer(log, at(6, 1), text("x", b"{}")));
-        sse.lose(log, at(6, 900), ReplayGap::Expired);
+        sse.skip_lost(log, at(6, 900), ReplayGap::Expired);
         let mut items = std::collections::VecDeque::new();
         stream.send_queue.take(&mut items);
-        let told = items.make_contiguous();
+        let items = items.make_contiguous();
         assert!(
-            matches!(told, [SseItem::Moved(_, moved), SseItem::Event(_, next, _), SseItem::Lost(_, lost, ReplayGap::Expired)]
-                if (*moved, *next, *lost) == (at(5, 0), at(6, 1), at(6, 900))),
-            "{told:?}"
+            matches!(items, [SseItem::Restarted(_, restarted), SseItem::Event(_, next, _), SseItem::Lost(_, lost, ReplayGap::Expired)]
+                if (*restarted, *next, *lost) == (at(5, 0), at(6, 1), at(6, 900))),
+            "{items:?}"
         );
     }
 
     #[test]
-    fn a_stream_that_begins_again_stands_in_its_lines_once() {
+    fn a_stream_that_subscribes_again_gets_each_event_once() {
         let sse = Arc::new(SseStreams::new(20));
         let user = UserId::new();
         let (stream, log) = (sse.join(user, SessionId::new()), EventLog::User(user));
         let at = |n| Position { epoch: 1, n };
         for _ in 0..3 {
-            sse.step_out(&stream);
-            sse.enter(log).add(&stream, at(0));
+            sse.unsubscribe(&stream);
+            sse.begin_subscription(log).add(&stream, at(0));
         }
         sse.offer(log, at(1), text("x", b"{}"));
         let mut items = std::collections::VecDeque::new();
@@ -410,11 +406,11 @@ mod tests {
     }
 
     #[test]
-    fn the_oldest_stream_gives_way_to_one_too_many() {
+    fn a_stream_beyond_the_limit_closes_the_oldest() {
         let sse = SseStreams::new(2);
         let (user, session) = (UserId::new(), SessionId::new());
         let streams: Vec<_> = (0..3).map(|_| sse.join(user, session)).collect();
-        let told: Vec<_> = streams
+        let reasons: Vec<_> = streams
             .iter()
             .map(|stream| {
                 stream
@@ -422,6 +418,6 @@ mod tests {
                     .take(&mut std::collections::VecDeque::new())
             })
             .collect();
-        assert_eq!(told, [Some(CloseReason::TooMany), None, None]);
+        assert_eq!(reasons, [Some(CloseReason::TooMany), None, None]);
     }
 }

@@ -235,7 +235,7 @@ impl Link {
     /// Appends a text that [`Self::encoding`] has encoded already.
     pub fn queue_frame(&self, frame: Bytes) {
         let bytes = frame.len();
-        self.send_queue.answer(frame, bytes);
+        self.send_queue.push_reply(frame, bytes);
     }
 
     /// Writes queued frames until the socket would block. Returns the reason when the queue asks for a close.

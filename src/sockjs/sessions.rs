@@ -290,7 +290,7 @@ impl Receiver {
             state.outgoing = VecDeque::new();
         }
         drop(state);
-        self.session.send_queue.left(items, bytes);
+        self.session.send_queue.written(items, bytes);
         self.session.wake_link.notify_one();
         Some(ReceivedFrame::More(frame.into()))
     }

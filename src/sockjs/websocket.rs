@@ -102,7 +102,7 @@ impl WebSocketStream {
                 Event::Ping(payload) => {
                     let pong = websocket::pong(&payload);
                     let bytes = pong.len();
-                    send_queue.answer(pong, bytes);
+                    send_queue.push_reply(pong, bytes);
                 }
                 Event::Pong => {}
                 Event::Close { code } => {
@@ -180,7 +180,7 @@ impl WebSocketStream {
         };
         if bytes > 0 {
             self.last_write_at = Instant::now();
-            send_queue.left(queued - self.out.len(), bytes);
+            send_queue.written(queued - self.out.len(), bytes);
         }
         if would_block {
             // A client that takes some bytes is slow, not stalled: its time starts again.

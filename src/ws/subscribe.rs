@@ -91,7 +91,7 @@ impl Subscribing {
 
     async fn try_read_page(&mut self, app: &App) -> Result<Progress, Problem> {
         let (db, channel, (after, through)) = (&app.db, self.channel, self.unread);
-        let permit = app.delivery.hub.reading.acquire();
+        let permit = app.delivery.hub.replay_permits.acquire();
         let Ok(Ok(_permit)) = timeout(READ_PERMIT_TIMEOUT, permit).await else {
             return Err(Problem::Unavailable(Dependency::Node, None));
         };
@@ -122,7 +122,7 @@ impl Subscribing {
             };
             link.queue_frame(
                 self.pending
-                    .stored(self.stream, &self.frame_format, &message),
+                    .message_frame(self.stream, &self.frame_format, &message),
             );
         }
         self.page.is_empty()
@@ -131,7 +131,7 @@ impl Subscribing {
     /// Whether the hub still has the subscription: it removes it when the user loses the channel.
     fn is_subscribed(&self) -> bool {
         self.pending
-            .follows(&self.connection, self.stream, &self.frame_format)
+            .is_subscribed(&self.connection, self.stream, &self.frame_format)
     }
 
     /// Starts live delivery. False when the hub has removed the subscription.
@@ -186,7 +186,7 @@ impl StompConnection {
             }
             destination::Subscribe::Channel(channel, stream) => (channel, stream),
         };
-        let pending = self.app.delivery.hub.enter(channel);
+        let pending = self.app.delivery.hub.begin_subscription(channel);
         let subscribing = Box::new(Subscribing {
             pending,
             connection: connection.clone(),
@@ -239,7 +239,7 @@ impl StompConnection {
                     frame_format.subscription.to_string(),
                     Subscription::Channel(subscribing.channel, stream, frame_format),
                 );
-                if let Subscribed::Behind(after, through) = subscribed {
+                if let Subscribed::Replay { after, through } = subscribed {
                     subscribing.unread = (after, through);
                     self.request_page(subscribing);
                 } else {
@@ -253,7 +253,7 @@ impl StompConnection {
             }
             Progress::ReplayTooLong => {
                 let (after, through) = subscribing.unread;
-                let gap = subscribing.pending.gap(
+                let gap = subscribing.pending.gap_frame(
                     subscribing.stream,
                     &subscribing.frame_format,
                     after,
@@ -306,7 +306,7 @@ impl StompConnection {
         self.subscriptions.retain(|id, subscription| {
             let is_live = match subscription {
                 Subscription::Channel(channel, stream, frame_format) => {
-                    hub.follows(connection, *channel, *stream, frame_format)
+                    hub.is_subscribed(connection, *channel, *stream, frame_format)
                 }
                 Subscription::Errors(_) => true,
             };

@@ -269,9 +269,7 @@ async fn a_history_that_expired_is_no_loss_to_a_stream_that_saw_all_of_it() {
     let () = cluster.redis.clone().del(&keys).await.expect("DEL");
     // Rather than wait for the audit.
     let app = cluster.node(0).app();
-    if app.delivery.sse.begin_repair(own(&bob)) {
-        app.delivery.report_gap(Gap::EventLog(own(&bob)));
-    }
+    app.delivery.request_repair(Gap::EventLog(own(&bob)));
     eventually("the line has seen it", async || {
         let position = app.delivery.sse.position(own(&bob));
         position.expect("it is followed").n == 0

@@ -156,7 +156,7 @@ impl SseWriter {
             }
             Err(problem) => {
                 // The retry subscribes again, and the stream must not be subscribed twice.
-                self.app.delivery.sse.step_out(stream);
+                self.app.delivery.sse.unsubscribe(stream);
                 Ok(Err(problem))
             }
         }
@@ -171,7 +171,7 @@ impl SseWriter {
     ) -> Result<bool, Problem> {
         let app = self.app.clone();
         let streams = [EventLog::User(owner.user), EventLog::All];
-        let [to_user, to_all] = streams.map(|stream| app.delivery.sse.enter(stream));
+        let [to_user, to_all] = streams.map(|stream| app.delivery.sse.begin_subscription(stream));
         let tip = app.history.cursor(owner.user).await?;
         let resume = resume.map(|text| Cursor::parse(text, owner.user));
         let replay = match resume {
@@ -211,7 +211,7 @@ impl SseWriter {
     fn item(&mut self, item: SseItem) {
         match item {
             SseItem::Event(stream, at, text) => self.event(stream, at, &text),
-            SseItem::Moved(stream, at) => *self.position(stream) = at,
+            SseItem::Restarted(stream, at) => *self.position(stream) = at,
             SseItem::Lost(stream, at, lost) => {
                 *self.position(stream) = at;
                 self.write_control_event(RESYNC, &format!("{{\"reason\":\"{}\"}}", lost.reason()));

@@ -1,4 +1,4 @@
-//! How a subscription comes into its room: at a position, and perhaps with stored messages before what is live.
+//! Activates a subscription at a position in its room, with missed messages before live ones.
 
 use std::sync::Arc;
 
@@ -8,46 +8,64 @@ use crate::{
     delivery::{
         destination::ChannelStream,
         hub::{
-            Connection, FrameFormat, Hub, Payload, Room, RoomState,
-            subscriber::{Member, deliver_message, encode},
+            Hub,
+            room::{Room, RoomState},
+            subscriber::{Connection, FrameFormat, Payload, Subscriber, deliver_message, encode},
         },
     },
     model::Message,
 };
 
-/// What became of a subscription on its way in.
+/// Outcome of [`PendingSubscription::add`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Subscribed {
-    /// It is live.
+    /// The subscription is live.
     Live,
-    /// What comes is held until [`PendingSubscription::release`]: the messages behind the first position, up to the second, have to be
-    /// read from the store and delivered before.
-    Behind(i64, i64),
-    /// The channel is gone, or the user has lost it meanwhile.
+    /// Live frames are held back until [`PendingSubscription::release`]; the caller first reads the missed messages from the
+    /// store and writes them.
+    Replay {
+        /// Position of the last message that the client has.
+        after: i64,
+        /// Position of the last missed message.
+        through: i64,
+    },
+    /// Refused: the channel was deleted, or the user has lost access to it.
     Lost,
 }
 
-/// A subscription on its way in; dropping it gives up.
+/// A subscription that the store has not confirmed yet. While it exists, its room stays.
 pub struct PendingSubscription {
-    pub(super) hub: Arc<Hub>,
-    pub(super) room: Arc<Room>,
-    /// How many have entered before it, and one.
-    pub(super) number: u64,
+    hub: Arc<Hub>,
+    room: Arc<Room>,
+    /// Sequence number of this subscription in the room.
+    number: u64,
 }
 
 impl PendingSubscription {
-    /// Marks the channel as one that only those in it may follow.
+    /// Must be called with the room's shard locked, so that the room is not removed meanwhile.
+    pub(super) fn new(hub: Arc<Hub>, room: Arc<Room>) -> Self {
+        let mut state = room.state.lock();
+        state.pending += 1;
+        state.generation += 1;
+        let number = state.generation;
+        drop(state);
+        Self { hub, room, number }
+    }
+
+    /// Marks the channel as private: only participants may subscribe.
     pub fn mark_private(&self) {
         self.room.state.lock().private = true;
     }
 
-    /// Adds the subscription. `last_seq` is the channel's position, read after [`Hub::enter`]. With `after`, messages behind
-    /// that position are for it too. A position that the channel has not reached is one of another history, perhaps of a
-    /// database that was restored since: the client is told that all it has may differ, and goes on at the end.
+    /// Adds the subscription. `last_seq` is the channel's position, read after [`Hub::begin_subscription`]. With `after`, the
+    /// messages after that position are delivered too.
+    ///
+    /// A position that the channel has not reached belongs to another history, for example to a database that was restored
+    /// since. The client then gets a gap frame for all its messages, and continues at the end.
     pub fn add(
         &self,
         connection: &Arc<Connection>,
-        feed: ChannelStream,
+        stream: ChannelStream,
         frame_format: &FrameFormat,
         last_seq: i64,
         after: Option<i64>,
@@ -55,134 +73,133 @@ impl PendingSubscription {
         let mut state = self.room.state.lock();
         let RoomState {
             sequence,
-            members,
-            expelled,
+            subscribers,
+            removed_at,
             closed,
             ..
         } = &mut *state;
-        let expelled_at = expelled.get(&connection.user);
-        if *closed || expelled_at.is_some_and(|last| *last >= self.number) {
+        let removed_at = removed_at.get(&connection.user);
+        if *closed || removed_at.is_some_and(|newest| *newest >= self.number) {
             return Subscribed::Lost;
         }
         let channel = self.room.channel;
-        sequence.start(last_seq, |seq, delivery| {
-            deliver_message(channel, members, seq, &delivery);
+        sequence.start(last_seq, |seq, payload| {
+            deliver_message(channel, subscribers, seq, &payload);
         });
         let position = sequence.position().unwrap_or(last_seq);
-        // The room may be behind the store, and so behind what the client had from another node.
+        // The room may be behind the store, and so behind the messages that the client has from another node.
         let unknown = after.is_some_and(|after| after > last_seq.max(position));
         if unknown {
-            let frame = self.gap(feed, frame_format, 0, position);
-            connection.send_queue.answer(frame.clone(), frame.len());
+            let frame = self.gap_frame(stream, frame_format, 0, position);
+            connection.send_queue.push_reply(frame.clone(), frame.len());
         }
         let after = after.filter(|_| !unknown);
-        let missing = after.filter(|after| *after < position);
-        let member = Member {
+        let missed_after = after.filter(|after| *after < position);
+        let subscriber = Subscriber {
             connection: connection.clone(),
-            from: after.map_or(position, |after| after.max(position)),
-            held: missing.map(|_| Vec::new()),
+            after: after.map_or(position, |after| after.max(position)),
+            held: missed_after.map(|_| Vec::new()),
         };
-        members
-            .entry((feed, frame_format.clone()))
+        subscribers
+            .entry((stream, frame_format.clone()))
             .or_default()
-            .insert(connection.id, member);
-        missing.map_or(Subscribed::Live, |after| {
-            Subscribed::Behind(after, position)
+            .insert(connection.id, subscriber);
+        missed_after.map_or(Subscribed::Live, |after| Subscribed::Replay {
+            after,
+            through: position,
         })
     }
 
-    /// Whether the subscription that was added has not been ended.
-    pub fn follows(
+    /// Whether the added subscription has not ended.
+    pub fn is_subscribed(
         &self,
         connection: &Connection,
-        feed: ChannelStream,
+        stream: ChannelStream,
         frame_format: &FrameFormat,
     ) -> bool {
-        self.room.member(connection, feed, frame_format)
+        self.room.is_subscribed(connection, stream, frame_format)
     }
 
-    /// The frame of a message that was read from the store.
-    pub fn stored(
+    /// Frame of a message that was read from the store.
+    pub fn message_frame(
         &self,
-        feed: ChannelStream,
+        stream: ChannelStream,
         frame_format: &FrameFormat,
         message: &Message,
     ) -> Bytes {
-        let delivery = Payload::stored(message);
-        encode(frame_format, self.room.channel, feed, &delivery, &[])
+        let payload = Payload::stored(message);
+        encode(frame_format, self.room.channel, stream, &payload, &[])
     }
 
-    /// The frame that says that the messages behind the first position, up to the second, are not delivered.
-    pub fn gap(
+    /// Frame that reports a gap: the messages after position `after`, up to `through`, are not delivered.
+    pub fn gap_frame(
         &self,
-        feed: ChannelStream,
+        stream: ChannelStream,
         frame_format: &FrameFormat,
         after: i64,
         through: i64,
     ) -> Bytes {
         let body = serde_json::json!({ "fromSeq": after + 1, "toSeq": through }).to_string();
-        let delivery = Payload {
+        let payload = Payload {
             id: format!("gap-{after}-{through}"),
             body: body.into(),
         };
-        encode(
-            frame_format,
-            self.room.channel,
-            feed,
-            &delivery,
-            &[("gap", "true")],
-        )
+        let extra = [("gap", "true")];
+        encode(frame_format, self.room.channel, stream, &payload, &extra)
     }
 
-    /// Delivers what was held, and goes on live. False when the subscription was ended meanwhile.
+    /// Queues the held frames; the subscription is live from here on. False when it has ended.
     pub fn release(
         &self,
         connection: &Connection,
-        feed: ChannelStream,
+        stream: ChannelStream,
         frame_format: &FrameFormat,
     ) -> bool {
-        let mut state = self.room.state.lock();
-        let members = state.members.get_mut(&(feed, frame_format.clone()));
-        let member = members.and_then(|members| members.get_mut(&connection.id));
-        member.map(Member::release).is_some()
+        self.room.release(connection, stream, frame_format)
     }
 }
 
 impl Drop for PendingSubscription {
     fn drop(&mut self) {
         let mut state = self.room.state.lock();
-        state.pins -= 1;
-        if state.pins == 0 {
-            state.expelled.clear();
+        state.pending -= 1;
+        if state.pending == 0 {
+            state.removed_at.clear();
         }
         drop(state);
-        self.hub.sweep(self.room.channel);
+        self.hub.remove_if_unused(self.room.channel);
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::{
-        super::tests::{connection, delivery, frame_format, waiting},
+        super::tests::{connection, frame_format, payload, queued},
         *,
     };
     use crate::{delivery::disconnect::CloseReason, ids::ChannelId, model::Control};
 
     #[test]
-    fn what_is_held_for_a_resumption_is_bounded_and_comes_behind_it() {
+    fn frames_held_during_a_replay_are_bounded_and_follow_it() {
         let hub = Arc::new(Hub::new(20));
         let channel = ChannelId::new();
         let (ann, bob) = (connection(&hub), connection(&hub));
-        let entrance = hub.enter(channel);
+        let pending = hub.begin_subscription(channel);
         for connection in [&ann, &bob] {
-            let added = entrance.add(
+            let outcome = pending.add(
                 connection,
                 ChannelStream::Messages,
                 &frame_format("s"),
                 9,
                 Some(3),
             );
-            assert_eq!(added, Subscribed::Behind(3, 9));
+            assert_eq!(
+                outcome,
+                Subscribed::Replay {
+                    after: 3,
+                    through: 9
+                }
+            );
         }
         let large = |seq| Payload {
             id: format!("event-{seq}"),
@@ -192,35 +209,35 @@ mod tests {
             hub.offer(channel, seq, large(seq));
         }
         assert_eq!(
-            (waiting(&ann).len(), ann.send_queue.close_reason()),
+            (queued(&ann).len(), ann.send_queue.close_reason()),
             (0, None)
         );
-        assert!(entrance.release(&ann, ChannelStream::Messages, &frame_format("s")));
+        assert!(pending.release(&ann, ChannelStream::Messages, &frame_format("s")));
         assert_eq!(
-            (waiting(&ann).len(), ann.send_queue.close_reason()),
+            (queued(&ann).len(), ann.send_queue.close_reason()),
             (4, None)
         );
         for seq in 14..16 {
             hub.offer(channel, seq, large(seq));
         }
         assert_eq!(
-            (waiting(&ann).len(), ann.send_queue.close_reason()),
+            (queued(&ann).len(), ann.send_queue.close_reason()),
             (2, None)
         );
         assert_eq!(bob.send_queue.close_reason(), Some(CloseReason::Slow));
         hub.apply(&Control::ChannelDeleted {
             channel_id: channel,
         });
-        assert!(!entrance.release(&bob, ChannelStream::Messages, &frame_format("s")));
+        assert!(!pending.release(&bob, ChannelStream::Messages, &frame_format("s")));
     }
 
     #[test]
-    fn a_position_that_the_channel_has_not_reached_is_answered_with_a_gap() {
+    fn a_position_that_the_channel_has_not_reached_is_answered_with_a_gap_frame() {
         let hub = Arc::new(Hub::new(20));
         let (channel, ann) = (ChannelId::new(), connection(&hub));
         let add = |sub, last_seq, after| {
-            let entrance = hub.enter(channel);
-            entrance.add(
+            let pending = hub.begin_subscription(channel);
+            pending.add(
                 &ann,
                 ChannelStream::Messages,
                 &frame_format(sub),
@@ -229,22 +246,23 @@ mod tests {
             )
         };
         assert_eq!(add("ahead", 7, 8), Subscribed::Live);
-        let told = waiting(&ann).pop_front().expect("the gap");
-        let told = String::from_utf8_lossy(&told);
-        assert!(told.contains("gap:true") && told.contains(r#"{"fromSeq":1,"toSeq":7}"#));
-        // From another node the client may have what this room has not heard of yet.
-        assert_eq!(add("quicker", 9, 9), Subscribed::Live);
-        assert!(waiting(&ann).is_empty());
-        hub.offer(channel, 8, delivery(8));
-        hub.offer(channel, 9, delivery(9));
-        hub.offer(channel, 10, delivery(10));
-        let told: Vec<_> = waiting(&ann).into();
+        let gap = queued(&ann).pop_front().expect("the gap frame");
+        let gap = String::from_utf8_lossy(&gap);
+        assert!(gap.contains("gap:true") && gap.contains(r#"{"fromSeq":1,"toSeq":7}"#));
+        // The client may have messages from another node that this room has not received yet.
+        assert_eq!(add("newer", 9, 9), Subscribed::Live);
+        assert!(queued(&ann).is_empty());
+        hub.offer(channel, 8, payload(8));
+        hub.offer(channel, 9, payload(9));
+        hub.offer(channel, 10, payload(10));
+        let frames: Vec<_> = queued(&ann).into();
         let of = |sub: &str| {
             let sub = format!("subscription:{sub}\n");
-            told.iter()
+            frames
+                .iter()
                 .filter(|frame| String::from_utf8_lossy(frame).contains(&sub))
                 .count()
         };
-        assert_eq!((of("ahead"), of("quicker")), (3, 1));
+        assert_eq!((of("ahead"), of("newer")), (3, 1));
     }
 }

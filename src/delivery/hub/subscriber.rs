@@ -1,29 +1,73 @@
-//! Those who follow a channel, and what each is given: a frame that is made once for all of one format.
+//! The subscribers of a channel, and the frames that they get: encoded once for all subscribers with the same format.
 
 use std::{collections::HashMap, sync::Arc};
 
 use bytes::Bytes;
 
 use crate::{
-    delivery::{
-        destination::ChannelStream,
-        hub::{Connection, FrameFormat, Payload},
+    delivery::{destination::ChannelStream, outbound::SendQueue},
+    ids::{ChannelId, SessionId, UserId},
+    model,
+    protocol::{
+        encoding::Encoding,
+        stomp::{Message, Version},
     },
-    ids::ChannelId,
-    protocol::stomp::Message,
 };
 
+/// A STOMP connection of an authenticated user.
+#[derive(Debug)]
+pub struct Connection {
+    /// Unique on this node. A user may have several connections, so they are removed by this id.
+    pub id: u64,
+    /// The user.
+    pub user: UserId,
+    /// The session; the connection is closed when it ends.
+    pub session: SessionId,
+    /// Frames to write, in the connection's [`Encoding`].
+    pub send_queue: Arc<SendQueue<Bytes>>,
+}
+
+/// The parts of a MESSAGE frame that differ between subscriptions.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct FrameFormat {
+    /// Encoding of the transport.
+    pub encoding: Encoding,
+    /// STOMP version, which decides how headers are escaped.
+    pub version: Version,
+    /// The client's id of the subscription.
+    pub subscription: Arc<str>,
+}
+
+/// The event that a room delivers.
+#[derive(Clone, Debug)]
+pub struct Payload {
+    /// Id of the event; becomes part of the `message-id` header.
+    pub id: String,
+    /// JSON.
+    pub body: Bytes,
+}
+
+impl Payload {
+    /// The payload of a message that was read from the store.
+    pub fn stored(message: &model::Message) -> Self {
+        Self {
+            id: message.id.to_string(),
+            body: serde_json::to_vec(message).unwrap_or_default().into(),
+        }
+    }
+}
+
 /// One subscription.
-pub(super) struct Member {
+pub(super) struct Subscriber {
     pub(super) connection: Arc<Connection>,
-    /// Messages up to here are not for this subscription.
-    pub(super) from: i64,
-    /// Frames that wait until earlier ones have been read from the store. They count as what waits for the connection.
+    /// Messages up to this position are not delivered to the subscription.
+    pub(super) after: i64,
+    /// Live frames held back until the missed messages are written. Their bytes are reserved in the connection's send queue.
     pub(super) held: Option<Vec<Bytes>>,
 }
 
-impl Member {
-    pub(super) fn give(&mut self, frame: Bytes) {
+impl Subscriber {
+    pub(super) fn push(&mut self, frame: Bytes) {
         let (send_queue, bytes) = (&self.connection.send_queue, frame.len());
         match &mut self.held {
             Some(held) => {
@@ -35,16 +79,16 @@ impl Member {
         }
     }
 
-    /// Gives what was held, and goes on live.
+    /// Queues the held frames; later frames are queued at once.
     pub(super) fn release(&mut self) {
         for frame in self.held.take().into_iter().flatten() {
             self.connection.send_queue.unreserve(frame.len());
-            self.give(frame);
+            self.push(frame);
         }
     }
 }
 
-impl Drop for Member {
+impl Drop for Subscriber {
     fn drop(&mut self) {
         for frame in self.held.iter().flatten() {
             self.connection.send_queue.unreserve(frame.len());
@@ -52,54 +96,53 @@ impl Drop for Member {
     }
 }
 
-/// The subscribers of a channel in one format, by connection: any of thousands may leave at once.
-pub(super) type Members = HashMap<u64, Member>;
+/// Subscribers with the same format by connection id, so that one of thousands is removed at once.
+pub(super) type Subscribers = HashMap<u64, Subscriber>;
 
-/// Gives a new message to those whose it is.
+/// All subscribers of a channel.
+pub(super) type SubscribersByFormat = HashMap<(ChannelStream, FrameFormat), Subscribers>;
+
+/// Delivers a message to each subscriber that has not had it.
 pub(super) fn deliver_message(
     channel: ChannelId,
-    members: &mut HashMap<(ChannelStream, FrameFormat), Members>,
+    subscribers: &mut SubscribersByFormat,
     seq: i64,
-    delivery: &Payload,
+    payload: &Payload,
 ) {
-    for ((feed, frame_format), members) in members {
-        if *feed != ChannelStream::Messages {
+    for ((stream, frame_format), subscribers) in subscribers {
+        if *stream != ChannelStream::Messages {
             continue;
         }
         let mut frame = None;
-        for member in members.values_mut().filter(|member| seq > member.from) {
-            let frame = frame.get_or_insert_with(|| {
-                encode(
-                    frame_format,
-                    channel,
-                    ChannelStream::Messages,
-                    delivery,
-                    &[],
-                )
-            });
-            member.give(frame.clone());
+        for subscriber in subscribers
+            .values_mut()
+            .filter(|subscriber| seq > subscriber.after)
+        {
+            let frame =
+                frame.get_or_insert_with(|| encode(frame_format, channel, *stream, payload, &[]));
+            subscriber.push(frame.clone());
         }
     }
 }
 
-/// The frame for a format.
+/// Encodes a MESSAGE frame with `extra` headers.
 pub(super) fn encode(
     frame_format: &FrameFormat,
     channel: ChannelId,
-    feed: ChannelStream,
-    delivery: &Payload,
+    stream: ChannelStream,
+    payload: &Payload,
     extra: &[(&str, &str)],
 ) -> Bytes {
-    let mut octets = Vec::with_capacity(delivery.body.len() + 256);
-    let message_id = format!("{}-{}", delivery.id, frame_format.subscription);
-    let destination = feed.destination(channel);
+    let mut bytes = Vec::with_capacity(payload.body.len() + 256);
+    let message_id = format!("{}-{}", payload.id, frame_format.subscription);
+    let destination = stream.destination(channel);
     Message {
         destination: &destination,
         subscription: &frame_format.subscription,
         message_id: &message_id,
         extra,
-        body: &delivery.body,
+        body: &payload.body,
     }
-    .write(frame_format.version, &mut octets);
-    frame_format.encoding.text(&octets)
+    .write(frame_format.version, &mut bytes);
+    frame_format.encoding.text(&bytes)
 }

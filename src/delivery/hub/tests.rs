@@ -1,6 +1,9 @@
 use proptest::prelude::*;
 
+use std::collections::VecDeque;
+
 use super::*;
+use crate::protocol::{encoding::Encoding, stomp::Version};
 
 pub(super) fn connection(hub: &Hub) -> Arc<Connection> {
     hub.join(UserId::new(), SessionId::new(), Arc::default())
@@ -15,13 +18,13 @@ pub(super) fn frame_format(subscription: &str) -> FrameFormat {
     }
 }
 
-pub(super) fn waiting(connection: &Connection) -> VecDeque<Bytes> {
+pub(super) fn queued(connection: &Connection) -> VecDeque<Bytes> {
     let mut frames = VecDeque::new();
     connection.send_queue.take(&mut frames);
     frames
 }
 
-pub(super) fn delivery(seq: i64) -> Payload {
+pub(super) fn payload(seq: i64) -> Payload {
     Payload {
         id: format!("event-{seq}"),
         body: Bytes::from(format!("{{\"seq\":{seq}}}")),
@@ -29,26 +32,26 @@ pub(super) fn delivery(seq: i64) -> Payload {
 }
 
 #[test]
-fn who_loses_a_channel_loses_what_they_follow_and_what_they_are_about_to() {
+fn a_removed_user_loses_active_and_pending_subscriptions() {
     let hub = Arc::new(Hub::new(20));
     let (ann, bob) = (connection(&hub), connection(&hub));
     let channel = ChannelId::new();
     for connection in [&ann, &bob] {
-        let entrance = hub.enter(channel);
-        entrance.mark_private();
-        let added = entrance.add(
+        let pending = hub.begin_subscription(channel);
+        pending.mark_private();
+        let outcome = pending.add(
             connection,
             ChannelStream::Messages,
             &frame_format("s"),
             0,
             None,
         );
-        assert_eq!(added, Subscribed::Live);
+        assert_eq!(outcome, Subscribed::Live);
     }
     let members = [(channel, ann.user), (channel, bob.user)];
     assert_eq!(hub.private_members(), HashSet::from(members));
-    // Bob's right was judged before it was lost.
-    let late = hub.enter(channel);
+    // Bob's permission is checked before he is removed.
+    let late = hub.begin_subscription(channel);
     hub.apply(&Control::MembershipLost {
         user_id: bob.user,
         channel_id: channel,
@@ -62,44 +65,44 @@ fn who_loses_a_channel_loses_what_they_follow_and_what_they_are_about_to() {
             None
         ),
         Subscribed::Lost,
-        "and is told so"
+        "his pending subscription is refused"
     );
-    // Who has got it back meanwhile is judged anew, however long somebody else is on the way in.
-    let back = hub.enter(channel);
-    let added = back.add(
+    // A subscription that begins after the removal is accepted, while an older one is still pending.
+    let back = hub.begin_subscription(channel);
+    let outcome = back.add(
         &bob,
         ChannelStream::Messages,
         &frame_format("back"),
         0,
         None,
     );
-    assert_eq!(added, Subscribed::Live);
+    assert_eq!(outcome, Subscribed::Live);
     hub.unsubscribe(
         &bob,
         channel,
         ChannelStream::Messages,
         &frame_format("back"),
     );
-    assert!(!hub.follows(&bob, channel, ChannelStream::Messages, &frame_format("s")));
-    assert!(hub.follows(&ann, channel, ChannelStream::Messages, &frame_format("s")));
+    assert!(!hub.is_subscribed(&bob, channel, ChannelStream::Messages, &frame_format("s")));
+    assert!(hub.is_subscribed(&ann, channel, ChannelStream::Messages, &frame_format("s")));
     drop(late);
-    let delivery = Payload {
+    let payload = Payload {
         id: "m".to_owned(),
         body: Bytes::from_static(b"{}"),
     };
-    assert!(!hub.offer(channel, 1, delivery));
-    assert_eq!((waiting(&ann).len(), waiting(&bob).len()), (1, 0));
+    assert!(!hub.offer(channel, 1, payload));
+    assert_eq!((queued(&ann).len(), queued(&bob).len()), (1, 0));
     assert_eq!(hub.private_members(), HashSet::from([(channel, ann.user)]));
 }
 
 #[test]
-fn subscriptions_of_one_shape_share_the_bytes() {
+fn subscriptions_of_one_format_share_the_frame() {
     let hub = Arc::new(Hub::new(20));
     let channel = ChannelId::new();
     let (ann, bob, eve) = (connection(&hub), connection(&hub), connection(&hub));
     for (connection, subscription) in [(&ann, "sub-0"), (&bob, "sub-0"), (&eve, "sub-1")] {
         assert_eq!(
-            hub.enter(channel).add(
+            hub.begin_subscription(channel).add(
                 connection,
                 ChannelStream::Messages,
                 &frame_format(subscription),
@@ -109,38 +112,43 @@ fn subscriptions_of_one_shape_share_the_bytes() {
             Subscribed::Live
         );
     }
-    assert!(!hub.offer(channel, 1, delivery(1)));
+    assert!(!hub.offer(channel, 1, payload(1)));
     let [ann, bob, eve] =
-        [&ann, &bob, &eve].map(|connection| waiting(connection).pop_front().expect("delivered"));
+        [&ann, &bob, &eve].map(|connection| queued(connection).pop_front().expect("delivered"));
     assert_eq!(ann.as_ptr(), bob.as_ptr());
     assert_ne!(ann, eve);
 }
 
 #[test]
-fn an_event_without_a_position_is_told_once() {
+fn an_event_without_a_position_is_delivered_once() {
     let hub = Arc::new(Hub::new(20));
     let (channel, ann) = (ChannelId::new(), connection(&hub));
-    hub.enter(channel)
-        .add(&ann, ChannelStream::Events, &frame_format("sub-0"), 0, None);
+    hub.begin_subscription(channel).add(
+        &ann,
+        ChannelStream::Events,
+        &frame_format("sub-0"),
+        0,
+        None,
+    );
     let events: Vec<_> = (0..3).map(|_| EventId::new()).collect();
     for event in [0, 1, 0, 2, 1] {
-        hub.broadcast(channel, events[event], &delivery(1));
+        hub.broadcast(channel, events[event], &payload(1));
     }
-    assert_eq!(waiting(&ann).len(), 3);
+    assert_eq!(queued(&ann).len(), 3);
 }
 
 #[test]
 fn a_deleted_channel_delivers_nothing_more() {
     let hub = Arc::new(Hub::new(20));
     let (channel, ann) = (ChannelId::new(), connection(&hub));
-    hub.enter(channel).add(
+    hub.begin_subscription(channel).add(
         &ann,
         ChannelStream::Messages,
         &frame_format("sub-0"),
         0,
         None,
     );
-    let late = hub.enter(channel);
+    let late = hub.begin_subscription(channel);
     hub.apply(&Control::ChannelDeleted {
         channel_id: channel,
     });
@@ -153,10 +161,10 @@ fn a_deleted_channel_delivers_nothing_more() {
             None
         ),
         Subscribed::Lost,
-        "who was on the way in is told so"
+        "the pending subscription is refused"
     );
-    hub.offer(channel, 1, delivery(1));
-    assert!(waiting(&ann).is_empty());
+    hub.offer(channel, 1, payload(1));
+    assert!(queued(&ann).is_empty());
 }
 
 #[test]
@@ -184,15 +192,15 @@ fn only_exact_destinations_are_known() {
 
 proptest! {
     #[test]
-    fn whatever_comes_and_goes_nothing_is_left_behind(steps in proptest::collection::vec((0usize..4, 0usize..3, any::<bool>()), 0..60)) {
+    fn connections_and_rooms_without_use_are_removed(steps in proptest::collection::vec((0usize..4, 0usize..3, any::<bool>()), 0..60)) {
         let hub = Arc::new(Hub::new(20));
         let channels: Vec<_> = (0..3).map(|_| ChannelId::new()).collect();
         let connections: Vec<_> = (0..4).map(|_| connection(&hub)).collect();
-        for (who, channel, enter) in steps {
-            let (connection, channel) = (&connections[who], channels[channel]);
+        for (user, channel, subscribe) in steps {
+            let (connection, channel) = (&connections[user], channels[channel]);
             hub.unsubscribe(connection, channel, ChannelStream::Messages, &frame_format("s"));
-            if enter {
-                hub.enter(channel).add(connection, ChannelStream::Messages, &frame_format("s"), 0, None);
+            if subscribe {
+                hub.begin_subscription(channel).add(connection, ChannelStream::Messages, &frame_format("s"), 0, None);
             }
         }
         for connection in &connections {

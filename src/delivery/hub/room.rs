@@ -1,0 +1,202 @@
+//! A channel with subscribers on this node.
+
+use std::collections::{HashMap, VecDeque};
+
+use parking_lot::Mutex;
+
+use crate::{
+    delivery::{
+        destination::ChannelStream,
+        hub::subscriber::{
+            Connection, FrameFormat, Payload, Subscriber, SubscribersByFormat, deliver_message,
+            encode,
+        },
+        sequence::{Offer, Sequence},
+    },
+    ids::{ChannelId, EventId, UserId},
+};
+
+/// Events without a position that a room remembers, to drop duplicates from Kafka. More than a channel has in the seconds
+/// after which the outbox publishes an unacknowledged event again.
+const RECENT_EVENTS: usize = 64;
+
+#[derive(Default)]
+pub(super) struct RoomState {
+    pub(super) sequence: Sequence<i64, Payload>,
+    pub(super) subscribers: SubscribersByFormat,
+    /// Pending subscriptions; while there are any, the room stays.
+    pub(super) pending: usize,
+    /// Subscriptions that were pending so far: each one gets the next number.
+    pub(super) generation: u64,
+    /// Users removed while subscriptions are pending, with the newest subscription that started before the removal; it and
+    /// older ones are refused.
+    pub(super) removed_at: HashMap<UserId, u64>,
+    /// Whether only participants of the channel may subscribe.
+    pub(super) private: bool,
+    recent_event_ids: VecDeque<EventId>,
+    /// Whether the channel was deleted.
+    pub(super) closed: bool,
+}
+
+/// A channel with subscribers on this node.
+pub(super) struct Room {
+    pub(super) channel: ChannelId,
+    pub(super) state: Mutex<RoomState>,
+}
+
+impl Room {
+    /// A room without subscribers.
+    pub(super) fn new(channel: ChannelId) -> Self {
+        Self {
+            channel,
+            state: Mutex::default(),
+        }
+    }
+
+    pub(super) fn is_subscribed(
+        &self,
+        connection: &Connection,
+        stream: ChannelStream,
+        frame_format: &FrameFormat,
+    ) -> bool {
+        let state = self.state.lock();
+        let subscribers = state.subscribers.get(&(stream, frame_format.clone()));
+        subscribers.is_some_and(|subscribers| subscribers.contains_key(&connection.id))
+    }
+
+    /// Whether the room has neither subscribers nor pending subscriptions.
+    pub(super) fn is_unused(&self) -> bool {
+        let state = self.state.lock();
+        state.subscribers.is_empty() && state.pending == 0
+    }
+
+    pub(super) fn unsubscribe(
+        &self,
+        connection: &Connection,
+        stream: ChannelStream,
+        frame_format: &FrameFormat,
+    ) {
+        let key = (stream, frame_format.clone());
+        let mut state = self.state.lock();
+        if let Some(subscribers) = state.subscribers.get_mut(&key) {
+            subscribers.remove(&connection.id);
+            if subscribers.is_empty() {
+                state.subscribers.remove(&key);
+            }
+        }
+    }
+
+    /// Ends a user's subscriptions. Pending ones, whose permission may have been checked before the removal, are refused.
+    pub(super) fn remove_user(&self, user: UserId) {
+        let mut state = self.state.lock();
+        state.subscribers.retain(|_, subscribers| {
+            subscribers.retain(|_, subscriber| subscriber.connection.user != user);
+            !subscribers.is_empty()
+        });
+        if state.pending > 0 {
+            let newest = state.generation;
+            state.removed_at.insert(user, newest);
+        }
+    }
+
+    /// Ends all subscriptions; pending ones are refused.
+    pub(super) fn close(&self) {
+        let mut state = self.state.lock();
+        state.closed = true;
+        state.subscribers.clear();
+    }
+
+    /// The subscribed users, if the channel is private.
+    pub(super) fn private_subscribers(&self) -> Vec<UserId> {
+        let state = self.state.lock();
+        if !state.private {
+            return Vec::new();
+        }
+        let subscribers = state.subscribers.values().flat_map(HashMap::values);
+        subscribers
+            .map(|subscriber| subscriber.connection.user)
+            .collect()
+    }
+
+    /// Position of the last delivered message; `None` until a first subscription is active.
+    pub(super) fn position(&self) -> Option<i64> {
+        self.state.lock().sequence.position()
+    }
+
+    /// Delivers a message, or holds it back while an earlier one is missing.
+    pub(super) fn offer(&self, seq: i64, payload: Payload) -> Offer {
+        let mut state = self.state.lock();
+        let RoomState {
+            sequence,
+            subscribers,
+            ..
+        } = &mut *state;
+        let bytes = payload.body.len();
+        sequence.offer(seq - 1, seq, bytes, payload, |seq, payload| {
+            deliver_message(self.channel, subscribers, seq, &payload);
+        })
+    }
+
+    /// Delivers an event without a position, unless it is a duplicate.
+    pub(super) fn broadcast(&self, event: EventId, payload: &Payload) {
+        let mut state = self.state.lock();
+        if state.recent_event_ids.contains(&event) {
+            return;
+        }
+        if state.recent_event_ids.len() == RECENT_EVENTS {
+            state.recent_event_ids.pop_front();
+        }
+        state.recent_event_ids.push_back(event);
+        for ((stream, frame_format), subscribers) in &mut state.subscribers {
+            if *stream == ChannelStream::Events {
+                let frame = encode(frame_format, self.channel, *stream, payload, &[]);
+                for subscriber in subscribers.values_mut() {
+                    subscriber.push(frame.clone());
+                }
+            }
+        }
+    }
+
+    /// Delivers messages read from the store: all that it has up to `through`.
+    pub(super) fn repair(&self, messages: Vec<(i64, Payload)>, through: i64) {
+        let mut state = self.state.lock();
+        let RoomState {
+            sequence,
+            subscribers,
+            ..
+        } = &mut *state;
+        let mut deliver = |seq, payload: Payload| {
+            deliver_message(self.channel, subscribers, seq, &payload);
+        };
+        for (seq, payload) in messages {
+            // Deleted messages leave holes, so the previous message is the one before it in the store.
+            let previous = sequence.position().unwrap_or_default().min(seq - 1);
+            let bytes = payload.body.len();
+            sequence.offer(previous, seq, bytes, payload, &mut deliver);
+        }
+        sequence.fill(through, deliver);
+    }
+
+    /// Marks a repair as begun; see [`Sequence::begin_repair`].
+    pub(super) fn begin_repair(&self) -> bool {
+        self.state.lock().sequence.begin_repair()
+    }
+
+    /// Marks the repair as ended. True when a message is still missing.
+    pub(super) fn end_repair(&self) -> bool {
+        self.state.lock().sequence.end_repair()
+    }
+
+    /// Queues the frames held for a subscription. False when the subscription has ended.
+    pub(super) fn release(
+        &self,
+        connection: &Connection,
+        stream: ChannelStream,
+        frame_format: &FrameFormat,
+    ) -> bool {
+        let mut state = self.state.lock();
+        let subscribers = state.subscribers.get_mut(&(stream, frame_format.clone()));
+        let subscriber = subscribers.and_then(|subscribers| subscribers.get_mut(&connection.id));
+        subscriber.map(Subscriber::release).is_some()
+    }
+}
