@@ -1,4 +1,4 @@
-//! What handlers, sockets and tasks may use. Passed as `Arc<App>`, never global, so that several nodes live in one process.
+//! The parts of a node, for handlers, connections and tasks. Passed as `Arc<App>`, so that tests run several nodes in one process.
 
 use std::sync::{
     Arc,
@@ -28,9 +28,9 @@ pub struct App {
     pub redis: ConnectionManager,
     /// Sessions, in Redis.
     pub sessions: Sessions,
-    /// The SSE history, in Redis.
+    /// SSE history, in Redis.
     pub history: History,
-    /// Who is online, in Redis.
+    /// Users who are online, in Redis.
     pub presence: Presence,
     /// Access tokens.
     pub tokens: Tokens,
@@ -40,27 +40,27 @@ pub struct App {
     pub delivery: Arc<Delivery>,
     /// Kafka.
     pub kafka: Arc<Kafka>,
-    /// From committed events to Kafka.
+    /// Publishes committed events.
     pub outbox: Arc<Outbox>,
-    /// The bytes of files.
+    /// Bytes of files.
     pub files: Arc<Files>,
-    /// Writes new messages.
+    /// Commits new messages, many in one transaction.
     pub posts: GroupCommit,
-    /// Tasks.
+    /// Tasks of this node.
     pub tasks: Tasks,
-    /// Whether the schema and the admin account are there.
+    /// Whether the schema and the admin account exist.
     pub prepared: AtomicBool,
-    /// Whether the node is about to leave.
+    /// Whether the node is draining.
     pub leaving: AtomicBool,
 }
 
 impl App {
-    /// Whether the schema and the admin account are there.
+    /// Whether the schema and the admin account exist.
     pub fn is_prepared(&self) -> bool {
         self.prepared.load(Ordering::Relaxed)
     }
 
-    /// Whether the node is about to leave.
+    /// Whether the node is draining.
     pub fn is_leaving(&self) -> bool {
         self.leaving.load(Ordering::Relaxed)
     }

@@ -22,12 +22,12 @@
 //! - [`protocol`]: WebSocket, STOMP, SockJS and SSE without IO
 //! - [`config`]: settings from the environment
 //! - [`telemetry`]: logs and spans
+//! - [`tasks`]: task ownership, backoff
 //! - [`problem`]: errors and their HTTP statuses
 //! - [`secret`]: values that must not reach a log
 //! - [`ids`]: typed identifiers
 //! - [`limits`]: limits of one client
 //! - [`rate_limit`]: a token bucket
-//! - [`tasks`]: task ownership and backoff
 //!
 //! A module imports only modules below it in this list; `tests/architecture.rs` checks that.
 

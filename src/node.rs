@@ -1,4 +1,4 @@
-//! A running node: the one door for `main` and for tests. Nothing is global, so several live in one process.
+//! Builds a node, starts its tasks and drains it. A node has no global state, so tests run several in one process.
 
 use std::{
     net::SocketAddr,
@@ -28,38 +28,43 @@ use crate::{
         outbox::{self, Outbox},
     },
     group_commit::{GroupCommit, Groups},
-    http::{resource::REQUEST, server},
+    http::server,
     ops,
     problem::{Problem, chain},
     store,
-    tasks::Tasks,
+    tasks::{Backoff, Group, LogOnce, Tasks},
     workers::{self, notify},
 };
 
-/// Requests and sockets have this long to end after the drain's own time; together with it less than the 20 s in which a
-/// node must have left.
-const END_TIMEOUT: Duration = Duration::from_secs(4);
-/// Redis must answer a command within this time: a request that needs it is told so within five seconds.
+/// Time for connections and requests to end after the drain's spread. Together they stay below the 20 s limit of a drain.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(4);
+/// Limit for a command of Redis, so that a request that needs Redis gets 503 within 5 s.
 const REDIS_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Accepted files that are made ready at the same time.
-const COMPLETERS: usize = 2;
+/// Limit for a connection attempt to Redis.
+const REDIS_CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Why a node could not start. A store that is away is no reason: the node waits for it, and is not ready.
+/// Limit for Kafka to acknowledge the last events, and then for the tasks to end.
+const STOP_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Tasks that complete uploads.
+const UPLOAD_TASKS: usize = 2;
+
+/// Why a node cannot start. A store that is down is no reason: the node waits for it, and is not ready.
 #[derive(Debug, Error)]
 pub enum StartError {
-    /// The address is taken, or not ours.
+    /// The address is in use, or not an address of this host.
     #[error("cannot listen on {0}")]
     Listen(SocketAddr, #[source] std::io::Error),
-    /// A setting that only its user could judge.
+    /// A setting is invalid.
     #[error("{0}")]
     Setting(String),
-    /// Kafka's client refuses its settings.
+    /// The Kafka client refuses its settings.
     #[error("the Kafka client refuses its settings")]
     Kafka(#[from] rdkafka::error::KafkaError),
-    /// No randomness, most likely.
-    #[error("the node cannot prepare itself")]
-    Own(#[from] Problem),
+    /// An internal failure, such as no randomness.
+    #[error("the node cannot be built")]
+    Internal(#[from] Problem),
 }
 
 /// A running node. Dropping it leaves it running; end it with [`Self::drain`] or [`Self::kill`].
@@ -69,14 +74,14 @@ pub struct Node {
 }
 
 impl Node {
-    /// Starts a node and returns once it listens. It is ready when [`App::is_prepared`] and its Kafka places are fixed, which
-    /// `GET /api/health/ready` tells.
+    /// Starts a node and returns once it listens. `GET /api/health/ready` succeeds once the database is prepared and the Kafka
+    /// partitions are assigned.
     ///
     /// # Errors
-    /// What only a person can mend.
+    /// A failure that only an operator can fix.
     #[expect(
         clippy::unused_async,
-        reason = "its tasks need a runtime, which a caller that awaits has"
+        reason = "async, so that the caller has the runtime that the tasks need"
     )]
     pub async fn start(config: Config) -> Result<Self, StartError> {
         let db = store::pool(&config).map_err(StartError::Setting)?;
@@ -84,7 +89,7 @@ impl Node {
         let tasks = Tasks::new();
         let files = Files::open(&config, &tasks).map_err(StartError::Setting)?;
         let kafka = Arc::new(Kafka::new(&config)?);
-        let (outbox, ends) = Outbox::new(kafka.clone());
+        let (outbox, outbox_task) = Outbox::new(kafka.clone());
         let (posts, groups) = GroupCommit::new();
         let sessions = Sessions::new(redis.clone(), config.session_ttl);
         let (delivery, gaps) =
@@ -113,47 +118,48 @@ impl Node {
             config,
         });
 
-        spawn_tasks(&app, ends, groups, gaps);
-        let site = server::ServerConfig::new(api::routes(&app), &app.config, &app.tasks);
-        app.tasks.spawn("accept", server::run(listener, site));
+        spawn_tasks(&app, outbox_task, groups, gaps);
+        let server = server::ServerConfig::new(api::routes(&app), &app.config, &app.tasks);
+        app.tasks.spawn("accept", server::run(listener, server));
         info!(%address, node = app.config.node_name, "listening");
         Ok(Self { app, address })
     }
 
-    /// Where the node listens.
+    /// The address that the node listens on.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// The node's parts, for tests that look inside.
+    /// The parts of the node, for tests.
     pub fn app(&self) -> &Arc<App> {
         &self.app
     }
 
-    /// Leaves in good order, within 20 s: not ready, then no new connections, sockets closed spread over time, requests in
-    /// flight finished, what is published on its way. True if everything ended by itself.
+    /// Shuts down within 20 s: the node is not ready, then accepts no connections, closes its clients' connections spread over time,
+    /// finishes requests and flushes events to Kafka. True if everything ended by itself.
     pub async fn drain(self) -> bool {
-        info!("leaving");
+        info!("draining");
         self.app.leaving.store(true, Ordering::Relaxed);
         tokio::time::sleep(self.app.config.drain_delay).await;
         self.app.tasks.draining().cancel();
-        let deadline = tokio::time::Instant::now() + self.app.config.drain_spread + END_TIMEOUT;
+        let deadline = tokio::time::Instant::now() + self.app.config.drain_spread + DRAIN_TIMEOUT;
         while !self.app.delivery.is_empty() && tokio::time::Instant::now() < deadline {
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
         let clean = self.app.delivery.is_empty();
-        // Requests in flight: their connections end by themselves once answered, and some have lost theirs.
-        let under_way = |tasks: &Tasks| tasks.count("connection") + tasks.count(REQUEST);
-        while under_way(&self.app.tasks) > 0 && tokio::time::Instant::now() < deadline {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-        self.app.kafka.flush(Duration::from_secs(2)).await;
-        let ended = self.app.tasks.stop(Duration::from_secs(2)).await;
+        // A connection ends with the response of its request. A request may outlive its connection.
+        let in_flight = async {
+            self.app.tasks.wait(Group::Connections).await;
+            self.app.tasks.wait(Group::Requests).await;
+        };
+        drop(tokio::time::timeout_at(deadline, in_flight).await);
+        self.app.kafka.flush(STOP_TIMEOUT).await;
+        let ended = self.app.tasks.stop(STOP_TIMEOUT).await;
         self.app.db.close().await;
         clean && ended
     }
 
-    /// Ends everything where it is, as a crash would: nothing is flushed and nobody is told.
+    /// Drops all tasks without a drain, as a crash would.
     pub async fn kill(self) {
         self.app.tasks.stop(Duration::from_secs(5)).await;
     }
@@ -162,18 +168,18 @@ impl Node {
 /// Starts the tasks that run for the life of the node.
 fn spawn_tasks(
     app: &Arc<App>,
-    ends: outbox::Ends,
+    outbox_task: outbox::Ends,
     groups: Groups,
     gaps: mpsc::Receiver<ReportedGap>,
 ) {
     let tasks = &app.tasks;
     tasks.spawn("prepare", prepare(app.clone()));
     tasks.spawn("kafka.watch", app.kafka.clone().watch());
-    let follower = app.clone();
-    tasks.forever("kafka.follow", move || follow(follower.clone()));
+    let consumer = app.clone();
+    tasks.spawn_restarting("kafka.consume", move || consume(consumer.clone()));
     tasks.spawn(
         "outbox.publish",
-        ends.run(app.outbox.clone(), app.db.clone(), app.history.clone()),
+        outbox_task.run(app.outbox.clone(), app.db.clone(), app.history.clone()),
     );
     tasks.spawn(
         "outbox.sweep",
@@ -183,12 +189,12 @@ fn spawn_tasks(
         "messages.commit",
         groups.run(app.db.clone(), app.outbox.clone()),
     );
-    for _ in 0..COMPLETERS {
+    for _ in 0..UPLOAD_TASKS {
         tasks.spawn("files.complete", workers::files::complete(app.clone()));
     }
     tasks.spawn("files.sweep", workers::files::sweep(app.clone()));
     let worker = app.clone();
-    tasks.forever("jobs", move || notify::run(worker.clone()));
+    tasks.spawn_restarting("jobs", move || notify::run(worker.clone()));
     tasks.spawn("notifications.sweep", ops::notification::sweep(app.clone()));
     tasks.spawn("purge", workers::purge::sweep(app.clone()));
     let repairer = Repairer {
@@ -218,15 +224,16 @@ fn connect_redis(config: &Config) -> Result<ConnectionManager, StartError> {
     let client = redis::Client::open(config.redis_url.expose()).map_err(refused)?;
     let settings = ConnectionManagerConfig::new()
         .set_response_timeout(Some(REDIS_TIMEOUT))
-        .set_connection_timeout(Some(Duration::from_secs(1)))
+        .set_connection_timeout(Some(REDIS_CONNECT_TIMEOUT))
         .set_number_of_retries(1)
         .set_max_delay(Duration::from_millis(500));
     ConnectionManager::new_lazy_with_config(client, settings).map_err(refused)
 }
 
-/// Makes the schema and the admin account, as soon as PostgreSQL is there.
+/// Creates the schema and the admin account, as soon as PostgreSQL answers.
 async fn prepare(app: Arc<App>) {
-    let mut told = false;
+    let mut log = LogOnce::default();
+    let mut backoff = Backoff::new(Duration::from_millis(250), Duration::from_millis(500));
     loop {
         let result = async {
             store::prepare(&app.db).await?;
@@ -235,25 +242,18 @@ async fn prepare(app: Arc<App>) {
                 None => Ok(()),
             }
         };
-        match result.await {
-            Ok(()) => {
-                app.prepared.store(true, Ordering::Relaxed);
-                return;
-            }
-            Err(problem) => {
-                if !told {
-                    warn!(error = %chain(&problem), "the database cannot be prepared; trying until it can");
-                    told = true;
-                }
-                tokio::time::sleep(Duration::from_millis(500)).await;
-            }
+        let prepared = log.check(result.await, "preparing the database failed; retrying");
+        if prepared.is_some() {
+            app.prepared.store(true, Ordering::Relaxed);
+            return;
         }
+        backoff.wait().await;
     }
 }
 
-async fn follow(app: Arc<App>) {
+async fn consume(app: Arc<App>) {
     let kafka = app.kafka.clone();
-    if let Err(problem) = kafka.run(|arrived| app.delivery.dispatch(arrived)).await {
-        warn!(error = %chain(&problem), "Kafka cannot be followed");
+    if let Err(problem) = kafka.run(|record| app.delivery.dispatch(record)).await {
+        warn!(error = %chain(&problem), "Kafka consumer cannot start");
     }
 }

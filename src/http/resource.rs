@@ -14,11 +14,8 @@ use warp::{Filter, Rejection, filters::BoxedFilter, path, reply::Response};
 use crate::{
     http::{reply::problem, request::Request},
     problem::{Problem, Resource},
-    tasks::Tasks,
+    tasks::{Group, Tasks},
 };
-
-/// The name of the tasks that run handlers of unsafe methods.
-pub const REQUEST: &str = "request";
 
 /// A boxed router. Boxing keeps its type small, and with it the time to compile.
 pub type Route = BoxedFilter<(Response,)>;
@@ -123,7 +120,7 @@ async fn run_to_completion(
         // The receiver is gone if the client disconnected.
         drop(sender.send(work.await));
     };
-    tasks.spawn(REQUEST, work.instrument(Span::current()));
+    tasks.spawn_in(Group::Requests, work.instrument(Span::current()));
     result
         .await
         .unwrap_or_else(|_| Err(Problem::internal("a handler panicked")))

@@ -42,7 +42,7 @@ use crate::{
     },
     problem::Problem,
     protocol::sockjs::urls::redact_session_id,
-    tasks::Tasks,
+    tasks::{Group, Tasks},
 };
 
 /// Timeout of the head of a request, and of an idle connection. The proxy closes its idle connections earlier, so that it
@@ -123,7 +123,7 @@ pub async fn run(listener: TcpListener, config: ServerConfig) {
                     continue;
                 }
                 let connection = serve(stream, peer, Arc::new(permit), config.clone());
-                config.tasks.spawn("connection", connection);
+                config.tasks.spawn_in(Group::Connections, connection);
             }
             Some((_, Err(error))) if error.kind() == io::ErrorKind::ConnectionAborted => {}
             Some((_, Err(error))) => {

@@ -14,6 +14,7 @@ use crate::{
         self,
         notifications::{New, Told},
     },
+    tasks::jittered,
 };
 
 /// Receivers served by one transaction: it stays short however many want to hear of a channel.
@@ -135,8 +136,7 @@ pub async fn delete_of(
 /// Forgets what nobody can see or need any more, once an hour. Runs until it is dropped.
 pub async fn sweep(app: Arc<App>) {
     loop {
-        // Nodes that start together do not sweep together.
-        tokio::time::sleep(SWEEP_INTERVAL.mul_f64(rand::random_range(0.8..1.2))).await;
+        tokio::time::sleep(jittered(SWEEP_INTERVAL)).await;
         let mut forgotten = 0;
         loop {
             match store::notifications::sweep(&app.db, REMEMBERED_FOR, FORGOTTEN_AT_ONCE).await {

@@ -18,7 +18,7 @@ use crate::{
         options::Options,
         session::{MESSAGE_OVERHEAD_BYTES, SockJsSession},
     },
-    tasks::Tasks,
+    tasks::{Group, Tasks},
 };
 
 /// The sessions over HTTP of one endpoint, by name.
@@ -95,10 +95,8 @@ impl Sessions {
         let session = Arc::new(SockJsSession::new(self.options.message_bytes));
         map.insert(id.into(), session.clone());
         drop(map);
-        self.tasks.spawn(
-            "sockjs",
-            self.clone().run_session(id.into(), session.clone()),
-        );
+        let task = self.clone().run_session(id.into(), session.clone());
+        self.tasks.spawn_in(Group::SockJsSessions, task);
         Some(Attach::Attached(self.receiver(id, session)))
     }
 

@@ -1,7 +1,8 @@
-//! Files after they were accepted: made ready to be downloaded, or given up, and deleted when nobody refers to them.
+//! Completes accepted uploads, and deletes files that no row refers to.
 
 use std::{sync::Arc, time::Duration};
 
+use tokio::time::sleep;
 use tracing::{debug, info, warn};
 use uuid::Uuid;
 
@@ -17,50 +18,46 @@ use crate::{
         files::Waiting,
         notifications::{self, New},
     },
-    workers::{LOOK_INTERVAL, pause, prepared, tell_once},
+    tasks::{LogOnce, jittered},
+    workers::{POLL_INTERVAL, wait_until_prepared},
 };
 
-/// Tries to make a file ready, the first at once.
-const TRIES: i16 = 3;
-/// After the first failure; five times as long after the second.
-const FIRST_PAUSE: Duration = Duration::from_secs(2);
-/// A try that takes longer is given up, though the storage may still be at it.
+/// Tries to publish a file, the first of them at once.
+const MAX_TRIES: i16 = 3;
+/// Delay after the first failure; five times as long after the second.
+const RETRY_DELAY: Duration = Duration::from_secs(2);
+/// Limit for one try. The storage may still complete the move after it.
 const TRY_TIMEOUT: Duration = Duration::from_secs(5);
-/// A try that has not ended by then has died with its node, and the next one begins. Longer than a try and the transaction
-/// after it.
+/// A try that has not ended after this time died with its node, and the next one begins. Longer than a try and the
+/// transaction after it.
 const LEASE: Duration = Duration::from_secs(15);
-/// No storage is at a move for this long.
-const MOVED_TIMEOUT: Duration = Duration::from_mins(10);
-/// How often each node looks for files that nothing refers to.
+/// A move that is still running in the storage after this time has failed.
+const MOVE_TIMEOUT: Duration = Duration::from_mins(10);
+/// Interval at which a node deletes files that no row refers to.
 const ORPHANS_INTERVAL: Duration = Duration::from_secs(5);
-/// Of those, at once: one transaction.
-const ORPHANS_AT_ONCE: i64 = 20;
-/// How often each node looks for what requests have left in `incoming/`.
+/// Files deleted in one transaction.
+const ORPHAN_BATCH: i64 = 20;
+/// Interval at which a node deletes abandoned uploads in `incoming/`.
 const INCOMING_INTERVAL: Duration = Duration::from_mins(10);
-/// What in `incoming/` is older than this, and than any request that may still be under way, and belongs to no row is nobody's.
+/// An upload in `incoming/` without a row is abandoned when it is older than this and than any request that may still run.
 const ABANDONED_AFTER: Duration = Duration::from_hours(1);
-/// Of those, at once.
-const ABANDONED_AT_ONCE: usize = 500;
+/// Abandoned uploads deleted in one round.
+const ABANDONED_BATCH: usize = 500;
 
-/// Makes accepted files ready, those of other nodes too. Runs until it is dropped; where it is cut, the next node goes on.
+/// Publishes accepted files, including those of other nodes. Runs until it is dropped; another node continues its work.
 pub async fn complete(app: Arc<App>) {
-    prepared(&app).await;
-    let mut told = false;
+    wait_until_prepared(&app).await;
+    let mut log = LogOnce::default();
     loop {
-        while tell_once(
-            complete_one(&app).await,
-            &mut told,
-            "accepted files cannot be looked at",
-        ) == Some(true)
-        {}
+        while log.check(complete_one(&app).await, "completing uploads failed") == Some(true) {}
         tokio::select! {
             () = app.files.accepted() => {}
-            () = pause(LOOK_INTERVAL) => {}
+            () = sleep(jittered(POLL_INTERVAL)) => {}
         }
     }
 }
 
-/// False when no file waits.
+/// Tries to publish one file. False when none is due.
 async fn complete_one(app: &App) -> Result<bool, Problem> {
     let Some(waiting) = store::files::begin_try(&app.db, LEASE).await? else {
         return Ok(false);
@@ -69,33 +66,33 @@ async fn complete_one(app: &App) -> Result<bool, Problem> {
     let published = tokio::time::timeout(TRY_TIMEOUT, app.files.publish(id, size)).await;
     let error = match published {
         Ok(Ok(())) => {
-            ended(app, &waiting, UploadStatus::Success).await?;
+            finish(app, &waiting, UploadStatus::Success).await?;
             return Ok(true);
         }
         Ok(Err(problem)) => chain(&problem),
-        Err(late) => late.to_string(),
+        Err(elapsed) => elapsed.to_string(),
     };
-    if tries < TRIES {
-        warn!(file.id = %id, tries, error, "an accepted file cannot be made ready yet");
+    if tries < MAX_TRIES {
+        warn!(file.id = %id, tries, error, "publishing a file failed; retrying");
         let factor = if tries == 1 { 1 } else { 5 };
-        store::files::try_again(&app.db, id, tries, FIRST_PAUSE * factor).await?;
+        store::files::try_again(&app.db, id, tries, RETRY_DELAY * factor).await?;
         return Ok(true);
     }
-    warn!(file.id = %id, tries, error, "an accepted file is given up");
-    if ended(app, &waiting, UploadStatus::Failed).await? {
+    warn!(file.id = %id, tries, error, "publishing a file failed for the last time");
+    if finish(app, &waiting, UploadStatus::Failed).await? {
         app.files.discard(vec![id]);
     }
     Ok(true)
 }
 
-/// Says how it ended, to everybody concerned, unless another try has. False if so.
-async fn ended(app: &App, waiting: &Waiting, status: UploadStatus) -> Result<bool, Problem> {
+/// Records the outcome and publishes its events. False when another try has recorded one.
+async fn finish(app: &App, waiting: &Waiting, status: UploadStatus) -> Result<bool, Problem> {
     let (id, tries) = (waiting.file.id, waiting.tries);
     let mut transaction = store::begin(&app.db).await?;
     if !store::files::finish(&mut transaction, id, tries, status).await? {
         return Ok(false);
     }
-    let told = match waiting.uploader_id {
+    let notified = match waiting.uploader_id {
         Some(uploader) if status == UploadStatus::Failed => {
             let failed = New {
                 receiver: uploader,
@@ -114,11 +111,11 @@ async fn ended(app: &App, waiting: &Waiting, status: UploadStatus) -> Result<boo
     };
     let events = events(&mut transaction, waiting, status).await?;
     commit(app, transaction, events).await?;
-    app.outbox.publish(told);
+    app.outbox.publish(notified);
     Ok(true)
 }
 
-/// The events that tell how it ended.
+/// The events that announce the outcome.
 async fn events(
     db: &mut sqlx::PgConnection,
     waiting: &Waiting,
@@ -140,36 +137,33 @@ async fn events(
     })
 }
 
-/// The storage may take as long again as the client: it is slower when each of its steps takes nearly all its time.
+/// Age at which an upload without a row is abandoned. Allows storage as much time again as the slowest client.
 fn abandoned_after(max_request_size: u64) -> Duration {
     ABANDONED_AFTER + 2 * Duration::from_secs(max_request_size / MIN_UPLOAD_RATE)
 }
 
-/// Deletes files that nothing refers to, and what requests have left behind. Runs until it is dropped.
+/// Deletes files that no row refers to, and abandoned uploads. Runs until it is dropped.
 pub async fn sweep(app: Arc<App>) {
-    prepared(&app).await;
+    wait_until_prepared(&app).await;
     tokio::join!(
         async {
-            let mut told = false;
+            let mut log = LogOnce::default();
             loop {
-                pause(ORPHANS_INTERVAL).await;
-                while tell_once(
+                sleep(jittered(ORPHANS_INTERVAL)).await;
+                while log.check(
                     sweep_orphans(&app).await,
-                    &mut told,
-                    "files that nothing refers to cannot be deleted",
+                    "deleting unreferenced files failed",
                 ) == Some(true)
                 {}
             }
         },
         async {
-            let mut told = false;
+            let mut log = LogOnce::default();
             loop {
-                pause(INCOMING_INTERVAL).await;
-                let swept =
-                    sweep_incoming(&app, abandoned_after(app.config.max_request_size)).await;
-                if let Some(deleted @ 1..) =
-                    tell_once(swept, &mut told, "abandoned uploads cannot be deleted")
-                {
+                sleep(jittered(INCOMING_INTERVAL)).await;
+                let age = abandoned_after(app.config.max_request_size);
+                let swept = sweep_incoming(&app, age).await;
+                if let Some(deleted @ 1..) = log.check(swept, "deleting abandoned uploads failed") {
                     info!(deleted, "deleted abandoned uploads");
                 }
             }
@@ -177,35 +171,28 @@ pub async fn sweep(app: Arc<App>) {
     );
 }
 
-/// Deletes some files that nothing refers to: the bytes first, so that no bytes are left without a row. True when there may
-/// be more.
-///
-/// # Errors
-/// The database's or the storage's; then they are deleted later.
+/// Deletes a batch of files that no row refers to. The bytes go first, so that none are left without a row. True when there
+/// may be more.
 async fn sweep_orphans(app: &App) -> Result<bool, Problem> {
     let mut transaction = store::begin(&app.db).await?;
-    let orphans =
-        store::files::take_orphans(&mut transaction, MOVED_TIMEOUT, ORPHANS_AT_ONCE).await?;
+    let orphans = store::files::take_orphans(&mut transaction, MOVE_TIMEOUT, ORPHAN_BATCH).await?;
     if orphans.is_empty() {
         return Ok(false);
     }
     app.files.delete(&orphans).await?;
     store::files::delete(&mut transaction, &orphans).await?;
     transaction.commit().await?;
-    debug!(
-        files = orphans.len(),
-        "deleted files that nothing refers to"
-    );
-    Ok(i64::try_from(orphans.len()).unwrap_or(ORPHANS_AT_ONCE) == ORPHANS_AT_ONCE)
+    debug!(files = orphans.len(), "deleted unreferenced files");
+    Ok(i64::try_from(orphans.len()).unwrap_or(ORPHAN_BATCH) == ORPHAN_BATCH)
 }
 
-/// Deletes what requests have left in `incoming/` longer than `age` ago and no row waits for. Returns how many.
+/// Deletes the uploads in `incoming/` that are older than `age` and have no unfinished row. Returns their number.
 ///
 /// # Errors
 /// The database's or the storage's.
 pub async fn sweep_incoming(app: &App, age: Duration) -> Result<usize, Problem> {
     let unfinished = app.files.delete_unfinished(age).await?;
-    let found = app.files.old_incoming(age, ABANDONED_AT_ONCE).await?;
+    let found = app.files.old_incoming(age, ABANDONED_BATCH).await?;
     let needed = store::files::waiting_among(&app.db, &found).await?;
     let abandoned: Vec<FileId> = found
         .into_iter()
@@ -222,7 +209,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_the_slowest_request_has_brought_is_not_abandoned() {
+    fn an_upload_of_the_slowest_client_is_not_abandoned() {
         const MIB: u64 = 1024 * 1024;
         for size in [1, 50 * MIB, 1024 * MIB] {
             let client = Duration::from_secs(30 + size / MIN_UPLOAD_RATE);

@@ -1,8 +1,8 @@
-//! Work that one node does after a commit: writing the notifications of new messages.
+//! Writes the notifications of new messages: one node does each job, after the message is committed.
 //!
-//! The nodes are a consumer group on the topic `jobs`. A record counts as done after the commit of what it causes, so a node
-//! that dies leaves it to another. The job's row in the outbox goes when it is done, so what Kafka loses is sent again and
-//! what Kafka brings twice is known; and a notification has one row for each cause and receiver, whatever happens.
+//! The nodes are a consumer group on the topic `jobs`. A record's offset is committed after its notifications, so another node
+//! gets the job of a node that dies. A job's outbox row is deleted when the job is done: a job that Kafka loses is sent again, and
+//! a duplicate is recognised. A notification has one row for each cause and receiver in any case.
 
 use std::{sync::Arc, time::Duration};
 
@@ -18,16 +18,18 @@ use crate::{
     ops,
     problem::{Problem, chain},
     store,
+    tasks::Backoff,
 };
 
-/// Jobs done together. More would not make one cheaper.
-const AT_ONCE: usize = 64;
-/// How often a job that fails by itself is tried before it is set aside. With the pauses between it takes ten seconds at least,
-/// so that a database that is slow for everybody for a moment makes no job fail.
-const TRIES: u32 = 8;
-/// The pause after the first failure; it doubles up to the longest.
-const PAUSE: Duration = Duration::from_millis(100);
-const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+/// Jobs done in one transaction. A larger batch would not make a job cheaper.
+const BATCH: usize = 64;
+/// Tries of a job that is itself at fault, before it becomes a dead letter. With the delays between them they take at least 9 s,
+/// so that no job fails because the database is slow for a moment.
+const MAX_TRIES: u32 = 8;
+/// Delay after the first failure.
+const MIN_DELAY: Duration = Duration::from_millis(100);
+/// Longest delay after a failure.
+const MAX_DELAY: Duration = Duration::from_secs(5);
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -35,69 +37,69 @@ struct NewMessage {
     message_id: MessageId,
 }
 
-/// Does jobs until the node leaves, or something is wrong with Kafka's client.
+/// Does jobs until the node drains. Returns when the Kafka client refuses its settings.
 pub async fn run(app: Arc<App>) {
-    let leaving = app.tasks.draining().clone();
+    let draining = app.tasks.draining().clone();
     tokio::select! {
         () = topics_exist(&app) => {}
-        // The node ends this task with the others.
-        () = leaving.cancelled() => std::future::pending().await,
+        // As below: a task that returns would be restarted.
+        () = draining.cancelled() => std::future::pending().await,
     }
     let consumer = match app.kafka.job_consumer() {
         Ok(consumer) => consumer,
         Err(error) => {
-            warn!(error = %chain(&error), "the jobs cannot be followed");
+            warn!(error = %chain(&error), "job consumer cannot start");
             return;
         }
     };
-    let mut records = Vec::with_capacity(AT_ONCE);
+    let mut records = Vec::with_capacity(BATCH);
     loop {
-        // Early, so that there is time to hand this node's share to the others.
+        // Ends at the start of the drain, so that the other nodes take over the partitions early.
         let received = tokio::select! {
             received = consumer.recv() => received,
-            () = leaving.cancelled() => break,
+            () = draining.cancelled() => break,
         };
         match received {
             Ok(record) => records.push(record),
-            // A broker that is away, a topic that a broker has lost: the client goes on by itself.
+            // A broker that is down, a topic that a broker has lost: the client reconnects by itself.
             Err(error) => {
-                debug!(error = %chain(&error), "jobs cannot be read");
-                tokio::time::sleep(PAUSE).await;
+                debug!(error = %chain(&error), "reading jobs failed");
+                tokio::time::sleep(MIN_DELAY).await;
                 continue;
             }
         }
-        while records.len() < AT_ONCE
+        while records.len() < BATCH
             && let Some(Ok(record)) = consumer.recv().now_or_never()
         {
             records.push(record);
         }
         finish(&app, &records).await;
         for record in records.drain(..) {
-            // A partition that went to another node meanwhile: it comes again there, and is written once all the same.
+            // The partition has moved to another node, which gets the job again and recognises it.
             if let Err(error) = consumer.store_offset_from_message(&record) {
-                debug!(error = %chain(&error), "a finished job is not marked as such");
+                debug!(error = %chain(&error), "storing the offset of a finished job failed");
             }
         }
     }
     drop(records);
     drop(consumer);
-    // The node ends this task with the others.
+    // `spawn_restarting` would restart a task that returns; the node ends this one with the others.
     std::future::pending::<()>().await;
 }
 
-/// Waits until the node has created the topics. A consumer that subscribes earlier joins without partitions, and its client looks
-/// for the topic again at its own pace: the first jobs would wait for that.
+/// Waits until the node has created the topics. A consumer that subscribes earlier joins without partitions, and the first jobs
+/// would wait until its client looks for the topic again.
 async fn topics_exist(app: &App) {
     while !app.kafka.is_assigned() {
-        tokio::time::sleep(PAUSE).await;
+        tokio::time::sleep(MIN_DELAY).await;
     }
 }
 
-/// Does these jobs, or sets aside those that cannot be done.
+/// Does the jobs of the records. A job that cannot be done becomes a dead letter.
 async fn finish(app: &App, records: &[BorrowedMessage<'_>]) {
     let (mut jobs, mut broken) = (Vec::new(), Vec::new());
     for record in records {
-        let event = app.kafka.parse(record).map(|arrived| arrived.event);
+        let event = app.kafka.parse(record).map(|record| record.event);
         let id = event.as_ref().map(|event| event.id);
         match job(event.as_ref()) {
             Ok(job) => jobs.push((record, job)),
@@ -106,7 +108,7 @@ async fn finish(app: &App, records: &[BorrowedMessage<'_>]) {
     }
     let all: Vec<_> = jobs.iter().map(|(_, job)| *job).collect();
     if retry(app, &all, 1).await.is_err() {
-        // A job that fails again and again must not delay the others of its batch, so each is tried once before any is retried.
+        // A failing job must not delay the others of its batch, so each is tried once before any is retried.
         let mut failed = Vec::new();
         for (record, job) in jobs {
             if retry(app, &[job], 1).await.is_err() {
@@ -114,22 +116,21 @@ async fn finish(app: &App, records: &[BorrowedMessage<'_>]) {
             }
         }
         for (record, job) in failed {
-            if let Err(problem) = retry(app, &[job], TRIES).await {
+            if let Err(problem) = retry(app, &[job], MAX_TRIES).await {
                 broken.push((record, Some(job.0), chain(&problem)));
             }
         }
     }
     for (record, id, reason) in broken {
-        let mut pause = PAUSE;
+        let mut backoff = Backoff::new(MIN_DELAY, MAX_DELAY);
         while let Err(error) = dead_letter(app, record, id, &reason).await {
-            debug!(error = %chain(&error), "a job cannot be set aside yet");
-            tokio::time::sleep(pause).await;
-            pause = longer(pause);
+            debug!(error = %chain(&error), "writing a dead letter failed; retrying");
+            backoff.wait().await;
         }
     }
 }
 
-/// The message that an event asks to notify of.
+/// The event's id and the message that it announces.
 fn job(event: Option<&Event>) -> Result<(EventId, MessageId), &'static str> {
     let event = event.ok_or("not an event of this version")?;
     if event.kind != MESSAGE_CREATED {
@@ -150,15 +151,15 @@ async fn dead_letter(
         .dead_letter(record, reason)
         .await
         .map_err(Problem::internal)?;
-    // Else it would be sent again.
+    // An outbox row that stays would send the job again.
     match job {
         Some(job) => store::outbox::jobs_done(&app.db, &[job]).await,
         None => Ok(()),
     }
 }
 
-/// Whether it is the job's own failure. A statement that takes too long is: the store that ends it (57014, `query_canceled`) is
-/// there, and waiting for it would keep every job behind this one waiting for ever.
+/// Whether the job itself is at fault, not an outage. A statement timeout (57014, `query_canceled`) is: retrying it without end
+/// would block the jobs behind it.
 fn is_poison(problem: &Problem) -> bool {
     match problem {
         Problem::Unavailable(_, cause) => {
@@ -170,29 +171,25 @@ fn is_poison(problem: &Problem) -> bool {
     }
 }
 
-/// Waits for a store that is away, however long; gives up after so many failures of the jobs' own. An outage does not lengthen
-/// the pauses between those: what the jobs behind a failing one wait stays bounded.
+/// Retries the jobs during an outage of a store without limit, and otherwise up to `tries` times. An outage does not lengthen the
+/// delays between the other failures, so the time that a failing job blocks the jobs behind it is bounded.
 async fn retry(app: &App, jobs: &[(EventId, MessageId)], tries: u32) -> Result<(), Problem> {
-    let (mut failed, mut pause, mut outage_pause) = (0, PAUSE, PAUSE);
+    let mut failures = 0;
+    let mut backoff = Backoff::new(MIN_DELAY, MAX_DELAY);
+    let mut outage_backoff = backoff.clone();
     loop {
         let Err(problem) = ops::notification::notify(app, jobs).await else {
             return Ok(());
         };
-        debug!(error = %chain(&problem), jobs = jobs.len(), "jobs are tried again");
+        debug!(error = %chain(&problem), jobs = jobs.len(), "jobs failed; retrying");
         if is_poison(&problem) {
-            failed += 1;
-            if failed >= tries {
+            failures += 1;
+            if failures >= tries {
                 return Err(problem);
             }
-            tokio::time::sleep(pause).await;
-            pause = longer(pause);
+            backoff.wait().await;
         } else {
-            tokio::time::sleep(outage_pause).await;
-            outage_pause = longer(outage_pause);
+            outage_backoff.wait().await;
         }
     }
-}
-
-fn longer(pause: Duration) -> Duration {
-    (pause * 2).min(LONGEST_PAUSE)
 }

@@ -1,9 +1,10 @@
-//! What deleted channels, accounts and messages have left behind, cleared in batches. It is noted in the transaction of the
-//! deletion, so a node that dies leaves it to the others.
+//! Deletes the rows of deleted channels, accounts and messages in batches.
+//!
+//! The transaction of a deletion records it in `pending_deletions`, so another node continues the work of a node that dies.
 
 use std::sync::Arc;
 
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep};
 
 use crate::{
     app::App,
@@ -14,43 +15,38 @@ use crate::{
         self,
         purge::{self, Kind},
     },
-    workers::{LOOK_INTERVAL, pause, prepared, tell_once},
+    tasks::{LogOnce, jittered},
+    workers::{POLL_INTERVAL, wait_until_prepared},
 };
 
-/// Rows of one kind in one transaction: some tens of milliseconds.
-const AT_ONCE: i64 = 2_000;
-/// The same, where each row has an event to be told.
-const TOLD_AT_ONCE: i64 = 500;
-/// Deletions that are cleared in turn, so that a large one does not keep small ones waiting.
-const IN_TURN: i64 = 100;
+/// Rows of one kind deleted in one transaction, which takes some tens of milliseconds.
+const BATCH: i64 = 2_000;
+/// The same, where each row causes an event.
+const EVENT_BATCH: i64 = 500;
+/// Deletions that get one batch each in a round, so that a large one does not delay small ones.
+const DELETIONS_PER_ROUND: i64 = 100;
 
-/// Clears what there is to clear. Runs until it is dropped; where it is cut, the next node goes on.
+/// Purges all recorded deletions. Runs until it is dropped; another node continues its work.
 pub async fn sweep(app: Arc<App>) {
-    prepared(&app).await;
-    let mut told = false;
+    wait_until_prepared(&app).await;
+    let mut log = LogOnce::default();
     loop {
-        pause(LOOK_INTERVAL).await;
-        while tell_once(
-            turn(&app).await,
-            &mut told,
-            "what is deleted cannot be cleared away",
-        ) == Some(true)
-        {}
+        sleep(jittered(POLL_INTERVAL)).await;
+        while log.check(purge_round(&app).await, "purge failed") == Some(true) {}
     }
 }
 
-/// One batch of each deletion. True when something was cleared and more is left. One that cannot be cleared does not keep the
-/// others from it.
-async fn turn(app: &App) -> Result<bool, Problem> {
+/// Purges one batch of each deletion. True when rows are left. A deletion that fails does not stop the others.
+async fn purge_round(app: &App) -> Result<bool, Problem> {
     let (mut more, mut failed) = (false, None);
-    for number in purge::list(&app.db, IN_TURN).await? {
+    for number in purge::list(&app.db, DELETIONS_PER_ROUND).await? {
         let began = Instant::now();
-        match clear(app, number).await {
+        match purge_batch(app, number).await {
             Ok(left) => more |= left,
             Err(problem) => failed = Some(problem),
         }
-        // As long again is left to those who wait for the database.
-        tokio::time::sleep(began.elapsed()).await;
+        // Half of the time is left to requests that wait for the database.
+        sleep(began.elapsed()).await;
     }
     match failed {
         Some(problem) => Err(problem),
@@ -58,23 +54,23 @@ async fn turn(app: &App) -> Result<bool, Problem> {
     }
 }
 
-/// One batch. True when more is left; false as well when another node is at it.
-async fn clear(app: &App, number: i64) -> Result<bool, Problem> {
+/// Purges one batch. True when rows of the deletion are left; false when none are, or another node has it.
+async fn purge_batch(app: &App, number: i64) -> Result<bool, Problem> {
     let mut transaction = store::begin(&app.db).await?;
     let Some((kind, id)) = purge::take(&mut transaction, number).await? else {
         return Ok(false);
     };
     let (events, all) = match kind {
         Kind::Channel => {
-            let all = purge::clear_channel(&mut transaction, ChannelId(id), AT_ONCE).await?;
+            let all = purge::clear_channel(&mut transaction, ChannelId(id), BATCH).await?;
             (Vec::new(), all)
         }
         Kind::User => {
-            let all = purge::clear_user(&mut transaction, UserId(id), AT_ONCE).await?;
+            let all = purge::clear_user(&mut transaction, UserId(id), BATCH).await?;
             (Vec::new(), all)
         }
         Kind::Message => {
-            notification::delete_of(&mut transaction, MessageId(id), TOLD_AT_ONCE).await?
+            notification::delete_of(&mut transaction, MessageId(id), EVENT_BATCH).await?
         }
     };
     if all {

@@ -2,6 +2,7 @@
 
 use std::{collections::VecDeque, time::Duration};
 
+use discodeit::tasks::Group;
 use serde_json::json;
 use tokio::time::timeout;
 
@@ -193,7 +194,10 @@ async fn a_client_that_went_away_leaves_nothing_behind() {
     drop(session);
     eventually("the hub forgets it", async || app.delivery.hub.is_empty()).await;
     assert!(app.delivery.hub.positions().is_empty());
-    eventually("its task ends", async || app.tasks.count("sockjs") == 0).await;
+    eventually("its task ends", async || {
+        app.tasks.count(Group::SockJsSessions) == 0
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

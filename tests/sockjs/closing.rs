@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use discodeit::sockjs::Options;
+use discodeit::{sockjs::Options, tasks::Group};
 use tokio::time::{Instant, sleep};
 
 use crate::{session, start, start_with};
@@ -87,7 +87,7 @@ async fn whoever_comes_back_at_once_is_never_told_that_he_is_there_already() {
         let mut stream = server.xhr_stream(&url).await;
         assert_dropped(&stream.chunk().await.expect("a frame"));
     }
-    assert_eq!(server.tasks.count("services"), 1);
+    assert_eq!(server.services.len(), 1);
 }
 
 #[tokio::test]
@@ -100,7 +100,11 @@ async fn a_session_lives_five_seconds_without_a_receiver() {
     sleep(Duration::from_secs(2)).await;
     let late = server.post(&format!("{url}/xhr_send"), "[\"b\"]").await;
     assert_eq!(late.status(), 404, "sending does not keep it");
-    assert_eq!(server.tasks.count("sockjs"), 0, "the application has ended");
+    assert_eq!(
+        server.tasks.count(Group::SockJsSessions),
+        0,
+        "the application has ended"
+    );
     assert_eq!(server.poll(&url).await, "o\n");
 }
 
@@ -143,6 +147,6 @@ async fn a_closed_session_is_forgotten_in_the_end() {
     // Nobody wants them any more, but the client may not know yet.
     server.send(&url, "[\"late\"]").await;
     sleep(Duration::from_millis(600)).await;
-    assert_eq!(server.tasks.count("sockjs"), 0);
+    assert_eq!(server.tasks.count(Group::SockJsSessions), 0);
     assert_eq!(server.poll(&url).await, "o\n");
 }

@@ -112,11 +112,8 @@ async fn a_session_that_falls_behind_is_closed_after_what_it_was_given() {
         &tasks,
         sockjs::handler(flood),
     );
-    tasks.spawn(
-        "services",
-        services::serve_routes(listener, routes, tasks.clone()),
-    );
-    let server = Server { address, tasks };
+    let serving = services::serve_routes(listener, routes, tasks.clone());
+    let server = Server::spawn(address, tasks, serving);
     let url = session("flood");
     assert_eq!(server.poll(&url).await, "o\n");
     let first = server.poll(&url).await;

@@ -16,6 +16,7 @@ mod websocket;
 use std::{net::SocketAddr, time::Duration};
 
 use discodeit::{http::server, sockjs::Options, tasks::Tasks};
+use tokio_util::task::TaskTracker;
 
 /// A running server. Its tasks end with the test's runtime.
 pub struct Server {
@@ -23,6 +24,8 @@ pub struct Server {
     pub address: SocketAddr,
     /// Its connections and sessions.
     pub tasks: Tasks,
+    /// The accept loop.
+    pub services: TaskTracker,
 }
 
 /// The suite's server: responses of 4096 octets.
@@ -40,8 +43,23 @@ pub async fn start_with(parameters: Options) -> Server {
     let address = listener.local_addr().expect("it is bound");
     let tasks = Tasks::new();
     let serving = services::serve(listener, parameters, tasks.clone());
-    tasks.spawn("services", serving);
-    Server { address, tasks }
+    Server::spawn(address, tasks, serving)
+}
+
+impl Server {
+    fn spawn(
+        address: SocketAddr,
+        tasks: Tasks,
+        serving: impl Future<Output = ()> + Send + 'static,
+    ) -> Self {
+        let services = TaskTracker::new();
+        tasks.spawn("services", services.track_future(serving));
+        Self {
+            address,
+            tasks,
+            services,
+        }
+    }
 }
 
 /// A session's URL under `service` that nobody else uses.
