@@ -23,7 +23,7 @@ use crate::{
     store::{
         self,
         messages::{self, New, Target},
-        outbox::Stored,
+        outbox::OutboxRow,
     },
 };
 
@@ -105,7 +105,7 @@ impl GroupCommit {
 /// What became of each message of a group, in its order, and the events of those that are new.
 struct Written {
     answers: Vec<Result<Posted, Problem>>,
-    events: Vec<Stored>,
+    events: Vec<OutboxRow>,
 }
 
 impl Groups {

@@ -25,7 +25,7 @@ use crate::{
     events::{
         history::History,
         kafka::Kafka,
-        outbox::{self, Outbox},
+        outbox::{self, Outbox, OutboxTask},
     },
     group_commit::{GroupCommit, Groups},
     http::server,
@@ -168,7 +168,7 @@ impl Node {
 /// Starts the tasks that run for the life of the node.
 fn spawn_tasks(
     app: &Arc<App>,
-    outbox_task: outbox::Ends,
+    outbox_task: OutboxTask,
     groups: Groups,
     gaps: mpsc::Receiver<ReportedGap>,
 ) {
@@ -253,7 +253,7 @@ async fn prepare(app: Arc<App>) {
 
 async fn consume(app: Arc<App>) {
     let kafka = app.kafka.clone();
-    if let Err(problem) = kafka.run(|record| app.delivery.dispatch(record)).await {
+    if let Err(problem) = kafka.consume(|record| app.delivery.dispatch(record)).await {
         warn!(error = %chain(&problem), "Kafka consumer cannot start");
     }
 }

@@ -1,9 +1,8 @@
-//! Who is online: `presence:{users}`, a sorted set in Redis with one member for each user who is connected to any node. The
-//! score is when that ends unless a node says otherwise, in milliseconds since 1970.
+//! The users who are online: `presence:{users}`, a sorted set in Redis with a lease for each user who is connected to any node.
+//! The score is the expiry of the lease, in milliseconds since 1970.
 //!
-//! A node says so every ten seconds for everyone connected to it. Of somebody who leaves it shortens the time, so that a
-//! client has a while to come back, unless another node that has them prolongs it again; of a node that dies nobody has to
-//! say anything.
+//! A node renews the leases of its users every 10 s. When a user leaves, the node shortens the lease to a grace period, in which
+//! the client may reconnect; another node that has the user extends it. A dead node's leases expire.
 //!
 //! ```text
 //! ZRANGE presence:{users} 0 -1 WITHSCORES
@@ -27,34 +26,34 @@ use crate::{
     problem::{Problem, chain},
 };
 
-/// How long a user counts as online after a node has said so. Long enough to miss three of its reports.
+/// Length of a lease. A node may miss three renewals.
 const LEASE: Duration = Duration::from_secs(40);
-/// How often a node says so.
+/// Interval at which a node renews the leases of its users.
 const RENEW_INTERVAL: Duration = Duration::from_secs(10);
-/// How long somebody who has left may take to come back. Longer than it takes another node to renew.
+/// Lease of a user who has left. Longer than the renewal interval, so that another node that has the user extends it in time.
 const GRACE: Duration = Duration::from_secs(20);
-/// How often a node looks who came and went. Changes of all nodes together are told at most this often.
-const LOOK_INTERVAL: Duration = Duration::from_secs(1);
+/// Interval at which a node reports its changes, and shortest interval between two announcements of all nodes.
+const REPORT_INTERVAL: Duration = Duration::from_secs(1);
 
 const KEY: &str = "presence:{users}";
-/// Users whose state changed since that was told last.
+/// Users whose state has changed since the last announcement.
 const CHANGED: &str = "presence:{users}:changed";
-/// Those of whom a node is telling. Left behind by a node that could not, they are told with the next ones.
+/// Users whose change is being announced. When the node dies meanwhile, the next announcement includes them.
 const ANNOUNCING: &str = "presence:{users}:announcing";
-/// There while nothing may be told, because something just was.
+/// Exists for one interval after an announcement, to limit their rate.
 const ANNOUNCED: &str = "presence:{users}:announced";
 
-/// Renews those who are here, shortens the time of those who left, removes those whose time is over, and returns one of
-/// those who changed if it is time to tell. KEYS: users, changed, told, telling; ARGV: lease, grace, interval, number of those
-/// here, those here, those who left.
-const LOOK: &str = r"
+/// Renews the leases of the users who are here, shortens those of the users who left, removes expired ones, and returns a changed
+/// user if an announcement is due. KEYS: users, changed, announced, announcing; ARGV: lease, grace, interval, number of users
+/// here, users here, users who left.
+const REPORT: &str = r"
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local here = tonumber(ARGV[4])
 for i = 5, #ARGV do
     if i < 5 + here then
-        local till = redis.call('ZSCORE', KEYS[1], ARGV[i])
-        if not till then redis.call('SADD', KEYS[2], ARGV[i]) end
+        local expires = redis.call('ZSCORE', KEYS[1], ARGV[i])
+        if not expires then redis.call('SADD', KEYS[2], ARGV[i]) end
         redis.call('ZADD', KEYS[1], 'GT', now + ARGV[1], ARGV[i])
     else
         redis.call('ZADD', KEYS[1], 'XX', 'LT', now + ARGV[2], ARGV[i])
@@ -75,19 +74,19 @@ return redis.call('SRANDMEMBER', KEYS[4])
 #[derive(Clone)]
 pub struct Presence {
     redis: ConnectionManager,
-    look: Script,
+    report: Script,
 }
 
 impl Presence {
-    /// The presence in that Redis.
+    /// The presence in this Redis.
     pub fn new(redis: ConnectionManager) -> Self {
         Self {
             redis,
-            look: Script::new(LOOK),
+            report: Script::new(REPORT),
         }
     }
 
-    /// Everyone who is online.
+    /// The users who are online.
     ///
     /// # Errors
     /// [`Problem::Unavailable`] without Redis.
@@ -96,12 +95,12 @@ impl Presence {
         Ok(users.iter().filter_map(|user| user.parse().ok()).collect())
     }
 
-    /// Reports who is connected to this node and who was and is no longer. Returns one of those whose state changed on any
-    /// node, if it is time to tell.
+    /// Reports the users who are connected to this node, and those who have left it. Returns a user whose state has changed on any
+    /// node, if an announcement is due.
     async fn report(&self, here: &[UserId], left: &[UserId]) -> Result<Option<UserId>, Problem> {
-        let mut call = self.look.prepare_invoke();
+        let mut call = self.report.prepare_invoke();
         call.key(KEY).key(CHANGED).key(ANNOUNCED).key(ANNOUNCING);
-        for time in [LEASE, GRACE, LOOK_INTERVAL] {
+        for time in [LEASE, GRACE, REPORT_INTERVAL] {
             call.arg(u64::try_from(time.as_millis()).unwrap_or(u64::MAX));
         }
         call.arg(here.len());
@@ -112,13 +111,13 @@ impl Presence {
         Ok(changed.parse().ok())
     }
 
-    /// Says that those of whom [`Self::report`] wanted to be told have been.
-    async fn announced(&self) -> Result<(), Problem> {
+    /// Ends the announcement that [`Self::report`] has requested.
+    async fn end_announcement(&self) -> Result<(), Problem> {
         Ok(self.redis.clone().del(ANNOUNCING).await?)
     }
 }
 
-/// Reports this node's connections, and tells everyone when something changed. Runs until it is dropped.
+/// Reports the users of this node, and announces changes to all clients. Runs until it is dropped.
 pub async fn run(
     presence: Presence,
     delivery: Arc<Delivery>,
@@ -127,10 +126,10 @@ pub async fn run(
 ) {
     let mut known: HashSet<UserId> = HashSet::new();
     let mut renewed = Instant::now();
-    let mut looks = tokio::time::interval(LOOK_INTERVAL);
-    looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut interval = tokio::time::interval(REPORT_INTERVAL);
+    interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
-        looks.tick().await;
+        interval.tick().await;
         let here: HashSet<UserId> = delivery.sessions().map(|(user, _)| user).collect();
         let left: Vec<UserId> = known.difference(&here).copied().collect();
         let renew = renewed.elapsed() >= RENEW_INTERVAL;
@@ -148,16 +147,16 @@ pub async fn run(
                 if let Some(user) = changed
                     && let Err(problem) = announce(&presence, &history, &outbox, user).await
                 {
-                    debug!(error = %chain(&problem), "a change of presence is told with the next one");
+                    debug!(error = %chain(&problem), "announcing presence failed; the next announcement includes the change");
                 }
             }
-            // Those who came and left are reported when Redis is back.
-            Err(problem) => debug!(error = %chain(&problem), "presence cannot be reported"),
+            // The changes are reported when Redis is back.
+            Err(problem) => debug!(error = %chain(&problem), "presence report failed"),
         }
     }
 }
 
-/// A hint that somebody came or went. No transaction caused it, so it goes without the outbox.
+/// Publishes that a user came or went. No transaction causes the event, so it has no outbox row.
 async fn announce(
     presence: &Presence,
     history: &History,
@@ -166,12 +165,12 @@ async fn announce(
 ) -> Result<(), Problem> {
     let event = Event::user(user);
     let append = Append {
-        stream: EventLog::All,
+        log: EventLog::All,
         event: event.id,
         name: event.kind,
         data: std::str::from_utf8(&event.body).unwrap_or_default(),
     };
     let positions = history.append(&[append]).await?;
-    outbox.announce(&event, positions.first().copied());
-    presence.announced().await
+    outbox.publish_untracked(&event, positions.first().copied());
+    presence.end_announcement().await
 }

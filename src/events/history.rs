@@ -1,10 +1,9 @@
-//! The SSE history in Redis streams: `sse:user:{userId}` and `sse:all`. An event's id is assigned here, once.
+//! The SSE history in Redis streams: `sse:user:{userId}` and `sse:all`. Assigns each event its id.
 //!
-//! A stream's entries have the ids `E-1`, `E-2`, `E-3` …, where the epoch E is the Redis time in milliseconds when the
-//! stream began. Consecutive numbers make a hole visible, and an epoch makes a stream that was lost or has expired differ
-//! from the one that takes its place. Each entry also says which run of the Redis server took it: a server that was
-//! restarted, or has taken another's place, may lack the newest entries, so it begins every stream anew. Commands to look
-//! inside:
+//! The entries of a log have the ids `E-1`, `E-2`, `E-3` …, where the epoch E is the Redis time in milliseconds at which the
+//! log began. Consecutive numbers reveal a missing entry, and the epoch distinguishes a log from an earlier one that was lost
+//! or has expired. Each entry also names the run of the Redis server that appended it: after a restart or a failover the newest
+//! entries may be missing, so the new run starts a new epoch of each log. To look inside:
 //!
 //! ```text
 //! XREVRANGE sse:all + - COUNT 3
@@ -12,7 +11,9 @@
 
 use std::time::Duration;
 
-use redis::{FromRedisValue, Script, Value, aio::ConnectionManager, streams::StreamRangeReply};
+use redis::{
+    FromRedisValue, Pipeline, Script, Value, aio::ConnectionManager, streams::StreamRangeReply,
+};
 
 use crate::{
     events::position::{Cursor, Entry, EventLog, Position, ReplayGap},
@@ -20,25 +21,25 @@ use crate::{
     problem::Problem,
 };
 
-/// Entries kept for one user; trimmed in steps of Redis' own.
+/// Length of a user's log. Redis trims it in steps of its own.
 const USER_MAX_LEN: usize = 1_000;
-/// Entries kept of those for everyone.
+/// Length of the common log.
 const ALL_MAX_LEN: usize = 10_000;
-/// A user's stream goes this long after its last event.
+/// A user's log expires this long after its last event.
 const USER_TTL: Duration = Duration::from_hours(24);
-/// Says since when this Redis has kept everything, and in which run: set when it is missing or of another run, so a Redis
-/// that lost its data, or some of it, shows.
+/// Key of the time since which Redis has lost no data, with its run. A script sets it when it is missing or of another run, so it
+/// reveals a Redis that lost data.
 const EPOCH_KEY: &str = "sse:epoch";
 
-/// The beginning of the server's run id, which is another after each start.
+/// Start of the Redis server's run id, which differs after each start.
 macro_rules! run {
     () => {
         "local run = string.sub(string.match(redis.call('INFO', 'server'), 'run_id:(%x+)'), 1, 8)\n"
     };
 }
 
-/// Appends once per event id and returns the entry's id. KEYS: stream, seen; ARGV: entries to keep, seconds to live or 0,
-/// event id, name, data.
+/// Appends an event once and returns the id of its entry. KEYS: log, seen event ids; ARGV: length of the log, time to live in
+/// seconds or 0, event id, name, data.
 const APPEND: &str = concat!(
     run!(),
     r"
@@ -54,7 +55,7 @@ else
     local time = redis.call('TIME')
     epoch, n = string.format('%d%03d', time[1], math.floor(time[2] / 1000)), 1
     if tip then
-        -- Another server's clock may have been ahead of this one's.
+        -- The clock of the server before may have been ahead.
         local before = string.match(tip[1], '^(%d+)-')
         if tonumber(before) >= tonumber(epoch) then epoch = string.format('%d', tonumber(before) + 1) end
     end
@@ -63,7 +64,7 @@ end
 local id = epoch .. '-' .. string.format('%d', n)
 redis.call('XADD', KEYS[1], 'MAXLEN', '~', ARGV[1], id, 'eid', ARGV[3], 'name', ARGV[4], 'data', ARGV[5], 'run', run)
 redis.call('ZADD', KEYS[2], n, ARGV[3])
--- As many as there are entries: an event may be appended again as long as its row is in the outbox.
+-- As many ids as entries: an event may be appended again while its row is in the outbox.
 redis.call('ZREMRANGEBYRANK', KEYS[2], 0, -1 - ARGV[1])
 if ARGV[2] ~= '0' then
     redis.call('EXPIRE', KEYS[1], ARGV[2])
@@ -73,7 +74,7 @@ return id
 "
 );
 
-/// Returns since when this Redis has kept everything and its clock, both in milliseconds, and its run. KEYS: epoch.
+/// Returns the time since which Redis has lost no data and the current time, both in milliseconds, and its run. KEYS: epoch.
 const CLOCK: &str = concat!(
     run!(),
     r"
@@ -88,19 +89,19 @@ return {since, now, run}
 "
 );
 
-/// What is to be appended.
+/// An event to append to a log.
 pub struct Append<'a> {
-    /// To which stream.
-    pub stream: EventLog,
-    /// The event, which may have been appended before.
+    /// The log.
+    pub log: EventLog,
+    /// Id of the event. An event that was appended before keeps its position.
     pub event: EventId,
-    /// The SSE event's name.
+    /// Name of the SSE event.
     pub name: &'a str,
-    /// Its data.
+    /// Data of the SSE event.
     pub data: &'a str,
 }
 
-/// The history of every user.
+/// The SSE history: the common log and a log for each user.
 #[derive(Clone)]
 pub struct History {
     redis: ConnectionManager,
@@ -109,7 +110,7 @@ pub struct History {
 }
 
 impl History {
-    /// The history in that Redis.
+    /// The history in this Redis.
     pub fn new(redis: ConnectionManager) -> Self {
         Self {
             redis,
@@ -118,36 +119,28 @@ impl History {
         }
     }
 
-    /// Appends events in one round trip and returns their positions.
+    /// Appends events in one round trip and returns their positions. Appending is idempotent.
     ///
     /// # Errors
-    /// [`Problem::Unavailable`] without Redis; then some may have been appended, and doing it again does no harm.
+    /// [`Problem::Unavailable`] without Redis; then some events may have been appended.
     pub async fn append(&self, events: &[Append<'_>]) -> Result<Vec<Position>, Problem> {
         let mut pipe = redis::pipe();
         for event in events {
-            let (kept, ttl) = match event.stream {
+            let (max_len, ttl) = match event.log {
                 EventLog::All => (ALL_MAX_LEN, 0),
                 EventLog::User(_) => (USER_MAX_LEN, USER_TTL.as_secs()),
             };
-            let mut call = self.append.key(event.stream.key());
-            call.key(event.stream.seen_key())
-                .arg(kept)
+            let mut call = self.append.key(event.log.key());
+            call.key(event.log.seen_key())
+                .arg(max_len)
                 .arg(ttl)
                 .arg(event.event.to_string())
                 .arg(event.name)
                 .arg(event.data);
             pipe.invoke_script(&call);
         }
-        let mut redis = self.redis.clone();
-        let mut ids: redis::RedisResult<Vec<String>> = pipe.query_async(&mut redis).await;
-        if ids
-            .as_ref()
-            .is_err_and(|error| error.code() == Some("NOSCRIPT"))
-        {
-            self.append.load_async(&mut redis).await?;
-            ids = pipe.query_async(&mut redis).await;
-        }
-        ids?.iter()
+        let ids: Vec<String> = self.query_with_script(&pipe, &self.append).await?;
+        ids.iter()
             .map(|id| {
                 Position::parse(id)
                     .ok_or_else(|| Problem::internal(format!("Redis answered XADD with {id:?}")))
@@ -155,109 +148,117 @@ impl History {
             .collect()
     }
 
-    /// Runs a pipeline in front of which Redis tells its clock and since when it has kept everything.
-    async fn with_clock<T: FromRedisValue>(
+    /// Runs a pipeline that invokes a script, and loads the script first when Redis does not have it.
+    async fn query_with_script<T: FromRedisValue>(
         &self,
-        rest: &mut redis::Pipeline,
-    ) -> Result<(Clock, T), Problem> {
+        pipe: &Pipeline,
+        script: &Script,
+    ) -> Result<T, Problem> {
         let mut redis = self.redis.clone();
+        let result: redis::RedisResult<T> = pipe.query_async(&mut redis).await;
+        match result {
+            Err(error) if error.code() == Some("NOSCRIPT") => {
+                script.load_async(&mut redis).await?;
+                Ok(pipe.query_async(&mut redis).await?)
+            }
+            result => Ok(result?),
+        }
+    }
+
+    /// Runs a pipeline after reading the clock of Redis.
+    async fn with_clock<T: FromRedisValue>(&self, rest: &Pipeline) -> Result<(Clock, T), Problem> {
         let mut pipe = redis::pipe();
-        // Before any position is given out, so that none is older than what it is compared with.
+        // The clock first, so that no position is older than the time that it is compared with.
         pipe.invoke_script(&self.clock.key(EPOCH_KEY));
         for command in rest.cmd_iter() {
             pipe.add_command(command.clone());
         }
-        let mut answer: redis::RedisResult<Vec<Value>> = pipe.query_async(&mut redis).await;
-        if answer
-            .as_ref()
-            .is_err_and(|error| error.code() == Some("NOSCRIPT"))
-        {
-            self.clock.load_async(&mut redis).await?;
-            answer = pipe.query_async(&mut redis).await;
-        }
-        let mut answer = answer?.into_iter();
-        let (kept_since, now_ms, run) =
-            redis::from_redis_value(answer.next().unwrap_or(Value::Nil))
+        let replies: Vec<Value> = self.query_with_script(&pipe, &self.clock).await?;
+        let mut replies = replies.into_iter();
+        let (complete_since, now_ms, run) =
+            redis::from_redis_value(replies.next().unwrap_or(Value::Nil))
                 .map_err(Problem::internal)?;
         let rest =
-            redis::from_redis_value(Value::Array(answer.collect())).map_err(Problem::internal)?;
+            redis::from_redis_value(Value::Array(replies.collect())).map_err(Problem::internal)?;
         let clock = Clock {
-            kept_since,
+            complete_since,
             now_ms,
             run,
         };
         Ok((clock, rest))
     }
 
-    /// The positions behind the newest entries of these streams, in one round trip.
+    /// The newest positions of these logs, in one round trip.
     ///
     /// # Errors
     /// [`Problem::Unavailable`] without Redis.
-    pub async fn tips(&self, streams: &[EventLog]) -> Result<Vec<Position>, Problem> {
+    pub async fn tips(&self, logs: &[EventLog]) -> Result<Vec<Position>, Problem> {
         let mut pipe = redis::pipe();
-        for stream in streams {
-            pipe.xrevrange_count(stream.key(), "+", "-", 1);
+        for log in logs {
+            pipe.xrevrange_count(log.key(), "+", "-", 1);
         }
-        let (clock, newest): (_, Vec<StreamRangeReply>) = self.with_clock(&mut pipe).await?;
+        let (clock, newest): (_, Vec<StreamRangeReply>) = self.with_clock(&pipe).await?;
         let empty = Position {
             epoch: clock.now_ms,
             n: 0,
         };
-        let tips = newest.iter().map(|newest| clock.end_of(newest));
+        let tips = newest.iter().map(|newest| clock.newest_position(newest));
         Ok(tips.map(|tip| tip.unwrap_or(empty)).collect())
     }
 
-    /// The position behind the newest entry.
+    /// The newest position of a log.
     ///
     /// # Errors
     /// [`Problem::Unavailable`] without Redis.
-    pub async fn tip(&self, stream: EventLog) -> Result<Position, Problem> {
-        Ok(self.tips(&[stream]).await?.pop().unwrap_or_default())
+    pub async fn tip(&self, log: EventLog) -> Result<Position, Problem> {
+        Ok(self.tips(&[log]).await?.pop().unwrap_or_default())
     }
 
-    /// The positions behind the newest entries of both streams of a user.
+    /// The newest positions of both logs of a user.
     ///
     /// # Errors
     /// [`Problem::Unavailable`] without Redis.
     pub async fn cursor(&self, user: UserId) -> Result<Cursor, Problem> {
         let tips = self.tips(&[EventLog::User(user), EventLog::All]).await?;
         let [own, all] = tips[..] else {
-            return Err(Problem::internal("Redis answered other than it was asked"));
+            return Err(Problem::internal(
+                "Redis returned a different number of logs",
+            ));
         };
         Ok(Cursor::of(user, own, all))
     }
 
-    /// The entries after `position`, `most` at most, or why they cannot be told.
+    /// At most `limit` entries after `position`, or the reason why the log no longer has all of them.
     ///
     /// # Errors
     /// [`Problem::Unavailable`] without Redis.
     pub async fn after(
         &self,
-        stream: EventLog,
+        log: EventLog,
         position: Position,
-        most: usize,
+        limit: usize,
     ) -> Result<Result<Vec<Entry>, ReplayGap>, Problem> {
-        // No entry has the last number there is, and Redis refuses to look behind it.
+        // No entry has the largest number, and Redis refuses a range after it.
         let Some(n) = position.n.checked_add(1) else {
             return Ok(Err(ReplayGap::Unknown));
         };
         let next = Position { n, ..position };
         let mut pipe = redis::pipe();
-        // The entries before the oldest one: if a trim comes between, it looks like a loss and is none; the other way round
-        // a loss would not be seen.
-        pipe.xrange_count(stream.key(), next.to_string(), "+", most)
-            .xrange_count(stream.key(), "-", "+", 1)
-            .xrevrange_count(stream.key(), "+", "-", 1);
+        // The entries are read before the oldest one: a trim in between looks like a loss, which is harmless. In the other order
+        // a loss would be missed.
+        pipe.xrange_count(log.key(), next.to_string(), "+", limit)
+            .xrange_count(log.key(), "-", "+", 1)
+            .xrevrange_count(log.key(), "+", "-", 1);
         let (clock, [entries, oldest, newest]): (_, [StreamRangeReply; 3]) =
-            self.with_clock(&mut pipe).await?;
-        let newest = clock.end_of(&newest);
-        let known = Known {
+            self.with_clock(&pipe).await?;
+        let newest = clock.newest_position(&newest);
+        let bounds = LogBounds {
             oldest: newest.and_then(|_| Position::parse(&oldest.ids.first()?.id)),
             newest,
             clock,
-            expires: stream != EventLog::All,
+            expires: log != EventLog::All,
         };
-        if let Err(lost) = known.check(position) {
+        if let Err(lost) = bounds.check(position) {
             return Ok(Err(lost));
         }
         if newest.is_none() {
@@ -267,19 +268,19 @@ impl History {
     }
 }
 
-/// What Redis says of itself, in milliseconds since 1970.
+/// The clock of the Redis server, in milliseconds since 1970.
 struct Clock {
-    /// Since when it has kept everything.
-    kept_since: u64,
+    /// Time since which Redis has lost no data.
+    complete_since: u64,
     now_ms: u64,
-    /// Which run of the server it is.
+    /// Run of the server.
     run: String,
 }
 
 impl Clock {
-    /// The position of the newest entry, given as a range of one. A stream whose newest entry is of another run counts as
-    /// empty: nobody knows what came behind it.
-    fn end_of(&self, newest: &StreamRangeReply) -> Option<Position> {
+    /// Position of the newest entry, given as a range of one. A log whose newest entry is of another run counts as empty: later
+    /// entries of that run may be lost.
+    fn newest_position(&self, newest: &StreamRangeReply) -> Option<Position> {
         let entry = newest.ids.first()?;
         let run: Option<String> = entry.get("run");
         (run.as_deref() == Some(&self.run))
@@ -288,16 +289,16 @@ impl Clock {
     }
 }
 
-/// What is known of a stream when somebody asks for what came after a position.
-struct Known {
+/// Bounds of a log, which decide whether the entries after a position are complete.
+struct LogBounds {
     oldest: Option<Position>,
     newest: Option<Position>,
     clock: Clock,
     expires: bool,
 }
 
-impl Known {
-    /// Whether everything after `position` is still there.
+impl LogBounds {
+    /// Whether the log still has every entry after `position`.
     fn check(&self, position: Position) -> Result<(), ReplayGap> {
         let ttl_ms = u64::try_from(USER_TTL.as_millis()).unwrap_or(u64::MAX);
         if position.epoch > self.clock.now_ms {
@@ -315,17 +316,17 @@ impl Known {
                 Ok(())
             };
         }
-        // From here on the stream that the position speaks of is not the one that is there.
-        if position.epoch < self.clock.kept_since {
+        // From here on the position belongs to an earlier log than the present one.
+        if position.epoch < self.clock.complete_since {
             return Err(ReplayGap::Unknown);
         }
         if position.n > 0 || (self.expires && self.clock.now_ms - position.epoch >= ttl_ms) {
             return Err(ReplayGap::Expired);
         }
         match self.oldest {
-            // It was empty then and is empty now.
+            // The log was empty then and is empty now.
             None => Ok(()),
-            // It was empty then, and everything since is there.
+            // The log was empty then, and has every entry since.
             Some(oldest) if oldest.n == 1 && position.epoch <= oldest.epoch => Ok(()),
             Some(_) => Err(ReplayGap::Expired),
         }
@@ -352,7 +353,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cursor_survives_its_wire_form() {
+    fn a_cursor_is_parsed_from_its_text() {
         let user = UserId::new();
         for cursor in [
             Cursor::of(user, at(0, 0), at(u64::MAX, u64::MAX)),
@@ -364,8 +365,8 @@ mod tests {
     }
 
     #[test]
-    fn a_cursor_is_its_owners_alone() {
-        // Made in the same millisecond.
+    fn a_cursor_of_another_user_is_refused() {
+        // Their ids were made in the same millisecond.
         let [ann, bob] = [0x5_1234, 0x5_1235].map(|end| UserId(uuid::Uuid::from_u64_pair(7, end)));
         let anns = Cursor::of(ann, at(5_000, 3), at(4_000, 9)).to_string();
         assert!(Cursor::parse(&anns, ann).is_some());
@@ -373,7 +374,7 @@ mod tests {
     }
 
     #[test]
-    fn anything_else_is_not_a_cursor() {
+    fn malformed_cursors_are_refused() {
         let user = UserId(uuid::Uuid::from_u64_pair(7, 5));
         assert!(Cursor::parse("1-2.3-4.5", user).is_some());
         for text in [
@@ -396,23 +397,23 @@ mod tests {
     }
 
     #[test]
-    fn a_hole_in_the_history_is_told_apart_from_nothing_new() {
-        let known = |oldest, newest, kept_since| Known {
+    fn a_loss_is_distinguished_from_no_new_entries() {
+        let bounds = |oldest, newest, complete_since| LogBounds {
             oldest,
             newest,
             clock: Clock {
-                kept_since,
+                complete_since,
                 now_ms: 90_000_000,
                 run: "0a1b2c3d".to_owned(),
             },
             expires: true,
         };
-        let normal = known(Some(at(5_000, 11)), Some(at(5_000, 20)), 1_000);
+        let normal = bounds(Some(at(5_000, 11)), Some(at(5_000, 20)), 1_000);
         assert_eq!(normal.check(at(5_000, 20)), Ok(()), "nothing new");
         assert_eq!(
             normal.check(at(5_000, 10)),
             Ok(()),
-            "the oldest kept is the next"
+            "the oldest entry is the next one"
         );
         assert_eq!(
             normal.check(at(5_000, 9)),
@@ -422,12 +423,12 @@ mod tests {
         assert_eq!(
             normal.check(at(5_000, 21)),
             Err(ReplayGap::Unknown),
-            "Redis lost its newest part"
+            "Redis lost its newest entries"
         );
         assert_eq!(
             normal.check(at(4_000, 3)),
             Err(ReplayGap::Expired),
-            "an earlier stream of that user"
+            "an earlier log of the user"
         );
         assert_eq!(
             normal.check(at(99_000_000, 3)),
@@ -439,23 +440,23 @@ mod tests {
             Err(ReplayGap::Expired),
             "empty then, trimmed since"
         );
-        let young = known(Some(at(80_000_000, 1)), Some(at(80_000_000, 2)), 1_000);
+        let young = bounds(Some(at(80_000_000, 1)), Some(at(80_000_000, 2)), 1_000);
         assert_eq!(
             young.check(at(79_000_000, 0)),
             Ok(()),
-            "empty then, all of it is there"
+            "empty then, complete since"
         );
         assert_eq!(
             young.check(at(2_000, 0)),
             Err(ReplayGap::Expired),
-            "so long ago that a stream may have come and gone"
+            "so long ago that another log may have begun and expired"
         );
-        let empty = known(None, None, 70_000_000);
+        let empty = bounds(None, None, 70_000_000);
         assert_eq!(empty.check(at(75_000_000, 0)), Ok(()), "still empty");
         assert_eq!(
             empty.check(at(75_000_000, 4)),
             Err(ReplayGap::Expired),
-            "it is gone"
+            "the log has expired"
         );
         assert_eq!(
             empty.check(at(60_000_000, 0)),
@@ -465,7 +466,7 @@ mod tests {
     }
 
     #[test]
-    fn a_streams_first_entry_follows_everything_before_it() {
+    fn the_first_entry_of_a_log_follows_the_lowest_position() {
         assert_eq!(at(7, 1).previous(), Position::default());
         assert_eq!(at(7, 2).previous(), at(7, 1));
     }

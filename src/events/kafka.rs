@@ -1,104 +1,74 @@
-//! Kafka carries events to every node. It never holds the only copy of an event, so a lost record is repaired.
+//! The Kafka producer, the topics, and the format of a record. [`consumer`](super::consumer) reads the records.
+//!
+//! Kafka carries events to every node. It never holds the only copy of an event, so a lost record is repaired from a store.
 
 use std::{
     collections::HashMap,
-    ops::Deref,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
     },
-    thread,
     time::Duration,
 };
 
 use bytes::Bytes;
 use parking_lot::Mutex;
 use rdkafka::{
-    ClientConfig, Message as _, Offset, TopicPartitionList,
+    ClientConfig, Message as _,
     admin::{AdminClient, AdminOptions, NewTopic, TopicReplication},
     client::DefaultClientContext,
-    consumer::{Consumer, StreamConsumer},
     error::KafkaError,
     message::{BorrowedHeaders, BorrowedMessage, Header, Headers, OwnedHeaders},
-    producer::{DeliveryFuture, FutureProducer, FutureRecord},
+    producer::{DeliveryFuture, FutureProducer, FutureRecord, Producer},
     types::RDKafkaErrorCode,
 };
-use tokio::{sync::Notify, task::spawn_blocking, time::Instant};
+use tokio::{sync::Notify, task::spawn_blocking};
 use tracing::{debug, info, warn};
 
 use crate::{
     config::Config,
     events::position::Position,
     ids::EventId,
-    limits::TURN_BYTES,
     model::{Event, Topic, event},
     problem::{Problem, chain},
 };
 
-/// A broker that does not answer within this time counts as away.
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
+/// Answers in a row, at one a second, after which the broker counts as stable: by then the consumer has reconnected too.
+const STABLE_ANSWERS: u32 = 5;
 
-/// Kafka that cannot be followed for this long is worth a warning.
-const FOLLOW_TIMEOUT: Duration = Duration::from_secs(5);
-
-/// A broker that was there this often in a row, asked once a second, is there for the consumer too.
-const STEADY: u32 = 5;
-
-/// Records that a node could not read in its time stay for those that come back: an hour.
+/// Retention of the fan-out topics, for a node that reconnects: 1 hour.
 const FAN_OUT_RETENTION_MS: &str = "3600000";
 
-/// Work waits for a node that does it: a week.
+/// Retention of the jobs, until a node does them: 7 days.
 const JOBS_RETENTION_MS: &str = "604800000";
 
-/// What could not be done is there for people to look at: thirty days.
+/// Retention of dead letters, for an operator to inspect: 30 days.
 const DLQ_RETENTION_MS: &str = "2592000000";
 
-/// An event as a record brought it.
+/// A decoded Kafka record.
 #[derive(Debug)]
 pub struct Record {
     /// The event.
     pub event: Event,
-    /// Of an SSE event: where its history has it.
+    /// Position of an SSE event in its log.
     pub position: Option<Position>,
 }
 
 /// The connection to Kafka.
 pub struct Kafka {
-    producer: FutureProducer,
-    settings: ClientConfig,
+    pub(super) producer: FutureProducer,
+    pub(super) settings: ClientConfig,
     prefix: String,
     topics: [String; Topic::ALL.len()],
     partitions: i32,
-    up: AtomicBool,
-    /// How often in a row the broker was there when it was asked.
-    steady: AtomicU32,
-    assigned: AtomicBool,
-    /// What the topics look like that are being followed; another look means other places to read.
-    followed: Mutex<Vec<usize>>,
-    changed: Notify,
-    undecodable: AtomicU64,
-    dead_letter: AtomicU64,
-}
-
-/// A consumer that nobody waits for when it is dropped: closing one waits for its broker, which may be away for ever, and
-/// would keep the node from ending.
-pub struct DetachedConsumer(Option<StreamConsumer>);
-
-impl Deref for DetachedConsumer {
-    type Target = StreamConsumer;
-
-    fn deref(&self) -> &StreamConsumer {
-        self.0.as_ref().expect("it is there until it is dropped")
-    }
-}
-
-impl Drop for DetachedConsumer {
-    fn drop(&mut self) {
-        let consumer = self.0.take();
-        let closing = thread::Builder::new().name("kafka.close".to_owned());
-        // Where no thread can be had, this one waits.
-        drop(closing.spawn(move || drop(consumer)));
-    }
+    pub(super) up: AtomicBool,
+    pub(super) answers_in_a_row: AtomicU32,
+    pub(super) assigned: AtomicBool,
+    /// Partitions of each fan-out topic when they were assigned; other counts mean that they must be assigned again.
+    pub(super) assigned_counts: Mutex<Vec<usize>>,
+    pub(super) topics_changed: Notify,
+    pub(super) undecodable: AtomicU64,
+    dead_letters: AtomicU64,
 }
 
 impl Kafka {
@@ -115,15 +85,15 @@ impl Kafka {
             .set("socket.nagle.disable", "true")
             .set("reconnect.backoff.ms", "50")
             .set("reconnect.backoff.max.ms", "500")
-            // Each client would log every lost connection on its own; `Kafka::watch` does it once.
+            // Each client would log each lost connection; `Kafka::watch` logs an outage once.
             .set("log.connection.close", "false");
         let producer = settings
             .clone()
-            // Keeps the order of one key over retries.
+            // Keeps the order of a key across retries.
             .set("enable.idempotence", "true")
-            // Longer than a short pause of the broker; after that the outbox has it.
+            // Longer than a short pause of the broker. The outbox keeps an event that times out.
             .set("message.timeout.ms", "5000")
-            // Nobody waits for a fuller batch: while one is on its way the next one gathers by itself.
+            // No delay to fill a batch: the next batch fills while one is in flight.
             .set("queue.buffering.max.ms", "0")
             .set("queue.buffering.max.messages", "20000")
             .create()?;
@@ -135,55 +105,55 @@ impl Kafka {
                 .map(|topic| format!("{}{}", config.kafka_topic_prefix, topic.name())),
             partitions: config.kafka_partitions,
             up: AtomicBool::new(false),
-            steady: AtomicU32::new(0),
+            answers_in_a_row: AtomicU32::new(0),
             assigned: AtomicBool::new(false),
-            followed: Mutex::default(),
-            changed: Notify::new(),
+            assigned_counts: Mutex::default(),
+            topics_changed: Notify::new(),
             undecodable: AtomicU64::new(0),
-            dead_letter: AtomicU64::new(0),
+            dead_letters: AtomicU64::new(0),
         })
     }
 
-    /// Whether the broker answered lately.
+    /// Whether the broker answered within the last second.
     pub fn is_up(&self) -> bool {
         self.up.load(Ordering::Relaxed)
     }
 
-    /// Whether this node's places in all partitions are fixed: everything published from now on arrives.
+    /// Whether the consumer has an offset in each partition: it reads every record published from now on.
     pub fn is_assigned(&self) -> bool {
         self.assigned.load(Ordering::Relaxed)
     }
 
-    /// Whether this node hears of events by Kafka.
+    /// Whether Kafka carries events to this node.
     pub fn is_healthy(&self) -> bool {
         self.is_up() && self.is_assigned()
     }
 
-    /// Whether it has for a while. Until then the stores have to be asked more often: of a broker that has just come back
-    /// nobody knows yet whether the consumer has found it too.
+    /// Whether Kafka has carried events for some seconds. After an outage the broker may answer before the consumer has
+    /// reconnected; until then the audits run more often.
     pub fn is_stable(&self) -> bool {
-        self.is_assigned() && self.steady.load(Ordering::Relaxed) >= STEADY
+        self.is_assigned() && self.answers_in_a_row.load(Ordering::Relaxed) >= STABLE_ANSWERS
     }
 
-    /// Records that were passed over since the start, because this version cannot read them.
+    /// Number of records that this version could not read since the start.
     pub fn undecodable(&self) -> u64 {
         self.undecodable.load(Ordering::Relaxed)
     }
 
-    /// Jobs that were set aside since the start, because they cannot be done.
+    /// Number of dead letters since the start.
     pub fn dead_letter_count(&self) -> u64 {
-        self.dead_letter.load(Ordering::Relaxed)
+        self.dead_letters.load(Ordering::Relaxed)
     }
 
-    fn topic(&self, topic: Topic) -> &str {
+    pub(super) fn topic(&self, topic: Topic) -> &str {
         &self.topics[topic as usize]
     }
 
-    /// Publishes an event. Does not wait: the future resolves when the broker has it. Events of one key that are sent one
-    /// after the other by one task stay in that order.
+    /// Publishes an event without waiting; the future resolves when the broker has it. Events of one key that one task sends stay
+    /// in order.
     ///
     /// # Errors
-    /// When the local queue is full, or Kafka is away: then the event stays in the outbox.
+    /// When the local queue is full, or Kafka is down; the outbox keeps the event.
     pub fn send(
         &self,
         event: &Event,
@@ -225,126 +195,16 @@ impl Kafka {
             .map_err(|(error, _)| error)
     }
 
-    /// Waits until everything sent is with the broker, at most `within`.
+    /// Waits until the broker has every sent event, at most `within`.
     pub async fn flush(self: &Arc<Self>, within: Duration) {
         let kafka = self.clone();
-        let flush =
-            spawn_blocking(move || rdkafka::producer::Producer::flush(&kafka.producer, within))
-                .await;
+        let flush = spawn_blocking(move || kafka.producer.flush(within)).await;
         if let Ok(Err(error)) = flush {
-            debug!(error = %chain(&error), "not everything reached Kafka; the outbox has it");
+            debug!(error = %chain(&error), "flushing to Kafka failed; the outbox keeps the events");
         }
     }
 
-    /// Reads every record of every partition, from now on, and hands each to `arrived`. Ends only when something is wrong.
-    ///
-    /// Partitions are assigned, not subscribed to: every node must see every record, and there is nothing to rebalance. The
-    /// places are asked for explicitly, because with `Offset::End` what is published in the next moment would be lost.
-    ///
-    /// # Errors
-    /// When Kafka cannot be reached at the start.
-    pub async fn run(self: &Arc<Self>, mut arrived: impl FnMut(Record)) -> Result<(), Problem> {
-        // A topic that was made a moment ago has no leader yet, and a broker that is just starting does not answer.
-        let started = Instant::now();
-        let consumer = loop {
-            match self.clone().assign().await {
-                Ok(consumer) => break consumer,
-                Err(problem) if started.elapsed() < FOLLOW_TIMEOUT => {
-                    debug!(error = %chain(&problem), "Kafka cannot be followed yet");
-                    tokio::time::sleep(Duration::from_millis(100)).await;
-                }
-                Err(problem) => return Err(problem),
-            }
-        };
-        // It has just answered.
-        self.up.store(true, Ordering::Relaxed);
-        self.assigned.store(true, Ordering::Relaxed);
-        let mut unwritten = 0;
-        loop {
-            // A burst of records must not fill the send queues before those who empty them had a turn.
-            if unwritten > TURN_BYTES {
-                tokio::task::yield_now().await;
-                unwritten = 0;
-            }
-            let received = tokio::select! {
-                received = consumer.recv() => received,
-                () = self.changed.notified() => {
-                    info!("Kafka's topics are not what they were; they are followed anew");
-                    return Ok(());
-                }
-            };
-            match received {
-                Ok(record) => {
-                    if let Some(event) = self.parse(&record) {
-                        unwritten += event.event.body.len();
-                        arrived(event);
-                    } else {
-                        self.undecodable.fetch_add(1, Ordering::Relaxed);
-                        warn!(
-                            topic = record.topic(),
-                            partition = record.partition(),
-                            offset = record.offset(),
-                            "a Kafka record that this version cannot read was passed over"
-                        );
-                    }
-                }
-                // Lost brokers and the like: the client goes on by itself where it was.
-                Err(error) => debug!(error = %chain(&error), "Kafka cannot be read"),
-            }
-        }
-    }
-
-    async fn assign(self: Arc<Self>) -> Result<DetachedConsumer, Problem> {
-        self.create_topics().await?;
-        spawn_blocking(move || {
-            let consumer: StreamConsumer = self
-                .settings
-                .clone()
-                // The library asks for one; nothing is committed under it.
-                .set("group.id", "discodeit-unused")
-                .set("enable.auto.commit", "false")
-                // Where a broker has lost what we were to read next, everything it has is read: duplicates are dropped.
-                .set("auto.offset.reset", "earliest")
-                .set("fetch.wait.max.ms", "100")
-                .set("fetch.error.backoff.ms", "100")
-                .create()
-                .map_err(Problem::internal)?;
-            let mut places = TopicPartitionList::new();
-            let mut followed = Vec::new();
-            for topic in Topic::FAN_OUT.map(|topic| self.topic(topic)) {
-                let metadata = consumer
-                    .fetch_metadata(Some(topic), ANSWER_TIMEOUT)
-                    .map_err(Problem::internal)?;
-                let partitions = metadata
-                    .topics()
-                    .first()
-                    .map(rdkafka::metadata::MetadataTopic::partitions)
-                    .unwrap_or_default();
-                if partitions.is_empty() {
-                    return Err(Problem::internal(format!(
-                        "the Kafka topic {topic} has no partitions yet"
-                    )));
-                }
-                followed.push(partitions.len());
-                for partition in partitions {
-                    let (_, end) = consumer
-                        .fetch_watermarks(topic, partition.id(), ANSWER_TIMEOUT)
-                        .map_err(Problem::internal)?;
-                    places
-                        .add_partition_offset(topic, partition.id(), Offset::Offset(end))
-                        .map_err(Problem::internal)?;
-                }
-            }
-            consumer.assign(&places).map_err(Problem::internal)?;
-            *self.followed.lock() = followed;
-            info!(partitions = places.count(), "following Kafka");
-            Ok(DetachedConsumer(Some(consumer)))
-        })
-        .await
-        .map_err(Problem::internal)?
-    }
-
-    async fn create_topics(&self) -> Result<(), Problem> {
+    pub(super) async fn create_topics(&self) -> Result<(), Problem> {
         let admin: AdminClient<DefaultClientContext> =
             self.settings.create().map_err(Problem::internal)?;
         let dead_letter = self.dlq_topic();
@@ -359,7 +219,7 @@ impl Kafka {
             .into_iter()
             .chain([(dead_letter.as_str(), 1, DLQ_RETENTION_MS)])
             .map(|(topic, partitions, retention)| {
-                // -1: the broker's own default, so that a cluster decides how many copies it keeps.
+                // -1 is the broker's default: the cluster decides on the number of replicas.
                 NewTopic::new(topic, partitions, TopicReplication::Fixed(-1))
                     .set("retention.ms", retention)
             });
@@ -385,43 +245,16 @@ impl Kafka {
         Ok(())
     }
 
-    /// Joins the nodes that share the jobs. What is received was done if [`StreamConsumer::store_offset_from_message`] was
-    /// told so; else it comes again, here or at another node.
+    /// Writes a job that cannot be done, with the reason, to the dead-letter topic.
     ///
     /// # Errors
-    /// Only when the settings are refused.
-    pub fn job_consumer(&self) -> Result<DetachedConsumer, KafkaError> {
-        let topic = self.topic(Topic::Jobs);
-        let consumer: StreamConsumer = self
-            .settings
-            .clone()
-            .set("group.id", topic)
-            .set("auto.offset.reset", "earliest")
-            // Committed once a second and at the end; only what was done.
-            .set("enable.auto.offset.store", "false")
-            .set("auto.commit.interval.ms", "1000")
-            // A killed node's share goes to the others after this time, the shortest that brokers take by default.
-            .set("session.timeout.ms", "6000")
-            .set("heartbeat.interval.ms", "2000")
-            // A node that comes or goes does not stop the others' work.
-            .set("partition.assignment.strategy", "cooperative-sticky")
-            .set("fetch.wait.max.ms", "100")
-            .set("queued.max.messages.kbytes", "1024")
-            .create()?;
-        consumer.subscribe(&[topic])?;
-        Ok(DetachedConsumer(Some(consumer)))
-    }
-
-    /// Keeps a job that cannot be done, with the reason, for people to look at.
-    ///
-    /// # Errors
-    /// When Kafka does not take it; then it must be tried again.
+    /// When Kafka does not acknowledge it; the caller retries.
     pub async fn dead_letter(
         &self,
         record: &BorrowedMessage<'_>,
         reason: &str,
     ) -> Result<(), KafkaError> {
-        let place = format!(
+        let origin = format!(
             "{}[{}]@{}",
             record.topic(),
             record.partition(),
@@ -430,7 +263,7 @@ impl Kafka {
         let mut headers = record
             .headers()
             .map_or_else(OwnedHeaders::new, BorrowedHeaders::detach);
-        for (key, value) in [("reason", reason), ("from", &place)] {
+        for (key, value) in [("reason", reason), ("from", &origin)] {
             headers = headers.insert(Header {
                 key,
                 value: Some(value),
@@ -447,10 +280,10 @@ impl Kafka {
             .await
             .map_err(|_| KafkaError::Canceled)?
             .map_err(|(error, _)| error)?;
-        self.dead_letter.fetch_add(1, Ordering::Relaxed);
+        self.dead_letters.fetch_add(1, Ordering::Relaxed);
         warn!(
-            from = place,
-            reason, "a job that cannot be done was set aside"
+            from = origin,
+            reason, "wrote a job to the dead-letter topic"
         );
         Ok(())
     }
@@ -459,7 +292,7 @@ impl Kafka {
         format!("{}.dlq", self.topic(Topic::Jobs))
     }
 
-    /// Reads a record; `None` when this version cannot.
+    /// Decodes a record; `None` when this version cannot.
     pub fn parse(&self, record: &BorrowedMessage<'_>) -> Option<Record> {
         let topic = Topic::named(record.topic().strip_prefix(self.prefix.as_str())?)?;
         let headers: HashMap<&str, &str> = record
@@ -489,50 +322,5 @@ impl Kafka {
             },
             position,
         })
-    }
-
-    /// Asks the broker once a second whether it is there, and whether the topics are those that are followed: a broker that
-    /// lost its data has none of them, and an operator may give them more partitions. Runs until it is dropped.
-    pub async fn watch(self: Arc<Self>) {
-        loop {
-            let kafka = self.clone();
-            let seen = spawn_blocking(move || kafka.look()).await.ok().flatten();
-            let followed = self.followed.lock().clone();
-            if seen.as_ref().is_some_and(|seen| *seen != followed) && !followed.is_empty() {
-                // Until they are followed again, the stores are asked.
-                self.assigned.store(false, Ordering::Relaxed);
-                self.followed.lock().clear();
-                self.changed.notify_one();
-            }
-            let up = seen.is_some_and(|seen| !seen.contains(&0));
-            let steady = self.steady.load(Ordering::Relaxed);
-            self.steady.store(
-                if up { steady.saturating_add(1) } else { 0 },
-                Ordering::Relaxed,
-            );
-            if self.up.swap(up, Ordering::Relaxed) != up {
-                if up {
-                    info!("Kafka answers");
-                } else {
-                    warn!("Kafka does not answer; events are read from the stores until it does");
-                }
-            }
-            tokio::time::sleep(Duration::from_secs(1)).await;
-        }
-    }
-
-    /// How many partitions each followed topic has; `None` when the broker does not answer.
-    fn look(&self) -> Option<Vec<usize>> {
-        let client = rdkafka::producer::Producer::client(&self.producer);
-        Topic::FAN_OUT
-            .iter()
-            .map(|topic| {
-                let metadata = client
-                    .fetch_metadata(Some(self.topic(*topic)), ANSWER_TIMEOUT)
-                    .ok()?;
-                let topic = metadata.topics().first();
-                Some(topic.map_or(0, |topic| topic.partitions().len()))
-            })
-            .collect()
     }
 }

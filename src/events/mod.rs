@@ -1,5 +1,6 @@
-//! The way of an event from a commit to every node: outbox, SSE history, Kafka.
+//! Carries an event from a commit to every node: outbox, SSE history, Kafka.
 
+pub mod consumer;
 pub mod history;
 pub mod kafka;
 pub mod outbox;

@@ -1,4 +1,4 @@
-//! From the outbox to Kafka: at once for what this node has committed, and by sweeping for what a node left behind.
+//! Publishes events from the outbox to Kafka: after each commit, and by a sweep for rows that a node left.
 
 use std::{sync::Arc, time::Duration};
 
@@ -16,82 +16,82 @@ use crate::{
     },
     model::{Event, Topic},
     problem::{Problem, chain},
-    store::outbox::{self, Stored},
+    store::outbox::{self, OutboxRow},
+    tasks::jittered,
 };
 
-/// A row this old was left by a node that died, or while Kafka was away. Above it is what a node itself takes to publish.
+/// A row of this age was left by a node that died, or during an outage of Kafka. A running node publishes sooner.
 const STALE_AFTER: Duration = Duration::from_millis(2_500);
-/// A job that Kafka has had for this long is sent again, in case Kafka has lost it. Longer than what waits before it takes.
-const OVERDUE: Duration = Duration::from_secs(15);
-/// Together with the age this keeps a dead node's events below five seconds.
+/// A job that was sent this long ago and is not done is sent again, in case Kafka has lost it. Longer than the jobs before it
+/// take.
+const JOB_OVERDUE_AFTER: Duration = Duration::from_secs(15);
+/// With [`STALE_AFTER`] it bounds the delay of a dead node's events to 5 s.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
-/// Rows of one sweep: one transaction that must end well before its locks look abandoned.
-const SWEEP_AT_ONCE: i64 = 500;
-/// Events that wait for their history or acknowledgement. Beyond it they are left to the sweeper.
-const WAITING: usize = 8_192;
-/// Rows are deleted in one statement for all acknowledged within this time.
+/// Rows claimed in one transaction. The transaction must end long before its idle timeout.
+const SWEEP_BATCH: i64 = 500;
+/// Capacity of the queues. The sweep publishes events that do not fit.
+const QUEUE: usize = 8_192;
+/// Published rows are deleted at this interval, in one statement.
 const DELETE_INTERVAL: Duration = Duration::from_millis(20);
-/// Events appended to their histories in one round trip.
-const APPEND_AT_ONCE: usize = 128;
+/// Events appended to their SSE logs in one round trip.
+const APPEND_BATCH: usize = 128;
 
-/// Hands committed events on.
+/// Publishes committed events.
 pub struct Outbox {
     kafka: Arc<Kafka>,
-    to_history: mpsc::Sender<Stored>,
+    to_history: mpsc::Sender<OutboxRow>,
     to_confirm: mpsc::Sender<Published>,
 }
 
-/// A row, and what must come true before it may go. Nothing more for an event that its history has: what Kafka does not
-/// bring of it is found there.
+/// A row and the Kafka acknowledgement to await before deleting it; none for an event in the SSE history, which replays it.
 type Published = (i64, Option<DeliveryFuture>);
 
-/// The receiving ends, for the tasks that run them.
-pub struct Ends {
-    history: mpsc::Receiver<Stored>,
+/// The task that appends events to the SSE history and deletes published rows.
+pub struct OutboxTask {
+    history: mpsc::Receiver<OutboxRow>,
     confirm: mpsc::Receiver<Published>,
 }
 
 impl Outbox {
-    /// An outbox and the ends of its queues.
-    pub fn new(kafka: Arc<Kafka>) -> (Self, Ends) {
-        let (to_history, history) = mpsc::channel(WAITING);
-        let (to_confirm, confirm) = mpsc::channel(WAITING);
+    /// An outbox, and the task that it needs.
+    pub fn new(kafka: Arc<Kafka>) -> (Self, OutboxTask) {
+        let (to_history, history) = mpsc::channel(QUEUE);
+        let (to_confirm, confirm) = mpsc::channel(QUEUE);
         (
             Self {
                 kafka,
                 to_history,
                 to_confirm,
             },
-            Ends { history, confirm },
+            OutboxTask { history, confirm },
         )
     }
 
-    /// Publishes events that have just been committed. Does not wait and cannot fail: what cannot go out now stays in the
-    /// table for the sweeper.
-    pub fn publish(&self, events: Vec<Stored>) {
-        for stored in events {
-            match stored.event.topic {
-                Topic::Sse => drop(self.to_history.try_send(stored)),
+    /// Publishes committed events. Never waits and cannot fail: the sweep publishes events that cannot be sent now.
+    pub fn publish(&self, rows: Vec<OutboxRow>) {
+        for row in rows {
+            match row.event.topic {
+                Topic::Sse => drop(self.to_history.try_send(row)),
                 Topic::Messages | Topic::Control | Topic::Jobs => {
-                    if let Ok(delivery) = self.kafka.send(&stored.event, None) {
-                        drop(self.to_confirm.try_send((stored.row, Some(delivery))));
+                    if let Ok(delivery) = self.kafka.send(&row.event, None) {
+                        drop(self.to_confirm.try_send((row.id, Some(delivery))));
                     }
                 }
             }
         }
     }
 
-    /// Tells the nodes at once of something that no transaction of PostgreSQL caused. What Kafka does not carry now, each
-    /// node finds out by comparing with Redis: its sockets' sessions, and the histories it follows.
-    pub fn announce(&self, event: &Event, position: Option<Position>) {
+    /// Publishes an event that has no outbox row, because no transaction caused it. When Kafka loses it, the audits of each node
+    /// find the change in Redis: in the sessions, or in the SSE history.
+    pub fn publish_untracked(&self, event: &Event, position: Option<Position>) {
         if let Err(error) = self.kafka.send(event, position) {
-            debug!(error = %chain(&error), kind = event.kind, "an event was not published");
+            debug!(error = %chain(&error), kind = event.kind, "publishing an event without a row failed");
         }
     }
 }
 
-impl Ends {
-    /// Appends SSE events to their histories, then publishes them, and deletes what has arrived. Runs until it is dropped.
+impl OutboxTask {
+    /// Appends SSE events to the history, publishes them, and deletes published rows. Runs until it is dropped.
     pub async fn run(mut self, outbox: Arc<Outbox>, db: PgPool, history: History) {
         tokio::join!(
             append(&mut self.history, &outbox, &history),
@@ -100,34 +100,34 @@ impl Ends {
     }
 }
 
-async fn append(queue: &mut mpsc::Receiver<Stored>, outbox: &Outbox, history: &History) {
+async fn append(queue: &mut mpsc::Receiver<OutboxRow>, outbox: &Outbox, history: &History) {
     let mut batch = Vec::new();
-    while queue.recv_many(&mut batch, APPEND_AT_ONCE).await > 0 {
+    while queue.recv_many(&mut batch, APPEND_BATCH).await > 0 {
         match append_and_send(&outbox.kafka, history, &batch).await {
             Ok(()) => {
-                for stored in batch.drain(..) {
-                    drop(outbox.to_confirm.try_send((stored.row, None)));
+                for row in batch.drain(..) {
+                    drop(outbox.to_confirm.try_send((row.id, None)));
                 }
             }
             Err(error) => {
-                debug!(error = %chain(&error), "SSE events are left in the outbox");
+                debug!(error = %chain(&error), "appending SSE events failed; they stay in the outbox");
                 batch.clear();
             }
         }
     }
 }
 
-/// Appends SSE events to their histories and sends them to Kafka.
+/// Appends SSE events to the history and sends them to Kafka.
 async fn append_and_send(
     kafka: &Kafka,
     history: &History,
-    batch: &[Stored],
+    batch: &[OutboxRow],
 ) -> Result<(), Problem> {
     let appends: Vec<Append<'_>> = batch
         .iter()
-        .filter_map(|Stored { event, .. }| {
+        .filter_map(|OutboxRow { event, .. }| {
             Some(Append {
-                stream: EventLog::of_key(&event.key)?,
+                log: EventLog::of_key(&event.key)?,
                 event: event.id,
                 name: event.kind,
                 data: std::str::from_utf8(&event.body).unwrap_or_default(),
@@ -135,43 +135,43 @@ async fn append_and_send(
         })
         .collect();
     let positions = history.append(&appends).await?;
-    let events = batch.iter().map(|stored| &stored.event);
+    let events = batch.iter().map(|row| &row.event);
     let events = events.filter(|event| EventLog::of_key(&event.key).is_some());
     for (event, position) in events.zip(positions) {
         if let Err(error) = kafka.send(event, Some(position)) {
-            trace!(error = %chain(&error), "an SSE event is left to be found in its history");
+            trace!(error = %chain(&error), "sending an SSE event failed; the audit finds it in the history");
         }
     }
     Ok(())
 }
 
 async fn confirm(queue: &mut mpsc::Receiver<Published>, db: &PgPool) {
-    let mut under_way = FuturesUnordered::new();
-    let mut arrived = Vec::new();
+    let mut in_flight = FuturesUnordered::new();
+    let mut published = Vec::new();
     let mut tick = tokio::time::interval(DELETE_INTERVAL);
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         tokio::select! {
             received = queue.recv() => match received {
-                Some((row, Some(delivery))) => under_way.push(async move { (row, delivery.await) }),
-                Some((row, None)) => arrived.push(row),
+                Some((id, Some(delivery))) => in_flight.push(async move { (id, delivery.await) }),
+                Some((id, None)) => published.push(id),
                 None => return,
             },
-            Some((row, delivered)) = under_way.next() => if matches!(delivered, Ok(Ok(_))) {
-                arrived.push(row);
+            Some((id, delivered)) = in_flight.next() => if matches!(delivered, Ok(Ok(_))) {
+                published.push(id);
             },
-            _ = tick.tick(), if !arrived.is_empty() => {
-                // A row that stays is published again and dropped as a duplicate everywhere.
-                if let Err(error) = outbox::arrived(db, &arrived).await {
-                    debug!(error = %chain(&error), rows = arrived.len(), "published rows stay in the outbox for the sweeper");
+            _ = tick.tick(), if !published.is_empty() => {
+                // A row that stays is published again, and each node drops the duplicate.
+                if let Err(error) = outbox::mark_published(db, &published).await {
+                    debug!(error = %chain(&error), rows = published.len(), "deleting published rows failed; they stay in the outbox");
                 }
-                arrived.clear();
+                published.clear();
             }
         }
     }
 }
 
-/// Publishes what nodes that died have left, and what could not go out while Kafka or Redis was away. Runs until it is dropped.
+/// Publishes rows that dead nodes have left, and rows from an outage of Kafka or Redis. Runs until it is dropped.
 pub async fn sweep(kafka: Arc<Kafka>, db: PgPool, history: History) {
     let records = || {
         let (kafka, db) = (kafka.clone(), db.clone());
@@ -187,7 +187,7 @@ pub async fn sweep(kafka: Arc<Kafka>, db: PgPool, history: History) {
         let (kafka, db, history) = (kafka.clone(), db.clone(), history.clone());
         async move { sweep_histories(&kafka, &db, &history).await }
     };
-    // Neither waits for the other's store.
+    // Separately: one waits for Kafka, the other for Redis.
     tokio::join!(sweep_all(records), sweep_all(histories));
 }
 
@@ -196,23 +196,21 @@ where
     Fut: Future<Output = Result<(usize, usize), Problem>>,
 {
     loop {
-        // Nodes that start together do not sweep together.
-        let jitter = rand::random_range(0.8..1.2);
-        tokio::time::sleep(SWEEP_INTERVAL.mul_f64(jitter)).await;
+        tokio::time::sleep(jittered(SWEEP_INTERVAL)).await;
         loop {
             match once().await {
-                Ok((taken, published)) => {
+                Ok((claimed, published)) => {
                     if published > 0 {
-                        info!(published, "published events that were left in the outbox");
+                        info!(published, "published stale outbox rows");
                     }
-                    if taken < usize::try_from(SWEEP_AT_ONCE).unwrap_or(usize::MAX)
+                    if claimed < usize::try_from(SWEEP_BATCH).unwrap_or(usize::MAX)
                         || published == 0
                     {
                         break;
                     }
                 }
                 Err(error) => {
-                    debug!(error = %chain(&error), "the outbox cannot be swept");
+                    debug!(error = %chain(&error), "outbox sweep failed");
                     break;
                 }
             }
@@ -220,38 +218,44 @@ where
     }
 }
 
-/// Takes rows for Kafka that were left behind, publishes them and deletes those that arrived. Returns how many of each.
+/// Publishes stale rows for Kafka and deletes the acknowledged ones. Returns the numbers of claimed and of deleted rows.
 async fn sweep_records(kafka: &Kafka, db: &PgPool) -> Result<(usize, usize), Problem> {
     let topics = [Topic::Messages, Topic::Control, Topic::Jobs];
-    let (mut transaction, taken) =
-        outbox::take(db, &topics, STALE_AFTER, OVERDUE, SWEEP_AT_ONCE).await?;
-    // Told late, an edit would take the place of the one after it.
-    let mut arrived = outbox::overtaken(&mut transaction, &taken).await?;
-    let mut under_way = Vec::new();
-    for stored in taken.iter().filter(|stored| !arrived.contains(&stored.row)) {
-        if let Ok(delivery) = kafka.send(&stored.event, None) {
-            under_way.push(async { matches!(delivery.await, Ok(Ok(_))).then_some(stored.row) });
+    let (mut transaction, claimed) =
+        outbox::claim(db, &topics, STALE_AFTER, JOB_OVERDUE_AFTER, SWEEP_BATCH).await?;
+    // Published late, an edit would replace a newer one at the clients.
+    let mut published = outbox::superseded(&mut transaction, &claimed).await?;
+    let mut in_flight = Vec::new();
+    for row in claimed.iter().filter(|row| !published.contains(&row.id)) {
+        if let Ok(delivery) = kafka.send(&row.event, None) {
+            in_flight.push(async { matches!(delivery.await, Ok(Ok(_))).then_some(row.id) });
         }
     }
-    arrived.extend(join_all(under_way).await.into_iter().flatten());
-    outbox::arrived(&mut *transaction, &arrived).await?;
+    published.extend(join_all(in_flight).await.into_iter().flatten());
+    outbox::mark_published(&mut *transaction, &published).await?;
     transaction.commit().await?;
-    Ok((taken.len(), arrived.len()))
+    Ok((claimed.len(), published.len()))
 }
 
-/// Takes SSE events that were left behind, also while Kafka is away, and brings them into their histories.
+/// Appends stale SSE events to the history and publishes them, also while Kafka is down.
 async fn sweep_histories(
     kafka: &Kafka,
     db: &PgPool,
     history: &History,
 ) -> Result<(usize, usize), Problem> {
-    let (mut transaction, taken) =
-        outbox::take(db, &[Topic::Sse], STALE_AFTER, OVERDUE, SWEEP_AT_ONCE).await?;
-    if !taken.is_empty() {
-        append_and_send(kafka, history, &taken).await?;
+    let (mut transaction, claimed) = outbox::claim(
+        db,
+        &[Topic::Sse],
+        STALE_AFTER,
+        JOB_OVERDUE_AFTER,
+        SWEEP_BATCH,
+    )
+    .await?;
+    if !claimed.is_empty() {
+        append_and_send(kafka, history, &claimed).await?;
     }
-    let rows: Vec<i64> = taken.iter().map(|stored| stored.row).collect();
-    outbox::arrived(&mut *transaction, &rows).await?;
+    let rows: Vec<i64> = claimed.iter().map(|row| row.id).collect();
+    outbox::mark_published(&mut *transaction, &rows).await?;
     transaction.commit().await?;
-    Ok((taken.len(), taken.len()))
+    Ok((claimed.len(), claimed.len()))
 }

@@ -1,4 +1,4 @@
-//! Positions in the SSE history and their wire form, the SSE event id.
+//! Positions in the SSE history, and the SSE event id that carries them.
 
 use std::fmt;
 
@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use crate::{ids::UserId, model::event::EVERYONE};
 
-/// One of the two kinds of streams.
+/// A log of the SSE history.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum EventLog {
     /// Events for everyone.
@@ -16,7 +16,7 @@ pub enum EventLog {
 }
 
 impl EventLog {
-    /// The stream of an event's key.
+    /// The log of an event's key.
     pub fn of_key(key: &str) -> Option<Self> {
         if key == EVERYONE {
             Some(Self::All)
@@ -32,23 +32,23 @@ impl EventLog {
         }
     }
 
-    /// The event ids of the stream's last entries. The braces put it into its stream's hash slot.
+    /// Key of the event ids of the log's entries. The braces put it into the hash slot of the log.
     pub(super) fn seen_key(self) -> String {
         format!("sse:seen:{{{}}}", self.key())
     }
 }
 
-/// A place in one stream: behind its entry `n` of that epoch. `n` 0 is a stream without entries, seen at that time.
+/// A position in a log: after entry `n` of an epoch. With `n` 0 the log had no entries at the time `epoch`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Position {
-    /// Milliseconds since 1970.
+    /// Start of the epoch, in milliseconds since 1970.
     pub epoch: u64,
-    /// Entry.
+    /// Number of the entry.
     pub n: u64,
 }
 
 impl Position {
-    /// The position right before this one in the log. Before a stream's first entry everything is.
+    /// The position right before this one. Before the first entry of a log it is the lowest position.
     #[must_use]
     pub fn previous(self) -> Self {
         if self.n <= 1 {
@@ -77,13 +77,12 @@ impl fmt::Display for Position {
     }
 }
 
-/// An event's id on the encoding: the positions in the user's own stream and in the common one, and whose it is:
-/// `3k2-17.9f1-204.c5x`.
+/// The id of an SSE event, `3k2-17.9f1-204.c5x`: positions in the user's own log and in the common log, and a tag of the user.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Cursor {
-    /// The end of the user's id: two users' streams may begin in the same millisecond, and then one's position would pass
-    /// for the other's.
-    whose: u64,
+    /// Last bits of the user's id. The logs of two users may begin in the same millisecond; without the tag, the position of one
+    /// would be valid for the other.
+    owner_tag: u64,
     /// In `sse:user:{userId}`.
     pub user: Position,
     /// In `sse:all`.
@@ -91,19 +90,19 @@ pub struct Cursor {
 }
 
 impl Cursor {
-    /// Bits of a user's id in a cursor. They only tell apart those whose streams began in the same millisecond.
-    const WHOSE: u64 = (1 << 20) - 1;
+    /// Bits of the user's id in a cursor. They distinguish only users whose logs began in the same millisecond.
+    const OWNER_TAG: u64 = (1 << 20) - 1;
 
     /// A user's cursor.
     pub fn of(owner: UserId, user: Position, all: Position) -> Self {
         Self {
-            whose: owner.0.as_u64_pair().1 & Self::WHOSE,
+            owner_tag: owner.0.as_u64_pair().1 & Self::OWNER_TAG,
             user,
             all,
         }
     }
 
-    /// Parses the wire form; `None` for anything we have not made for that user.
+    /// Parses an event id; `None` unless it was made for this user.
     pub fn parse(text: &str, owner: UserId) -> Option<Self> {
         let position = |text: &str| {
             let (epoch, n) = text.split_once('-')?;
@@ -113,9 +112,9 @@ impl Cursor {
             })
         };
         let (user, rest) = text.split_once('.')?;
-        let (all, whose) = rest.split_once('.')?;
+        let (all, tag) = rest.split_once('.')?;
         let cursor = Self::of(owner, position(user)?, position(all)?);
-        (parse_base36(whose)? == cursor.whose).then_some(cursor)
+        (parse_base36(tag)? == cursor.owner_tag).then_some(cursor)
     }
 }
 
@@ -126,7 +125,7 @@ impl fmt::Display for Cursor {
             (self.user.n, "."),
             (self.all.epoch, "-"),
             (self.all.n, "."),
-            (self.whose, ""),
+            (self.owner_tag, ""),
         ] {
             write_base36(f, number)?;
             f.write_str(end)?;
@@ -150,7 +149,7 @@ fn write_base36(f: &mut fmt::Formatter<'_>, mut number: u64) -> fmt::Result {
     f.write_str(std::str::from_utf8(&digits[at..]).unwrap_or_default())
 }
 
-/// Lower-case digits only, and no `+`, which the standard library would take.
+/// Accepts lower-case digits only; the standard library would accept a `+` too.
 fn parse_base36(text: &str) -> Option<u64> {
     let ok = !text.is_empty()
         && text
@@ -159,30 +158,30 @@ fn parse_base36(text: &str) -> Option<u64> {
     ok.then(|| u64::from_str_radix(text, 36).ok()).flatten()
 }
 
-/// One event of a stream.
+/// An event of a log.
 #[derive(Clone, Debug)]
 pub struct Entry {
-    /// Where it stands.
+    /// Position.
     pub at: Position,
-    /// The SSE event's name.
+    /// Name of the SSE event.
     pub name: String,
-    /// The SSE event's data, JSON in one line.
+    /// Data of the SSE event: JSON in one line.
     pub data: Bytes,
 }
 
-/// Why a replay cannot be complete; the `reason` of a `resync`.
+/// Why a replay would be incomplete; the `reason` of a `resync`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ReplayGap {
-    /// The history no longer reaches back that far.
+    /// The log no longer has the entries after the position.
     Expired,
-    /// More than a replay may bring.
+    /// More entries than a replay may have.
     TooFar,
-    /// A position we have not given out, or one from data that Redis has lost.
+    /// An invalid position, or a position in data that Redis has lost.
     Unknown,
 }
 
 impl ReplayGap {
-    /// The wire form.
+    /// The `reason` in a `resync` event.
     pub fn reason(self) -> &'static str {
         match self {
             Self::Expired => "expired",

@@ -125,7 +125,7 @@ pub async fn typing(
 ) -> Result<(), Problem> {
     store::channels::readable(&app.db, channel, user).await?;
     app.outbox
-        .announce(&Event::typing(channel, user, username), None);
+        .publish_untracked(&Event::typing(channel, user, username), None);
     Ok(())
 }
 

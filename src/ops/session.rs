@@ -131,5 +131,6 @@ pub(super) fn announce_revoked(app: &App, user_id: UserId, session_id: SessionId
     };
     // This node's sockets are cut even while Kafka is away.
     app.delivery.apply(&control);
-    app.outbox.announce(&Event::control(&control), None);
+    app.outbox
+        .publish_untracked(&Event::control(&control), None);
 }

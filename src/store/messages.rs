@@ -13,7 +13,7 @@ use crate::{
     problem::Problem,
     store::{
         files,
-        outbox::{Columns, Stored},
+        outbox::{Columns, OutboxRow},
         users,
     },
 };
@@ -316,7 +316,7 @@ pub struct New {
 ///
 /// # Errors
 /// The database's.
-pub async fn insert(db: &mut PgConnection, new: &[New]) -> Result<Vec<Stored>, Problem> {
+pub async fn insert(db: &mut PgConnection, new: &[New]) -> Result<Vec<OutboxRow>, Problem> {
     const SQL: &str = "with positions as ( \
             select channel_id, max(seq) as seq, max(at) as at from unnest($2::uuid[], $3::bigint[], $7::timestamptz[]) as n (channel_id, seq, at) group by 1 \
         ), moved as ( \
@@ -367,6 +367,6 @@ pub async fn insert(db: &mut PgConnection, new: &[New]) -> Result<Vec<Stored>, P
     Ok(rows
         .into_iter()
         .zip(events)
-        .map(|(row, event)| Stored { row, event })
+        .map(|(id, event)| OutboxRow { id, event })
         .collect())
 }

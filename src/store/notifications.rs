@@ -9,7 +9,7 @@ use crate::{
     ids::{ChannelId, MessageId, NotificationId, UserId},
     model::{Event, Notification, NotificationKind},
     problem::{Problem, Resource},
-    store::outbox::{self, Stored},
+    store::outbox::{self, OutboxRow},
 };
 
 /// A notification to be written, unless it has been.
@@ -33,7 +33,7 @@ pub struct New {
 ///
 /// # Errors
 /// The database's.
-pub async fn insert(db: &mut PgConnection, new: &[New]) -> Result<Vec<Stored>, Problem> {
+pub async fn insert(db: &mut PgConnection, new: &[New]) -> Result<Vec<OutboxRow>, Problem> {
     const SQL: &str = "insert into notifications (id, receiver_id, type, cause_id, title, content, target_id, created_at) \
                        select n.id, u.id, n.type, n.cause_id, n.title, n.content, n.target_id, clock_timestamp() \
                        from unnest($1::uuid[], $2::uuid[], $3::text[], $4::uuid[], $5::text[], $6::text[], $7::uuid[]) \

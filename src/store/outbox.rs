@@ -11,11 +11,11 @@ use crate::{
     problem::Problem,
 };
 
-/// An event with the number of its row.
+/// A row of the outbox.
 #[derive(Clone, Debug)]
-pub struct Stored {
-    /// The row.
-    pub row: i64,
+pub struct OutboxRow {
+    /// Number of the row.
+    pub id: i64,
     /// The event.
     pub event: Event,
 }
@@ -24,7 +24,7 @@ pub struct Stored {
 ///
 /// # Errors
 /// The database's.
-pub async fn insert(db: &mut PgConnection, events: Vec<Event>) -> Result<Vec<Stored>, Problem> {
+pub async fn insert(db: &mut PgConnection, events: Vec<Event>) -> Result<Vec<OutboxRow>, Problem> {
     const SQL: &str = "insert into outbox (event_id, topic, key, kind, seq, body) \
                        select * from unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::bigint[], $6::text[]) returning id";
     if events.is_empty() {
@@ -43,7 +43,7 @@ pub async fn insert(db: &mut PgConnection, events: Vec<Event>) -> Result<Vec<Sto
     Ok(rows
         .into_iter()
         .zip(events)
-        .map(|(row, event)| Stored { row, event })
+        .map(|(id, event)| OutboxRow { id, event })
         .collect())
 }
 
@@ -77,7 +77,7 @@ impl<'a> Columns<'a> {
 ///
 /// # Errors
 /// The database's.
-pub async fn arrived(db: impl sqlx::PgExecutor<'_>, rows: &[i64]) -> Result<(), Problem> {
+pub async fn mark_published(db: impl sqlx::PgExecutor<'_>, rows: &[i64]) -> Result<(), Problem> {
     const SQL: &str = "with sent as (update outbox set sent_at = clock_timestamp() where id = any($1) and topic = 'jobs') \
                        delete from outbox where id = any($1) and topic <> 'jobs'";
     if rows.is_empty() {
@@ -91,14 +91,14 @@ pub async fn arrived(db: impl sqlx::PgExecutor<'_>, rows: &[i64]) -> Result<(), 
 ///
 /// # Errors
 /// The database's.
-pub async fn overtaken(db: &mut PgConnection, taken: &[Stored]) -> Result<Vec<i64>, Problem> {
+pub async fn superseded(db: &mut PgConnection, taken: &[OutboxRow]) -> Result<Vec<i64>, Problem> {
     const SQL: &str = "select o.id from outbox o where o.id = any($1) and not exists ( \
                            select from messages m where m.id = (o.body::jsonb #>> '{message,id}')::uuid \
                            and m.updated_at = (o.body::jsonb #>> '{message,updatedAt}')::timestamptz)";
     let edits: Vec<i64> = taken
         .iter()
-        .filter(|stored| stored.event.kind == event::MESSAGE_UPDATED)
-        .map(|stored| stored.row)
+        .filter(|row| row.event.kind == event::MESSAGE_UPDATED)
+        .map(|row| row.id)
         .collect();
     if edits.is_empty() {
         return Ok(Vec::new());
@@ -134,13 +134,13 @@ pub async fn jobs_done(db: impl sqlx::PgExecutor<'_>, jobs: &[EventId]) -> Resul
 ///
 /// # Errors
 /// The database's.
-pub async fn take(
+pub async fn claim(
     db: &PgPool,
     topics: &[Topic],
     age: Duration,
     overdue: Duration,
     most: i64,
-) -> Result<(Transaction<'static, Postgres>, Vec<Stored>), Problem> {
+) -> Result<(Transaction<'static, Postgres>, Vec<OutboxRow>), Problem> {
     const SQL: &str = "select id, event_id, topic, key, kind, seq, body from outbox \
                        where topic = any($4) and kind = any($5) \
                        and created_at < clock_timestamp() - make_interval(secs => $1) \
@@ -158,12 +158,12 @@ pub async fn take(
         .await?;
     let stored = rows
         .into_iter()
-        .filter_map(|(row, id, topic, key, kind, seq, body)| {
+        .filter_map(|(id, event_id, topic, key, kind, seq, body)| {
             let (topic, kind) = (Topic::named(&topic)?, event::kind(&kind)?);
-            Some(Stored {
-                row,
+            Some(OutboxRow {
+                id,
                 event: Event {
-                    id,
+                    id: event_id,
                     topic,
                     key,
                     kind,

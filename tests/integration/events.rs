@@ -270,7 +270,7 @@ async fn a_position_that_cannot_be_resumed_from_is_told_and_leaks_nothing() {
         for _ in 0..events / 100 {
             let events: Vec<_> = (0..100).map(|_| discodeit::ids::EventId::new()).collect();
             let append = |event: &discodeit::ids::EventId| Append {
-                stream,
+                log: stream,
                 event: *event,
                 name: "channels.refresh",
                 data: "{}",

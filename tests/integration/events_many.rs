@@ -5,7 +5,7 @@ use std::time::Duration;
 use discodeit::{
     ids::EventId,
     model::{Event, Topic, event::CHANNELS_REFRESH},
-    store::outbox::Stored,
+    store::outbox::OutboxRow,
 };
 use futures_util::future::join_all;
 use serde_json::json;
@@ -121,8 +121,8 @@ async fn a_stream_that_is_not_read_is_cut_and_delays_nobody() {
     let big = "x".repeat(30 * 1_024);
     let mut slowest = Duration::ZERO;
     for round in 0..25 {
-        let events = (0..10).map(|n| Stored {
-            row: 0,
+        let events = (0..10).map(|n| OutboxRow {
+            id: 0,
             event: Event {
                 id: EventId::new(),
                 topic: Topic::Sse,

@@ -32,7 +32,7 @@ async fn append(history: &History, stream: EventLog, first: usize, events: usize
         let appends: Vec<_> = events
             .iter()
             .map(|(event, data)| Append {
-                stream,
+                log: stream,
                 event: *event,
                 name: "channels.refresh",
                 data,
