@@ -86,7 +86,7 @@ async fn run(config: Config) -> ExitCode {
     // The second time it is meant.
     tokio::select! {
         clean = node.drain() => {
-            info!(clean, "left");
+            info!(clean, "shut down");
             ExitCode::SUCCESS
         }
         () = ask() => ExitCode::FAILURE,

@@ -114,7 +114,7 @@ impl Kafka {
         })
     }
 
-    /// Whether the broker answered within the last second.
+    /// Whether the broker answered when it was last asked.
     pub fn is_up(&self) -> bool {
         self.up.load(Ordering::Relaxed)
     }

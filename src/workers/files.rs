@@ -22,7 +22,7 @@ use crate::{
     workers::{POLL_INTERVAL, wait_until_prepared},
 };
 
-/// Tries to publish a file, the first of them at once.
+/// Tries to publish a file.
 const MAX_TRIES: i16 = 3;
 /// Delay after the first failure; five times as long after the second.
 const RETRY_DELAY: Duration = Duration::from_secs(2);

@@ -42,7 +42,7 @@ pub async fn run(app: Arc<App>) {
     let draining = app.tasks.draining().clone();
     tokio::select! {
         () = topics_exist(&app) => {}
-        // As below: a task that returns would be restarted.
+        // A task that returns would be restarted; the node ends this one with the others.
         () = draining.cancelled() => std::future::pending().await,
     }
     let consumer = match app.kafka.job_consumer() {
