@@ -1,15 +1,16 @@
-//! The fuzzers' corpus, on a stable compiler. `cargo +nightly fuzz run stomp` (and `sockjs`, `websocket`) looks for more.
+//! Runs the fuzz targets' checks on their corpus with the stable compiler. `cargo +nightly fuzz run stomp` (or `sockjs`,
+//! `websocket`) searches for new inputs.
 
 #[path = "../fuzz/checks.rs"]
 mod checks;
 
-fn every(corpus: &str, check: fn(&[u8])) {
+fn check_corpus(corpus: &str, check: fn(&[u8])) {
     let folder = format!("{}/fuzz/corpus/{corpus}", env!("CARGO_MANIFEST_DIR"));
     let mut files = 0;
     for entry in std::fs::read_dir(folder).expect("the corpus is there") {
         let data = std::fs::read(entry.expect("an entry").path()).expect("a file");
         check(&data);
-        // And everything that is cut short.
+        // Every prefix too: a decoder must bear truncated input.
         for end in 0..data.len().min(512) {
             check(&data[..end]);
         }
@@ -19,16 +20,16 @@ fn every(corpus: &str, check: fn(&[u8])) {
 }
 
 #[test]
-fn the_stomp_decoder_holds_on_its_corpus() {
-    every("stomp", checks::stomp);
+fn the_stomp_decoder_passes_its_corpus() {
+    check_corpus("stomp", checks::stomp);
 }
 
 #[test]
-fn the_sockjs_decoder_holds_on_its_corpus() {
-    every("sockjs", checks::sockjs);
+fn the_sockjs_decoder_passes_its_corpus() {
+    check_corpus("sockjs", checks::sockjs);
 }
 
 #[test]
-fn the_websocket_decoder_holds_on_its_corpus() {
-    every("websocket", checks::websocket);
+fn the_websocket_decoder_passes_its_corpus() {
+    check_corpus("websocket", checks::websocket);
 }

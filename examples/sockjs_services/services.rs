@@ -1,4 +1,4 @@
-//! The four services that SockJS's protocol suite is run against.
+//! The four services that SockJS's protocol test suite expects.
 
 use discodeit::{
     http::{
@@ -11,7 +11,7 @@ use discodeit::{
 use tokio::net::TcpListener;
 use warp::{Filter, path};
 
-/// Sends back what comes.
+/// Echoes each message.
 pub(crate) async fn echo(mut link: Link) {
     let disconnect = loop {
         match link.recv().await {
@@ -22,7 +22,7 @@ pub(crate) async fn echo(mut link: Link) {
     link.disconnect(disconnect).await;
 }
 
-/// Closes at once.
+/// Closes the connection at once.
 pub(crate) async fn close(mut link: Link) {
     link.close(3000, "Go away!").await;
 }

@@ -1,4 +1,4 @@
-//! How a text is wrapped for a connection. One text, encoded for one format, is shared by all connections of it.
+//! How a text is encoded for a connection. Connections with the same encoding share the encoded bytes.
 
 use bytes::Bytes;
 
@@ -11,14 +11,14 @@ pub enum Encoding {
     Raw,
     /// SockJS frames in WebSocket text messages.
     SockJs,
-    /// SockJS over HTTP: JSON strings, so that those which wait together can leave as one frame.
+    /// SockJS over HTTP: JSON strings, so that queued ones can leave as one frame.
     Http,
 }
 
 impl Encoding {
-    /// The text as it is written: a complete WebSocket frame, or over HTTP a part of one of SockJS's.
+    /// Encodes a text: a complete WebSocket frame, or over HTTP one element of a SockJS frame.
     ///
-    /// `octets` should be UTF-8; for SockJS, what is not becomes U+FFFD.
+    /// `octets` should be UTF-8; for SockJS, invalid sequences become U+FFFD.
     pub fn text(self, octets: &[u8]) -> Bytes {
         match self {
             Self::Raw => websocket::text(octets),
@@ -41,7 +41,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_text_is_wrapped_as_its_transport_asks() {
+    fn each_transport_has_its_encoding() {
         assert_eq!(Encoding::Raw.text(b"a\n")[..], *b"\x81\x02a\n");
         assert_eq!(Encoding::SockJs.text(b"a\n")[..], *b"\x81\x08a[\"a\\n\"]");
         assert_eq!(Encoding::Http.text(b"a\n")[..], *b"\"a\\n\"");

@@ -2,13 +2,13 @@
 
 use bytes::Bytes;
 
-/// The part of an event that all streams share.
+/// The `event` and `data` lines of an event and the empty line; every stream adds its own `id` line before them.
 pub fn text(name: &str, data: &[u8]) -> Bytes {
     let mut text = Vec::with_capacity(name.len() + data.len() + 16);
     text.extend_from_slice(b"event:");
     text.extend_from_slice(name.as_bytes());
     text.extend_from_slice(b"\ndata:");
-    // One line: it is JSON, in which line breaks are escaped. If ever it were not, a break must not become a field.
+    // JSON escapes line breaks, so the data is one line. A raw break becomes a blank: it could start another field.
     text.extend(data.iter().map(|byte| {
         if matches!(byte, b'\n' | b'\r') {
             b' '

@@ -1,7 +1,7 @@
 //! WebSocket framing (RFC 6455) for the server side: octets in, events out, frames as octets.
 //!
-//! No extension is ever negotiated, so the reserved bits must be zero. The upgrade, the socket and
-//! the timers live elsewhere; so does the answer to a ping or a close, which is the caller's.
+//! No extension is negotiated, so the reserved bits must be zero. The caller owns the handshake, the
+//! socket and the timers, and answers pings and closes.
 
 use std::mem;
 
@@ -30,7 +30,7 @@ pub fn accept_key(key: &str) -> String {
     BASE64.encode(hash.finalize())
 }
 
-/// Something a client said.
+/// A message or control frame from the client.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Event {
     /// A whole text message, its fragments joined.
@@ -39,23 +39,23 @@ pub enum Event {
     Binary(Vec<u8>),
     /// A ping; its payload goes back in a [`pong`].
     Ping(Vec<u8>),
-    /// A pong, asked for or not.
+    /// A pong, solicited or not.
     Pong,
     /// The client closes; nothing comes after it. The code is 1005 when it gave none.
     Close {
-        /// The close code, always one that may travel, or 1005.
+        /// The close code: one that RFC 6455, 7.4 allows in a frame, or 1005.
         code: u16,
     },
 }
 
-/// A breach of the protocol; the connection is to be closed with [`Violation::code`].
+/// A protocol violation; the caller closes the connection with [`Violation::code`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("{reason}")]
 pub struct Violation {
     /// The close code to send: 1002 (protocol error), 1007 (text that is no UTF-8) or 1009 (message
     /// too big).
     pub code: u16,
-    /// What was wrong, for the close frame and for people.
+    /// The reason, for the close frame and the log.
     pub reason: &'static str,
 }
 
@@ -83,9 +83,9 @@ pub struct Decoder {
     /// Octets fed and not yet consumed, from `start` on.
     pending: Vec<u8>,
     start: usize,
-    /// The payload of the data message under way, unmasked.
+    /// The unmasked payload of the unfinished data message.
     message: Vec<u8>,
-    /// The type of the data message under way.
+    /// The opcode of the unfinished data message.
     kind: Option<u8>,
     /// The data frame whose payload is arriving.
     frame: Option<DataFrame>,
@@ -100,7 +100,7 @@ struct DataFrame {
     missing: usize,
 }
 
-/// Why nothing more will be decoded.
+/// Why the decoder has stopped.
 #[derive(Debug, Clone, Copy)]
 enum End {
     Closed,
@@ -112,7 +112,7 @@ struct Header {
     opcode: u8,
     length: u64,
     mask: [u8; 4],
-    /// How many octets the header itself takes.
+    /// Octets of the header itself.
     size: usize,
 }
 
@@ -132,12 +132,12 @@ impl Decoder {
         }
     }
 
-    /// Takes at most `octets` in a message from now on.
+    /// Sets the limit of further messages.
     pub const fn set_limit(&mut self, octets: usize) {
         self.max_message_bytes = octets;
     }
 
-    /// Whether no message is under way, nor a part of a frame.
+    /// Whether neither a message nor a frame is incomplete.
     pub fn is_idle(&self) -> bool {
         self.kind.is_none() && self.pending.is_empty()
     }
@@ -155,11 +155,11 @@ impl Decoder {
         }
     }
 
-    /// The next event, or `None` until more octets arrive (for ever after [`Event::Close`]).
+    /// The next event, or `None` until more octets arrive; always `None` after [`Event::Close`].
     ///
     /// # Errors
     ///
-    /// [`Violation`] when the client broke the protocol or the limit; every later call fails alike.
+    /// [`Violation`] when the client broke the protocol or the limit; every later call returns it too.
     #[expect(
         clippy::should_implement_trait,
         reason = "an iterator that ends may not go on, a decoder does after more input"
@@ -172,7 +172,7 @@ impl Decoder {
         }
         let result = self.advance();
         match result {
-            // The rest moves to a buffer of its own size, which is none when nothing is left.
+            // Moves the rest to a buffer of exactly its size; an empty rest frees the memory.
             Ok(None) if self.start > 0 => {
                 self.pending = self.pending.split_off(self.start);
                 self.start = 0;
@@ -284,8 +284,8 @@ impl Decoder {
         Ok(())
     }
 
-    /// Moves what has arrived of the current data frame into the message, which is the event when
-    /// the frame was its last one.
+    /// Moves the arrived part of the current data frame into the message. Returns the message when
+    /// its last frame is complete.
     fn take_payload(&mut self) -> Result<Option<Event>, Violation> {
         let Some(frame) = &mut self.frame else {
             return Ok(None);
@@ -315,7 +315,7 @@ impl Decoder {
         }
     }
 
-    /// A control frame is taken only when it is there as a whole: it has 131 octets at most.
+    /// Decodes a control frame once it has arrived in full; it has at most 131 octets.
     fn control(&mut self, header: &Header) -> Result<Option<Event>, Violation> {
         let begin = self.start + header.size;
         let end = begin + usize::try_from(header.length).map_err(|_| TOO_BIG)?;
@@ -336,14 +336,14 @@ impl Decoder {
     }
 }
 
-/// RFC 6455, 5.5.1 and 7.4: no payload at all, or a code that may travel and a UTF-8 reason.
+/// RFC 6455, 5.5.1 and 7.4: an empty payload, or an allowed code and a UTF-8 reason.
 fn close_code(payload: &[u8]) -> Result<u16, Violation> {
     let (code, reason) = match payload {
         [] => return Ok(1005),
         [_] => return Err(protocol_error("close code is cut off")),
         [high, low, reason @ ..] => (u16::from_be_bytes([*high, *low]), reason),
     };
-    // 1004 to 1006 and 1015 never travel; 1012 to 1014 were registered after the RFC.
+    // 1004 to 1006 and 1015 must not be sent in a frame; 1012 to 1014 were registered after the RFC.
     if !matches!(code, 1000..=1003 | 1007..=1014 | 3000..=4999) {
         return Err(protocol_error("close code is not allowed"));
     }
@@ -392,8 +392,8 @@ pub fn pong(payload: &[u8]) -> Bytes {
     frame(PONG, &payload[..payload.len().min(CONTROL_BYTES)])
 }
 
-/// A close frame. The reason is cut to 123 octets at a character boundary. For 1005, which stands
-/// for "no code" and must not travel (RFC 6455, 7.4.1), the frame is empty.
+/// A close frame. The reason is cut to 123 octets at a character boundary. For 1005, which means
+/// "no code" and must not be sent (RFC 6455, 7.4.1), the frame is empty.
 pub fn close(code: u16, reason: &str) -> Bytes {
     if code == 1005 {
         return frame(CLOSE, &[]);

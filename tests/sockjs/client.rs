@@ -1,4 +1,4 @@
-//! HTTP/1.1 by hand: chunk by chunk, and with connections that break.
+//! An HTTP/1.1 client that reads chunk by chunk and can break its connection.
 
 use std::{io::ErrorKind, net::SocketAddr, time::Duration};
 
@@ -33,7 +33,7 @@ impl Head {
         value
     }
 
-    /// Whether the directives that forbid caching are there, octet for octet.
+    /// Asserts that the answer forbids caching, byte for byte as the protocol wants it.
     pub fn assert_not_cached(&self) {
         assert_eq!(
             self.header("cache-control"),
@@ -43,7 +43,7 @@ impl Head {
         assert_eq!(self.header("last-modified"), None);
     }
 
-    /// Whether the answer may be kept for a year.
+    /// Asserts that the answer may be cached for a year.
     pub fn assert_cached(&self) {
         assert_eq!(
             self.header("cache-control"),
@@ -53,7 +53,7 @@ impl Head {
         assert_eq!(self.header("last-modified"), None);
     }
 
-    /// Whether a page of that origin may read the answer.
+    /// Asserts that a page of this origin may read the answer.
     pub fn assert_cors(&self, origin: Option<&str>) {
         assert_eq!(
             self.header("access-control-allow-origin"),
@@ -82,7 +82,7 @@ impl Answer {
         self.head.header(name)
     }
 
-    /// A preflight's answer.
+    /// Asserts that this is the answer to a CORS preflight.
     pub fn assert_preflight(&self, methods: &str, origin: &str) {
         assert_eq!(self.status(), 204);
         self.head.assert_cached();
@@ -101,7 +101,7 @@ impl Connection {
         }
     }
 
-    /// Sends a request; a body has its length announced, no body nothing.
+    /// Sends a request, with a `Content-Length` if there is a body.
     pub async fn ask(
         &mut self,
         method: &str,
@@ -129,7 +129,7 @@ impl Connection {
             .expect("the connection is open");
     }
 
-    /// False when the server takes nothing for a second, or has closed.
+    /// Writes bytes. False when the server takes nothing for 1 s, or has closed.
     pub async fn try_write(&mut self, octets: &[u8]) -> bool {
         let second = Duration::from_secs(1);
         let written = timeout(second, self.stream.write_all(octets)).await;
@@ -177,7 +177,7 @@ impl Connection {
         String::from_utf8(self.octets(length).await).expect("text")
     }
 
-    /// A WebSocket without a library, for what none would send.
+    /// Opens a WebSocket without a library, so that tests can send invalid frames.
     pub async fn websocket(address: SocketAddr, path: &str) -> Self {
         let mut connection = Self::open(address).await;
         let upgrade = [
@@ -200,7 +200,7 @@ impl Connection {
         (length > 0).then_some(chunk)
     }
 
-    /// Everything until the server closes.
+    /// Reads until the server closes.
     pub async fn rest(&mut self) -> String {
         let mut rest = String::new();
         let read = timeout(SOON, self.stream.read_to_string(&mut rest)).await;
@@ -270,17 +270,17 @@ impl Server {
         connection.answer().await
     }
 
-    /// Likewise.
+    /// One GET request on a connection of its own.
     pub async fn get(&self, path: &str) -> Answer {
         self.request("GET", path, &[], None).await
     }
 
-    /// Likewise.
+    /// One POST request on a connection of its own.
     pub async fn post(&self, path: &str, body: &str) -> Answer {
         self.request("POST", path, &[], Some(body)).await
     }
 
-    /// What one poll brings.
+    /// The body of one poll.
     pub async fn poll(&self, session: &str) -> String {
         let answer = self.post(&format!("{session}/xhr"), "").await;
         assert_eq!(answer.status(), 200, "{answer:?}");
@@ -303,7 +303,7 @@ impl Server {
         (head, connection)
     }
 
-    /// Begins an xhr stream and lets its prelude pass.
+    /// Begins an xhr stream and reads its prelude.
     pub async fn xhr_stream(&self, session: &str) -> Connection {
         let path = format!("{session}/xhr_streaming");
         let (head, mut connection) = self.stream("POST", &path).await;

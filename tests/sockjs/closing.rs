@@ -18,7 +18,7 @@ fn assert_dropped(frame: &str) {
 }
 
 #[tokio::test]
-async fn a_closed_session_tells_the_next_stream_too() {
+async fn a_closed_session_sends_its_close_frame_to_the_next_stream_too() {
     // HandlingClose.test_close_frame
     let server = start().await;
     let url = session("close");
@@ -73,7 +73,7 @@ async fn a_broken_poll_ends_its_session_at_once() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn whoever_comes_back_at_once_is_never_told_that_he_is_there_already() {
+async fn a_client_that_reconnects_at_once_is_never_refused_as_a_second_receiver() {
     let server = start().await;
     for n in 0..100 {
         let url = session("echo");
@@ -135,7 +135,7 @@ async fn a_receiver_that_waits_keeps_its_session_and_hears_heartbeats() {
 }
 
 #[tokio::test]
-async fn a_closed_session_is_forgotten_in_the_end() {
+async fn a_closed_session_is_removed_after_the_disconnect_delay() {
     let server = start_with(Options {
         disconnect_delay: Duration::from_millis(300),
         ..Options::default()

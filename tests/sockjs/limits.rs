@@ -1,4 +1,4 @@
-//! Nothing is unbounded.
+//! Limits of sessions, bodies, queues and time.
 
 use std::{net::SocketAddr, time::Duration};
 
@@ -16,7 +16,7 @@ use crate::{
 };
 
 #[tokio::test]
-async fn there_are_only_so_many_sessions() {
+async fn the_number_of_sessions_is_limited() {
     let server = start_with(Options {
         sessions: 2,
         disconnect_delay: Duration::from_millis(200),
@@ -33,7 +33,7 @@ async fn there_are_only_so_many_sessions() {
 }
 
 #[tokio::test]
-async fn a_body_has_a_limit_announced_or_not() {
+async fn a_body_is_limited_with_and_without_content_length() {
     let server = start_with(Options {
         message_bytes: 1_000,
         ..Options::default()
@@ -55,7 +55,7 @@ async fn a_body_has_a_limit_announced_or_not() {
 }
 
 #[tokio::test]
-async fn a_client_that_does_not_receive_is_not_listened_to_for_ever() {
+async fn sends_of_a_client_that_does_not_receive_are_refused_in_the_end() {
     let server = start_with(Options {
         queue_timeout: Duration::from_secs(1),
         ..Options::default()
@@ -77,7 +77,7 @@ async fn a_client_that_does_not_receive_is_not_listened_to_for_ever() {
     };
     assert_eq!(refused.status(), 503);
     assert!(begun.elapsed() > Duration::from_secs(1), "it waited");
-    // And all that was accepted is there.
+    // Every accepted message is echoed.
     let mut got = 0;
     while got < accepted {
         let frame = server.poll(&url).await;
@@ -86,7 +86,7 @@ async fn a_client_that_does_not_receive_is_not_listened_to_for_ever() {
     assert_eq!(got, accepted);
 }
 
-/// Says more than anybody should have to keep for somebody who does not listen.
+/// Sends more than the send queue holds to a client that does not receive.
 async fn flood(mut link: Link) {
     for n in 0..100 {
         let text = link.encoding().text(format!("{n:0>20000}").as_bytes());
@@ -102,7 +102,7 @@ async fn flood(mut link: Link) {
 }
 
 #[tokio::test]
-async fn a_session_that_falls_behind_is_closed_after_what_it_was_given() {
+async fn a_session_that_falls_behind_is_closed_after_the_frames_it_was_given() {
     let listener = server::bind(SocketAddr::from(([127, 0, 0, 1], 0))).expect("a port is free");
     let address = listener.local_addr().expect("it is bound");
     let tasks = Tasks::new();
@@ -137,7 +137,7 @@ async fn a_message_that_is_never_finished_ends_the_connection() {
         b"\x81",
     ] {
         let mut socket = Connection::websocket(server.address, "/echo/websocket").await;
-        // Each message has its own time.
+        // The time limit starts again with each message.
         for _ in 0..3 {
             let whole = masked(0x81, b"whole");
             let (begin, rest) = whole.split_at(8);
@@ -152,7 +152,7 @@ async fn a_message_that_is_never_finished_ends_the_connection() {
         assert_eq!(socket.octets(close.len()).await, close);
         assert!(begun.elapsed() > Duration::from_millis(900));
     }
-    // Over HTTP as well.
+    // Over HTTP too.
     let url = session("echo");
     assert_eq!(server.poll(&url).await, "o\n");
     let mut connection = Connection::open(server.address).await;
@@ -162,7 +162,7 @@ async fn a_message_that_is_never_finished_ends_the_connection() {
 }
 
 #[tokio::test]
-async fn of_one_session_one_request_at_a_time_brings_messages() {
+async fn the_sending_requests_of_a_session_take_turns() {
     let server = start_with(Options {
         queue_timeout: Duration::from_secs(1),
         ..Options::default()
@@ -175,7 +175,7 @@ async fn of_one_session_one_request_at_a_time_brings_messages() {
     let head = format!("POST {path} HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\n[\"");
     first.write(head.as_bytes()).await;
     sleep(Duration::from_millis(100)).await;
-    // The next one waits for its turn, and not for ever.
+    // The next request waits for its turn, at most for `queue_timeout`.
     let begun = Instant::now();
     assert_eq!(server.post(&path, "[\"b\"]").await.status(), 503);
     assert!(begun.elapsed() > Duration::from_millis(900));
@@ -186,7 +186,7 @@ async fn of_one_session_one_request_at_a_time_brings_messages() {
     assert_eq!(first.answer().await.status(), 204);
     assert_eq!(second.answer().await.status(), 204);
     assert_eq!(server.poll(&url).await, "a[\"a\",\"c\"]\n");
-    // One that broke off lets the next one in.
+    // A request that breaks gives its turn to the next.
     let mut broken = Connection::open(server.address).await;
     broken.write(head.as_bytes()).await;
     sleep(Duration::from_millis(100)).await;
@@ -210,7 +210,7 @@ async fn a_client_that_floods_and_does_not_read_is_stopped_and_then_cut() {
     };
     let written = flood.await;
     assert!(written < 200, "{written} times 128 KB");
-    // Fragments of one octet, and empty ones, are one message all the same.
+    // Fragments of one octet and empty fragments form one message.
     let mut socket = Connection::websocket(server.address, "/echo/websocket").await;
     let mut message = masked(0x01, b"");
     for _ in 0..10_000 {

@@ -1,5 +1,5 @@
-//! SockJS on the wire, with the services of the protocol's own suite and no store: what that suite asserts, test by test, and
-//! what clients need beyond it.
+//! SockJS on the wire, without stores: the assertions of the protocol's test suite, whose services it runs, and further
+//! requirements of clients.
 
 #![expect(unreachable_pub, reason = "a test binary exports nothing")]
 
@@ -28,7 +28,7 @@ pub struct Server {
     pub services: TaskTracker,
 }
 
-/// The suite's server: responses of 4096 octets.
+/// Starts the suite's server with streaming responses of 4,096 bytes.
 pub async fn start() -> Server {
     start_with(Options {
         response_limit: 4096,
@@ -37,12 +37,12 @@ pub async fn start() -> Server {
     .await
 }
 
-/// Likewise, with other limits.
-pub async fn start_with(parameters: Options) -> Server {
+/// Starts the suite's server with these options.
+pub async fn start_with(options: Options) -> Server {
     let listener = server::bind(SocketAddr::from(([127, 0, 0, 1], 0))).expect("a port is free");
     let address = listener.local_addr().expect("it is bound");
     let tasks = Tasks::new();
-    let serving = services::serve(listener, parameters, tasks.clone());
+    let serving = services::serve(listener, options, tasks.clone());
     Server::spawn(address, tasks, serving)
 }
 
@@ -62,10 +62,10 @@ impl Server {
     }
 }
 
-/// A session's URL under `service` that nobody else uses.
+/// The URL of a new session under `service`.
 pub fn session(service: &str) -> String {
     format!("/{service}/000/{}", uuid::Uuid::new_v4().simple())
 }
 
-/// Something that should happen soon has this long on a busy machine.
+/// Timeout for the server's next step on a busy machine.
 pub const SOON: Duration = Duration::from_secs(8);

@@ -30,7 +30,7 @@ async fn a_session_opens_takes_echoes_and_has_one_receiver() {
 }
 
 #[tokio::test]
-async fn every_poll_of_a_closed_session_is_told_so() {
+async fn every_poll_of_a_closed_session_gets_the_close_frame() {
     // Protocol.test_closeSession
     let server = start().await;
     let url = session("close");
@@ -70,7 +70,7 @@ async fn xhr_answers_carry_the_headers_that_browsers_need() {
 }
 
 #[tokio::test]
-async fn nobody_can_send_into_a_session_that_is_not() {
+async fn a_send_to_an_unknown_session_is_not_found() {
     // XhrPolling.test_invalid_session
     let server = start().await;
     for transport in ["xhr_send", "jsonp_send"] {
@@ -148,7 +148,7 @@ async fn a_post_without_length_is_a_post_without_body() {
 }
 
 #[tokio::test]
-async fn what_browsers_mangle_goes_out_escaped() {
+async fn characters_that_browsers_mangle_go_out_escaped() {
     // JSONEncoding.test_xhr_server_encodes
     let server = start().await;
     let url = session("echo");
@@ -171,7 +171,7 @@ async fn what_browsers_mangle_goes_out_escaped() {
 }
 
 #[tokio::test]
-async fn what_clients_escape_is_understood() {
+async fn escapes_of_clients_are_decoded() {
     // JSONEncoding.test_xhr_server_decodes, with every unit instead of the client's list.
     let server = start().await;
     let url = session("echo");
@@ -217,7 +217,7 @@ async fn jsonp_calls_back() {
 }
 
 #[tokio::test]
-async fn a_callback_must_be_there_and_be_a_name() {
+async fn a_callback_is_required_and_must_be_a_name() {
     // JsonPolling and HtmlFile: .test_no_callback, .test_invalid_callback
     let server = start().await;
     let says = |answer: &Answer, what: &str| {

@@ -39,7 +39,7 @@ async fn an_xhr_stream_begins_with_its_prelude() {
 
 #[tokio::test]
 async fn a_long_xhr_stream_ends_and_the_next_goes_on() {
-    // XhrStreaming.test_response_limit, and what a client does then.
+    // XhrStreaming.test_response_limit, then the next request of a client.
     let server = start().await;
     let url = session("echo");
     let mut stream = server.xhr_stream(&url).await;

@@ -1,4 +1,4 @@
-//! Which URLs there are, and what their headers say.
+//! The URLs of an endpoint and their response headers.
 
 use serde_json::{Value, json};
 
@@ -61,7 +61,7 @@ async fn other_paths_are_not_found() {
 }
 
 #[tokio::test]
-async fn the_iframe_page_has_one_text_under_all_its_names() {
+async fn every_iframe_url_has_the_same_page() {
     // IframePage.test_simpleUrl, .test_versionedUrl, .test_queriedUrl
     let server = start().await;
     let page = concat!(
@@ -99,7 +99,7 @@ async fn the_iframe_page_has_one_text_under_all_its_names() {
 }
 
 #[tokio::test]
-async fn the_iframe_page_is_not_sent_to_those_who_have_it() {
+async fn a_cached_iframe_page_is_not_sent_again() {
     // IframePage.test_cacheability
     let server = start().await;
     let first = server.get("/echo/iframe.html").await;
@@ -119,7 +119,7 @@ async fn the_iframe_page_is_not_sent_to_those_who_have_it() {
 }
 
 #[tokio::test]
-async fn info_says_what_the_endpoint_can_do() {
+async fn info_lists_the_features_of_the_endpoint() {
     // InfoTest.test_basic, .test_entropy, .test_disabled_websocket, JsessionidCookie.test_basic
     let server = start().await;
     let headers = [("Origin", "test")];
@@ -199,7 +199,7 @@ async fn a_preflight_allows_the_headers_that_it_asks_for() {
 }
 
 #[tokio::test]
-async fn any_names_of_server_and_session_are_good() {
+async fn any_names_of_server_and_session_are_accepted() {
     // SessionURLs.test_anyValue
     let server = start().await;
     for session in ["/a/a", "/_/_", "/1/1", "/abcdefgh_i-j%20/abcdefg_i-j%20"] {
@@ -223,7 +223,7 @@ async fn a_session_is_the_same_under_every_server_name() {
 }
 
 #[tokio::test]
-async fn a_wrong_method_is_told_the_right_ones_and_nothing_else() {
+async fn a_wrong_method_is_answered_with_the_allowed_ones_and_no_body() {
     // WebsocketHttpErrors.test_invalidMethod
     let server = start().await;
     let upgrade = [("Upgrade", "WebSocket"), ("Connection", "Upgrade")];
@@ -310,7 +310,7 @@ async fn sessions_set_the_cookie_that_balancers_want() {
         .await;
     assert_eq!((answer.status(), answer.body.as_str()), (200, "ok"));
     assert_eq!(answer.header("set-cookie"), dummy);
-    // And nobody else does.
+    // Without the option there is no cookie.
     let answer = server.post(&format!("{}/xhr", session("echo")), "").await;
     assert_eq!(answer.header("set-cookie"), None);
 }

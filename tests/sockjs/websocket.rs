@@ -59,7 +59,7 @@ async fn a_websocket_opens_and_echoes() {
 }
 
 #[tokio::test]
-async fn a_closed_websocket_says_so_first() {
+async fn a_websocket_sends_the_sockjs_close_frame_before_it_closes() {
     // Websocket.test_close
     let server = start().await;
     let path = format!("{}/websocket", session("close"));
@@ -71,7 +71,7 @@ async fn a_closed_websocket_says_so_first() {
 }
 
 #[tokio::test]
-async fn the_handshake_is_the_rfcs() {
+async fn the_handshake_follows_rfc_6455() {
     // Websocket.test_headersSanity
     let server = start().await;
     let mut connection = Connection::open(server.address).await;
@@ -97,7 +97,7 @@ async fn the_handshake_is_the_rfcs() {
 }
 
 #[tokio::test]
-async fn what_is_no_handshake_is_refused() {
+async fn an_invalid_handshake_is_refused() {
     // WebsocketHttpErrors.test_httpMethod, .test_invalidConnectionHeader
     let server = start().await;
     for path in ["/echo/0/0/websocket", "/echo/websocket"] {
@@ -130,7 +130,7 @@ async fn empty_messages_are_ignored() {
 }
 
 #[tokio::test]
-async fn websockets_share_no_session_however_they_are_named() {
+async fn websockets_with_the_same_session_name_share_nothing() {
     // Websocket.test_reuseSessionId
     let server = start().await;
     let url = session("echo");
@@ -166,7 +166,7 @@ async fn broken_json_cuts_a_websocket() {
 }
 
 #[tokio::test]
-async fn half_a_surrogate_pair_costs_nothing() {
+async fn a_lone_surrogate_becomes_the_replacement_character() {
     let server = start().await;
     let path = format!("{}/websocket", session("echo"));
     let mut socket = server.websocket(&path).await;

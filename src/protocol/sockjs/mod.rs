@@ -1,7 +1,5 @@
-//! `SockJS` 0.3.x framing: the texts that travel inside its transports, as values in and values out.
-//!
-//! Here live the frames of the protocol (`o`, `h`, `a[…]`, `c[…]`), its JSON escaping, the body of
-//! `/info` and the rule for path segments. Sessions, timers and HTTP live elsewhere.
+//! `SockJS` 0.3.x framing, without IO: the frames `o`, `h`, `a[…]` and `c[…]`, their JSON escaping,
+//! the body of `/info` and the rule for path segments.
 
 pub mod urls;
 
@@ -13,9 +11,9 @@ pub const OPEN: &str = "o";
 /// The frame that keeps an idle session alive.
 pub const HEARTBEAT: &str = "h";
 
-/// A client payload that is no JSON array of strings.
+/// A client payload that is not a JSON array of strings.
 ///
-/// Its text is the one the protocol's test suite looks for in the answer to such a request.
+/// The protocol's test suite expects this text in the answer to such a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("Broken JSON encoding.")]
 pub struct BrokenJson;
@@ -41,15 +39,15 @@ pub fn close(code: u16, reason: &str) -> String {
     into_text(out)
 }
 
-/// The close frame of a session that ended without being closed.
+/// The close frame of a session whose application ended without a close.
 pub fn interrupted() -> String {
     close(1002, "Connection interrupted")
 }
 
 /// The JSON body of `/info`.
 ///
-/// `websocket` is false when that transport is switched off, `cookie_needed` is true behind a
-/// balancer that sticks by cookie, and `entropy` must be fresh for each answer.
+/// `websocket` is false when that transport is disabled, `cookie_needed` is true behind a load
+/// balancer with cookie affinity, and `entropy` must be random for each answer.
 pub fn info(websocket: bool, cookie_needed: bool, entropy: u32) -> String {
     let mut out = String::with_capacity(96);
     write!(
@@ -61,7 +59,7 @@ pub fn info(websocket: bool, cookie_needed: bool, entropy: u32) -> String {
 }
 
 /// Whether `segment` may stand for `{server}` or `{session}` in a session URL: not empty, and
-/// without a dot. It is looked at as it came, before any percent-decoding.
+/// without a dot. The check comes before percent-decoding.
 pub fn is_segment(segment: &str) -> bool {
     !segment.is_empty() && !segment.bytes().any(|byte| matches!(byte, b'.' | b'/'))
 }
@@ -70,7 +68,7 @@ fn into_text(out: Vec<u8>) -> String {
     String::from_utf8(out).expect("write_string appends whole characters only")
 }
 
-/// Octets that may begin something to be escaped: ASCII that JSON escapes, and the lead octets of
+/// Octets that may begin a character to escape: ASCII that JSON escapes, and the lead octets of
 /// U+2000–2FFF, U+F000–FFFF and of everything outside the basic plane.
 const SUSPECT: [bool; 256] = {
     let mut table = [false; 256];
@@ -151,7 +149,7 @@ fn write_escape(out: &mut Vec<u8>, c: char) {
 /// The messages in one payload of a client: a JSON array of strings, or one bare JSON string.
 ///
 /// The empty payload and `[]` carry none. Half of a surrogate pair, which browsers can send and
-/// Rust text cannot hold, becomes U+FFFD, so that one odd character does not cost the connection.
+/// a Rust string cannot hold, becomes U+FFFD: one such character does not end the connection.
 ///
 /// # Errors
 ///
@@ -183,7 +181,7 @@ pub fn decode(payload: &str) -> Result<Vec<String>, BrokenJson> {
         },
         _ => return Err(BrokenJson),
     }
-    // Nothing but blanks may follow.
+    // Only white space may follow.
     match reader.token() {
         Ok(_) => Err(BrokenJson),
         Err(BrokenJson) => Ok(items),
@@ -196,7 +194,7 @@ struct Reader<'a> {
 }
 
 impl Reader<'_> {
-    /// The next octet that is no JSON white space.
+    /// The next octet that is not JSON white space.
     fn token(&mut self) -> Result<u8, BrokenJson> {
         loop {
             let byte = self.byte()?;
@@ -249,8 +247,8 @@ impl Reader<'_> {
         })
     }
 
-    /// The character begun by the surrogate `high`. What follows is consumed only when it is the
-    /// other half; else it is read again as whatever it is, or found to be broken.
+    /// The character that starts with the surrogate `high`. Consumes the next escape only if it is
+    /// the other half of the pair.
     fn pair(&mut self, high: u32) -> char {
         let before = self.at;
         if high < 0xdc00 && self.text.as_bytes()[self.at..].starts_with(b"\\u") {
@@ -381,7 +379,7 @@ mod tests {
             Ok("\u{fffd}\u{fffd}".to_owned())
         );
         assert_eq!(decode(r#"["\ud800\u00"]"#), Err(BrokenJson));
-        // What a surrogate pair decodes to is escaped again as one.
+        // The character of a surrogate pair is escaped as a pair again.
         let echoed = decode(r#"["\ud83d\ude00"]"#).expect("valid");
         assert_eq!(
             messages(echoed.iter().map(String::as_str)),
@@ -433,7 +431,7 @@ mod tests {
             if let Ok(items) = serde_json::from_str::<Vec<String>>(&payload) {
                 prop_assert_eq!(decode(&payload), Ok(items));
             } else if decode(&payload).is_ok() {
-                // All that is taken beyond an array of strings: nothing, one string, odd surrogates.
+                // Accepted beside arrays of strings: an empty payload, one string, lone surrogates.
                 let bare = payload.is_empty() || payload.trim_start().starts_with('"');
                 prop_assert!(bare || payload.contains("\\ud"), "{payload}");
             }

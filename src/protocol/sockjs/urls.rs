@@ -2,10 +2,10 @@
 
 use std::borrow::Cow;
 
-/// The longest name of a session, in bytes; clients make eight characters. The name is kept as long as the session.
-const NAME_BYTES: usize = 256;
+/// Maximum bytes of a session's name, which the node keeps as long as the session. Clients use eight characters.
+const MAX_NAME_BYTES: usize = 256;
 
-/// A request's path as it may be logged: whoever knows a session's name can speak in it.
+/// Removes the session's name from a path for the log: a client that knows the name can send in the session.
 pub fn redact_session_id(path: &str) -> Cow<'_, str> {
     let mut parts = path.rsplitn(3, '/');
     match (parts.next(), parts.next(), parts.next()) {
@@ -18,7 +18,7 @@ pub fn redact_session_id(path: &str) -> Cow<'_, str> {
     }
 }
 
-/// What is at the end of a session's URL.
+/// The transport at the end of a session's URL.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Transport {
     /// `websocket`: framed SockJS over WebSocket.
@@ -55,7 +55,7 @@ impl Transport {
         })
     }
 
-    /// The methods, as preflights name them.
+    /// The allowed methods, as the `Allow` header lists them.
     pub fn methods(self) -> &'static str {
         match self {
             Self::Xhr | Self::XhrStreaming | Self::XhrSend => "OPTIONS, POST",
@@ -65,16 +65,16 @@ impl Transport {
     }
 }
 
-/// Whether a session's URL may end so.
+/// Whether `name` is a transport.
 pub(super) fn is_transport(name: &str) -> bool {
     Transport::parse(name).is_some()
 }
 
-/// What a path names.
+/// The resource that a path names.
 pub enum Resource<'a> {
     /// The endpoint itself: a line of text.
     Greeting,
-    /// `info`: what the endpoint offers, as JSON.
+    /// `info`: the endpoint's features, as JSON.
     Info,
     /// `iframe.html` and its versions: the page for cross-domain transports.
     Iframe,
@@ -85,8 +85,7 @@ pub enum Resource<'a> {
 }
 
 impl<'a> Resource<'a> {
-    /// `path` is what follows the endpoint's own and a slash. Looked at as it came: nothing is decoded, and an empty segment
-    /// is one.
+    /// Parses the path after the endpoint's prefix and a slash. Nothing is percent-decoded; empty segments count.
     pub fn parse(path: &'a str) -> Option<Self> {
         match path {
             "" => return Some(Self::Greeting),
@@ -105,14 +104,14 @@ impl<'a> Resource<'a> {
         let mut segments = path.split('/');
         let (server, name) = (segments.next()?, segments.next()?);
         let transport = Transport::parse(segments.next()?)?;
-        let right = segments.next().is_none()
+        let valid = segments.next().is_none()
             && super::is_segment(server)
             && super::is_segment(name)
-            && name.len() <= NAME_BYTES;
-        right.then_some(Self::Session(name, transport))
+            && name.len() <= MAX_NAME_BYTES;
+        valid.then_some(Self::Session(name, transport))
     }
 
-    /// The methods, as preflights name them.
+    /// The allowed methods, as the `Allow` header lists them.
     pub fn methods(&self) -> &'static str {
         match self {
             Self::Info => "OPTIONS, GET",

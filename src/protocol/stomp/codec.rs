@@ -1,7 +1,7 @@
-//! How STOMP frames are read from octets, within limits.
+//! The STOMP decoder, with limits.
 //!
-//! The cuts of the input mean nothing: a frame may come in many pieces, and a piece may hold many
-//! frames and heart-beats.
+//! The input may be cut anywhere: a frame may arrive in many pieces, and a piece may hold many frames
+//! and heart-beats.
 
 use std::borrow::Cow;
 
@@ -12,7 +12,7 @@ use crate::{
     protocol::stomp::frame::{Command, Escaping, Frame, Headers, Version},
 };
 
-/// What one frame may take (STOMP 1.2, "Size Limits").
+/// Limits of one frame (STOMP 1.2, "Size Limits").
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
     /// Octets of a whole frame, from the command on, without the NUL that ends it.
@@ -33,7 +33,7 @@ impl Default for Limits {
     }
 }
 
-/// Something a client sent.
+/// A frame or heart-beat from the client.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Item {
     /// A whole frame.
@@ -42,13 +42,13 @@ pub enum Item {
     HeartBeat,
 }
 
-/// Octets that are no STOMP frame, or one beyond the limits. The connection cannot go on, since
-/// nobody knows where the next frame would begin.
+/// Octets that are not a STOMP frame, or a frame over the limits. The connection must end, because
+/// the start of the next frame is unknown.
 ///
 /// The text is one sentence for people.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Malformed {
-    /// The first line is no command.
+    /// The first line is not a command.
     #[error("The command is unknown")]
     UnknownCommand,
     /// A header line without colon, or without a name before it.
@@ -66,7 +66,7 @@ pub enum Malformed {
     /// The frame ends before the empty line that ends its headers.
     #[error("The frame ends within its headers")]
     UnexpectedNull,
-    /// A `content-length` that is no number.
+    /// A `content-length` that is not a number.
     #[error("The content-length is not a number")]
     BadContentLength,
     /// The body is not followed by NUL where `content-length` says it ends.
@@ -87,7 +87,7 @@ pub enum Malformed {
 }
 
 impl Malformed {
-    /// The same for machines; these codes are part of the interface.
+    /// The error code for machines, a part of the public interface.
     pub const fn code(self) -> &'static str {
         match self {
             Self::UnknownCommand => "UNKNOWN_COMMAND",
@@ -108,8 +108,8 @@ impl Malformed {
 
 /// Turns the octets of one connection into frames and heart-beats.
 ///
-/// It keeps what has been fed and not yet consumed: at most one unfinished frame within the limits
-/// and the last piece fed. While nothing is pending it owns no heap memory.
+/// It buffers at most one unfinished frame within the limits and the last piece fed. While nothing is
+/// pending it owns no heap memory.
 ///
 /// ```
 /// use discodeit::protocol::stomp::{Command, Decoder, Item, Limits, Malformed};
@@ -138,7 +138,7 @@ pub struct Decoder {
     pending: Vec<u8>,
     start: usize,
     searched: usize,
-    /// The frame under way, once its command is known.
+    /// The unfinished frame, once its command is known.
     partial: Option<Partial>,
     failed: Option<Malformed>,
 }
@@ -155,14 +155,14 @@ struct Partial {
 #[derive(Debug, Clone, Copy)]
 enum State {
     Headers,
-    /// A body of so many octets, then NUL.
+    /// A body of this many octets, then NUL.
     Counted(usize),
     /// A body up to the first NUL.
     Open,
 }
 
 impl Decoder {
-    /// A decoder for one connection, which reads headers as STOMP 1.2 until told otherwise.
+    /// A decoder for one connection, which unescapes headers as STOMP 1.2 until [`Self::set_version`].
     pub const fn new(limits: Limits) -> Self {
         Self {
             limits,
@@ -175,14 +175,14 @@ impl Decoder {
         }
     }
 
-    /// Sets the version that was agreed upon, by which the headers of the following frames are
-    /// unescaped. To be called before the frame after `CONNECT` is asked for.
+    /// Sets the negotiated version, by which further headers are unescaped. Call it before the frame
+    /// after `CONNECT` is decoded.
     pub const fn set_version(&mut self, version: Version) {
         self.version = version;
     }
 
-    /// Takes what was received. Call [`Decoder::next`] until it has nothing more before feeding
-    /// again: it is there that limits are enforced.
+    /// Takes received octets. Call [`Decoder::next`] until it returns `None` before feeding again:
+    /// `next` enforces the limits.
     pub fn feed(&mut self, input: &[u8]) {
         if self.failed.is_none() {
             self.pending.extend_from_slice(input);
@@ -193,7 +193,7 @@ impl Decoder {
     ///
     /// # Errors
     ///
-    /// [`Malformed`] for octets that are no frame; every later call fails alike.
+    /// [`Malformed`] for octets that are not a frame; every later call returns it too.
     #[expect(
         clippy::should_implement_trait,
         reason = "an iterator that ends may not go on, a decoder does after more input"
@@ -204,7 +204,7 @@ impl Decoder {
         }
         let result = self.advance();
         match result {
-            // The rest moves to a buffer of its own size, which is none when nothing is left.
+            // Moves the rest to a buffer of exactly its size; an empty rest frees the memory.
             Ok(None) if self.start > 0 => {
                 self.pending = self.pending.split_off(self.start);
                 self.searched -= self.start;
@@ -252,8 +252,8 @@ impl Decoder {
         Ok(None)
     }
 
-    /// Skips what may stand between frames up to the first line end, which is a heart-beat. NULs
-    /// there are ignored, as clients do: some peers end frames twice.
+    /// Skips NULs between frames, as clients do, because some peers end frames twice. Returns the
+    /// first line end, which is a heart-beat.
     fn between_frames(&mut self) -> Result<Option<Item>, Malformed> {
         loop {
             let (item, size) = match &self.pending[self.start..] {
@@ -271,7 +271,7 @@ impl Decoder {
         }
     }
 
-    /// Reads on in the frame under way; its body once it is complete.
+    /// Continues the unfinished frame; returns its body once it is complete.
     fn complete(&mut self, partial: &mut Partial) -> Result<Option<Bytes>, Malformed> {
         loop {
             match partial.state {
@@ -350,8 +350,8 @@ impl Decoder {
 
     /// Consumes one line of a frame of which `used` octets are consumed already.
     ///
-    /// The limits are checked before anything else is, and in the order in which the octets exceed
-    /// them, so that the outcome does not depend on how the input was cut.
+    /// Checks the limits first, in the order in which the octets exceed them, so that the result does
+    /// not depend on how the input was cut.
     fn line(&mut self, used: usize) -> Result<Option<Line>, Malformed> {
         let room = self.limits.frame_bytes - used;
         let end = self.search(|byte| matches!(byte, b'\n' | 0));
@@ -385,8 +385,8 @@ impl Decoder {
         Ok(Some(line))
     }
 
-    /// The first octet that is `wanted`. What was searched once is not searched again, or a frame
-    /// fed in single octets would cost their square.
+    /// The first octet that is `wanted`. Octets are searched once: a repeated search would take
+    /// quadratic time for a frame fed in single octets.
     fn search(&mut self, wanted: impl Fn(u8) -> bool) -> Option<usize> {
         let found = self.pending[self.searched..]
             .iter()
@@ -397,7 +397,7 @@ impl Decoder {
     }
 }
 
-/// Where a line without its end stands in the pending octets, and how many it takes with its end.
+/// The range of a line in the pending octets without its end, and its size with its end.
 struct Line {
     begin: usize,
     end: usize,

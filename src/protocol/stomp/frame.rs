@@ -1,4 +1,4 @@
-//! What a STOMP frame is, and how it is written.
+//! The STOMP frame and its encoder.
 
 use std::{fmt, io::Write as _};
 
@@ -16,7 +16,7 @@ pub enum Version {
 }
 
 impl Version {
-    /// Every version spoken here, oldest first.
+    /// Every supported version, oldest first.
     pub const ALL: [Self; 3] = [Self::V10, Self::V11, Self::V12];
 
     /// The version as it stands in `accept-version` and `version`.
@@ -60,13 +60,13 @@ pub enum Command {
     Commit,
     /// Client: rolls a transaction back.
     Abort,
-    /// Client: is about to leave.
+    /// Client: announces that it closes the connection.
     Disconnect,
     /// Server: a message of a subscription.
     Message,
     /// Server: a frame with a `receipt` header has taken effect.
     Receipt,
-    /// Server: something was wrong, the connection ends.
+    /// Server: the client made an error, and the connection ends.
     Error,
 }
 
@@ -158,7 +158,7 @@ impl Headers {
             .map(|(name, value)| (name.as_str(), value.as_str()))
     }
 
-    /// How many there are, repeated ones included.
+    /// Number of headers, repeated ones included.
     pub fn len(&self) -> usize {
         self.0.len()
     }
@@ -172,7 +172,7 @@ impl Headers {
 /// One STOMP frame, unescaped.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Frame {
-    /// What it is.
+    /// Its command.
     pub command: Command,
     /// Its headers.
     pub headers: Headers,
@@ -294,8 +294,8 @@ fn write_body(body: &[u8], out: &mut Vec<u8>) {
     out.push(0);
 }
 
-/// One `MESSAGE` with a JSON body, for one subscription. Only borrowed, so that the body that goes
-/// to thousands of subscriptions is never copied but into what is sent.
+/// One `MESSAGE` with a JSON body, for one subscription. It borrows the body, so that a message for
+/// thousands of subscriptions is copied only into the encoded frames.
 #[derive(Debug, Clone, Copy)]
 pub struct Message<'a> {
     /// Where it was sent to.
@@ -375,7 +375,7 @@ mod tests {
     }
 
     #[test]
-    fn content_length_counts_octets_and_replaces_what_the_headers_say() {
+    fn content_length_counts_octets_and_replaces_the_given_header() {
         let frame = Frame::new(Command::Send)
             .header("content-length", "1")
             .body("{\"a\":\"한😀\"}");

@@ -1,12 +1,12 @@
 //! STOMP 1.0, 1.1 and 1.2, server side, without IO: frames, their octets, and the rules of one
 //! connection.
 //!
-//! Nothing here reads, writes, sleeps or knows of destinations, tokens or messages of the
-//! application: octets and frames come in, frames and actions go out, and time is an argument.
+//! This module does no IO, reads no clock and does not interpret destinations, tokens or message
+//! bodies: octets and frames in, frames and actions out, time as an argument.
 //!
-//! - [`frame`]: what a frame is, and how it is written
-//! - [`codec`]: how frames are read from octets, within limits
-//! - [`session`]: what a client may say when, and heart-beating
+//! - [`frame`]: the frame, its headers and its encoder
+//! - [`codec`]: the decoder and its limits
+//! - [`session`]: the rules of one connection, and heart-beating
 //!
 //! # Example
 //!
@@ -219,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn the_answer_tells_what_we_offer_and_not_the_maximum() {
+    fn connected_carries_the_servers_offer_and_not_the_maximum() {
         let settings = Settings {
             heart_beat_ms: (3000, 5000),
             ..Settings::default()
@@ -245,7 +245,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_beats_unless_both_sides_want_it() {
+    fn heart_beats_need_both_sides() {
         let off = Settings {
             heart_beat_ms: (0, 0),
             ..Settings::default()
@@ -272,7 +272,7 @@ mod tests {
     }
 
     #[test]
-    fn a_late_client_lives_and_a_silent_one_is_given_up() {
+    fn a_late_client_lives_and_a_silent_client_times_out() {
         // Three of its periods, but never under a minute.
         for (heart_beat, limit) in [("10000,0", 60), ("30000,0", 90)] {
             let mut session = beating(heart_beat);

@@ -1,5 +1,5 @@
-//! The rules of one STOMP connection: what a client may say when, version negotiation,
-//! heart-beating and subscription ids.
+//! The rules of one STOMP connection: the order of commands, version negotiation, heart-beating and
+//! subscription ids.
 //!
 //! Time is the [`Duration`] since any fixed moment, and an argument; nothing here sleeps.
 
@@ -15,21 +15,22 @@ use crate::{
     },
 };
 
-/// A client that agreed to beat is given up after this many of its periods without an octet:
-/// browsers slow the timers of hidden tabs down, so late beats are the rule.
+/// Periods without an octet after which a client that agreed to heart-beats times out. Browsers slow
+/// the timers of hidden tabs down, so heart-beats often come late.
 const READ_PERIODS: u32 = 3;
 
-/// And never before this long, whatever was agreed: a hidden tab may wake once a minute only.
+/// Minimum read timeout, whatever was agreed: a hidden tab may wake only once a minute.
 const READ_FLOOR: Duration = Duration::from_mins(1);
 
-/// What a session offers and allows.
+/// Settings of a session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Settings {
-    /// How often we can send a heart-beat, and how often we want one, in milliseconds; 0 is never.
+    /// Period in which the server can send heart-beats, and period in which it wants them, in
+    /// milliseconds; 0 is never.
     pub heart_beat_ms: (u32, u32),
-    /// How long a client may take from [`Session::new`] until it is connected.
-    pub connect_within: Duration,
-    /// How many subscriptions a connection may have at once.
+    /// Time from [`Session::new`] until the client must be connected.
+    pub connect_timeout: Duration,
+    /// Maximum concurrent subscriptions.
     pub subscriptions: u32,
 }
 
@@ -37,14 +38,14 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             heart_beat_ms: (10_000, 10_000),
-            connect_within: CONNECT_TIMEOUT,
+            connect_timeout: CONNECT_TIMEOUT,
             subscriptions: MAX_SUBSCRIPTIONS,
         }
     }
 }
 
-/// What a frame asks for. Everything with a `receipt` is to be answered by [`receipt`] once it has
-/// taken effect, in the order of the frames.
+/// The action that a frame asks for. The caller answers each `receipt` with [`receipt`] once the
+/// action has taken effect, in the order of the frames.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Action {
     /// `CONNECT` or `STOMP`: check the token, then send what [`Session::connected`] returns or
@@ -54,8 +55,7 @@ pub enum Action {
         /// another scheme.
         token: Option<String>,
     },
-    /// `SUBSCRIBE`. The id is taken from now on, until [`Action::Unsubscribe`] or
-    /// [`Session::forget`].
+    /// `SUBSCRIBE`. The id is in use until [`Action::Unsubscribe`] or [`Session::forget`].
     Subscribe {
         /// Unique on the connection, never empty. For STOMP 1.0 clients that give none it is the
         /// destination.
@@ -67,7 +67,7 @@ pub enum Action {
         /// The receipt asked for.
         receipt: Option<String>,
     },
-    /// `UNSUBSCRIBE` of a subscription there is.
+    /// `UNSUBSCRIBE` of an existing subscription.
     Unsubscribe {
         /// The id given by `SUBSCRIBE`.
         id: String,
@@ -78,13 +78,13 @@ pub enum Action {
     Send {
         /// Never empty.
         destination: String,
-        /// Whatever the client sent.
+        /// The body as the client sent it.
         body: Bytes,
         /// The receipt asked for.
         receipt: Option<String>,
     },
-    /// A frame that needs nothing but its receipt, if any: `ACK`, `NACK`, `BEGIN`, `COMMIT`,
-    /// `ABORT`, and `UNSUBSCRIBE` of a subscription there is not.
+    /// A frame that needs only its receipt, if any: `ACK`, `NACK`, `BEGIN`, `COMMIT`, `ABORT`, and
+    /// `UNSUBSCRIBE` of an unknown subscription.
     Acknowledge {
         /// The receipt asked for.
         receipt: Option<String>,
@@ -129,7 +129,7 @@ impl Refusal {
         self
     }
 
-    /// The `ERROR` frame that says so. It has no body.
+    /// The `ERROR` frame for this refusal, without a body.
     pub fn frame(&self) -> Frame {
         let mut frame = Frame::new(Command::Error)
             .header("message", self.message.as_str())
@@ -155,10 +155,10 @@ pub fn receipt(id: &str) -> Frame {
     Frame::new(Command::Receipt).header("receipt-id", id)
 }
 
-/// What is due.
+/// The result of [`Session::on_tick`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Tick {
-    /// Nothing yet.
+    /// Nothing is due.
     Nothing,
     /// Write one LF.
     Beat,
@@ -169,12 +169,12 @@ pub enum Tick {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
-    /// Nothing but `CONNECT` is allowed.
+    /// Only `CONNECT` is allowed.
     Fresh,
-    /// `CONNECT` came, its answer is awaited.
+    /// `CONNECT` has arrived and is not answered yet.
     Connecting,
     Connected,
-    /// `DISCONNECT` came.
+    /// `DISCONNECT` has arrived.
     Leaving,
     /// Refused or timed out.
     Ended,
@@ -210,16 +210,17 @@ enum Phase {
 pub struct Session {
     settings: Settings,
     phase: Phase,
-    /// What `CONNECT` led to, and what of it the client has been told.
+    /// The version negotiated by `CONNECT`, and the version in force: 1.0 until `CONNECTED`.
     agreed: Version,
     version: Version,
-    opened: Duration,
-    received: Duration,
-    sent: Duration,
-    /// How often we beat, and how long the client may be silent; zero for never and for ever.
-    write_every: Duration,
-    read_within: Duration,
-    /// The ids in use. There are few, so looking through them beats hashing.
+    opened_at: Duration,
+    last_read_at: Duration,
+    last_write_at: Duration,
+    /// Period of the server's heart-beats; zero for none.
+    write_interval: Duration,
+    /// Maximum silence of the client; zero for no limit.
+    read_timeout: Duration,
+    /// The ids in use. There are few, so a linear search is faster than a hash map.
     subscriptions: Vec<Box<str>>,
 }
 
@@ -231,18 +232,18 @@ impl Session {
             phase: Phase::Fresh,
             agreed: Version::V10,
             version: Version::V10,
-            opened: now,
-            received: now,
-            sent: now,
-            write_every: Duration::ZERO,
-            read_within: Duration::ZERO,
+            opened_at: now,
+            last_read_at: now,
+            last_write_at: now,
+            write_interval: Duration::ZERO,
+            read_timeout: Duration::ZERO,
             subscriptions: Vec::new(),
         }
     }
 
-    /// Judges one frame of the client. After [`Action::Refuse`] all others are refused too.
+    /// Checks one frame of the client. After [`Action::Refuse`] all further frames are refused.
     ///
-    /// Frames that come before the answer to `CONNECT` are refused: read none while it is awaited.
+    /// Frames before the answer to `CONNECT` are refused: decode none until it is sent.
     pub fn on_frame(&mut self, frame: Frame, now: Duration) -> Action {
         self.on_bytes(now);
         // CONNECT may not ask for a receipt (STOMP 1.2, "Standard Headers").
@@ -250,7 +251,7 @@ impl Session {
             Command::Connect | Command::Stomp => None,
             _ => frame.headers.get("receipt").map(str::to_owned),
         };
-        match self.judge(frame, receipt.clone()) {
+        match self.check(frame, receipt.clone()) {
             Ok(action) => action,
             Err(refusal) => {
                 self.end();
@@ -259,7 +260,7 @@ impl Session {
         }
     }
 
-    fn judge(&mut self, frame: Frame, receipt: Option<String>) -> Result<Action, Refusal> {
+    fn check(&mut self, frame: Frame, receipt: Option<String>) -> Result<Action, Refusal> {
         let opens = matches!(frame.command, Command::Connect | Command::Stomp);
         match self.phase {
             Phase::Fresh if opens => return self.connect(&frame),
@@ -292,8 +293,8 @@ impl Session {
             }),
             Command::Subscribe => self.subscribe(&frame, receipt),
             Command::Unsubscribe => self.unsubscribe(&frame, receipt),
-            // No message is ever delivered in a mode that waits for ACK, and transactions are not
-            // offered; clients that send these regardless lose nothing.
+            // The server delivers no message in a mode that waits for ACK, and has no transactions.
+            // Clients that send these commands anyway lose nothing.
             Command::Ack | Command::Nack | Command::Begin | Command::Commit | Command::Abort => {
                 Ok(Action::Acknowledge { receipt })
             }
@@ -311,12 +312,12 @@ impl Session {
     fn connect(&mut self, frame: &Frame) -> Result<Action, Refusal> {
         self.agreed = negotiate(frame.headers.get("accept-version"))?;
         let (can, wants) = heart_beat(frame.headers.get("heart-beat"))?;
-        // STOMP 1.0 has no heart-beating; clients of all versions that end up with it send none,
-        // whatever their CONNECT says.
+        // STOMP 1.0 has no heart-beating: a client that negotiated it sends none, whatever its CONNECT
+        // says.
         if self.agreed > Version::V10 {
-            let (we_can, we_want) = self.settings.heart_beat_ms;
-            self.write_every = period(we_can, wants);
-            self.read_within = match period(can, we_want) {
+            let (server_can, server_wants) = self.settings.heart_beat_ms;
+            self.write_interval = period(server_can, wants);
+            self.read_timeout = match period(can, server_wants) {
                 Duration::ZERO => Duration::ZERO,
                 period => READ_FLOOR.max(period * READ_PERIODS),
             };
@@ -371,8 +372,8 @@ impl Session {
         })
     }
 
-    /// The `id` of `SUBSCRIBE` and `UNSUBSCRIBE`, for which STOMP 1.0 clients may give none: there
-    /// the destination names the subscription.
+    /// The `id` of `SUBSCRIBE` and `UNSUBSCRIBE`. STOMP 1.0 clients may omit it; then the destination
+    /// names the subscription.
     fn subscription_id<'a>(&self, frame: &'a Frame) -> Result<&'a str, Refusal> {
         match required(frame, "id") {
             Err(_) if self.version == Version::V10 => required(frame, "destination"),
@@ -384,20 +385,20 @@ impl Session {
         self.subscriptions.iter().position(|known| **known == *id)
     }
 
-    /// Anything arrived, be it part of a frame or a heart-beat: the client lives.
+    /// Records that the client sent anything, even a heart-beat or part of a frame.
     pub fn on_bytes(&mut self, now: Duration) {
-        self.received = self.received.max(now);
+        self.last_read_at = self.last_read_at.max(now);
     }
 
-    /// Anything was written: no heart-beat is needed for a while.
+    /// Records that the server wrote anything, which replaces a heart-beat.
     pub fn on_sent(&mut self, now: Duration) {
-        self.sent = self.sent.max(now);
+        self.last_write_at = self.last_write_at.max(now);
     }
 
-    /// Accepts the client: the answer to [`Action::Authenticate`], to be written unescaped. From
-    /// here on other frames are allowed and heart-beats run.
+    /// Accepts the client: returns the `CONNECTED` frame that answers [`Action::Authenticate`].
+    /// Further frames are allowed and heart-beats run from now on.
     ///
-    /// `user_name` and `session_id` are told to the client.
+    /// The frame carries `user_name` and `session_id`.
     pub fn connected(&mut self, user_name: &str, session_id: &str, now: Duration) -> Frame {
         if self.phase == Phase::Connecting {
             self.phase = Phase::Connected;
@@ -405,7 +406,7 @@ impl Session {
         self.version = self.agreed;
         self.on_bytes(now);
         self.on_sent(now);
-        // What we offer, not what follows from it: the client does that sum itself.
+        // The server's offer, not the negotiated periods: the client computes those itself.
         let (can, wants) = match self.version {
             Version::V10 => (0, 0),
             Version::V11 | Version::V12 => self.settings.heart_beat_ms,
@@ -417,8 +418,8 @@ impl Session {
             .header("session", session_id)
     }
 
-    /// When [`Session::on_tick`] wants to be called next; `None` for never, as things stand. It
-    /// changes with every other call.
+    /// When the caller must call [`Session::on_tick`] next; `None` while nothing can become due.
+    /// Every other call may change it.
     pub fn deadline(&self) -> Option<Duration> {
         match self.phase {
             Phase::Fresh | Phase::Connecting => Some(self.connect_deadline()),
@@ -430,8 +431,8 @@ impl Session {
         }
     }
 
-    /// What is due at `now`. After [`Tick::Beat`] the next one is due a period later, even without
-    /// [`Session::on_sent`].
+    /// Returns the heart-beat or timeout that is due at `now`. After [`Tick::Beat`] the next is due a
+    /// period later, even without [`Session::on_sent`].
     pub fn on_tick(&mut self, now: Duration) -> Tick {
         let passed = |deadline: Option<Duration>| deadline.is_some_and(|deadline| deadline <= now);
         match self.phase {
@@ -455,32 +456,32 @@ impl Session {
     }
 
     fn connect_deadline(&self) -> Duration {
-        self.opened.saturating_add(self.settings.connect_within)
+        self.opened_at.saturating_add(self.settings.connect_timeout)
     }
 
     fn read_deadline(&self) -> Option<Duration> {
-        (!self.read_within.is_zero()).then(|| self.received.saturating_add(self.read_within))
+        (!self.read_timeout.is_zero()).then(|| self.last_read_at.saturating_add(self.read_timeout))
     }
 
-    /// A tenth before the period ends: we promised at least one octet in each (STOMP 1.2,
+    /// After nine tenths of the period: the server promised an octet in each period (STOMP 1.2,
     /// "Heart-beating"), and timers and networks are late.
     fn beat_deadline(&self) -> Option<Duration> {
-        let early = self.write_every / 10 * 9;
-        (!early.is_zero()).then(|| self.sent.saturating_add(early))
+        let early = self.write_interval / 10 * 9;
+        (!early.is_zero()).then(|| self.last_write_at.saturating_add(early))
     }
 
-    /// The version by which headers are to be escaped and unescaped: what was agreed, once the
-    /// client was told so by [`Session::connected`], and 1.0, which escapes nothing, until then.
+    /// The version for the escaping of headers: the negotiated version after [`Session::connected`],
+    /// and 1.0, which escapes nothing, before.
     pub fn version(&self) -> Version {
         self.version
     }
 
-    /// Whether we send heart-beats on this connection, so that none of the transport are needed.
+    /// Whether the server sends heart-beats, which make those of the transport unnecessary.
     pub fn beats(&self) -> bool {
-        self.phase == Phase::Connected && !self.write_every.is_zero()
+        self.phase == Phase::Connected && !self.write_interval.is_zero()
     }
 
-    /// The server ended the subscription `id`, which the client may use again.
+    /// Frees the id of a subscription that the server ended; the client may use it again.
     pub fn forget(&mut self, id: &str) {
         if let Some(position) = self.position(id) {
             self.subscriptions.swap_remove(position);
@@ -493,7 +494,7 @@ impl Session {
     }
 }
 
-/// A required header that is neither missing nor empty.
+/// The value of a required header, which must not be empty.
 fn required<'a>(frame: &'a Frame, name: &'static str) -> Result<&'a str, Refusal> {
     match frame.headers.get(name) {
         Some(value) if !value.is_empty() => Ok(value),
@@ -504,8 +505,8 @@ fn required<'a>(frame: &'a Frame, name: &'static str) -> Result<&'a str, Refusal
     }
 }
 
-/// The highest version in common (STOMP 1.2, "Protocol Negotiation"). A client that says nothing
-/// knows 1.0 only.
+/// The highest common version (STOMP 1.2, "Protocol Negotiation"). A client without `accept-version`
+/// knows only 1.0.
 fn negotiate(accept_version: Option<&str>) -> Result<Version, Refusal> {
     let accepted = accept_version.unwrap_or_default().trim();
     if accepted.is_empty() {
@@ -525,7 +526,7 @@ fn negotiate(accept_version: Option<&str>) -> Result<Version, Refusal> {
         })
 }
 
-/// What the client can send and what it wants, in milliseconds.
+/// The client's heart-beat periods in milliseconds: sent, wanted.
 fn heart_beat(value: Option<&str>) -> Result<(u32, u32), Refusal> {
     let Some(value) = value else {
         return Ok((0, 0));
@@ -541,12 +542,11 @@ fn heart_beat(value: Option<&str>) -> Result<(u32, u32), Refusal> {
 }
 
 fn milliseconds(text: &str) -> Result<u32, NotANumber> {
-    // Seven weeks are as good as anything longer.
+    // Longer periods are cut to 2^32 - 1 ms, about seven weeks.
     number(text.trim()).map(|value| u32::try_from(value).unwrap_or(u32::MAX))
 }
 
-/// The period both sides can keep (STOMP 1.2, "Heart-beating"); zero when one of them does not
-/// want to.
+/// The negotiated period (STOMP 1.2, "Heart-beating"); zero when one side wants no heart-beats.
 fn period(can_ms: u32, wants_ms: u32) -> Duration {
     if can_ms == 0 || wants_ms == 0 {
         return Duration::ZERO;
@@ -556,7 +556,7 @@ fn period(can_ms: u32, wants_ms: u32) -> Duration {
 
 struct NotANumber;
 
-/// Digits and nothing else: `parse` would take a sign as well.
+/// Digits only: `parse` would accept a sign too.
 fn number(text: &str) -> Result<u64, NotANumber> {
     if text.bytes().all(|byte| byte.is_ascii_digit()) {
         text.parse().map_err(|_| NotANumber)
@@ -565,8 +565,8 @@ fn number(text: &str) -> Result<u64, NotANumber> {
     }
 }
 
-/// The token of `Authorization: Bearer …`. STOMP header names are case-sensitive, but this one is
-/// HTTP's, where they are not, and clients write it both ways.
+/// The token of `Authorization: Bearer …`. STOMP header names are case-sensitive, but this header
+/// comes from HTTP, where they are not, and clients use both cases.
 fn bearer_token(frame: &Frame) -> Option<String> {
     let (_, value) = frame
         .headers

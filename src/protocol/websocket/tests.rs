@@ -4,7 +4,7 @@ use super::*;
 
 const MASK: [u8; 4] = [0x37, 0xfa, 0x21, 0x3d];
 
-/// What a client would send: `first` is the octet with FIN and the opcode.
+/// A masked client frame. `first` is the octet with FIN and the opcode.
 fn client(first: u8, payload: &[u8]) -> Vec<u8> {
     let (mut head, size) = server_header(0, payload.len());
     head[0] = first;
@@ -178,7 +178,7 @@ fn an_idle_decoder_owns_no_memory_and_an_announcement_reserves_none() {
 }
 
 #[test]
-fn close_codes_that_may_travel_are_passed_on() {
+fn allowed_close_codes_are_passed_on() {
     let known = (1000..=1003).chain(1007..=1014);
     for code in known.chain([3000, 3999, 4000, 4999]) {
         assert_eq!(close_with(code, b"bye"), Ok(vec![Event::Close { code }]));
@@ -186,7 +186,7 @@ fn close_codes_that_may_travel_are_passed_on() {
 }
 
 #[test]
-fn close_codes_that_must_not_travel_are_protocol_errors() {
+fn reserved_close_codes_are_protocol_errors() {
     let reserved = [0, 1, 999, 1004, 1005, 1006, 1015, 1016, 2000, 2999, 5000];
     for code in reserved.into_iter().chain([u16::MAX]) {
         assert_eq!(close_with(code, b""), Err(1002), "{code}");

@@ -149,7 +149,7 @@ fn the_first_of_repeated_headers_counts_also_for_the_length() {
 }
 
 #[test]
-fn what_is_no_frame_is_refused() {
+fn invalid_frames_are_refused() {
     for (input, code) in [
         (&b"FOO\n\n\0"[..], "UNKNOWN_COMMAND"),
         (b"send\n\n\0", "UNKNOWN_COMMAND"),
