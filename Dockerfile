@@ -2,7 +2,8 @@
 
 FROM rust:1.95-trixie AS build
 WORKDIR /build
-COPY Cargo.toml Cargo.lock schema.sql ./
+COPY Cargo.toml Cargo.lock build.rs ./
+COPY migrations migrations
 COPY src src
 RUN --mount=type=cache,sharing=locked,target=/usr/local/cargo/registry --mount=type=cache,sharing=locked,target=/build/target \
     cargo build --release --locked && install -D target/release/discodeit /out/discodeit

@@ -1,4 +1,4 @@
-//! PostgreSQL: the truth for everything people wrote. One file for each group of tables; free functions, no state.
+//! PostgreSQL, the source of truth for everything that users write. One file for each group of tables; free functions, no state.
 
 pub mod channels;
 pub mod files;
@@ -12,20 +12,27 @@ pub mod users;
 use std::time::Duration;
 
 use sqlx::{
-    Executor, PgPool, Postgres, Transaction,
+    ConnectOptions, Connection, Executor, PgPool, Postgres, Transaction,
+    migrate::Migrator,
     postgres::{PgConnectOptions, PgPoolOptions},
 };
 use tokio::sync::oneshot;
 
 use crate::{config::Config, problem::Problem};
 
-/// How long a request waits for a free connection before it is answered 503.
+/// How long a request waits for a free connection before it fails with 503.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// The schema, run at every start; each statement may run again.
-const SCHEMA: &str = include_str!("../../schema.sql");
+/// The migrations from the first schema to the current one, `schema.sql`.
+///
+/// Unknown migrations in the database are no error: during a rolling upgrade, an older node may restart after a newer one has run
+/// its migrations. So each migration leaves the database usable for the version before it.
+static MIGRATIONS: Migrator = Migrator {
+    ignore_missing: true,
+    ..sqlx::migrate!("./migrations")
+};
 
-/// Any number will do that nothing else in the database uses for `pg_advisory_lock`.
+/// Advisory lock that versions before migrations hold while they run their whole schema at start.
 const SCHEMA_LOCK: i64 = 0x4449_5343_4f44_4549;
 
 /// A pool that connects when it is first used.
@@ -38,12 +45,12 @@ pub fn pool(config: &Config) -> Result<PgPool, String> {
         .expose()
         .parse()
         .map_err(|_| "DATABASE_URL is not a PostgreSQL URL".to_owned())?;
-    // A statement that takes longer than this would make its request miss the five seconds in which a failure must be
-    // told; a transaction that a stalled node holds open would keep others from the channel.
+    // The statement timeout lets a request fail within 5 s, as promised. The idle timeout ends the transaction of a stalled node,
+    // which would keep its locks.
     let options = options.application_name("discodeit").options([
         ("statement_timeout", "4000"),
         ("lock_timeout", "3000"),
-        // Not "already exists, skipping" at every start.
+        // Hides the notice "already exists, skipping" at each start.
         ("client_min_messages", "warning"),
         ("idle_in_transaction_session_timeout", "10000"),
     ]);
@@ -56,10 +63,9 @@ pub fn pool(config: &Config) -> Result<PgPool, String> {
 
 /// Begins a transaction. Cancel safe, unlike `Pool::begin`.
 ///
-/// sqlx counts a transaction only when PostgreSQL has answered `BEGIN`. A caller that gives up before that would return a
-/// connection to the pool inside a transaction that nobody ends: later statements on it would be acknowledged without a commit
-/// (<https://github.com/launchbadge/sqlx/issues/4385>). Here, a task waits for the answer, and rolls back if the caller has
-/// gone.
+/// sqlx counts a transaction only when PostgreSQL has answered `BEGIN`. A caller that is dropped earlier would return a connection
+/// to the pool inside a transaction without an owner, and PostgreSQL would acknowledge later statements on it without a commit
+/// (<https://github.com/launchbadge/sqlx/issues/4385>). Here, a task waits for the answer, and rolls back when the caller is gone.
 ///
 /// # Errors
 /// No connection became free in time, or PostgreSQL refused.
@@ -74,32 +80,37 @@ pub async fn begin(db: &PgPool) -> Result<Transaction<'static, Postgres>, sqlx::
     begun.await.unwrap_or(Err(sqlx::Error::WorkerCrashed))
 }
 
-/// Runs schema.sql. Nodes that start together take turns.
+/// Runs the migrations that the database does not have yet.
+///
+/// Nodes that start together take turns: the migrator holds an advisory lock of the session. The connection is not from the pool:
+/// a failed run leaves the lock to the connection, and a migration may take longer than the pool's 4 s.
 ///
 /// # Errors
-/// When the database cannot be reached or refuses a statement.
+/// The database cannot be reached, refuses a statement, or has run a migration whose text has changed since.
 pub async fn prepare(db: &PgPool) -> Result<(), sqlx::Error> {
-    let mut transaction = begin(db).await?;
-    transaction
-        .execute("set local statement_timeout = '60s'; set local lock_timeout = '60s'")
+    let mut connection = db.connect_options().connect().await?;
+    connection
+        .execute("set statement_timeout = '60s'; set lock_timeout = '60s'")
         .await?;
-    sqlx::query("select pg_advisory_xact_lock($1)")
+    // Excludes a node from before migrations that starts at the same time.
+    sqlx::query("select pg_advisory_lock($1)")
         .bind(SCHEMA_LOCK)
-        .execute(&mut *transaction)
+        .execute(&mut connection)
         .await?;
-    transaction.execute(sqlx::raw_sql(SCHEMA)).await?;
-    transaction.commit().await
+    // Not `run`: the future of its `Acquire` argument is not `Send` for every lifetime, which a spawned task needs.
+    MIGRATIONS.run_direct(None, &mut connection, false).await?;
+    connection.close().await
 }
 
-/// Named constraints and the problems that their violations are.
+/// Names of constraints, each with the problem that its violation becomes.
 pub type Constraints<'a> = [(&'a str, fn() -> Problem)];
 
-/// Turns the violation of a named constraint into a problem of the caller's.
+/// Maps a violated constraint to a problem.
 pub trait OnConstraint<T> {
-    /// `problem` if this error is the violation of the constraint `name`, else the error as a problem of ours.
+    /// Maps the error to the problem of the violated constraint, and any other error to a server error.
     ///
     /// # Errors
-    /// Always the error, translated.
+    /// The mapped error.
     fn on_constraint(self, table: &Constraints<'_>) -> Result<T, Problem>;
 }
 

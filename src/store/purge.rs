@@ -29,7 +29,7 @@ pub async fn add(db: &mut PgConnection, kind: Kind, ids: &[Uuid]) -> Result<(), 
     if ids.is_empty() {
         return Ok(());
     }
-    sqlx::query("insert into remains (kind, id) select $1, unnest($2::uuid[])")
+    sqlx::query("insert into pending_deletions (kind, id) select $1, unnest($2::uuid[])")
         .bind(kind)
         .bind(ids)
         .execute(db)
@@ -42,7 +42,7 @@ pub async fn add(db: &mut PgConnection, kind: Kind, ids: &[Uuid]) -> Result<(), 
 /// # Errors
 /// The database's.
 pub async fn list(db: &PgPool, most: i64) -> Result<Vec<i64>, Problem> {
-    let sql = "select number from remains order by number limit $1";
+    let sql = "select number from pending_deletions order by number limit $1";
     Ok(sqlx::query_scalar(sql).bind(most).fetch_all(db).await?)
 }
 
@@ -51,7 +51,7 @@ pub async fn list(db: &PgPool, most: i64) -> Result<Vec<i64>, Problem> {
 /// # Errors
 /// The database's.
 pub async fn take(db: &mut PgConnection, number: i64) -> Result<Option<(Kind, Uuid)>, Problem> {
-    let sql = "select kind, id from remains where number = $1 for update skip locked";
+    let sql = "select kind, id from pending_deletions where number = $1 for update skip locked";
     Ok(sqlx::query_as(sql).bind(number).fetch_optional(db).await?)
 }
 
@@ -60,7 +60,7 @@ pub async fn take(db: &mut PgConnection, number: i64) -> Result<Option<(Kind, Uu
 /// # Errors
 /// The database's.
 pub async fn done(db: &mut PgConnection, number: i64) -> Result<(), Problem> {
-    sqlx::query("delete from remains where number = $1")
+    sqlx::query("delete from pending_deletions where number = $1")
         .bind(number)
         .execute(db)
         .await?;

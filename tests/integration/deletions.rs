@@ -90,7 +90,7 @@ pub(crate) async fn people(cluster: &Cluster, number: i64) {
 /// Waits until nothing is left to be cleared.
 async fn cleared(cluster: &Cluster) {
     eventually_within(Duration::from_mins(2), "all is cleared", async || {
-        count(cluster, "remains").await == 0
+        count(cluster, "pending_deletions").await == 0
     })
     .await;
 }
@@ -505,7 +505,9 @@ async fn a_database_of_before_loses_the_foreign_keys_and_what_they_left() {
         "alter table read_statuses add constraint read_statuses_channel foreign key (channel_id) references channels on delete cascade",
         "alter table notifications add constraint notifications_receiver foreign key (receiver_id) references users on delete cascade",
         "alter table binary_contents add constraint binary_contents_uploader foreign key (uploader_id) references users on delete set null",
-        "drop table remains",
+        "drop view remains",
+        "drop table pending_deletions",
+        "drop table _sqlx_migrations",
     ] {
         sqlx::query(sql).execute(&cluster.db).await.expect(sql);
     }

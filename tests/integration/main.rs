@@ -34,6 +34,7 @@ mod limits;
 mod logins;
 mod memberships;
 mod messages;
+mod migrations;
 mod notifications;
 mod pages;
 mod presence;
