@@ -51,7 +51,7 @@ pub struct App {
     /// Whether the schema and the admin account exist.
     pub prepared: AtomicBool,
     /// Whether the node is draining.
-    pub leaving: AtomicBool,
+    pub draining: AtomicBool,
 }
 
 impl App {
@@ -61,7 +61,7 @@ impl App {
     }
 
     /// Whether the node is draining.
-    pub fn is_leaving(&self) -> bool {
-        self.leaving.load(Ordering::Relaxed)
+    pub fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Relaxed)
     }
 }

@@ -113,7 +113,7 @@ impl Node {
             posts,
             tasks,
             prepared: false.into(),
-            leaving: false.into(),
+            draining: false.into(),
             db,
             config,
         });
@@ -139,7 +139,7 @@ impl Node {
     /// finishes requests and flushes events to Kafka. True if everything ended by itself.
     pub async fn drain(self) -> bool {
         info!("draining");
-        self.app.leaving.store(true, Ordering::Relaxed);
+        self.app.draining.store(true, Ordering::Relaxed);
         tokio::time::sleep(self.app.config.drain_delay).await;
         self.app.tasks.draining().cancel();
         let deadline = tokio::time::Instant::now() + self.app.config.drain_spread + DRAIN_TIMEOUT;

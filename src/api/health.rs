@@ -35,7 +35,7 @@ pub(super) async fn ready(request: Request) -> Result<Response, Problem> {
     );
     let (postgres, redis) = (postgres == Ok(true), redis == Ok(true));
     let (kafka, assigned) = (app.kafka.is_up(), app.kafka.is_assigned());
-    let (prepared, draining) = (app.is_prepared(), app.is_leaving());
+    let (prepared, draining) = (app.is_prepared(), app.is_draining());
     let ready = postgres && redis && kafka && assigned && prepared && !draining;
     let word = |up: bool| if up { "UP" } else { "DOWN" };
     let states = json!({

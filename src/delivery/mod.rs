@@ -57,8 +57,8 @@ pub struct Delivery {
 }
 
 impl Delivery {
-    /// A node without clients, and the queue of gaps that [`repair::run`] closes. One user may have `per_user` STOMP
-    /// connections and as many SSE streams.
+    /// No clients yet, and the queue of gaps that [`repair::run`] closes. Each user may have `per_user` STOMP connections and as
+    /// many SSE streams.
     pub fn new(
         per_user: usize,
         sessions: Sessions,
@@ -115,10 +115,10 @@ impl Delivery {
         }
     }
 
-    /// Closes the sockets and ends the subscriptions that a control event revokes.
+    /// Closes the connections and ends the subscriptions that a control event revokes.
     ///
-    /// `UserRevoked` may arrive late or twice, after the user has logged in again: only sessions that Redis no longer has are
-    /// closed. Without an answer from Redis all sessions of the user are closed.
+    /// `UserRevoked` may arrive late or twice, after the user has logged in again, so only sessions that Redis no longer has are
+    /// closed. While Redis does not answer, all sessions of the user are closed.
     pub fn apply(&self, control: &Control) {
         let Control::UserRevoked { user_id: user } = *control else {
             self.hub.apply(control);

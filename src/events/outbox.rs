@@ -30,7 +30,7 @@ const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
 /// Rows claimed in one transaction. The transaction must end long before its idle timeout.
 const SWEEP_BATCH: i64 = 500;
 /// Capacity of the queues. The sweep publishes events that do not fit.
-const QUEUE: usize = 8_192;
+const QUEUE_CAPACITY: usize = 8_192;
 /// Published rows are deleted at this interval, in one statement.
 const DELETE_INTERVAL: Duration = Duration::from_millis(20);
 /// Events appended to their SSE logs in one round trip.
@@ -55,8 +55,8 @@ pub struct OutboxTask {
 impl Outbox {
     /// An outbox, and the task that it needs.
     pub fn new(kafka: Arc<Kafka>) -> (Self, OutboxTask) {
-        let (to_history, history) = mpsc::channel(QUEUE);
-        let (to_confirm, confirm) = mpsc::channel(QUEUE);
+        let (to_history, history) = mpsc::channel(QUEUE_CAPACITY);
+        let (to_confirm, confirm) = mpsc::channel(QUEUE_CAPACITY);
         (
             Self {
                 kafka,

@@ -1,6 +1,6 @@
-use proptest::prelude::*;
-
 use std::collections::VecDeque;
+
+use proptest::prelude::*;
 
 use super::*;
 use crate::protocol::{encoding::Encoding, stomp::Version};
