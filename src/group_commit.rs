@@ -1,13 +1,9 @@
-//! New messages, committed in groups: the commit is what costs, so all that wait share one transaction.
+//! Group commit of new messages: waiting messages share one transaction, because the commit is the expensive part.
 //!
-//! One task a node writes groups, one after the other. While one is being committed the next gathers; a message alone
-//! waits for nobody.
+//! One task per node writes one group after the other. The next group gathers while a group commits; a message that arrives while
+//! the task is idle does not wait.
 
-use std::{
-    collections::{HashMap, HashSet},
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use sqlx::{PgConnection, PgPool};
@@ -18,23 +14,23 @@ use uuid::Uuid;
 use crate::{
     events::outbox::Outbox,
     ids::{ChannelId, MessageId, UserId},
-    model::{BinaryContent, ChannelKind, Message, MessageText, User},
+    model::{BinaryContent, Message, MessageText},
     problem::{Dependency, Problem, Resource, chain},
     store::{
         self,
-        messages::{self, New, Target},
+        messages::{self, Author, NewMessage, Target},
         outbox::OutboxRow,
     },
 };
 
-/// Messages that wait for the group before them: two seconds' worth of a node's most. Beyond it posting is refused.
-const WAITING: usize = 4_096;
-/// Messages of one group. More would not make a message cheaper, and all of them wait for the last.
-const GROUP: usize = 128;
-/// A group that takes longer is given up, so that its senders hear of it within five seconds.
+/// Messages that wait for a group: 2 s of a node's highest rate. [`GroupCommit::post`] refuses further ones.
+const MAX_WAITING: usize = 4_096;
+/// Messages of one group. A larger group makes a message no cheaper, and each message waits for the last.
+const MAX_GROUP: usize = 128;
+/// A group that takes longer fails, so that its senders get an answer within 5 s.
 const COMMIT_TIMEOUT: Duration = Duration::from_secs(4);
 
-/// A message to be written.
+/// A message to store.
 #[derive(Clone, Debug)]
 pub struct Post {
     /// Author.
@@ -45,21 +41,21 @@ pub struct Post {
     pub text: MessageText,
     /// Its files, whose bytes are stored already.
     pub attachments: Vec<BinaryContent>,
-    /// The identifier its sender made up; the same one again stores nothing.
+    /// The client's identifier; a second message of the author with the same identifier is not stored.
     pub client_id: Option<Uuid>,
 }
 
-/// A message that is there.
+/// A stored message.
 #[derive(Clone, Debug)]
 pub struct Posted {
-    /// Its `Message` as JSON.
+    /// The [`Message`] as JSON.
     pub body: Bytes,
-    /// Whether this post has made it. False when it was sent before; then this post's attachments are nobody's.
+    /// Whether this post stored it. False when the message was stored before; then this post's attachments are unused.
     pub new: bool,
 }
 
 impl Posted {
-    /// The answer to what is stored nowhere.
+    /// The answer to a SEND that stores no message.
     pub const NOTHING: Self = Self {
         body: Bytes::new(),
         new: false,
@@ -69,30 +65,30 @@ impl Posted {
 /// The answer to a post, after its commit.
 pub type Answer = oneshot::Receiver<Result<Posted, Problem>>;
 
-type Waiting = (Post, oneshot::Sender<Result<Posted, Problem>>);
+type WaitingPost = (Post, oneshot::Sender<Result<Posted, Problem>>);
 
-/// The way in.
+/// The sending end of the queue of messages to store.
 #[derive(Clone)]
 pub struct GroupCommit {
-    queue: mpsc::Sender<Waiting>,
+    queue: mpsc::Sender<WaitingPost>,
 }
 
-/// The task's end of the queue.
+/// The receiving end of the queue, for the task that writes groups.
 pub struct Groups {
-    queue: mpsc::Receiver<Waiting>,
+    queue: mpsc::Receiver<WaitingPost>,
 }
 
 impl GroupCommit {
-    /// A queue and its other end.
+    /// Creates the queue.
     pub fn new() -> (Self, Groups) {
-        let (sender, receiver) = mpsc::channel(WAITING);
+        let (sender, receiver) = mpsc::channel(MAX_WAITING);
         (Self { queue: sender }, Groups { queue: receiver })
     }
 
-    /// Hands a message in. Does not wait; messages of one caller are written in the order of these calls.
+    /// Queues a message. Does not wait; messages of one caller are written in the order of these calls.
     ///
     /// # Errors
-    /// [`Problem::Unavailable`] when too many wait.
+    /// [`Problem::Unavailable`] when [`MAX_WAITING`] messages wait.
     pub fn post(&self, post: Post) -> Result<Answer, Problem> {
         let (sender, answer) = oneshot::channel();
         self.queue
@@ -102,79 +98,86 @@ impl GroupCommit {
     }
 }
 
-/// What became of each message of a group, in its order, and the events of those that are new.
+/// The answer to each message of a group, in the group's order, and the events of the new messages.
 struct Written {
     answers: Vec<Result<Posted, Problem>>,
     events: Vec<OutboxRow>,
 }
 
 impl Groups {
-    /// Writes groups until nobody can hand in any more.
+    /// Writes groups until every sender is dropped.
     pub async fn run(mut self, db: PgPool, outbox: Arc<Outbox>) {
-        let mut group = Vec::with_capacity(GROUP);
-        while self.queue.recv_many(&mut group, GROUP).await > 0 {
+        let mut group = Vec::with_capacity(MAX_GROUP);
+        while self.queue.recv_many(&mut group, MAX_GROUP).await > 0 {
             let (posts, senders): (Vec<Post>, Vec<_>) = group.drain(..).unzip();
-            let answers = match within(&db, &posts).await {
+            let answers = match write_within_timeout(&db, &posts).await {
                 Ok(written) => {
                     outbox.publish(written.events);
                     written.answers
                 }
-                Err(Problem::Internal(_)) => one_by_one(&db, &outbox, &posts).await,
+                Err(Problem::Internal(_)) => write_individually(&db, &outbox, &posts).await,
                 Err(problem) => {
-                    // Those that waited meanwhile have waited long enough: each group after this one would take as long
-                    // to find out the same.
+                    // Refuses the waiting messages too: each further group would take another COMMIT_TIMEOUT to fail.
                     let waiting = self.refuse_waiting();
-                    warn!(error = %chain(&problem), messages = posts.len() + waiting, "messages could not be written");
-                    posts.iter().map(|_| Err(away())).collect()
+                    warn!(error = %chain(&problem), messages = posts.len() + waiting, "group commit failed");
+                    posts.iter().map(|_| Err(unavailable())).collect()
                 }
             };
             for (sender, answer) in senders.into_iter().zip(answers) {
-                // A sender that is gone has closed its connection.
+                // Fails when the client has disconnected.
                 drop(sender.send(answer));
             }
         }
     }
 
-    /// Refuses everything that waits, and returns how many.
+    /// Refuses all waiting messages and returns their number.
     fn refuse_waiting(&mut self) -> usize {
         let mut refused = 0;
         while let Ok((_, sender)) = self.queue.try_recv() {
-            drop(sender.send(Err(away())));
+            drop(sender.send(Err(unavailable())));
             refused += 1;
         }
         refused
     }
 }
 
-/// The answer while PostgreSQL cannot be written to.
-fn away() -> Problem {
+/// The answer while PostgreSQL accepts no messages.
+fn unavailable() -> Problem {
     Problem::Unavailable(Dependency::Postgres, None)
 }
 
-async fn within(db: &PgPool, posts: &[Post]) -> Result<Written, Problem> {
+async fn write_within_timeout(db: &PgPool, posts: &[Post]) -> Result<Written, Problem> {
     tokio::time::timeout(COMMIT_TIMEOUT, write(db, posts))
         .await
-        .unwrap_or(Err(away()))
+        .unwrap_or(Err(unavailable()))
 }
 
-/// One message that cannot be written must not fail the others of its group. Also the way out when two nodes are sent the
-/// same `clientMessageId` at once: the second time it is found.
-async fn one_by_one(db: &PgPool, outbox: &Outbox, posts: &[Post]) -> Vec<Result<Posted, Problem>> {
+/// Writes each message of a group in a transaction of its own, after the group failed.
+///
+/// So a message that PostgreSQL refuses does not fail the others. This also resolves the conflict when two nodes store the same
+/// `clientMessageId` at once: the second transaction finds the first one's message.
+async fn write_individually(
+    db: &PgPool,
+    outbox: &Outbox,
+    posts: &[Post],
+) -> Vec<Result<Posted, Problem>> {
     let mut answers = Vec::with_capacity(posts.len());
     for post in posts {
-        answers.push(match within(db, std::slice::from_ref(post)).await {
-            Ok(mut written) => {
-                outbox.publish(written.events);
-                written
-                    .answers
-                    .pop()
-                    .unwrap_or_else(|| Err(Problem::Unavailable(Dependency::Node, None)))
-            }
-            Err(problem) => Err(problem),
-        });
+        answers.push(
+            match write_within_timeout(db, std::slice::from_ref(post)).await {
+                Ok(mut written) => {
+                    outbox.publish(written.events);
+                    written
+                        .answers
+                        .pop()
+                        .unwrap_or_else(|| Err(Problem::Unavailable(Dependency::Node, None)))
+                }
+                Err(problem) => Err(problem),
+            },
+        );
         if matches!(answers.last(), Some(Err(Problem::Unavailable(..)))) {
-            // The others would each find out the same.
-            answers.resize_with(posts.len(), || Err(away()));
+            // The other messages would fail likewise, each after a timeout.
+            answers.resize_with(posts.len(), || Err(unavailable()));
             break;
         }
     }
@@ -183,11 +186,11 @@ async fn one_by_one(db: &PgPool, outbox: &Outbox, posts: &[Post]) -> Vec<Result<
 
 async fn write(db: &PgPool, posts: &[Post]) -> Result<Written, Problem> {
     let mut transaction = store::begin(db).await?;
-    let mut facts = Facts::read(&mut transaction, posts).await?;
+    let mut batch = Batch::read(&mut transaction, posts).await?;
     let mut new = Vec::new();
     let mut answers = Vec::with_capacity(posts.len());
     for post in posts {
-        answers.push(facts.admit(post, &mut new));
+        answers.push(batch.admit(post, &mut new));
     }
     let events = if new.is_empty() {
         Vec::new()
@@ -198,40 +201,29 @@ async fn write(db: &PgPool, posts: &[Post]) -> Result<Written, Problem> {
     Ok(Written { answers, events })
 }
 
-/// What a group's messages are judged by. Channels and authors stay as they are until the transaction ends.
-struct Facts {
+/// The rows that decide whether each message of a group is accepted. They stay locked until the transaction ends.
+struct Batch {
     channels: HashMap<ChannelId, Target>,
-    authors: HashMap<UserId, User>,
-    /// Who is in which of the private channels.
-    members: HashSet<(ChannelId, UserId)>,
-    /// The answers to messages that were sent before.
-    sent: HashMap<(UserId, Uuid), Bytes>,
+    authors: HashMap<UserId, Author>,
+    /// JSON of the messages stored earlier with the same author and `clientMessageId`.
+    stored: HashMap<(UserId, Uuid), Bytes>,
 }
 
-impl Facts {
+impl Batch {
     async fn read(db: &mut PgConnection, posts: &[Post]) -> Result<Self, Problem> {
         let channels = distinct(posts.iter().map(|post| post.channel));
-        let authors = distinct(posts.iter().map(|post| post.author));
         let channels = messages::lock_targets(db, &channels).await?;
-        let private: Vec<_> = channels
-            .iter()
-            .filter(|target| target.kind == ChannelKind::Private)
-            .map(|target| target.id)
-            .collect();
-        let mut members = HashSet::new();
-        if !private.is_empty() {
-            members.extend(messages::memberships(db, &private, &authors).await?);
-        }
+        let authors = distinct(posts.iter().map(|post| (post.author, post.channel)));
         let authors = messages::lock_authors(db, &authors).await?;
-        let (who, ids): (Vec<_>, Vec<_>) = posts
+        let (senders, ids): (Vec<_>, Vec<_>) = posts
             .iter()
             .filter_map(|post| Some((post.author, post.client_id?)))
             .unzip();
-        let mut sent = HashMap::new();
+        let mut stored = HashMap::new();
         if !ids.is_empty() {
-            for message in messages::sent_before(db, &who, &ids).await? {
+            for message in messages::with_client_ids(db, &senders, &ids).await? {
                 if let (Some(author), Some(id)) = (&message.author, message.client_message_id) {
-                    sent.insert((author.id, id), json(&message)?);
+                    stored.insert((author.id, id), json(&message)?);
                 }
             }
         }
@@ -239,36 +231,35 @@ impl Facts {
         Ok(Self {
             channels: channels.collect(),
             authors,
-            members,
-            sent,
+            stored,
         })
     }
 
-    /// Judges one message, and adds it to the new ones if it is one.
-    fn admit(&mut self, post: &Post, new: &mut Vec<New>) -> Result<Posted, Problem> {
-        let Post {
-            author, channel, ..
-        } = *post;
-        let sent = post.client_id.and_then(|id| self.sent.get(&(author, id)));
-        if let Some(body) = sent {
+    /// Accepts or refuses one message, and adds it to `new` unless it is stored already.
+    fn admit(&mut self, post: &Post, new: &mut Vec<NewMessage>) -> Result<Posted, Problem> {
+        let stored = post
+            .client_id
+            .and_then(|id| self.stored.get(&(post.author, id)));
+        if let Some(body) = stored {
             return Ok(Posted {
                 body: body.clone(),
                 new: false,
             });
         }
-        let user = self.authors.get(&author);
-        let user = user.ok_or(Problem::NotFound(Resource::User(author)))?;
-        let target = self.channels.get_mut(&channel).filter(|target| {
-            target.kind == ChannelKind::Public || self.members.contains(&(channel, author))
-        });
-        let target = target.ok_or(Problem::NotFound(Resource::Channel(channel)))?;
+        let author = self.authors.get(&post.author);
+        let author = author.ok_or(Problem::NotFound(Resource::User(post.author)))?;
+        let target = self
+            .channels
+            .get_mut(&post.channel)
+            .filter(|target| author.visible_channels.contains(&target.id));
+        let target = target.ok_or(Problem::NotFound(Resource::Channel(post.channel)))?;
         let message = Message {
             id: MessageId::new(),
             created_at: target.now,
             updated_at: target.now,
             content: post.text.clone().into_string(),
-            channel_id: channel,
-            author: Some(user.clone()),
+            channel_id: post.channel,
+            author: Some(author.user.clone()),
             attachments: post.attachments.clone(),
             seq: target.last_seq + 1,
             client_message_id: post.client_id,
@@ -276,9 +267,9 @@ impl Facts {
         let body = json(&message)?;
         target.last_seq += 1;
         if let Some(id) = post.client_id {
-            self.sent.insert((author, id), body.clone());
+            self.stored.insert((post.author, id), body.clone());
         }
-        new.push(New {
+        new.push(NewMessage {
             message,
             body: body.clone(),
             notifies: target.notifies,
@@ -287,7 +278,7 @@ impl Facts {
     }
 }
 
-/// In order, so that every group takes its locks in the same one.
+/// The distinct items, sorted, so that every group takes its locks in the same order.
 fn distinct<T: Ord>(items: impl Iterator<Item = T>) -> Vec<T> {
     let mut items: Vec<T> = items.collect();
     items.sort_unstable();
@@ -295,7 +286,7 @@ fn distinct<T: Ord>(items: impl Iterator<Item = T>) -> Vec<T> {
     items
 }
 
-/// A message's JSON, made once: for its author, for Kafka, and for every subscriber.
+/// A message's JSON, serialised once for the author, Kafka and every subscriber.
 fn json(message: &Message) -> Result<Bytes, Problem> {
     Ok(serde_json::to_vec(message)
         .map_err(Problem::internal)?

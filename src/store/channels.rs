@@ -6,10 +6,10 @@ use sqlx::{PgConnection, PgPool};
 use time::OffsetDateTime;
 
 use crate::{
-    ids::{ChannelId, UserId},
+    ids::{ChannelId, MessageId, UserId},
     model::{Channel, ChannelKind, User},
     problem::{Problem, Resource},
-    store::{purge, users},
+    store::{purge, users, visibility::visible},
 };
 
 /// A row of `channels`, without participants.
@@ -144,7 +144,7 @@ pub async fn update(
         .ok_or(Problem::NotFound(Resource::Channel(id)))
 }
 
-/// Deletes a channel. Nothing of what is in it can be seen from then on; it is cleared afterwards, see [`super::remains`].
+/// Deletes a channel. Nothing of what is in it can be seen from then on; it is cleared afterwards, see [`super::purge`].
 ///
 /// # Errors
 /// The database's.
@@ -206,6 +206,30 @@ pub async fn participants(db: &mut PgConnection, id: ChannelId) -> Result<Vec<Us
     )
 }
 
+/// The users whom events about a message's attachments concern.
+pub enum Audience {
+    /// Every user: the channel is public.
+    Everyone,
+    /// The participants of a private channel; nobody when the message or its channel is deleted.
+    Participants(Vec<UserId>),
+}
+
+/// The users to whom a message's channel is visible.
+///
+/// # Errors
+/// The database's.
+pub async fn audience(db: &mut PgConnection, message: MessageId) -> Result<Audience, Problem> {
+    const SQL: &str = "select c.type, array(select p.user_id from channel_participants p where p.channel_id = c.id) \
+                       from messages m join channels c on c.id = m.channel_id where m.id = $1";
+    let found: Option<(ChannelKind, Vec<UserId>)> =
+        sqlx::query_as(SQL).bind(message).fetch_optional(db).await?;
+    Ok(match found {
+        Some((ChannelKind::Public, _)) => Audience::Everyone,
+        Some((ChannelKind::Private, participants)) => Audience::Participants(participants),
+        None => Audience::Participants(Vec::new()),
+    })
+}
+
 /// The private channels that a user is in, each with everybody in it.
 ///
 /// # Errors
@@ -224,9 +248,11 @@ pub async fn private_of(
 /// # Errors
 /// The database's.
 pub async fn visible_to(db: &PgPool, user: UserId) -> Result<Vec<Channel>, Problem> {
-    const CHANNELS: &str = "select id, name, description, type, coalesce(last_message_at, created_at) as last_message_at from channels \
-                            where type = 'PUBLIC' or id in (select channel_id from channel_participants where user_id = $1) \
-                            order by created_at, id";
+    const CHANNELS: &str = concat!(
+        "select id, name, description, type, coalesce(last_message_at, created_at) as last_message_at from channels c where ",
+        visible!("c", "$1"),
+        " order by created_at, id"
+    );
     const MEMBERS: &str = concat!(
         "select p.channel_id, ",
         users::columns!(),
@@ -273,8 +299,10 @@ pub struct Readable {
 /// # Errors
 /// [`Problem::NotFound`] as well when it is a private one that the user is not in; the database's.
 pub async fn readable(db: &PgPool, id: ChannelId, user: UserId) -> Result<Readable, Problem> {
-    const SQL: &str = "select type, last_seq from channels c where c.id = $1 and (c.type = 'PUBLIC' \
-                       or exists (select from channel_participants p where p.channel_id = c.id and p.user_id = $2))";
+    const SQL: &str = concat!(
+        "select type, last_seq from channels c where c.id = $1 and ",
+        visible!("c", "$2")
+    );
     sqlx::query_as(SQL)
         .bind(id)
         .bind(user)

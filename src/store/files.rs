@@ -6,8 +6,9 @@ use sqlx::{PgConnection, PgPool, Row, postgres::PgRow};
 
 use crate::{
     ids::{FileId, MessageId, UserId},
-    model::{BinaryContent, ChannelKind, Message, UploadStatus},
+    model::{BinaryContent, Message, UploadStatus},
     problem::Problem,
+    store::visibility::visible,
 };
 
 impl sqlx::FromRow<'_, PgRow> for BinaryContent {
@@ -117,8 +118,9 @@ pub async fn readable(
         columns!(),
         " from binary_contents f \
          left join messages m on m.id = f.message_id left join channels c on c.id = m.channel_id \
-         where f.id = any($1) and (f.picture_of is not null or c.type = 'PUBLIC' \
-         or exists (select from channel_participants p where p.channel_id = c.id and p.user_id = $2))"
+         where f.id = any($1) and (f.picture_of is not null or ",
+        visible!("c", "$2"),
+        ")"
     );
     Ok(sqlx::query_as(SQL)
         .bind(ids)
@@ -201,25 +203,6 @@ pub async fn finish(
         .execute(db)
         .await?;
     Ok(finished.rows_affected() > 0)
-}
-
-/// Who may read what is attached to that message: the participants, or everyone (`None`).
-///
-/// # Errors
-/// The database's.
-pub async fn readers(
-    db: &mut PgConnection,
-    message: MessageId,
-) -> Result<Option<Vec<UserId>>, Problem> {
-    const SQL: &str = "select c.type, array(select p.user_id from channel_participants p where p.channel_id = c.id) \
-                       from messages m join channels c on c.id = m.channel_id where m.id = $1";
-    let found: Option<(ChannelKind, Vec<UserId>)> =
-        sqlx::query_as(SQL).bind(message).fetch_optional(db).await?;
-    Ok(match found {
-        Some((ChannelKind::Public, _)) => None,
-        Some((ChannelKind::Private, participants)) => Some(participants),
-        None => Some(Vec::new()),
-    })
 }
 
 /// Files that nothing refers to any more, taken until the transaction ends. One whose last try did not succeed is left alone for

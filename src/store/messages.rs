@@ -9,17 +9,18 @@ use uuid::Uuid;
 
 use crate::{
     ids::{ChannelId, MessageId, UserId},
-    model::{BinaryContent, ChannelKind, Event, Message, User},
+    model::{BinaryContent, Event, Message, User},
     problem::Problem,
     store::{
         files,
         outbox::{Columns, OutboxRow},
         users,
+        visibility::visible,
     },
 };
 
 /// Joined with the author, who may be gone, and with the attachments. What is left of a deleted channel is there until it is
-/// cleared, see [`super::remains`]: who shows messages to others asks for the channel as well.
+/// cleared, see [`super::purge`]: who shows messages to others asks for the channel as well.
 macro_rules! select {
     ($rest:literal) => {
         concat!(
@@ -216,23 +217,20 @@ pub async fn delete(
     Ok(deleted)
 }
 
-/// A channel that messages are about to be written to; its row is locked.
+/// A channel whose row is locked for new messages.
 #[derive(Clone, Debug, sqlx::FromRow)]
 pub struct Target {
     /// Channel.
     pub id: ChannelId,
-    /// Public or private.
-    #[sqlx(rename = "type")]
-    pub kind: ChannelKind,
     /// Position of its newest message.
     pub last_seq: i64,
-    /// An instant not before that of its newest message.
+    /// Now, but not before the instant of its newest message.
     pub now: OffsetDateTime,
-    /// Whether anybody is to be notified of a new message, its author perhaps.
+    /// Whether a user, possibly only the author, has notifications on for the channel.
     pub notifies: bool,
 }
 
-/// Locks the channels until the transaction ends, in the order of their ids, so that two groups cannot lock each other out.
+/// Locks the channels until the transaction ends, in the order of their ids, so that two groups cannot deadlock.
 ///
 /// # Errors
 /// The database's.
@@ -240,53 +238,58 @@ pub async fn lock_targets(
     db: &mut PgConnection,
     channels: &[ChannelId],
 ) -> Result<Vec<Target>, Problem> {
-    const SQL: &str = "select id, type, last_seq, greatest(clock_timestamp(), last_message_at) as now, \
+    const SQL: &str = "select id, last_seq, greatest(clock_timestamp(), last_message_at) as now, \
                        exists (select from read_statuses r where r.channel_id = c.id and r.notification_enabled) as notifies \
                        from channels c where id = any($1) order by id for no key update";
     Ok(sqlx::query_as(SQL).bind(channels).fetch_all(db).await?)
 }
 
-/// The authors that exist, kept from being deleted until the transaction ends.
+/// An author whose row is locked for new messages.
+#[derive(Clone, Debug, sqlx::FromRow)]
+pub struct Author {
+    /// The user.
+    #[sqlx(flatten)]
+    pub user: User,
+    /// The channels of the author's new messages that are visible to the author.
+    pub visible_channels: Vec<ChannelId>,
+}
+
+/// Locks the authors of new messages, so that no transaction deletes their accounts before this one ends.
+///
+/// Must run after [`lock_targets`]: a participant leaves a private channel only with the channel's lock, so the visible channels
+/// stay visible until the transaction ends. An author who does not exist is missing from the result.
 ///
 /// # Errors
 /// The database's.
 pub async fn lock_authors(
     db: &mut PgConnection,
-    authors: &[UserId],
-) -> Result<HashMap<UserId, User>, Problem> {
+    posts: &[(UserId, ChannelId)],
+) -> Result<HashMap<UserId, Author>, Problem> {
     const SQL: &str = concat!(
         "select ",
         users::columns!(),
-        " from users u",
+        ", array(select c.id from unnest($1::uuid[], $2::uuid[]) as post (author_id, channel_id) \
+         join channels c on c.id = post.channel_id where post.author_id = u.id and ",
+        visible!("c", "u.id"),
+        ") as visible_channels from users u",
         users::picture!(),
         "where u.id = any($1) order by u.id for key share of u"
     );
-    let users: Vec<User> = sqlx::query_as(SQL).bind(authors).fetch_all(db).await?;
-    Ok(users.into_iter().map(|user| (user.id, user)).collect())
-}
-
-/// Who of these users is in which of these channels.
-///
-/// # Errors
-/// The database's.
-pub async fn memberships(
-    db: &mut PgConnection,
-    channels: &[ChannelId],
-    users: &[UserId],
-) -> Result<Vec<(ChannelId, UserId)>, Problem> {
-    const SQL: &str = "select channel_id, user_id from channel_participants where channel_id = any($1) and user_id = any($2)";
-    Ok(sqlx::query_as(SQL)
-        .bind(channels)
+    let (users, channels): (Vec<_>, Vec<_>) = posts.iter().copied().unzip();
+    let authors: Vec<Author> = sqlx::query_as(SQL)
         .bind(users)
+        .bind(channels)
         .fetch_all(db)
-        .await?)
+        .await?;
+    let authors = authors.into_iter().map(|author| (author.user.id, author));
+    Ok(authors.collect())
 }
 
-/// The messages that these authors have sent with these `clientMessageId`s before.
+/// The stored messages of these authors with these `clientMessageId`s, pair by pair.
 ///
 /// # Errors
 /// The database's.
-pub async fn sent_before(
+pub async fn with_client_ids(
     db: &mut PgConnection,
     authors: &[UserId],
     client_ids: &[Uuid],
@@ -301,13 +304,13 @@ pub async fn sent_before(
         .await?)
 }
 
-/// A new message with the event that tells of it.
-pub struct New {
+/// A message to insert.
+pub struct NewMessage {
     /// The row.
     pub message: Message,
-    /// The row as JSON: what the author's request and every subscriber gets.
+    /// The row as JSON, for the author and every subscriber.
     pub body: Bytes,
-    /// Whether somebody is to be notified of it.
+    /// Whether it may cause notifications.
     pub notifies: bool,
 }
 
@@ -316,7 +319,7 @@ pub struct New {
 ///
 /// # Errors
 /// The database's.
-pub async fn insert(db: &mut PgConnection, new: &[New]) -> Result<Vec<OutboxRow>, Problem> {
+pub async fn insert(db: &mut PgConnection, new: &[NewMessage]) -> Result<Vec<OutboxRow>, Problem> {
     const SQL: &str = "with positions as ( \
             select channel_id, max(seq) as seq, max(at) as at from unnest($2::uuid[], $3::bigint[], $7::timestamptz[]) as n (channel_id, seq, at) group by 1 \
         ), moved as ( \

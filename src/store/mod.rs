@@ -8,6 +8,7 @@ pub mod outbox;
 pub mod purge;
 pub mod read_statuses;
 pub mod users;
+mod visibility;
 
 use std::time::Duration;
 

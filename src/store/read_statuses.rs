@@ -7,7 +7,7 @@ use crate::{
     ids::{ChannelId, ReadStatusId, UserId},
     model::ReadStatus,
     problem::{Problem, Resource},
-    store::OnConstraint,
+    store::{OnConstraint, visibility::visible},
 };
 
 /// Creates one; notifications start on for a private channel and off for a public one.
@@ -20,11 +20,12 @@ pub async fn insert(
     channel: ChannelId,
     last_read_at: OffsetDateTime,
 ) -> Result<ReadStatus, Problem> {
-    const SQL: &str = "insert into read_statuses (id, user_id, channel_id, last_read_at, notification_enabled) \
-                       select $1, u.id, c.id, $4, c.type = 'PRIVATE' from channels c, users u \
-                       where u.id = $2 and c.id = $3 and (c.type = 'PUBLIC' \
-                       or exists (select from channel_participants p where p.channel_id = c.id and p.user_id = $2)) \
-                       for key share of c returning id, user_id, channel_id, last_read_at, notification_enabled";
+    const SQL: &str = concat!(
+        "insert into read_statuses (id, user_id, channel_id, last_read_at, notification_enabled) \
+         select $1, u.id, c.id, $4, c.type = 'PRIVATE' from channels c, users u where u.id = $2 and c.id = $3 and ",
+        visible!("c", "u.id"),
+        " for key share of c returning id, user_id, channel_id, last_read_at, notification_enabled"
+    );
     sqlx::query_as(SQL)
         .bind(ReadStatusId::new())
         .bind(user)
@@ -47,10 +48,13 @@ pub async fn update(
     last_read_at: Option<OffsetDateTime>,
     notification_enabled: Option<bool>,
 ) -> Result<ReadStatus, Problem> {
-    const SQL: &str = "update read_statuses set last_read_at = coalesce($3, last_read_at), \
-                       notification_enabled = coalesce($4, notification_enabled) where id = $1 and user_id = $2 \
-                       and exists (select from channels c where c.id = channel_id) \
-                       returning id, user_id, channel_id, last_read_at, notification_enabled";
+    const SQL: &str = concat!(
+        "update read_statuses r set last_read_at = coalesce($3, r.last_read_at), \
+         notification_enabled = coalesce($4, r.notification_enabled) from channels c \
+         where r.id = $1 and r.user_id = $2 and c.id = r.channel_id and ",
+        visible!("c", "r.user_id"),
+        " returning r.id, r.user_id, r.channel_id, r.last_read_at, r.notification_enabled"
+    );
     sqlx::query_as(SQL)
         .bind(id)
         .bind(owner)
@@ -66,7 +70,11 @@ pub async fn update(
 /// # Errors
 /// The database's.
 pub async fn of(db: &PgPool, user: UserId) -> Result<Vec<ReadStatus>, Problem> {
-    const SQL: &str = "select id, user_id, channel_id, last_read_at, notification_enabled from read_statuses where user_id = $1 \
-                       and exists (select from channels c where c.id = channel_id) order by id";
+    const SQL: &str = concat!(
+        "select r.id, r.user_id, r.channel_id, r.last_read_at, r.notification_enabled \
+         from read_statuses r join channels c on c.id = r.channel_id where r.user_id = $1 and ",
+        visible!("c", "r.user_id"),
+        " order by r.id"
+    );
     Ok(sqlx::query_as(SQL).bind(user).fetch_all(db).await?)
 }

@@ -175,7 +175,7 @@ pub async fn lock(db: &mut PgConnection, id: UserId) -> Result<bool, Problem> {
 }
 
 /// Deletes a user; their messages have no author from then on. What else they leave is cleared afterwards, see
-/// [`super::remains`].
+/// [`super::purge`].
 ///
 /// # Errors
 /// The database's.

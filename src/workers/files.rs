@@ -15,6 +15,7 @@ use crate::{
     problem::{Problem, chain},
     store::{
         self,
+        channels::Audience,
         files::Waiting,
         notifications::{self, New},
     },
@@ -128,9 +129,9 @@ async fn events(
     let Some(message) = waiting.message_id else {
         return Ok(vec![Event::picture_status(&file)]);
     };
-    Ok(match store::files::readers(db, message).await? {
-        None => vec![Event::attachment_status(None, &file)],
-        Some(participants) => participants
+    Ok(match store::channels::audience(db, message).await? {
+        Audience::Everyone => vec![Event::attachment_status(None, &file)],
+        Audience::Participants(users) => users
             .into_iter()
             .map(|reader| Event::attachment_status(Some(reader), &file))
             .collect(),

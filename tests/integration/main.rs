@@ -46,3 +46,4 @@ mod stalls;
 mod stomp;
 mod support;
 mod typing;
+mod visibility;

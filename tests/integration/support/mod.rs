@@ -12,7 +12,7 @@ mod stomp;
 pub use broker::Broker;
 pub use bucket::Bucket;
 pub use client::{Answer, User, Visitor};
-pub use cluster::Cluster;
+pub use cluster::{ADMIN, Cluster};
 pub use cut::Cut;
 pub use redis_server::RedisServer;
 pub use sse::Sse;
