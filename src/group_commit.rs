@@ -1,4 +1,6 @@
-//! Group commit of new messages: waiting messages share one transaction, because the commit is the expensive part.
+//! Group commit of new messages.
+//!
+//! Waiting messages share one transaction, because the commit is the expensive part.
 //!
 //! One task per node writes one group after the other. The next group gathers while a group commits; a message that arrives while
 //! the task is idle does not wait.
@@ -23,9 +25,13 @@ use crate::{
     },
 };
 
-/// Messages that wait for a group: 2 s of a node's highest rate. [`GroupCommit::post`] refuses further ones.
+/// Messages that wait for a group: 2 s of a node's highest rate.
+///
+/// [`GroupCommit::post`] refuses further ones.
 const MAX_WAITING: usize = 4_096;
-/// Messages of one group. A larger group makes a message no cheaper, and each message waits for the last.
+/// Messages of one group.
+///
+/// A larger group makes a message no cheaper, and each message waits for the last.
 const MAX_GROUP: usize = 128;
 /// A group that takes longer fails, so that its senders get an answer within 5 s.
 const COMMIT_TIMEOUT: Duration = Duration::from_secs(4);
@@ -41,7 +47,9 @@ pub struct Post {
     pub text: MessageText,
     /// Its files, whose bytes are stored already.
     pub attachments: Vec<BinaryContent>,
-    /// The client's identifier; a second message of the author with the same identifier is not stored.
+    /// The client's identifier.
+    ///
+    /// A second message of the author with the same identifier is not stored.
     pub client_id: Option<Uuid>,
 }
 
@@ -50,7 +58,9 @@ pub struct Post {
 pub struct Posted {
     /// The [`Message`] as JSON.
     pub body: Bytes,
-    /// Whether this post stored it. False when the message was stored before; then this post's attachments are unused.
+    /// Whether this post stored it.
+    ///
+    /// False when the message was stored before; then this post's attachments are unused.
     pub new: bool,
 }
 
@@ -85,7 +95,9 @@ impl GroupCommit {
         (Self { queue: sender }, Groups { queue: receiver })
     }
 
-    /// Queues a message. Does not wait; messages of one caller are written in the order of these calls.
+    /// Queues a message.
+    ///
+    /// Does not wait; messages of one caller are written in the order of these calls.
     ///
     /// # Errors
     /// [`Problem::Unavailable`] when [`MAX_WAITING`] messages wait.
@@ -201,7 +213,9 @@ async fn write(db: &PgPool, posts: &[Post]) -> Result<Written, Problem> {
     Ok(Written { answers, events })
 }
 
-/// The rows that decide whether each message of a group is accepted. They stay locked until the transaction ends.
+/// The rows that decide whether each message of a group is accepted.
+///
+/// They stay locked until the transaction ends.
 struct Batch {
     channels: HashMap<ChannelId, Target>,
     authors: HashMap<UserId, Author>,
@@ -235,7 +249,9 @@ impl Batch {
         })
     }
 
-    /// Accepts or refuses one message, and adds it to `new` unless it is stored already.
+    /// Accepts or refuses a message.
+    ///
+    /// Adds an accepted message to `new` unless it is stored already.
     fn admit(&mut self, post: &Post, new: &mut Vec<NewMessage>) -> Result<Posted, Problem> {
         let stored = post
             .client_id
@@ -278,7 +294,9 @@ impl Batch {
     }
 }
 
-/// The distinct items, sorted, so that every group takes its locks in the same order.
+/// The distinct items, sorted.
+///
+/// So every group takes its locks in the same order.
 fn distinct<T: Ord>(items: impl Iterator<Item = T>) -> Vec<T> {
     let mut items: Vec<T> = items.collect();
     items.sort_unstable();

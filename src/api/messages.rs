@@ -16,7 +16,7 @@ use crate::{
     model::{Message, instant},
     ops,
     problem::Problem,
-    store::{self, messages::Cursor},
+    store::{self, messages::PageCursor},
 };
 
 const PARTS: Parts = Parts {
@@ -81,11 +81,11 @@ struct Page {
 }
 
 /// Parses a cursor: the position in `nextCursor` of an earlier page, or an instant.
-fn parse_cursor(text: &str) -> Option<Cursor> {
+fn parse_cursor(text: &str) -> Option<PageCursor> {
     if text.bytes().all(|b| b.is_ascii_digit()) {
-        text.parse().ok().map(Cursor::Position)
+        text.parse().ok().map(PageCursor::Position)
     } else {
-        instant::parse(text).map(Cursor::Instant)
+        instant::parse(text).map(PageCursor::Instant)
     }
 }
 

@@ -23,7 +23,7 @@ pub(super) async fn list(request: Request) -> Result<Response, Problem> {
     let caller = request.caller().await?;
     let app = &request.app;
     let position = cursor::newest(app, caller.id).await;
-    let notifications = store::notifications::of(&app.db, caller.id, MAX_LISTED).await?;
+    let notifications = store::notifications::list(&app.db, caller.id, MAX_LISTED).await?;
     Ok(cursor::with_cursor(
         json(StatusCode::OK, &notifications)?,
         position,

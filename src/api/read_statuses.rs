@@ -87,7 +87,7 @@ pub(super) async fn list(request: Request) -> Result<Response, Problem> {
     Ok(cursor::with_cursor(
         json(
             StatusCode::OK,
-            &store::read_statuses::of(&request.app.db, caller.id).await?,
+            &store::read_statuses::list(&request.app.db, caller.id).await?,
         )?,
         position,
     ))

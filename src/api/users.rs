@@ -100,7 +100,7 @@ pub(super) async fn update(id: UserId, mut request: Request) -> Result<Response,
         }),
     )
         .validate()?;
-    let changes = account::Changed {
+    let changes = account::AccountChanges {
         username,
         email,
         password,

@@ -1,45 +1,45 @@
-//! Channels.
+//! Channels, their names and descriptions.
 
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
 use crate::{ids::ChannelId, model::user::User};
 
-/// Who may read a channel.
+/// The type of a channel, which decides to whom it is visible.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, sqlx::Type)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 #[sqlx(rename_all = "SCREAMING_SNAKE_CASE", type_name = "text")]
 pub enum ChannelKind {
-    /// Every signed-in user.
+    /// Visible to every signed-in user.
     Public,
-    /// Its participants, and nobody else hears of it.
+    /// Visible to its participants only.
     Private,
 }
 
-/// A channel as the API shows it.
+/// A channel, as in the API.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Channel {
     /// Identifier.
     pub id: ChannelId,
-    /// Null for a private one.
+    /// Null for a private channel.
     pub name: Option<String>,
-    /// Null for a private one.
+    /// Null for a private channel.
     pub description: Option<String>,
     /// Public or private.
     #[serde(rename = "type")]
     pub kind: ChannelKind,
-    /// Empty for a public one.
+    /// Empty for a public channel.
     pub participants: Vec<User>,
-    /// The newest message's instant, else the channel's own.
+    /// When the newest message was created; without messages, when the channel was.
     #[serde(with = "super::instant")]
     pub last_message_at: OffsetDateTime,
 }
 
-/// A public channel's valid name.
+/// Validates the name of a public channel.
 ///
 /// # Errors
-/// The rule, as the field's complaint.
+/// The rule that the name breaks.
 pub fn name(text: &str) -> Result<String, &'static str> {
     let ok = (1..=100).contains(&text.chars().count())
         && !text.trim().is_empty()
@@ -51,10 +51,12 @@ pub fn name(text: &str) -> Result<String, &'static str> {
     }
 }
 
-/// A public channel's valid description. Lines may break; other control characters may not be there.
+/// Validates the description of a public channel.
+///
+/// Line breaks and tabs are the only control characters allowed.
 ///
 /// # Errors
-/// The rule, as the field's complaint.
+/// The rule that the description breaks.
 pub fn description(text: &str) -> Result<String, &'static str> {
     let ok = text.chars().count() <= 500
         && !text

@@ -1,6 +1,8 @@
-//! Events: what happened, on its way from the transaction that caused it to the sockets of every node.
+//! Events.
 //!
-//! The names of topics, kinds and SSE events stand here and nowhere else.
+//! They go from the transaction that causes them through Kafka to the clients of every node.
+//!
+//! Only this file defines the names of topics, kinds and SSE events.
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -14,23 +16,25 @@ use crate::{
 /// The Kafka topics, without the configured prefix.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Topic {
-    /// What subscribers of a channel get; key: the channel.
+    /// Events for the subscribers of a channel. The key is the channel.
     Messages,
-    /// What SSE streams get; key: the user, or [`EVERYONE`].
+    /// Events for SSE streams. The key is the user or [`EVERYONE`].
     Sse,
-    /// What cuts sockets and subscriptions; key: the user or channel.
+    /// Revoked access, which closes connections and subscriptions.
+    ///
+    /// The key is the user or channel.
     Control,
-    /// Work for one node; key: the channel.
+    /// Jobs, each for one node. The key is the channel.
     Jobs,
 }
 
 impl Topic {
-    /// All of them.
+    /// All topics.
     pub const ALL: [Self; 4] = [Self::Messages, Self::Sse, Self::Control, Self::Jobs];
-    /// Those of which every node reads every record.
+    /// The topics whose records every node reads.
     pub const FAN_OUT: [Self; 3] = [Self::Messages, Self::Sse, Self::Control];
 
-    /// The name behind the prefix.
+    /// The topic's name, without the prefix.
     pub fn name(self) -> &'static str {
         match self {
             Self::Messages => "messages",
@@ -40,7 +44,7 @@ impl Topic {
         }
     }
 
-    /// The topic of that name.
+    /// The topic with this name.
     pub fn named(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|topic| topic.name() == name)
     }
@@ -49,45 +53,53 @@ impl Topic {
 /// The key of an SSE event for every user.
 pub const EVERYONE: &str = "all";
 
-/// Kind of a new message; the body is its `Message`, `seq` its position.
+/// Kind of a new message. The body is the `Message`; `seq` is its position.
 pub const MESSAGE_CREATED: &str = "message.created";
-/// Kind of a changed message; the body is `{type, message}`.
+/// Kind of a changed message. The body is `{type, message}`.
 pub const MESSAGE_UPDATED: &str = "message.updated";
-/// Kind of a deleted message; the body is `{type, channelId, messageId}`.
+/// Kind of a deleted message. The body is `{type, channelId, messageId}`.
 pub const MESSAGE_DELETED: &str = "message.deleted";
-/// Kind of somebody writing a message; the body is `{type, channelId, userId, username}`. Stored nowhere.
+/// Kind of a user typing a message.
+///
+/// The body is `{type, channelId, userId, username}`. Not stored.
 pub const TYPING: &str = "typing";
 /// SSE event: fetch this channel again.
 pub const CHANNELS_REFRESH: &str = "channels.refresh";
 /// SSE event: fetch this user again.
 pub const USERS_REFRESH: &str = "users.refresh";
-/// SSE event: a new notification; the body is its `Notification`.
+/// SSE event: a new notification. The body is the `Notification`.
 pub const NOTIFICATIONS: &str = "notifications";
-/// SSE event: the receiver has deleted a notification, here or elsewhere.
+/// SSE event: a notification is deleted, by its receiver or with its message.
 pub const NOTIFICATIONS_DELETED: &str = "notifications.deleted";
-/// SSE event: a file can be downloaded now, or never will be; the body is its `BinaryContent`.
+/// SSE event: a file can be downloaded, or its upload has failed.
+///
+/// The body is the `BinaryContent`.
 pub const BINARY_CONTENTS_STATUS: &str = "binaryContents.status";
-/// SSE event: everything up to this id has been sent.
+/// SSE event: the stream has sent all events up to this id.
 pub const SYNC: &str = "sync";
-/// SSE event: the replay cannot be complete, fetch everything again.
+/// SSE event: the replay would be incomplete.
+///
+/// The client must fetch everything again.
 pub const RESYNC: &str = "resync";
-/// Kind of every control event; the body is a [`Control`].
+/// Kind of every control event. The body is a [`Control`].
 const CONTROL: &str = "control";
 
-/// One event.
+/// An event.
 #[derive(Clone, Debug)]
 pub struct Event {
-    /// The same for every copy of the event, however often it is sent.
+    /// Identifier, the same in all copies, so that receivers drop duplicates.
     pub id: EventId,
-    /// Where it goes.
+    /// Kafka topic.
     pub topic: Topic,
-    /// The channel, the user, or [`EVERYONE`]. Events of one key keep their order.
+    /// The channel, the user, or [`EVERYONE`].
+    ///
+    /// Events with the same key keep their order.
     pub key: String,
-    /// One of the names above.
+    /// One of the kinds above.
     pub kind: &'static str,
-    /// The position in the channel, of a new message.
+    /// Position of a new message in its channel; none for other events.
     pub seq: Option<i64>,
-    /// JSON, serialised once, here; the same bytes reach the last socket.
+    /// JSON, serialised once here. All clients get the same bytes.
     pub body: Bytes,
 }
 
@@ -104,8 +116,8 @@ impl Event {
         }
     }
 
-    /// Work: write the notifications of a new message.
-    pub fn notify_of(channel: ChannelId, message: MessageId) -> Self {
+    /// A job: insert the notifications of a new message.
+    pub fn notification_job(channel: ChannelId, message: MessageId) -> Self {
         Self {
             id: EventId::new(),
             topic: Topic::Jobs,
@@ -116,7 +128,7 @@ impl Event {
         }
     }
 
-    /// A changed message; `message` is its `Message`.
+    /// A changed message. `message` is a `Message`.
     pub fn message_updated(channel: ChannelId, message: &impl Serialize) -> Self {
         Self::in_channel(
             channel,
@@ -131,7 +143,7 @@ impl Event {
         Self::in_channel(channel, MESSAGE_DELETED, &body)
     }
 
-    /// Somebody is writing a message.
+    /// A user is typing a message.
     pub fn typing(channel: ChannelId, user: UserId, username: &str) -> Self {
         let body =
             json!({ "type": TYPING, "channelId": channel, "userId": user, "username": username });
@@ -159,7 +171,9 @@ impl Event {
         )
     }
 
-    /// A private channel was created, changed or deleted; one event for each participant.
+    /// A private channel was created, changed or deleted.
+    ///
+    /// Each participant gets an event.
     pub fn private_channel(channel: ChannelId, participant: UserId) -> Self {
         Self::sse(
             participant.to_string(),
@@ -182,7 +196,7 @@ impl Event {
         Self::sse(receiver.to_string(), NOTIFICATIONS, &json!(notification))
     }
 
-    /// A notification that its receiver has deleted.
+    /// A deleted notification, for its receiver.
     pub fn notification_deleted(receiver: UserId, id: NotificationId) -> Self {
         Self::sse(
             receiver.to_string(),
@@ -191,13 +205,14 @@ impl Event {
         )
     }
 
-    /// A profile picture has another status; everyone may see it.
+    /// A profile picture has another upload status. Every user may see the picture.
     pub fn picture_status(file: &BinaryContent) -> Self {
         Self::sse(EVERYONE.to_owned(), BINARY_CONTENTS_STATUS, &json!(file))
     }
 
-    /// An attachment has another status; one event for each participant of a private channel, one for everyone (`None`) in
-    /// a public one.
+    /// An attachment has another upload status.
+    ///
+    /// Each participant of a private channel gets an event; in a public channel, one event is for everyone (`None`).
     pub fn attachment_status(reader: Option<UserId>, file: &BinaryContent) -> Self {
         let key = reader.map_or_else(|| EVERYONE.to_owned(), |reader| reader.to_string());
         Self::sse(key, BINARY_CONTENTS_STATUS, &json!(file))
@@ -214,7 +229,7 @@ impl Event {
         }
     }
 
-    /// Something that takes rights away.
+    /// Revoked access.
     pub fn control(control: &Control) -> Self {
         let body = serde_json::to_string(control).unwrap_or_default();
         Self {
@@ -228,7 +243,7 @@ impl Event {
     }
 }
 
-/// The kinds that this version knows.
+/// The kinds of events that this version knows.
 pub const KINDS: [&str; 10] = [
     MESSAGE_CREATED,
     MESSAGE_UPDATED,
@@ -242,12 +257,16 @@ pub const KINDS: [&str; 10] = [
     CONTROL,
 ];
 
-/// The kind of that name, as a constant; `None` for one that this version does not know.
+/// The constant with this name.
+///
+/// `None` for a kind that this version does not know.
 pub fn kind(name: &str) -> Option<&'static str> {
     KINDS.into_iter().find(|kind| *kind == name)
 }
 
-/// What takes rights away. A node that hears of it cuts the sockets and subscriptions it concerns.
+/// Revoked access.
+///
+/// Every node that reads it closes the affected connections and subscriptions.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(
     tag = "type",
@@ -255,28 +274,28 @@ pub fn kind(name: &str) -> Option<&'static str> {
     rename_all_fields = "camelCase"
 )]
 pub enum Control {
-    /// The session ended: logout, refresh token used twice.
+    /// A session is revoked, for example by a logout or a reused refresh token.
     SessionRevoked {
-        /// Whose.
+        /// The session's user.
         user_id: UserId,
-        /// Which.
+        /// The session.
         session_id: SessionId,
     },
-    /// All sessions of the user ended: role changed, account deleted.
+    /// All sessions of a user are revoked: the role has changed, or the account is deleted.
     UserRevoked {
-        /// Whose.
+        /// The user.
         user_id: UserId,
     },
-    /// The user is no longer in the private channel.
+    /// A user no longer participates in a private channel.
     MembershipLost {
-        /// Who.
+        /// The user.
         user_id: UserId,
-        /// Which.
+        /// The channel.
         channel_id: ChannelId,
     },
-    /// The channel was deleted.
+    /// A channel is deleted.
     ChannelDeleted {
-        /// Which.
+        /// The channel.
         channel_id: ChannelId,
     },
 }

@@ -1,51 +1,52 @@
-//! Files: their names, their types, and what a browser may be shown of them.
+//! Files: names, media types, and the headers under which browsers get them.
 
 use serde::{Deserialize, Serialize};
 
 use crate::{ids::FileId, model::user::invisible};
 
-/// How far a file has come.
+/// The upload status of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, sqlx::Type)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 #[sqlx(rename_all = "SCREAMING_SNAKE_CASE", type_name = "text")]
 pub enum UploadStatus {
-    /// Accepted and kept; not to be downloaded yet.
+    /// Accepted, but not ready for download.
     Waiting,
-    /// To be downloaded.
+    /// Ready for download.
     Success,
-    /// Could not be stored, and will not be.
+    /// Every try to store the file failed.
     Failed,
 }
 
-/// A file as the API shows it.
+/// A file, as in the API.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct BinaryContent {
     /// Identifier.
     pub id: FileId,
-    /// For people; nothing is stored under it.
+    /// Name for display. Storage uses the id.
     pub file_name: String,
-    /// Bytes.
+    /// Size in bytes.
     pub size: i64,
-    /// As its sender declared it, in lower case and without parameters.
+    /// Media type that the client declared, in lower case and without parameters.
     pub content_type: String,
-    /// How far it has come.
+    /// Upload status.
     pub upload_status: UploadStatus,
 }
 
-/// What is not known, or not said in a valid way.
+/// The media type of a file without a valid one.
 pub const UNKNOWN_TYPE: &str = "application/octet-stream";
 
-/// The longest file name, in characters.
-const LONGEST_NAME: usize = 255;
+/// Maximum length of a file name, in characters.
+const MAX_NAME_LEN: usize = 255;
 
-/// A name for people to read, made of what a client sent: no folders, no control characters, nothing that turns the text
-/// around it, 255 characters.
+/// Makes a name for display from a client's file name.
+///
+/// Removes folders, control characters and characters that change the direction of text, and keeps at most 255 characters.
 pub fn display_name(sent: &str) -> String {
     let last = sent.rsplit(['/', '\\']).next().unwrap_or_default();
     let name: String = last.chars().filter(|c| !invisible(*c)).collect();
-    let name: String = name.trim().chars().take(LONGEST_NAME).collect();
-    // Dots alone name folders.
+    let name: String = name.trim().chars().take(MAX_NAME_LEN).collect();
+    // Only dots name a folder.
     if name.chars().all(|c| c == '.' || c.is_whitespace()) {
         "file".to_owned()
     } else {
@@ -53,7 +54,9 @@ pub fn display_name(sent: &str) -> String {
     }
 }
 
-/// A declared type (RFC 9110 §8.3.1) in lower case and without parameters; [`UNKNOWN_TYPE`] for anything that is none.
+/// Normalises a declared media type (RFC 9110 §8.3.1).
+///
+/// The result is in lower case and without parameters, or [`UNKNOWN_TYPE`] if the type is invalid.
 pub fn media_type(declared: &str) -> String {
     let essence = declared.split(';').next().unwrap_or_default().trim();
     let token = |text: &str| {
@@ -73,7 +76,9 @@ pub fn media_type(declared: &str) -> String {
     }
 }
 
-/// Whether these are the first bytes of a picture of the declared type. At least 12 are needed to tell.
+/// Whether a file that starts with these bytes is a picture of the declared type.
+///
+/// Needs [`PICTURE_START`] bytes.
 pub fn is_picture(media_type: &str, start: &[u8]) -> bool {
     match media_type {
         "image/png" => start.starts_with(b"\x89PNG\r\n\x1a\n"),
@@ -84,11 +89,12 @@ pub fn is_picture(media_type: &str, start: &[u8]) -> bool {
     }
 }
 
-/// The bytes of a file's start that [`is_picture`] looks at.
+/// Number of bytes at the start of a file that [`is_picture`] needs.
 pub const PICTURE_START: usize = 12;
 
-/// The type under which a file is given to a browser, and whether it may be shown in the page. Everything that could carry a
-/// script is called unknown.
+/// The media type of a download, and whether a browser may display the file.
+///
+/// A type that can contain a script becomes [`UNKNOWN_TYPE`].
 pub fn served_type(media_type: &str) -> (&str, bool) {
     const SHOWN: [&str; 5] = [
         "image/png",
@@ -129,7 +135,9 @@ pub fn served_type(media_type: &str) -> (&str, bool) {
     }
 }
 
-/// `Content-Disposition` (RFC 6266): the name in ASCII for old clients, and as it is, encoded (RFC 8187).
+/// `Content-Disposition` (RFC 6266) for a file.
+///
+/// It has the name in ASCII for old clients, and the encoded name (RFC 8187).
 pub fn disposition(name: &str, inline: bool) -> String {
     let kind = if inline { "inline" } else { "attachment" };
     let plain: String = name
@@ -159,7 +167,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_name_has_no_folders_and_nothing_invisible() {
+    fn display_names_have_no_folders_and_no_invisible_characters() {
         for (sent, shown) in [
             ("cat.png", "cat.png"),
             ("../../etc/passwd", "passwd"),
@@ -177,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn a_declared_type_is_normalised_or_unknown() {
+    fn declared_media_types_are_normalised_or_unknown() {
         assert_eq!(media_type("Text/HTML; charset=utf-8"), "text/html");
         for wrong in [
             "",
@@ -193,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_that_can_carry_a_script_keeps_its_type() {
+    fn types_that_can_contain_scripts_are_served_as_unknown() {
         for hostile in [
             "text/html",
             "image/svg+xml",
@@ -211,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn a_picture_is_what_it_says_it_is() {
+    fn pictures_start_with_the_bytes_of_their_type() {
         assert!(is_picture("image/png", b"\x89PNG\r\n\x1a\n1234"));
         assert!(is_picture("image/webp", b"RIFF\0\0\0\0WEBPVP8 "));
         assert!(!is_picture("image/png", b"\xff\xd8\xff\xe012345678"));
@@ -220,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn a_disposition_is_one_header_whatever_the_name() {
+    fn dispositions_are_valid_headers_for_any_name() {
         let header = disposition("naïve \"50%\"\\.png", true);
         assert_eq!(
             header,

@@ -1,4 +1,4 @@
-//! Messages.
+//! Messages and their text.
 
 use serde::Serialize;
 use time::OffsetDateTime;
@@ -9,43 +9,45 @@ use crate::{
     model::{BinaryContent, user::User},
 };
 
-/// A message as the API, STOMP and Kafka carry it.
+/// A message, as in the API, STOMP and Kafka.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Message {
     /// Identifier.
     pub id: MessageId,
-    /// When it was accepted; never before an earlier message of the channel.
+    /// When the node accepted it; not before an earlier message of the channel.
     #[serde(with = "super::instant")]
     pub created_at: OffsetDateTime,
-    /// When its content last changed; `created_at` until then.
+    /// When the text was last changed; `created_at` if it never was.
     #[serde(with = "super::instant")]
     pub updated_at: OffsetDateTime,
     /// Text.
     pub content: String,
     /// Channel.
     pub channel_id: ChannelId,
-    /// Null when the account is gone.
+    /// Null when the account is deleted.
     pub author: Option<User>,
-    /// Its files, in the order in which they were sent.
+    /// Files, in the client's order.
     pub attachments: Vec<BinaryContent>,
     /// Position in its channel: 1, 2, 3 …
     pub seq: i64,
-    /// The identifier its sender made up, if any.
+    /// The client's identifier of the message, if it sent one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub client_message_id: Option<Uuid>,
 }
 
-/// A valid text of a message: 1 to 2,000 characters.
+/// A valid text of a message: 1 to 2,000 characters, or none beside files.
 #[derive(Clone, Debug)]
 pub struct MessageText(String);
 
 impl MessageText {
-    /// The longest text, in characters (Unicode scalar values).
-    pub const LONGEST: usize = 2_000;
+    /// Maximum length in characters (Unicode scalar values).
+    pub const MAX_LEN: usize = 2_000;
 
+    /// Validates the text of a message without files.
+    ///
     /// # Errors
-    /// The rule, as the field's complaint.
+    /// The rule that the text breaks.
     pub fn parse(text: &str) -> Result<Self, &'static str> {
         if text.trim().is_empty() {
             Err("must not be empty")
@@ -54,16 +56,16 @@ impl MessageText {
         }
     }
 
-    /// The text of a message with attachments, which may be empty.
+    /// Validates the text of a message with files, which may be empty.
     ///
     /// # Errors
-    /// The rule, as the field's complaint.
+    /// The rule that the text breaks.
     pub fn parse_beside_files(text: &str) -> Result<Self, &'static str> {
-        // A character takes at most 4 bytes: a text far too long is not counted.
-        if text.len() > 4 * Self::LONGEST || text.chars().count() > Self::LONGEST {
+        // A character has at most 4 bytes, so the first comparison rejects a huge text without counting its characters.
+        if text.len() > 4 * Self::MAX_LEN || text.chars().count() > Self::MAX_LEN {
             Err("must be at most 2000 characters")
         } else if text.contains('\0') {
-            // PostgreSQL's text cannot hold it.
+            // PostgreSQL's type text cannot store it.
             Err("must not contain the character U+0000")
         } else {
             Ok(Self(text.to_owned()))
@@ -81,13 +83,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_text_is_counted_in_characters_not_in_bytes() {
+    fn text_length_is_counted_in_characters() {
         assert!(MessageText::parse(&"😀".repeat(2_000)).is_ok());
         assert!(MessageText::parse(&"a".repeat(2_001)).is_err());
     }
 
     #[test]
-    fn a_text_that_the_database_cannot_hold_is_refused() {
+    fn empty_text_and_text_with_nul_are_rejected() {
         assert!(MessageText::parse("a\0b").is_err());
         assert!(MessageText::parse("  \n ").is_err());
     }

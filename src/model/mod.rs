@@ -1,4 +1,4 @@
-//! Values and their rules. No IO here: what may be written, and how it looks on the encoding.
+//! The data of the API: types, validation and JSON. No IO.
 
 pub mod channel;
 pub mod event;
@@ -22,49 +22,51 @@ pub use notification::{Notification, NotificationKind};
 pub use read_status::ReadStatus;
 pub use user::{Email, NewPassword, Role, User, Username};
 
-/// A JSON object from outside.
+/// Parses a JSON object of a client.
 ///
 /// # Errors
-/// [`Problem::Malformed`] with the place and not the value, which may be a secret.
-pub fn from_json<T: DeserializeOwned>(octets: &[u8]) -> Result<T, Problem> {
-    // An array would be taken for the fields in their order.
-    if octets.trim_ascii_start().first() != Some(&b'{') {
+/// [`Problem::Malformed`] with the line and column of the error, but not with the value, which may be a secret.
+pub fn from_json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
+    // Serde would read an array as the fields in their order.
+    if bytes.trim_ascii_start().first() != Some(&b'{') {
         return Err(Problem::Malformed("A JSON object is expected.".into()));
     }
-    serde_json::from_slice(octets).map_err(|error| {
-        let what = if error.is_data() {
+    serde_json::from_slice(bytes).map_err(|error| {
+        let reason = if error.is_data() {
             "has a value of a wrong form"
         } else {
             "is broken"
         };
         let (line, column) = (error.line(), error.column());
-        Problem::Malformed(format!("The JSON {what} at line {line}, column {column}.").into())
+        Problem::Malformed(format!("The JSON {reason} at line {line}, column {column}.").into())
     })
 }
 
-/// Instants on the encoding: RFC 3339, UTC, at most microseconds.
+/// Instants in JSON: RFC 3339, UTC, with at most microseconds.
 pub mod instant {
     use serde::{Deserialize, Deserializer, Serializer, de::Error as _, ser::Error as _};
     use time::{OffsetDateTime, UtcOffset, format_description::well_known::Rfc3339};
 
-    /// Parses an RFC 3339 instant with any offset, cut to microseconds as PostgreSQL would.
+    /// Parses an RFC 3339 instant with any offset.
+    ///
+    /// Truncates it to microseconds, PostgreSQL's resolution.
     pub fn parse(text: &str) -> Option<OffsetDateTime> {
         let instant = OffsetDateTime::parse(text, &Rfc3339)
             .ok()?
             .checked_to_offset(UtcOffset::UTC)?;
-        // PostgreSQL's range is wider than ours; a year with more than four digits does not print.
+        // RFC 3339 has years of four digits.
         (0..=9999)
             .contains(&instant.year())
             .then(|| truncate(instant))
     }
 
-    /// Cuts to microseconds.
+    /// Truncates an instant to microseconds.
     pub fn truncate(instant: OffsetDateTime) -> OffsetDateTime {
         let micros = instant.microsecond();
         instant.replace_microsecond(micros).unwrap_or(instant)
     }
 
-    /// The wire form.
+    /// Formats an instant for JSON.
     pub fn format(instant: OffsetDateTime) -> String {
         truncate(instant.to_offset(UtcOffset::UTC))
             .format(&Rfc3339)
@@ -74,7 +76,7 @@ pub mod instant {
     /// For `#[serde(with)]`.
     ///
     /// # Errors
-    /// When the year does not fit four digits, which nothing in the database does.
+    /// The year has more than four digits, which no stored instant has.
     pub fn serialize<S: Serializer>(
         instant: &OffsetDateTime,
         serializer: S,
@@ -88,7 +90,7 @@ pub mod instant {
     /// For `#[serde(with)]`.
     ///
     /// # Errors
-    /// When it is not an RFC 3339 instant.
+    /// The text is not an RFC 3339 instant.
     pub fn deserialize<'de, D: Deserializer<'de>>(
         deserializer: D,
     ) -> Result<OffsetDateTime, D::Error> {

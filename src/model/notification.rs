@@ -1,4 +1,4 @@
-//! Notifications: what a user is told of until they say that they have seen it.
+//! Notifications, which stay until their receiver dismisses them.
 
 use serde::Serialize;
 use time::OffsetDateTime;
@@ -6,38 +6,38 @@ use uuid::Uuid;
 
 use crate::ids::{NotificationId, UserId};
 
-/// Why somebody is notified.
+/// The reason for a notification.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, sqlx::Type)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 #[sqlx(type_name = "text", rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum NotificationKind {
-    /// A message in a channel for which the receiver has turned notifications on; the target is the channel.
+    /// A message in a channel with notifications on. The target is the channel.
     NewMessage,
-    /// The receiver has another role; the target is the receiver.
+    /// The receiver's role has changed. The target is the receiver.
     RoleChanged,
-    /// Something the receiver had asked for failed later; no target.
+    /// An upload failed after the request was accepted. No target.
     AsyncFailed,
 }
 
-/// A notification as the API and SSE show it.
+/// A notification, as in the API and SSE.
 #[derive(Clone, Debug, Serialize, sqlx::FromRow)]
 #[serde(rename_all = "camelCase")]
 pub struct Notification {
     /// Identifier.
     pub id: NotificationId,
-    /// When it was written.
+    /// When it was created.
     #[serde(with = "super::instant")]
     pub created_at: OffsetDateTime,
-    /// Whom it is for.
+    /// The receiver.
     pub receiver_id: UserId,
-    /// One line.
+    /// Title, one line.
     pub title: String,
-    /// What happened.
+    /// Text.
     pub content: String,
-    /// Why.
+    /// Reason.
     #[serde(rename = "type")]
     #[sqlx(rename = "type")]
     pub kind: NotificationKind,
-    /// What it is about.
+    /// The channel or user that a client opens.
     pub target_id: Option<Uuid>,
 }

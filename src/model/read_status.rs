@@ -1,23 +1,23 @@
-//! Read statuses.
+//! Read statuses, one for each user and channel.
 
 use serde::Serialize;
 use time::OffsetDateTime;
 
 use crate::ids::{ChannelId, ReadStatusId, UserId};
 
-/// What a user has read of a channel, as the API shows it.
+/// How far a user has read a channel, as in the API.
 #[derive(Clone, Debug, Serialize, sqlx::FromRow)]
 #[serde(rename_all = "camelCase")]
 pub struct ReadStatus {
     /// Identifier.
     pub id: ReadStatusId,
-    /// Whose.
+    /// User.
     pub user_id: UserId,
-    /// Of which channel.
+    /// Channel.
     pub channel_id: ChannelId,
-    /// Everything up to here has been read.
+    /// The user has read messages up to this instant.
     #[serde(with = "super::instant")]
     pub last_read_at: OffsetDateTime,
-    /// Whether new messages make notifications.
+    /// Whether new messages notify the user.
     pub notification_enabled: bool,
 }

@@ -1,26 +1,26 @@
-//! Users: their names, addresses, passwords and roles.
+//! Users: names, email addresses, passwords and roles.
 
 use serde::{Deserialize, Serialize};
 
 use crate::{ids::UserId, model::BinaryContent, secret::Secret};
 
-/// What a user may do; a higher role may do all that a lower one may.
+/// A user's role. A higher role includes the rights of the lower ones.
 #[derive(
     Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, sqlx::Type,
 )]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 #[sqlx(rename_all = "SCREAMING_SNAKE_CASE", type_name = "text")]
 pub enum Role {
-    /// Writes messages and opens private channels.
+    /// May write messages and create private channels.
     User,
-    /// Manages public channels too.
+    /// May also manage public channels.
     ChannelManager,
-    /// Manages users and roles too.
+    /// May also manage users and roles.
     Admin,
 }
 
 impl Role {
-    /// The wire form.
+    /// The role's name in JSON and PostgreSQL.
     pub fn name(self) -> &'static str {
         match self {
             Self::User => "USER",
@@ -30,7 +30,7 @@ impl Role {
     }
 }
 
-/// A user as the API shows them.
+/// A user, as in the API.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct User {
@@ -42,27 +42,33 @@ pub struct User {
     pub email: String,
     /// The profile picture.
     pub profile: Option<BinaryContent>,
-    /// Whether the user is connected to any node; null where it was not looked up.
+    /// Whether the user is connected to a node; null where the node did not look it up.
     pub online: Option<bool>,
     /// Role.
     pub role: Role,
 }
 
 impl User {
-    /// Whether nothing that matters for signing in differs. The picture does not: its status changes by itself.
+    /// Whether id, role, name and address are equal.
+    ///
+    /// Ignores the picture, whose upload status changes by itself.
     pub fn is_same_account(&self, other: &Self) -> bool {
         let of = |user: &Self| (user.id, user.role);
         of(self) == of(other) && self.username == other.username && self.email == other.email
     }
 }
 
-/// A valid username: 1 to 50 characters, no control characters, no space around it.
+/// A valid username.
+///
+/// It has 1 to 50 characters, no invisible characters and no surrounding space.
 #[derive(Clone, Debug)]
 pub struct Username(String);
 
 impl Username {
+    /// Validates a username.
+    ///
     /// # Errors
-    /// The rule, as the field's complaint.
+    /// The rule that the name breaks.
     pub fn parse(text: &str) -> Result<Self, &'static str> {
         let ok = (1..=50).contains(&text.chars().count())
             && text.trim() == text
@@ -79,19 +85,22 @@ impl Username {
         &self.0
     }
 
-    /// What two usernames that differ only in case have in common.
+    /// The case-folded name: equal for names that differ only in case.
     pub fn key(&self) -> String {
         fold(&self.0)
     }
 }
 
-/// Case folding for uniqueness. Lower, upper, lower: so that letters with several lower-case forms (σ and ς, ß and ẞ) meet.
+/// Folds case for uniqueness.
+///
+/// Converts to lower, upper and lower case, so that letters with several lower-case forms (σ and ς, ß and ẞ) become equal.
 pub fn fold(text: &str) -> String {
     text.to_lowercase().to_uppercase().to_lowercase()
 }
 
-/// Control characters, and those that turn the direction of the text around them or take no space: a name must not be
-/// able to look like another one by them.
+/// Whether a character controls, has no width, or changes the direction of text.
+///
+/// A name with such characters could look like another name.
 pub(super) fn invisible(c: char) -> bool {
     c.is_control()
         || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}')
@@ -102,10 +111,10 @@ pub(super) fn invisible(c: char) -> bool {
 pub struct Email(String);
 
 impl Email {
-    /// Accepts what a browser's email field accepts, with a dot in the domain not required.
+    /// Validates an address as a browser's email field does. The domain needs no dot.
     ///
     /// # Errors
-    /// The rule, as the field's complaint.
+    /// The rule that the address breaks.
     pub fn parse(text: &str) -> Result<Self, &'static str> {
         let valid = || {
             let (local, domain) = text.rsplit_once('@')?;
@@ -135,19 +144,21 @@ impl Email {
         &self.0
     }
 
-    /// What two addresses that differ only in case have in common.
+    /// The case-folded address: equal for addresses that differ only in case.
     pub fn key(&self) -> String {
         fold(&self.0)
     }
 }
 
-/// A password that may be set: 5 to 128 characters.
+/// A valid new password: 5 to 128 characters.
 #[derive(Clone, Debug)]
 pub struct NewPassword(Secret);
 
 impl NewPassword {
+    /// Validates a new password.
+    ///
     /// # Errors
-    /// The rule, as the field's complaint.
+    /// The rule that the password breaks.
     pub fn parse(text: &str) -> Result<Self, &'static str> {
         if (5..=128).contains(&text.chars().count()) {
             Ok(Self(Secret::new(text)))
@@ -156,7 +167,7 @@ impl NewPassword {
         }
     }
 
-    /// For the hash.
+    /// The password, for hashing.
     pub fn secret(&self) -> &Secret {
         &self.0
     }
@@ -167,7 +178,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn usernames_are_one_to_fifty_characters_without_tricks() {
+    fn usernames_have_1_to_50_characters_and_no_invisible_ones() {
         for good in ["a", "김철수", "Jean-Luc 🖖", &"x".repeat(50)] {
             assert!(Username::parse(good).is_ok(), "{good}");
         }
@@ -186,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn names_that_differ_in_case_have_one_key() {
+    fn names_that_differ_only_in_case_have_the_same_key() {
         let key = |name| Username::parse(name).expect("valid").key();
         assert_eq!(key("Ångström"), key("ÅNGSTRÖM"));
         assert_eq!(key("ΣΊΣΥΦΟΣ"), key("σίσυφος"));
@@ -194,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn email_addresses_look_like_ones() {
+    fn email_addresses_are_validated() {
         for good in [
             "a@b",
             "first.last+tag@mail.example.org",
@@ -220,7 +231,7 @@ mod tests {
     }
 
     #[test]
-    fn a_higher_role_compares_greater() {
+    fn roles_are_ordered_by_their_rights() {
         assert!(Role::Admin > Role::ChannelManager && Role::ChannelManager > Role::User);
     }
 }

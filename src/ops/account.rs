@@ -1,4 +1,4 @@
-//! Accounts and sessions.
+//! Accounts: sign-up, changes, roles and deletion.
 
 use sqlx::{PgConnection, Postgres, Transaction};
 use tracing::{info, warn};
@@ -23,7 +23,7 @@ use super::session;
 /// Creates an account with the role USER.
 ///
 /// # Errors
-/// [`Problem::UsernameTaken`], [`Problem::EmailTaken`], or a store's.
+/// [`Problem::UsernameTaken`], [`Problem::EmailTaken`], or a store fails.
 pub async fn sign_up(
     app: &App,
     username: &Username,
@@ -41,7 +41,7 @@ pub async fn sign_up(
     Ok(user)
 }
 
-/// Writes the picture beside its user, if there is one.
+/// Inserts the user's picture, if the request has one.
 async fn set_picture(
     transaction: &mut PgConnection,
     user: &mut User,
@@ -61,7 +61,7 @@ async fn commit_with_picture(
     user: UserId,
     picture: Staged,
 ) -> Result<(), Problem> {
-    // Whether or not this comes back: a commit of which nobody hears may have happened.
+    // Before the commit: when it fails or is cancelled, PostgreSQL may have committed, and then the file must stay.
     let ids = picture.release_to_commit();
     commit(app, transaction, vec![Event::user(user)]).await?;
     if !ids.is_empty() {
@@ -70,19 +70,21 @@ async fn commit_with_picture(
     Ok(())
 }
 
-/// Gives a user another role, tells them, and ends their sessions, since their tokens say the old one.
+/// Changes a user's role and notifies the user.
+///
+/// Revokes the user's sessions, because their tokens carry the old role.
 ///
 /// # Errors
-/// Not found, or a store's.
+/// Not found, or a store fails.
 pub async fn set_role(app: &App, id: UserId, role: Role) -> Result<User, Problem> {
     let mut transaction = store::begin(&app.db).await?;
     let before = store::users::lock_role(&mut transaction, id).await?;
     let user = store::users::set_role(&mut transaction, id, role).await?;
-    // Given the role they have, they hear nothing: so an administrator may repeat a request that got no answer.
-    let told = if before == role {
+    // The same role again notifies nobody, so an administrator can repeat a request that got no answer.
+    let notifications = if before == role {
         Vec::new()
     } else {
-        let notification = store::notifications::New {
+        let notification = store::notifications::NewNotification {
             receiver: id,
             kind: NotificationKind::RoleChanged,
             cause: Uuid::now_v7(),
@@ -93,18 +95,19 @@ pub async fn set_role(app: &App, id: UserId, role: Role) -> Result<User, Problem
         store::notifications::insert(&mut transaction, &[notification]).await?
     };
     revoke_all_and_commit(app, transaction, id, vec![Event::user(id)]).await?;
-    app.outbox.publish(told);
+    app.outbox.publish(notifications);
     Ok(user)
 }
 
-/// Deletes an account. Its messages stay, without an author; a private channel that nobody else is in goes with it, since
-/// nobody could see it any more.
+/// Deletes an account.
+///
+/// Its messages stay, without an author. A private channel without other participants is deleted, because it is visible to no user.
 ///
 /// # Errors
-/// Not found, or a store's.
+/// Not found, or a store fails.
 pub async fn delete(app: &App, id: UserId) -> Result<(), Problem> {
     let mut transaction = store::begin(&app.db).await?;
-    // First, so that nobody takes them into another channel meanwhile.
+    // First, so that no other transaction adds the user to a channel meanwhile.
     if !store::users::lock(&mut transaction, id).await? {
         return Err(Problem::NotFound(Resource::User(id)));
     }
@@ -115,25 +118,25 @@ pub async fn delete(app: &App, id: UserId) -> Result<(), Problem> {
         events.extend(others.map(|other| Event::private_channel(*channel, *other)));
     }
     store::users::delete(&mut transaction, id).await?;
-    // Whether anybody is left in them is seen after the commit: the others may be deleting their accounts just now.
+    // The purge checks for remaining participants after the commit: they may be deleting their accounts at the same moment.
     let channels: Vec<Uuid> = channels.into_iter().map(|(channel, _)| channel.0).collect();
     purge::add(&mut transaction, purge::Kind::Channel, &channels).await?;
     revoke_all_and_commit(app, transaction, id, events).await
 }
 
-/// Ends every session of a user whose row this transaction has changed.
+/// Commits a change of a user and revokes all sessions of the user.
 async fn revoke_all_and_commit(
     app: &App,
     transaction: Transaction<'static, Postgres>,
     user_id: UserId,
     mut events: Vec<Event>,
 ) -> Result<(), Problem> {
-    // Before the commit: without Redis nothing happens at all, rather than half of it.
+    // Before the commit: without Redis, the change fails as a whole.
     app.sessions.revoke_all(user_id, None).await?;
     let control = Control::UserRevoked { user_id };
     events.push(Event::control(&control));
     commit(app, transaction, events).await?;
-    // And again: somebody may have signed in between, with what the row said before.
+    // And after it: a login in between used the row before the change.
     match app.sessions.revoke_all(user_id, None).await {
         Ok(late) => {
             for session in late {
@@ -141,15 +144,15 @@ async fn revoke_all_and_commit(
             }
         }
         Err(error) => {
-            warn!(user.id = %user_id, error = %chain(&error), "sessions opened while the account changed may live on");
+            warn!(user.id = %user_id, error = %chain(&error), "sessions opened during an account change are not revoked");
         }
     }
     app.delivery.apply(&control);
     Ok(())
 }
 
-/// What is to change of an account; `None` leaves unchanged.
-pub struct Changed {
+/// Changes of an account; `None` leaves a field unchanged.
+pub struct AccountChanges {
     /// New name.
     pub username: Option<Username>,
     /// New address.
@@ -160,22 +163,22 @@ pub struct Changed {
     pub picture: Staged,
 }
 
-/// Changes an account. A new password ends the user's other sessions.
+/// Changes an account. A new password revokes the user's other sessions.
 ///
 /// # Errors
-/// Not found, a taken name or address, or a store's.
+/// Not found, a taken name or address, or a store fails.
 pub async fn update(
     app: &App,
     id: UserId,
     caller: &Caller,
-    changed: Changed,
+    changes: AccountChanges,
 ) -> Result<User, Problem> {
-    let Changed {
+    let AccountChanges {
         username,
         email,
         password,
         picture,
-    } = changed;
+    } = changes;
     let password_hash = match &password {
         Some(password) => Some(app.passwords.hash(password.secret().clone()).await?),
         None => None,
@@ -192,30 +195,30 @@ pub async fn update(
     )
     .await?;
     set_picture(&mut transaction, &mut user, caller.id, &picture).await?;
-    let mut ended = match &password {
+    let mut revoked = match &password {
         Some(_) => app.sessions.revoke_all(id, Some(caller.session)).await?,
         None => Vec::new(),
     };
     commit_with_picture(app, transaction, id, picture).await?;
     if password.is_some() {
-        // And again: somebody may have signed in between, with the old password.
+        // And after the commit: a login in between used the old password.
         match app.sessions.revoke_all(id, Some(caller.session)).await {
-            Ok(late) => ended.extend(late),
+            Ok(late) => revoked.extend(late),
             Err(error) => {
-                warn!(user.id = %id, error = %chain(&error), "sessions opened while the password changed may live on");
+                warn!(user.id = %id, error = %chain(&error), "sessions opened during a password change are not revoked");
             }
         }
     }
-    for session in ended {
+    for session in revoked {
         session::announce_revoked(app, id, session);
     }
     Ok(user)
 }
 
-/// Creates the configured admin account if its name does not exist.
+/// Creates the configured admin account unless its name exists.
 ///
 /// # Errors
-/// An invalid name, address or password in the settings, or a store's.
+/// An invalid name, address or password in the settings, or a store fails.
 pub async fn ensure_admin(app: &App, admin: &Admin) -> Result<(), Problem> {
     let (username, email, password) = (
         Field::new("ADMIN_USERNAME", Username::parse(&admin.username)),
@@ -240,7 +243,7 @@ pub async fn ensure_admin(app: &App, admin: &Admin) -> Result<(), Problem> {
             info!(user.id = %user.id, "created the admin account");
             Ok(())
         }
-        // Another node that starts at the same time was first.
+        // Another node that starts at the same time has created it.
         Err(Problem::UsernameTaken) => Ok(()),
         Err(problem) => Err(problem),
     }

@@ -1,4 +1,4 @@
-//! Channels.
+//! Channels: creation, changes, deletion and participants.
 
 use crate::{
     app::App,
@@ -13,7 +13,7 @@ use crate::{
 /// Creates a public channel.
 ///
 /// # Errors
-/// The database's.
+/// PostgreSQL fails.
 pub async fn create_public(app: &App, name: &str, description: &str) -> Result<Channel, Problem> {
     let mut transaction = store::begin(&app.db).await?;
     let channel = store::channels::insert_public(&mut transaction, name, description).await?;
@@ -24,7 +24,7 @@ pub async fn create_public(app: &App, name: &str, description: &str) -> Result<C
 /// Creates a private channel.
 ///
 /// # Errors
-/// Not found, naming the first participant who does not exist; the database's.
+/// Not found, with the first participant who does not exist; PostgreSQL fails.
 pub async fn create_private(app: &App, participants: &[UserId]) -> Result<Channel, Problem> {
     let mut transaction = store::begin(&app.db).await?;
     let channel = store::channels::insert_private(&mut transaction, participants).await?;
@@ -39,7 +39,7 @@ pub async fn create_private(app: &App, participants: &[UserId]) -> Result<Channe
 /// Changes a public channel.
 ///
 /// # Errors
-/// Not found, also for a private channel that the caller is not in; [`Problem::PrivateChannelUnchangeable`]; the database's.
+/// Not found, also when the channel is invisible to the caller; [`Problem::PrivateChannelUnchangeable`]; PostgreSQL fails.
 pub async fn update(
     app: &App,
     id: ChannelId,
@@ -57,10 +57,10 @@ pub async fn update(
     Ok(channel)
 }
 
-/// Deletes a channel and everything in it, and ends its subscriptions everywhere.
+/// Deletes a channel with its messages, and ends its subscriptions on every node.
 ///
 /// # Errors
-/// Not found, also for a private channel that the caller is not in; the database's.
+/// Not found, also when the channel is invisible to the caller; PostgreSQL fails.
 pub async fn delete(app: &App, id: ChannelId, caller: UserId) -> Result<(), Problem> {
     store::channels::readable(&app.db, id, caller).await?;
     let mut transaction = store::begin(&app.db).await?;
@@ -82,12 +82,15 @@ pub async fn delete(app: &App, id: ChannelId, caller: UserId) -> Result<(), Prob
     Ok(())
 }
 
-/// Takes a user out of a private channel: oneself, or somebody else for a channel manager who is in it. The last one to leave
-/// takes the channel along, which nobody could see any more.
+/// Removes a user from a private channel.
+///
+/// A channel manager may remove other participants, and every participant may leave.
+///
+/// The channel is deleted with its last participant, because it is then visible to no user.
 ///
 /// # Errors
-/// Not found, also for a channel that the caller is not in and for a user who is not; [`Problem::NotPrivate`] for a public
-/// channel; [`Problem::Forbidden`]; the database's.
+/// Not found, also when the channel is invisible to the caller or the user is no participant; [`Problem::NotPrivate`] for a public
+/// channel; [`Problem::Forbidden`]; PostgreSQL fails.
 pub async fn leave(
     app: &App,
     id: ChannelId,
@@ -125,7 +128,7 @@ pub async fn leave(
         .collect();
     events.push(Event::control(&control));
     commit(app, transaction, events).await?;
-    // This node's subscriptions end even while Kafka is away; the other nodes' audit finds theirs.
+    // Ends this node's subscriptions even while Kafka is down; the audit of the other nodes ends theirs.
     app.delivery.apply(&control);
     Ok(())
 }

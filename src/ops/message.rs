@@ -1,4 +1,4 @@
-//! Messages.
+//! Messages: posting, changes, deletion and typing.
 
 use bytes::Bytes;
 use serde::Deserialize;
@@ -16,10 +16,12 @@ use crate::{
     store::{self, purge},
 };
 
-/// Notifications deleted with their message, under its channel's lock. Those of more people are cleared afterwards.
-const NOTIFICATIONS_AT_ONCE: i64 = 100;
+/// Notifications deleted in a message's transaction, which locks the channel.
+///
+/// The purge deletes further ones.
+const NOTIFICATION_BATCH: i64 = 100;
 
-/// A message to be posted, as HTTP and STOMP bring it.
+/// The request to post a message, over HTTP or STOMP.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct MessageCreateRequest {
@@ -29,16 +31,19 @@ pub struct MessageCreateRequest {
     pub channel_id: Option<ChannelId>,
     /// Must be the caller.
     pub author_id: Option<UserId>,
-    /// Makes posting it again harmless.
+    /// The client's identifier.
+    ///
+    /// A second message with the same identifier is not stored.
     pub client_message_id: Option<Uuid>,
 }
 
-/// Hands a message in; the answer comes after its commit. Does not wait: messages of one caller are written in the order of
-/// these calls.
+/// Queues a message for the group commit; the answer comes after the commit.
+///
+/// Does not wait, so messages of one caller are written in the order of these calls.
 ///
 /// # Errors
-/// Invalid input, an author who is not the caller, or too many messages that wait. The answer's: not found, also for a
-/// private channel that the author is not in; the database's.
+/// Invalid input, an author who is not the caller, or too many waiting messages. The answer fails when the channel does not exist or
+/// is invisible to the author, and when PostgreSQL fails.
 pub fn post(
     app: &App,
     author: UserId,
@@ -69,8 +74,9 @@ pub fn post(
     })
 }
 
-/// Hands in a message with these files, and waits for its commit. The files are kept if the message is new, and deleted if
-/// it is refused or was sent before.
+/// Posts a message with files and waits for its commit.
+///
+/// Discards the files if the message is refused or was stored before.
 ///
 /// # Errors
 /// As [`post`] and its answer.
@@ -81,7 +87,7 @@ pub async fn post_with_files(
     files: Staged,
 ) -> Result<Bytes, Problem> {
     let answer = post(app, author, request, files.list().to_vec())?;
-    // The message will be written, whether or not this request is still there to hear of it.
+    // From here the group commit may store the message, even when the client disconnects and this future is dropped.
     let ids = files.release_to_commit();
     let posted = answer
         .await
@@ -95,7 +101,7 @@ pub async fn post_with_files(
             }
             Ok(body)
         }
-        // Nobody knows whether it was committed: the sweepers will find out.
+        // The commit may have happened. If not, the sweep deletes the files.
         Err(problem) if problem.is_server_error() => Err(problem),
         Err(problem) => {
             app.files.discard(ids);
@@ -104,19 +110,20 @@ pub async fn post_with_files(
     }
 }
 
-/// That somebody is writing, as STOMP brings it.
+/// The request to publish a typing event, over STOMP.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct TypingRequest {
-    /// Where.
+    /// Channel.
     pub channel_id: Option<ChannelId>,
 }
 
-/// Tells those who follow the channel's events that the caller is writing. Stored nowhere: while Kafka is away nobody hears
-/// of it.
+/// Publishes to the subscribers of a channel's events that the user is typing.
+///
+/// The event is not stored, so it is lost while Kafka is down.
 ///
 /// # Errors
-/// Not found, also for a private channel that the caller is not in; the database's.
+/// Not found, also when the channel is invisible to the user; PostgreSQL fails.
 pub async fn typing(
     app: &App,
     channel: ChannelId,
@@ -129,7 +136,7 @@ pub async fn typing(
     Ok(())
 }
 
-/// The message, if the caller may read its channel.
+/// The message, if its channel is visible to the caller.
 async fn readable(app: &App, id: MessageId, caller: &Caller) -> Result<Message, Problem> {
     let missing = || Problem::NotFound(Resource::Message(id));
     let message = store::messages::find(&app.db, id)
@@ -145,7 +152,7 @@ async fn readable(app: &App, id: MessageId, caller: &Caller) -> Result<Message, 
 /// Changes a message's text.
 ///
 /// # Errors
-/// Not found, [`Problem::Forbidden`] for anybody but the author, an invalid text, or the database's.
+/// Not found, [`Problem::Forbidden`] unless the caller is the author, an invalid text, or PostgreSQL fails.
 pub async fn update(
     app: &App,
     id: MessageId,
@@ -177,7 +184,7 @@ pub async fn update(
 /// Deletes a message.
 ///
 /// # Errors
-/// Not found, [`Problem::Forbidden`] for anybody but the author and an ADMIN, or the database's.
+/// Not found, [`Problem::Forbidden`] unless the caller is the author or an ADMIN, or PostgreSQL fails.
 pub async fn delete(app: &App, id: MessageId, caller: &Caller) -> Result<(), Problem> {
     let message = readable(app, id, caller).await?;
     if message.author.map(|author| author.id) != Some(caller.id) && caller.role < Role::Admin {
@@ -189,7 +196,7 @@ pub async fn delete(app: &App, id: MessageId, caller: &Caller) -> Result<(), Pro
     if !store::messages::delete(&mut transaction, message.channel_id, id).await? {
         return Err(Problem::NotFound(Resource::Message(id)));
     }
-    let (gone, all) = notification::delete_of(&mut transaction, id, NOTIFICATIONS_AT_ONCE).await?;
+    let (gone, all) = notification::delete_of(&mut transaction, id, NOTIFICATION_BATCH).await?;
     if !all {
         purge::add(&mut transaction, purge::Kind::Message, &[id.0]).await?;
     }

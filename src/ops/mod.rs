@@ -1,4 +1,4 @@
-//! What the system does: changes with their events, used by HTTP and STOMP alike.
+//! Operations: changes of the stored data with their events, for HTTP and STOMP alike.
 
 pub mod account;
 pub mod channel;
@@ -10,10 +10,10 @@ use sqlx::{Postgres, Transaction};
 
 use crate::{app::App, model::Event, problem::Problem, store::outbox};
 
-/// Writes the events beside their cause, commits, and publishes them.
+/// Inserts the events of a change, commits the transaction, and publishes the events.
 ///
 /// # Errors
-/// The database's; then nothing has happened.
+/// PostgreSQL fails. If it failed before the commit, nothing has changed.
 pub(crate) async fn commit(
     app: &App,
     mut transaction: Transaction<'static, Postgres>,

@@ -1,4 +1,4 @@
-//! Notifications.
+//! Notifications: creation, dismissal and sweep.
 
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
@@ -12,28 +12,33 @@ use crate::{
     problem::{Problem, chain},
     store::{
         self,
-        notifications::{New, Told},
+        notifications::{NewNotification, NotifiedMessage},
     },
     tasks::jittered,
 };
 
-/// Receivers served by one transaction: it stays short however many want to hear of a channel.
-const RECEIVERS_AT_ONCE: usize = 500;
-/// The longest excerpt of a message, in characters.
-const EXCERPT: usize = 200;
-/// What was dismissed is remembered for longer than a job may come again: a week, see `kafka.rs`.
-const REMEMBERED_FOR: Duration = Duration::from_hours(8 * 24);
-/// Rows forgotten in one statement, which is far from its time limit with so many.
-const FORGOTTEN_AT_ONCE: i64 = 2_000;
-/// How often what need not be remembered is forgotten.
+/// Receivers in one transaction.
+///
+/// The bound keeps it short in a channel with many receivers.
+const RECEIVER_BATCH: usize = 500;
+/// Maximum length of an excerpt of a message, in characters.
+const MAX_EXCERPT_LEN: usize = 200;
+/// How long dismissed notifications stay.
+///
+/// Longer than Kafka keeps a job, which is a week (see `kafka.rs`).
+const DISMISSED_RETENTION: Duration = Duration::from_hours(8 * 24);
+/// Rows that one statement of the sweep deletes, far below its timeout.
+const SWEEP_BATCH: i64 = 2_000;
+/// Time between two sweeps of dismissed notifications.
 const SWEEP_INTERVAL: Duration = Duration::from_hours(1);
 
-/// Does these jobs, unless they have been done: writes the notifications of the new messages. One for each user, other than the
-/// author, who has turned them on for the channel and may read it. Doing it again writes nothing; of a message that is gone
-/// nobody is told.
+/// Runs unfinished jobs: inserts the notifications of new messages.
+///
+/// Each user with notifications on for the channel gets one, except the author and users to whom the channel is invisible. A job that
+/// runs again inserts no second one. A deleted message causes none.
 ///
 /// # Errors
-/// The database's; then some may have been done, and doing them again does no harm.
+/// PostgreSQL fails. Some jobs may be finished then; the caller may run all of them again.
 pub async fn notify(app: &App, jobs: &[(EventId, MessageId)]) -> Result<(), Problem> {
     let ids: Vec<EventId> = jobs.iter().map(|(job, _)| *job).collect();
     let left = store::outbox::jobs_left(&app.db, &ids).await?;
@@ -44,15 +49,18 @@ pub async fn notify(app: &App, jobs: &[(EventId, MessageId)]) -> Result<(), Prob
         .collect();
     let mut after = None;
     while !jobs.is_empty() {
-        after = page(app, &mut jobs, after).await?;
+        after = notify_page(app, &mut jobs, after).await?;
     }
     Ok(())
 }
 
-/// Serves the next receivers, those of the first message behind `after`, in one transaction, and takes the jobs that are done
-/// with it from the list: so what a node has done stays done, even when it dies or its share of the jobs goes to another.
-/// Returns how far it has come with the message that is then the first.
-async fn page(
+/// Notifies the next page of receivers in one transaction.
+///
+/// The transaction also finishes their jobs, and finished jobs leave the list.
+///
+/// The page starts after the receiver `after` of the first job's message. Returns the last notified receiver of the job that is then
+/// the first. So the work of a node that dies or loses its partitions is not repeated.
+async fn notify_page(
     app: &App,
     jobs: &mut VecDeque<(EventId, MessageId)>,
     mut after: Option<UserId>,
@@ -60,15 +68,17 @@ async fn page(
     let mut transaction = store::begin(&app.db).await?;
     let (mut new, mut done) = (Vec::new(), Vec::new());
     for (job, message) in jobs.iter() {
-        let room = RECEIVERS_AT_ONCE.saturating_sub(new.len());
+        let room = RECEIVER_BATCH.saturating_sub(new.len());
         if room == 0 {
             break;
         }
-        if let Some(told) = store::notifications::told_of(&mut transaction, *message).await? {
-            let most = i64::try_from(room).unwrap_or(i64::MAX);
+        let message =
+            store::notifications::message_for_notification(&mut transaction, *message).await?;
+        if let Some(message) = message {
+            let limit = i64::try_from(room).unwrap_or(i64::MAX);
             let receivers =
-                store::notifications::receivers(&mut transaction, &told, after, most).await?;
-            new.extend(receivers.iter().map(|to| notification(&told, *to)));
+                store::notifications::receivers(&mut transaction, &message, after, limit).await?;
+            new.extend(receivers.iter().map(|to| notification(&message, *to)));
             if receivers.len() == room {
                 after = receivers.last().copied();
                 break;
@@ -85,30 +95,30 @@ async fn page(
     Ok(after)
 }
 
-fn notification(told: &Told, receiver: UserId) -> New {
-    let author = told.author.as_deref().unwrap_or("A deleted user");
-    let title = match &told.channel_name {
+fn notification(message: &NotifiedMessage, receiver: UserId) -> NewNotification {
+    let author = message.author.as_deref().unwrap_or("A deleted user");
+    let title = match &message.channel_name {
         Some(name) => format!("{author} (#{name})"),
         None => author.to_owned(),
     };
-    let mut content: String = told.content.chars().take(EXCERPT).collect();
-    if content.len() < told.content.len() {
+    let mut content: String = message.content.chars().take(MAX_EXCERPT_LEN).collect();
+    if content.len() < message.content.len() {
         content.push('…');
     }
-    New {
+    NewNotification {
         receiver,
         kind: NotificationKind::NewMessage,
-        cause: told.message.0,
+        cause: message.message.0,
         title,
         content,
-        target: Some(told.channel.0),
+        target: Some(message.channel.0),
     }
 }
 
-/// Takes a notification out of its receiver's list, in every tab.
+/// Dismisses a notification, in all tabs of its receiver.
 ///
 /// # Errors
-/// Not found, also when it is another user's; the database's.
+/// Not found, also when another user is the receiver; PostgreSQL fails.
 pub async fn delete(app: &App, id: NotificationId, receiver: UserId) -> Result<(), Problem> {
     let mut transaction = store::begin(&app.db).await?;
     store::notifications::dismiss(&mut transaction, id, receiver).await?;
@@ -116,40 +126,41 @@ pub async fn delete(app: &App, id: NotificationId, receiver: UserId) -> Result<(
     commit(app, transaction, vec![event]).await
 }
 
-/// Deletes notifications of a message that is gone, `most` at most. Returns the events that tell of it, and whether that
-/// were all.
+/// Deletes notifications of a deleted message, at most `limit`.
+///
+/// Returns their events, and whether none are left.
 ///
 /// # Errors
-/// The database's.
+/// PostgreSQL fails.
 pub async fn delete_of(
     db: &mut sqlx::PgConnection,
     message: MessageId,
-    most: i64,
+    limit: i64,
 ) -> Result<(Vec<Event>, bool), Problem> {
-    let gone = store::notifications::delete_of(db, message, most).await?;
-    let all = i64::try_from(gone.len()).unwrap_or(most) < most;
-    let seen = gone.into_iter().filter(|(_, _, seen)| *seen);
-    let events = seen.map(|(receiver, id, _)| Event::notification_deleted(receiver, id));
+    let deleted = store::notifications::delete_of(db, message, limit).await?;
+    let all = i64::try_from(deleted.len()).unwrap_or(limit) < limit;
+    let shown = deleted.into_iter().filter(|(_, _, shown)| *shown);
+    let events = shown.map(|(receiver, id, _)| Event::notification_deleted(receiver, id));
     Ok((events.collect(), all))
 }
 
-/// Forgets what nobody can see or need any more, once an hour. Runs until it is dropped.
+/// Deletes old dismissed notifications once an hour. Runs until it is dropped.
 pub async fn sweep(app: Arc<App>) {
     loop {
         tokio::time::sleep(jittered(SWEEP_INTERVAL)).await;
-        let mut forgotten = 0;
+        let mut deleted = 0;
         loop {
-            match store::notifications::sweep(&app.db, REMEMBERED_FOR, FORGOTTEN_AT_ONCE).await {
+            match store::notifications::sweep(&app.db, DISMISSED_RETENTION, SWEEP_BATCH).await {
                 Ok(0) => break,
-                Ok(some) => forgotten += some,
+                Ok(some) => deleted += some,
                 Err(error) => {
-                    warn!(error = %chain(&error), "old notifications cannot be forgotten");
+                    warn!(error = %chain(&error), "notification sweep failed");
                     break;
                 }
             }
         }
-        if forgotten > 0 {
-            info!(forgotten, "forgot old notifications");
+        if deleted > 0 {
+            info!(deleted, "deleted dismissed notifications");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Sessions: login, refresh, logout.
+//! Sessions: login, refresh and logout.
 
 use std::net::IpAddr;
 
@@ -14,8 +14,8 @@ use crate::{
     store,
 };
 
-/// A session's two tokens.
-pub struct SignedIn {
+/// The two tokens of a session.
+pub struct SessionTokens {
     /// The access token, a JWT.
     pub access: String,
     /// The refresh token, for the cookie.
@@ -25,17 +25,17 @@ pub struct SignedIn {
 /// Opens a session.
 ///
 /// # Errors
-/// [`Problem::WrongCredentials`], [`Problem::TooMany`] after many of them, or a store's.
+/// [`Problem::WrongCredentials`], [`Problem::TooMany`] after many failures, or a store fails.
 pub async fn login(
     app: &App,
     username: &str,
     password: Secret,
     peer: IpAddr,
-) -> Result<SignedIn, Problem> {
+) -> Result<SessionTokens, Problem> {
     let key = fold(username);
     let attempt =
         LoginAttempt::begin(app.redis.clone(), app.config.login_failures, &key, peer).await?;
-    // PostgreSQL takes no text with this character, so nobody has such a name.
+    // PostgreSQL refuses text with this character, so no user has such a name.
     let found = if key.contains('\0') {
         None
     } else {
@@ -44,15 +44,15 @@ pub async fn login(
     let (user, hash) = found
         .map(|found| (found.user, Secret::new(found.password_hash)))
         .unzip();
-    // Takes as long for a name that does not exist.
+    // Takes the same time for a name that does not exist.
     let matches = app.passwords.verify(password, hash.clone()).await?;
     let Some(user) = user.filter(|_| matches) else {
         return Err(Problem::WrongCredentials);
     };
     attempt.succeeded().await?;
     let (session, refresh) = app.sessions.open(user.id, user.role).await?;
-    // Whoever changes an account ends its sessions after the commit. So an account that changed while the password was
-    // being checked shows here, or this session is among those ended.
+    // A change of an account revokes the sessions after its commit. So either the change is visible here, or the change revokes this
+    // session.
     let now = store::users::credentials(&app.db, &key).await;
     match now {
         Ok(Some(now))
@@ -60,7 +60,7 @@ pub async fn login(
                 && hash.is_some_and(|hash| hash.expose() == now.password_hash) =>
         {
             let access = app.tokens.issue(&user, session)?;
-            Ok(SignedIn { access, refresh })
+            Ok(SessionTokens { access, refresh })
         }
         changed => {
             app.sessions.revoke(user.id, session).await?;
@@ -70,24 +70,26 @@ pub async fn login(
     }
 }
 
-/// Exchanges a refresh token for new tokens. One that was exchanged before ends its session everywhere.
+/// Exchanges a refresh token for new tokens.
+///
+/// A token that was exchanged before revokes its session.
 ///
 /// # Errors
-/// [`Problem::SessionEnded`], or a store's.
-pub async fn refresh(app: &App, token: &str) -> Result<SignedIn, Problem> {
+/// [`Problem::SessionEnded`], or a store fails.
+pub async fn refresh(app: &App, token: &str) -> Result<SessionTokens, Problem> {
     let (session, rotation) = app.sessions.rotate(token).await?;
     match rotation {
         Rotation::Rotated(user, refresh) => {
             let user = store::users::find(&app.db, user)
                 .await?
                 .ok_or(Problem::SessionEnded)?;
-            Ok(SignedIn {
+            Ok(SessionTokens {
                 access: app.tokens.issue(&user, session)?,
                 refresh,
             })
         }
         Rotation::Reused(user) => {
-            warn!(user.id = %user, session.id = %session, "a refresh token was used twice; its session is revoked");
+            warn!(user.id = %user, session.id = %session, "refresh token reused; session revoked");
             app.sessions.revoke(user, session).await?;
             announce_revoked(app, user, session);
             Err(Problem::SessionEnded)
@@ -96,10 +98,12 @@ pub async fn refresh(app: &App, token: &str) -> Result<SignedIn, Problem> {
     }
 }
 
-/// A new access token for the session of that refresh token, which stays as it is.
+/// Issues an access token for a refresh token's session.
+///
+/// The refresh token stays valid.
 ///
 /// # Errors
-/// [`Problem::SessionEnded`], or a store's.
+/// [`Problem::SessionEnded`], or a store fails.
 pub async fn me(app: &App, token: &str) -> Result<String, Problem> {
     let (user, session) = app
         .sessions
@@ -112,10 +116,10 @@ pub async fn me(app: &App, token: &str) -> Result<String, Problem> {
     app.tokens.issue(&user, session)
 }
 
-/// Ends the session of that refresh token, if it is a current one.
+/// Revokes the session of a refresh token, if the token is current.
 ///
 /// # Errors
-/// A store's.
+/// A store fails.
 pub async fn logout(app: &App, token: &str) -> Result<(), Problem> {
     if let Some((user, session)) = app.sessions.find_by_token(token).await? {
         app.sessions.revoke(user, session).await?;
@@ -129,7 +133,7 @@ pub(super) fn announce_revoked(app: &App, user_id: UserId, session_id: SessionId
         user_id,
         session_id,
     };
-    // This node's sockets are cut even while Kafka is away.
+    // Closes this node's connections even while Kafka is down.
     app.delivery.apply(&control);
     app.outbox
         .publish_untracked(&Event::control(&control), None);

@@ -1,4 +1,4 @@
-//! Channels and who is in them.
+//! Channels and their participants.
 
 use std::collections::HashMap;
 
@@ -47,7 +47,7 @@ impl ChannelRow {
 /// Creates a public channel.
 ///
 /// # Errors
-/// The database's.
+/// PostgreSQL fails.
 pub async fn insert_public(
     db: &mut PgConnection,
     name: &str,
@@ -64,10 +64,12 @@ pub async fn insert_public(
     Ok(channel.with(Vec::new()))
 }
 
-/// Creates a private channel with these users in it and a read status for each, notifications on.
+/// Creates a private channel.
+///
+/// Each participant gets a read status with notifications on.
 ///
 /// # Errors
-/// [`Problem::NotFound`] naming the first user who does not exist; the database's.
+/// [`Problem::NotFound`] with the first user who does not exist, or PostgreSQL fails.
 pub async fn insert_private(
     db: &mut PgConnection,
     participants: &[UserId],
@@ -83,7 +85,7 @@ pub async fn insert_private(
     const JOIN: &str = "with joined as (insert into channel_participants (channel_id, user_id) select $1, unnest($2)) \
                         insert into read_statuses (id, user_id, channel_id, last_read_at, notification_enabled) \
                         select gen_random_uuid(), unnest($2), $1, $3, true";
-    // Locked until the commit, so that a user deleted at the same time cannot break it.
+    // Locked until the commit: deleting one of these users at the same time would violate the foreign key.
     let members: Vec<User> = sqlx::query_as(MEMBERS)
         .bind(participants)
         .fetch_all(&mut *db)
@@ -107,10 +109,10 @@ pub async fn insert_private(
     Ok(channel.with(members))
 }
 
-/// A channel, locked until the transaction ends.
+/// Locks a channel until the transaction ends.
 ///
 /// # Errors
-/// Not found, or the database's.
+/// Not found, or PostgreSQL fails.
 pub async fn lock(db: &mut PgConnection, id: ChannelId) -> Result<ChannelRow, Problem> {
     const SQL: &str = "select id, name, description, type, coalesce(last_message_at, created_at) as last_message_at \
                        from channels where id = $1 for update";
@@ -121,10 +123,10 @@ pub async fn lock(db: &mut PgConnection, id: ChannelId) -> Result<ChannelRow, Pr
         .ok_or(Problem::NotFound(Resource::Channel(id)))
 }
 
-/// Changes a public channel; `None` leaves unchanged.
+/// Changes a public channel; `None` leaves a field unchanged.
 ///
 /// # Errors
-/// Not found, or the database's.
+/// Not found, or PostgreSQL fails.
 pub async fn update(
     db: &mut PgConnection,
     id: ChannelId,
@@ -144,10 +146,12 @@ pub async fn update(
         .ok_or(Problem::NotFound(Resource::Channel(id)))
 }
 
-/// Deletes a channel. Nothing of what is in it can be seen from then on; it is cleared afterwards, see [`super::purge`].
+/// Deletes a channel's row, which hides its messages, files and read statuses.
+///
+/// [`super::purge`] deletes those later.
 ///
 /// # Errors
-/// The database's.
+/// PostgreSQL fails.
 pub async fn delete(db: &mut PgConnection, id: ChannelId) -> Result<(), Problem> {
     sqlx::query("delete from channels where id = $1")
         .bind(id)
@@ -156,10 +160,12 @@ pub async fn delete(db: &mut PgConnection, id: ChannelId) -> Result<(), Problem>
     purge::add(db, purge::Kind::Channel, &[id.0]).await
 }
 
-/// Takes a user out of a private channel, and their read status with it. False if they were not in it.
+/// Removes a user and the user's read status from a private channel.
+///
+/// False if the user is no participant.
 ///
 /// # Errors
-/// The database's.
+/// PostgreSQL fails.
 pub async fn remove_participant(
     db: &mut PgConnection,
     id: ChannelId,
@@ -175,10 +181,12 @@ pub async fn remove_participant(
         .await?)
 }
 
-/// Which of these users are not in that private channel any more, or it is gone.
+/// The memberships among `members` that have ended.
+///
+/// The user has left the private channel, or the channel is deleted.
 ///
 /// # Errors
-/// The database's.
+/// PostgreSQL fails.
 pub async fn lost_memberships(
     db: &PgPool,
     members: &[(ChannelId, UserId)],
@@ -193,10 +201,10 @@ pub async fn lost_memberships(
         .await?)
 }
 
-/// The users in a channel; none for a public one.
+/// The participants of a private channel; empty for a public channel.
 ///
 /// # Errors
-/// The database's.
+/// PostgreSQL fails.
 pub async fn participants(db: &mut PgConnection, id: ChannelId) -> Result<Vec<UserId>, Problem> {
     Ok(
         sqlx::query_scalar("select user_id from channel_participants where channel_id = $1")
@@ -206,18 +214,20 @@ pub async fn participants(db: &mut PgConnection, id: ChannelId) -> Result<Vec<Us
     )
 }
 
-/// The users whom events about a message's attachments concern.
+/// The users to whom a channel is visible.
 pub enum Audience {
     /// Every user: the channel is public.
     Everyone,
-    /// The participants of a private channel; nobody when the message or its channel is deleted.
+    /// The participants of a private channel.
+    ///
+    /// Empty when the message or its channel is deleted.
     Participants(Vec<UserId>),
 }
 
 /// The users to whom a message's channel is visible.
 ///
 /// # Errors
-/// The database's.
+/// PostgreSQL fails.
 pub async fn audience(db: &mut PgConnection, message: MessageId) -> Result<Audience, Problem> {
     const SQL: &str = "select c.type, array(select p.user_id from channel_participants p where p.channel_id = c.id) \
                        from messages m join channels c on c.id = m.channel_id where m.id = $1";
@@ -230,10 +240,10 @@ pub async fn audience(db: &mut PgConnection, message: MessageId) -> Result<Audie
     })
 }
 
-/// The private channels that a user is in, each with everybody in it.
+/// The private channels of a user, each with all its participants.
 ///
 /// # Errors
-/// The database's.
+/// PostgreSQL fails.
 pub async fn private_of(
     db: &mut PgConnection,
     user: UserId,
@@ -243,10 +253,10 @@ pub async fn private_of(
     Ok(sqlx::query_as(SQL).bind(user).fetch_all(db).await?)
 }
 
-/// Every public channel and the private ones that the user is in, by creation time.
+/// The channels visible to a user, by creation time.
 ///
 /// # Errors
-/// The database's.
+/// PostgreSQL fails.
 pub async fn visible_to(db: &PgPool, user: UserId) -> Result<Vec<Channel>, Problem> {
     const CHANNELS: &str = concat!(
         "select id, name, description, type, coalesce(last_message_at, created_at) as last_message_at from channels c where ",
@@ -284,7 +294,7 @@ pub async fn visible_to(db: &PgPool, user: UserId) -> Result<Vec<Channel>, Probl
         .collect())
 }
 
-/// A channel that a user may read.
+/// A channel that is visible to a user.
 #[derive(Clone, Copy, Debug, sqlx::FromRow)]
 pub struct Readable {
     /// Public or private.
@@ -294,10 +304,10 @@ pub struct Readable {
     pub last_seq: i64,
 }
 
-/// The channel, if the user may read it.
+/// The channel, if it is visible to the user.
 ///
 /// # Errors
-/// [`Problem::NotFound`] as well when it is a private one that the user is not in; the database's.
+/// [`Problem::NotFound`] when the channel does not exist or is invisible to the user, or PostgreSQL fails.
 pub async fn readable(db: &PgPool, id: ChannelId, user: UserId) -> Result<Readable, Problem> {
     const SQL: &str = concat!(
         "select type, last_seq from channels c where c.id = $1 and ",
@@ -311,10 +321,12 @@ pub async fn readable(db: &PgPool, id: ChannelId, user: UserId) -> Result<Readab
         .ok_or(Problem::NotFound(Resource::Channel(id)))
 }
 
-/// The positions of the newest messages of these channels; a deleted channel is left out.
+/// The positions of the newest messages of these channels.
+///
+/// Deleted channels are missing.
 ///
 /// # Errors
-/// The database's.
+/// PostgreSQL fails.
 pub async fn positions(db: &PgPool, ids: &[ChannelId]) -> Result<Vec<(ChannelId, i64)>, Problem> {
     Ok(
         sqlx::query_as("select id, last_seq from channels where id = any($1)")

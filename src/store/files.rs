@@ -1,4 +1,4 @@
-//! Files: whose they are and how far they have come. Their bytes are in [`crate::blobs`].
+//! Files: their owners and their upload status. [`crate::blobs`] stores the bytes.
 
 use std::time::Duration;
 
@@ -23,7 +23,7 @@ impl sqlx::FromRow<'_, PgRow> for BinaryContent {
     }
 }
 
-/// The columns of a [`BinaryContent`], of the table that is called `f`.
+/// The columns of a [`BinaryContent`], from the table with the alias `f`.
 macro_rules! columns {
     () => {
         "f.id as file_id, f.file_name, f.size as file_size, f.content_type as file_type, f.status as file_status"
@@ -32,10 +32,10 @@ macro_rules! columns {
 
 pub(super) use columns;
 
-/// Writes the attachments of new messages, whose rows are written in the same transaction.
+/// Inserts the attachments of new messages, which the same transaction inserts.
 ///
 /// # Errors
-/// The database's.
+/// PostgreSQL fails.
 pub async fn attach<'a>(
     db: &mut PgConnection,
     messages: impl Iterator<Item = &'a Message>,
@@ -76,10 +76,12 @@ pub async fn attach<'a>(
     Ok(())
 }
 
-/// Gives a user another profile picture. The one before is nobody's from then on. The user's row is locked, or new.
+/// Replaces a user's profile picture. The earlier picture becomes an orphan.
+///
+/// The caller has locked or inserted the user's row.
 ///
 /// # Errors
-/// The database's.
+/// PostgreSQL fails.
 pub async fn set_picture(
     db: &mut PgConnection,
     user: UserId,
@@ -104,10 +106,12 @@ pub async fn set_picture(
     Ok(())
 }
 
-/// Those of these files that the user may read: every profile picture, and what is attached in channels that they may read.
+/// The files among `ids` that a user may read.
+///
+/// These are profile pictures, and attachments in channels that are visible to the user.
 ///
 /// # Errors
-/// The database's.
+/// PostgreSQL fails.
 pub async fn readable(
     db: &PgPool,
     ids: &[FileId],
@@ -129,26 +133,29 @@ pub async fn readable(
         .await?)
 }
 
-/// A file whose turn it is to be made ready.
+/// A file whose upload a worker completes.
 #[derive(sqlx::FromRow)]
-pub struct Waiting {
-    /// As it was accepted.
+pub struct WaitingFile {
+    /// The file.
     #[sqlx(flatten)]
     pub file: BinaryContent,
-    /// Who sent it; none when the account is gone.
+    /// The user who sent it; none when the account is deleted.
     pub uploader_id: Option<UserId>,
-    /// What it is attached to; none for a profile picture.
+    /// The message it is attached to; none for a profile picture.
     pub message_id: Option<MessageId>,
-    /// Tries that have begun, this one among them: it tells this try from a later one.
+    /// Number of this try, counted from 1. It differs from the number of any later try.
     pub tries: i16,
 }
 
-/// The file that has waited longest, with its next try begun: nobody else begins one for that long. Nothing is locked, so that
-/// nobody waits for the storage's sake.
+/// Begins the next try of the file that is due longest.
+///
+/// No other worker begins a try of it before `lease` has passed.
+///
+/// A lease instead of a row lock: other transactions do not wait while the storage works.
 ///
 /// # Errors
-/// The database's.
-pub async fn begin_try(db: &PgPool, lease: Duration) -> Result<Option<Waiting>, Problem> {
+/// PostgreSQL fails.
+pub async fn begin_try(db: &PgPool, lease: Duration) -> Result<Option<WaitingFile>, Problem> {
     const SQL: &str = concat!(
         "update binary_contents f set tries = tries + 1, next_try_at = clock_timestamp() + make_interval(secs => $1) \
          where id = (select id from binary_contents where status = 'WAITING' and next_try_at <= clock_timestamp() \
@@ -163,10 +170,12 @@ pub async fn begin_try(db: &PgPool, lease: Duration) -> Result<Option<Waiting>, 
         .await?)
 }
 
-/// Says that a try has failed, and when the next one is due. Nothing happens when another try has begun meanwhile.
+/// Schedules the next try after a failed one.
+///
+/// Does nothing when another try has begun meanwhile.
 ///
 /// # Errors
-/// The database's.
+/// PostgreSQL fails.
 pub async fn try_again(
     db: &PgPool,
     id: FileId,
@@ -184,11 +193,12 @@ pub async fn try_again(
     Ok(())
 }
 
-/// Says how it ended. False when another try has begun or ended meanwhile, or the file is gone: then it is not for this one to
-/// say.
+/// Stores the final status.
+///
+/// False when another try has begun or ended meanwhile, or the file is deleted; then nothing changes.
 ///
 /// # Errors
-/// The database's.
+/// PostgreSQL fails.
 pub async fn finish(
     db: &mut PgConnection,
     id: FileId,
@@ -205,31 +215,32 @@ pub async fn finish(
     Ok(finished.rows_affected() > 0)
 }
 
-/// Files that nothing refers to any more, taken until the transaction ends. One whose last try did not succeed is left alone for
-/// `late` longer: its move may have been given up here and still be done by the storage, and its bytes would stay for ever
-/// if nothing knew of them.
+/// Locks files that belong to no message and no user until the transaction ends, at most `limit`.
+///
+/// Leaves a file whose last try did not succeed for `grace` longer: the storage may still finish a move that timed out here, and
+/// without the row, nothing would delete its bytes.
 ///
 /// # Errors
-/// The database's.
+/// PostgreSQL fails.
 pub async fn take_orphans(
     db: &mut PgConnection,
-    late: Duration,
-    most: i64,
+    grace: Duration,
+    limit: i64,
 ) -> Result<Vec<FileId>, Problem> {
     const SQL: &str = "select id from binary_contents where message_id is null and picture_of is null \
                        and (status = 'SUCCESS' or tries = 0 or next_try_at < clock_timestamp() - make_interval(secs => $1)) \
                        order by id limit $2 for update skip locked";
     Ok(sqlx::query_scalar(SQL)
-        .bind(late.as_secs_f64())
-        .bind(most)
+        .bind(grace.as_secs_f64())
+        .bind(limit)
         .fetch_all(db)
         .await?)
 }
 
-/// Deletes rows.
+/// Deletes the rows of files.
 ///
 /// # Errors
-/// The database's.
+/// PostgreSQL fails.
 pub async fn delete(db: &mut PgConnection, ids: &[FileId]) -> Result<(), Problem> {
     sqlx::query("delete from binary_contents where id = any($1)")
         .bind(ids)
@@ -238,10 +249,10 @@ pub async fn delete(db: &mut PgConnection, ids: &[FileId]) -> Result<(), Problem
     Ok(())
 }
 
-/// Those of these files whose bytes in `incoming/` are still needed.
+/// The files among `ids` whose bytes in `incoming/` are still needed.
 ///
 /// # Errors
-/// The database's.
+/// PostgreSQL fails.
 pub async fn waiting_among(db: &PgPool, ids: &[FileId]) -> Result<Vec<FileId>, Problem> {
     const SQL: &str = "select id from binary_contents where id = any($1) and status = 'WAITING'";
     Ok(sqlx::query_scalar(SQL).bind(ids).fetch_all(db).await?)

@@ -19,8 +19,12 @@ use crate::{
     },
 };
 
-/// Joined with the author, who may be gone, and with the attachments. What is left of a deleted channel is there until it is
-/// cleared, see [`super::purge`]: who shows messages to others asks for the channel as well.
+/// The select of a [`Message`] with its author and its attachments.
+///
+/// The author is null when the account is deleted.
+///
+/// Messages of a deleted channel exist until the purge deletes them (see [`super::purge`]). So a query that shows messages also
+/// checks that the channel exists.
 macro_rules! select {
     ($rest:literal) => {
         concat!(
@@ -57,25 +61,27 @@ impl sqlx::FromRow<'_, PgRow> for Message {
     }
 }
 
-/// Where a page begins.
+/// The start of a page of messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Cursor {
-    /// Behind the message at this position.
+pub enum PageCursor {
+    /// After the message at this position.
     Position(i64),
-    /// Behind this instant.
+    /// After this instant.
     Instant(OffsetDateTime),
 }
 
-/// Messages of a channel from the cursor on, `most` at most. Positions follow `created_at`, so either order is an order by time.
+/// A page of a channel's messages after the cursor, at most `limit`.
+///
+/// Positions increase with `created_at`, so the order by position is the order by time.
 ///
 /// # Errors
-/// The database's.
+/// PostgreSQL fails.
 pub async fn page(
     db: &PgPool,
     channel: ChannelId,
-    cursor: Option<Cursor>,
+    cursor: Option<PageCursor>,
     newest_first: bool,
-    most: i64,
+    limit: i64,
 ) -> Result<Vec<Message>, Problem> {
     const DESC: &str = select!(
         "where m.channel_id = $1 and exists (select from channels where id = $1) \
@@ -95,29 +101,31 @@ pub async fn page(
         (ASC, 0, OffsetDateTime::UNIX_EPOCH)
     };
     match cursor {
-        Some(Cursor::Position(position)) => seq = position,
-        Some(Cursor::Instant(at)) => instant = at,
+        Some(PageCursor::Position(position)) => seq = position,
+        Some(PageCursor::Instant(at)) => instant = at,
         None => {}
     }
     Ok(sqlx::query_as(sql)
         .bind(channel)
         .bind(seq)
         .bind(instant)
-        .bind(most)
+        .bind(limit)
         .fetch_all(db)
         .await?)
 }
 
-/// Messages with `after < seq <= through`, in order, `most` at most. Deleted ones are simply not there.
+/// At most `limit` messages with `after < seq <= through`, in order.
+///
+/// Deleted messages are missing.
 ///
 /// # Errors
-/// The database's.
+/// PostgreSQL fails.
 pub async fn between(
     db: &PgPool,
     channel: ChannelId,
     after: i64,
     through: i64,
-    most: i64,
+    limit: i64,
 ) -> Result<Vec<Message>, Problem> {
     const SQL: &str = select!(
         "where m.channel_id = $1 and exists (select from channels where id = $1) \
@@ -127,21 +135,21 @@ pub async fn between(
         .bind(channel)
         .bind(after)
         .bind(through)
-        .bind(most)
+        .bind(limit)
         .fetch_all(db)
         .await?)
 }
 
-/// Whether there are more than `most` messages with `after < seq <= through`.
+/// Whether more than `limit` messages have `after < seq <= through`.
 ///
 /// # Errors
-/// The database's.
+/// PostgreSQL fails.
 pub async fn more_than(
     db: &PgPool,
     channel: ChannelId,
     after: i64,
     through: i64,
-    most: i64,
+    limit: i64,
 ) -> Result<bool, Problem> {
     const SQL: &str = "select exists (select from messages where channel_id = $1 and seq > $2 and seq <= $3 \
                        order by seq offset $4 limit 1)";
@@ -149,7 +157,7 @@ pub async fn more_than(
         .bind(channel)
         .bind(after)
         .bind(through)
-        .bind(most)
+        .bind(limit)
         .fetch_one(db)
         .await?)
 }
@@ -157,16 +165,16 @@ pub async fn more_than(
 /// One message.
 ///
 /// # Errors
-/// The database's.
+/// PostgreSQL fails.
 pub async fn find(db: &PgPool, id: MessageId) -> Result<Option<Message>, Problem> {
     const SQL: &str = select!("where m.id = $1");
     Ok(sqlx::query_as(SQL).bind(id).fetch_optional(db).await?)
 }
 
-/// Changes a message's text. `None` when the message or its channel has gone.
+/// Changes a message's text. `None` when the message or its channel is deleted.
 ///
 /// # Errors
-/// The database's.
+/// PostgreSQL fails.
 pub async fn update(
     db: &mut PgConnection,
     id: MessageId,
@@ -186,10 +194,12 @@ pub async fn update(
     Ok(sqlx::query_as(FIND).bind(id).fetch_optional(db).await?)
 }
 
-/// Deletes a message, and sets back the instant of its channel's newest one. False if it or its channel was gone.
+/// Deletes a message, and updates `last_message_at` of its channel.
+///
+/// False if the message or its channel is deleted already.
 ///
 /// # Errors
-/// The database's.
+/// PostgreSQL fails.
 pub async fn delete(
     db: &mut PgConnection,
     channel: ChannelId,
@@ -197,12 +207,12 @@ pub async fn delete(
 ) -> Result<bool, Problem> {
     const NEWEST: &str = "update channels set last_message_at = \
                           (select created_at from messages where channel_id = $1 order by seq desc limit 1) where id = $1";
-    // The channel first: the order in which the writers of new messages take these locks.
-    let there = sqlx::query("select 1 from channels where id = $1 for no key update")
+    // The channel first, in the same order as writers of new messages lock, against deadlocks.
+    let channel_row = sqlx::query("select 1 from channels where id = $1 for no key update")
         .bind(channel)
         .execute(&mut *db)
         .await?;
-    if there.rows_affected() == 0 {
+    if channel_row.rows_affected() == 0 {
         return Ok(false);
     }
     let deleted = sqlx::query("delete from messages where id = $1")
@@ -230,10 +240,12 @@ pub struct Target {
     pub notifies: bool,
 }
 
-/// Locks the channels until the transaction ends, in the order of their ids, so that two groups cannot deadlock.
+/// Locks the channels until the transaction ends.
+///
+/// Locks in the order of the ids, so that two groups cannot deadlock.
 ///
 /// # Errors
-/// The database's.
+/// PostgreSQL fails.
 pub async fn lock_targets(
     db: &mut PgConnection,
     channels: &[ChannelId],
@@ -254,13 +266,15 @@ pub struct Author {
     pub visible_channels: Vec<ChannelId>,
 }
 
-/// Locks the authors of new messages, so that no transaction deletes their accounts before this one ends.
+/// Locks the authors of new messages.
+///
+/// No transaction deletes their accounts before this one ends.
 ///
 /// Must run after [`lock_targets`]: a participant leaves a private channel only with the channel's lock, so the visible channels
 /// stay visible until the transaction ends. An author who does not exist is missing from the result.
 ///
 /// # Errors
-/// The database's.
+/// PostgreSQL fails.
 pub async fn lock_authors(
     db: &mut PgConnection,
     posts: &[(UserId, ChannelId)],
@@ -288,7 +302,7 @@ pub async fn lock_authors(
 /// The stored messages of these authors with these `clientMessageId`s, pair by pair.
 ///
 /// # Errors
-/// The database's.
+/// PostgreSQL fails.
 pub async fn with_client_ids(
     db: &mut PgConnection,
     authors: &[UserId],
@@ -314,11 +328,12 @@ pub struct NewMessage {
     pub notifies: bool,
 }
 
-/// Writes new messages, their events and their channels' positions, in one statement; attachments, if there are any, in a
-/// second one.
+/// Inserts new messages, their attachments and their events.
+///
+/// Also updates the channels' positions. Attachments need a second statement, which messages without files save.
 ///
 /// # Errors
-/// The database's.
+/// PostgreSQL fails.
 pub async fn insert(db: &mut PgConnection, new: &[NewMessage]) -> Result<Vec<OutboxRow>, Problem> {
     const SQL: &str = "with positions as ( \
             select channel_id, max(seq) as seq, max(at) as at from unnest($2::uuid[], $3::bigint[], $7::timestamptz[]) as n (channel_id, seq, at) group by 1 \
@@ -338,7 +353,7 @@ pub async fn insert(db: &mut PgConnection, new: &[NewMessage]) -> Result<Vec<Out
     let jobs = new
         .iter()
         .filter(|n| n.notifies)
-        .map(|n| Event::notify_of(n.message.channel_id, n.message.id));
+        .map(|n| Event::notification_job(n.message.channel_id, n.message.id));
     let events: Vec<Event> = created.chain(jobs).collect();
     let columns = Columns::of(&events);
     let of = |message: &Message| message.author.as_ref().map(|author| author.id);

@@ -1,4 +1,6 @@
-//! PostgreSQL, the source of truth for everything that users write. One file for each group of tables; free functions, no state.
+//! PostgreSQL, the source of truth for everything that users write.
+//!
+//! One file for each group of tables; free functions, no state.
 
 pub mod channels;
 pub mod files;
@@ -33,7 +35,9 @@ static MIGRATIONS: Migrator = Migrator {
     ..sqlx::migrate!("./migrations")
 };
 
-/// Advisory lock that versions before migrations hold while they run their whole schema at start.
+/// Advisory lock of versions before migrations.
+///
+/// They hold it while they run their whole schema at start.
 const SCHEMA_LOCK: i64 = 0x4449_5343_4f44_4549;
 
 /// A pool that connects when it is first used.

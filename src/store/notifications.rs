@@ -15,28 +15,35 @@ use crate::{
     },
 };
 
-/// A notification to be written, unless it has been.
+/// A notification to insert.
 #[derive(Clone, Debug)]
-pub struct New {
-    /// Whom it is for.
+pub struct NewNotification {
+    /// The receiver.
     pub receiver: UserId,
-    /// Why.
+    /// The reason.
     pub kind: NotificationKind,
-    /// What happened. One cause makes one notification for each receiver, however often it is written.
+    /// The message, the file or the role change.
+    ///
+    /// A cause has one notification for each receiver; later inserts do nothing.
     pub cause: Uuid,
-    /// One line.
+    /// The title, one line.
     pub title: String,
-    /// What happened, for people.
+    /// The text.
     pub content: String,
-    /// What it is about.
+    /// The channel or user that a client opens.
     pub target: Option<Uuid>,
 }
 
-/// Writes those that have not been written before, each with the event that tells its receiver. A receiver who is gone gets none.
+/// Inserts notifications and their events.
+///
+/// Skips existing notifications and deleted receivers.
 ///
 /// # Errors
-/// The database's.
-pub async fn insert(db: &mut PgConnection, new: &[New]) -> Result<Vec<OutboxRow>, Problem> {
+/// PostgreSQL fails.
+pub async fn insert(
+    db: &mut PgConnection,
+    new: &[NewNotification],
+) -> Result<Vec<OutboxRow>, Problem> {
     const SQL: &str = "insert into notifications (id, receiver_id, type, cause_id, title, content, target_id, created_at) \
                        select n.id, u.id, n.type, n.cause_id, n.title, n.content, n.target_id, clock_timestamp() \
                        from unnest($1::uuid[], $2::uuid[], $3::text[], $4::uuid[], $5::text[], $6::text[], $7::uuid[]) \
@@ -67,29 +74,35 @@ pub async fn insert(db: &mut PgConnection, new: &[New]) -> Result<Vec<OutboxRow>
     outbox::insert(db, events.collect()).await
 }
 
-/// A message that somebody may have to be told of.
+/// A message with the texts of its notifications.
 #[derive(Clone, Debug, sqlx::FromRow)]
-pub struct Told {
+pub struct NotifiedMessage {
     /// Message.
     pub message: MessageId,
     /// Channel.
     pub channel: ChannelId,
-    /// The channel's name; a private one has none.
+    /// The channel's name; none for a private channel.
     pub channel_name: Option<String>,
-    /// Who wrote it, who need not be told.
+    /// The author, who gets no notification.
     author_id: Option<UserId>,
-    /// The author's name, unless the account is gone.
+    /// The author's name, unless the account is deleted.
     pub author: Option<String>,
-    /// The message's text; the names of its files when it has none.
+    /// The message's text; the names of its files when it has no text.
     pub content: String,
 }
 
-/// The message, kept from being deleted until the transaction ends, so that nobody is told of one that is gone. `None` when it
-/// or its channel is.
+/// Locks a message against deletion until the transaction ends.
+///
+/// So no deleted message gets notifications.
+///
+/// `None` when the message or its channel is deleted.
 ///
 /// # Errors
-/// The database's.
-pub async fn told_of(db: &mut PgConnection, message: MessageId) -> Result<Option<Told>, Problem> {
+/// PostgreSQL fails.
+pub async fn message_for_notification(
+    db: &mut PgConnection,
+    message: MessageId,
+) -> Result<Option<NotifiedMessage>, Problem> {
     const SQL: &str = "select m.id as message, c.id as channel, c.name as channel_name, m.author_id, a.username as author, \
                        coalesce(nullif(btrim(m.content), ''), (select string_agg(f.file_name, ', ' order by f.position) \
                        from binary_contents f where f.message_id = m.id), '') as content \
@@ -98,16 +111,19 @@ pub async fn told_of(db: &mut PgConnection, message: MessageId) -> Result<Option
     Ok(sqlx::query_as(SQL).bind(message).fetch_optional(db).await?)
 }
 
-/// Who is to be told of that message, in the order of their ids, from behind `after` on, `most` at most. They are read from an
-/// index, so a page costs what is on it, however many want to hear of the channel.
+/// A page of the users to notify of a message, in the order of their ids.
+///
+/// Starts after the user `after` and has at most `limit` users.
+///
+/// PostgreSQL reads them from an index, so the cost of a page does not depend on the number of users with notifications on.
 ///
 /// # Errors
-/// The database's.
+/// PostgreSQL fails.
 pub async fn receivers(
     db: &mut PgConnection,
-    told: &Told,
+    message: &NotifiedMessage,
     after: Option<UserId>,
-    most: i64,
+    limit: i64,
 ) -> Result<Vec<UserId>, Problem> {
     const SQL: &str = concat!(
         "select r.user_id from read_statuses r where r.channel_id = $1 and r.notification_enabled \
@@ -121,15 +137,17 @@ pub async fn receivers(
         " order by r.user_id limit $4"
     );
     Ok(sqlx::query_scalar(SQL)
-        .bind(told.channel)
+        .bind(message.channel)
         .bind(after.unwrap_or(UserId(Uuid::nil())))
-        .bind(told.author_id)
-        .bind(most)
+        .bind(message.author_id)
+        .bind(limit)
         .fetch_all(db)
         .await?)
 }
 
-/// Not dismissed, and not of a message that is gone or that the receiver may not read any more.
+/// The SQL condition for notifications to show.
+///
+/// They are not dismissed, and their message exists in a channel that is visible to the receiver.
 macro_rules! present {
     () => {
         concat!(
@@ -141,10 +159,10 @@ macro_rules! present {
     };
 }
 
-/// Which of these notifications their receiver still has and may see.
+/// The notifications among `ids` to show to their receiver.
 ///
 /// # Errors
-/// The database's.
+/// PostgreSQL fails.
 pub async fn present(
     db: &PgPool,
     receiver: UserId,
@@ -162,11 +180,11 @@ pub async fn present(
     Ok(ids.into_iter().collect())
 }
 
-/// Those of a user that they have not deleted, newest first, `most` at most.
+/// A user's notifications, newest first, at most `limit`.
 ///
 /// # Errors
-/// The database's.
-pub async fn of(db: &PgPool, receiver: UserId, most: i64) -> Result<Vec<Notification>, Problem> {
+/// PostgreSQL fails.
+pub async fn list(db: &PgPool, receiver: UserId, limit: i64) -> Result<Vec<Notification>, Problem> {
     const SQL: &str = concat!(
         "select id, created_at, receiver_id, title, content, type, target_id from notifications n where receiver_id = $1 and ",
         present!(),
@@ -174,15 +192,15 @@ pub async fn of(db: &PgPool, receiver: UserId, most: i64) -> Result<Vec<Notifica
     );
     Ok(sqlx::query_as(SQL)
         .bind(receiver)
-        .bind(most)
+        .bind(limit)
         .fetch_all(db)
         .await?)
 }
 
-/// Takes one out of its receiver's list.
+/// Dismisses a notification and clears its texts.
 ///
 /// # Errors
-/// Not found, also when it is another user's or was dismissed before; the database's.
+/// Not found, also when another user is the receiver or it is dismissed already; PostgreSQL fails.
 pub async fn dismiss(
     db: &mut PgConnection,
     id: NotificationId,
@@ -197,35 +215,40 @@ pub async fn dismiss(
     Ok(())
 }
 
-/// Deletes those that a message has caused, which is gone, so that nobody writes them again; `most` at most. Returns whose
-/// they were, and whether their receiver still had them.
+/// Deletes notifications of a deleted message, at most `limit`.
+///
+/// Returns the receiver, the id, and whether it was not dismissed.
+///
+/// No job inserts them again, because a job finds no message.
 ///
 /// # Errors
-/// The database's.
+/// PostgreSQL fails.
 pub async fn delete_of(
     db: &mut PgConnection,
     message: MessageId,
-    most: i64,
+    limit: i64,
 ) -> Result<Vec<(UserId, NotificationId, bool)>, Problem> {
     const SQL: &str = "delete from notifications where id in (select id from notifications where cause_id = $1 limit $2) \
                        returning receiver_id, id, dismissed_at is null";
     Ok(sqlx::query_as(SQL)
         .bind(message)
-        .bind(most)
+        .bind(limit)
         .fetch_all(db)
         .await?)
 }
 
-/// Forgets what was dismissed longer than `age` ago, `most` at most. Returns how many.
+/// Deletes notifications dismissed longer than `age` ago, at most `limit`.
+///
+/// Returns their number.
 ///
 /// # Errors
-/// The database's.
-pub async fn sweep(db: &PgPool, age: Duration, most: i64) -> Result<u64, Problem> {
+/// PostgreSQL fails.
+pub async fn sweep(db: &PgPool, age: Duration, limit: i64) -> Result<u64, Problem> {
     const SQL: &str = "delete from notifications where id in (select id from notifications \
                        where dismissed_at < clock_timestamp() - make_interval(secs => $1) limit $2 for update skip locked)";
     let swept = sqlx::query(SQL)
         .bind(age.as_secs_f64())
-        .bind(most)
+        .bind(limit)
         .execute(db)
         .await?;
     Ok(swept.rows_affected())

@@ -1,5 +1,7 @@
-//! What deleted channels, accounts and messages have left behind. Their own row goes in the transaction of the deletion, and
-//! with it everything of theirs is out of sight; the rest, however much it is, goes in batches afterwards.
+//! The purge of deleted channels, accounts and messages, in batches.
+//!
+//! The transaction of a deletion deletes only the object's own row, which makes all rows that depend on it invisible, and adds a row
+//! to `pending_deletions`. Workers then delete the dependent rows, however many.
 
 use sqlx::{PgConnection, PgPool};
 use uuid::Uuid;
@@ -9,22 +11,24 @@ use crate::{
     problem::Problem,
 };
 
-/// Whose remains they are.
+/// The kind of a deleted object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, sqlx::Type)]
 #[sqlx(rename_all = "SCREAMING_SNAKE_CASE", type_name = "text")]
 pub enum Kind {
-    /// A channel that is gone, or a private one that its last participant may have left by deleting their account.
+    /// A deleted channel, or a private channel that may have no participants.
+    ///
+    /// A private channel can lose its last participant by the deletion of an account.
     Channel,
-    /// An account that is gone.
+    /// A deleted account.
     User,
-    /// A message that is gone and had been notified to many.
+    /// A deleted message with more notifications than its deletion removed.
     Message,
 }
 
-/// Notes, in the transaction of a deletion, what is to be cleared after it.
+/// Queues deleted objects for the purge, in the transaction of the deletion.
 ///
 /// # Errors
-/// The database's.
+/// PostgreSQL fails.
 pub async fn add(db: &mut PgConnection, kind: Kind, ids: &[Uuid]) -> Result<(), Problem> {
     if ids.is_empty() {
         return Ok(());
@@ -37,29 +41,31 @@ pub async fn add(db: &mut PgConnection, kind: Kind, ids: &[Uuid]) -> Result<(), 
     Ok(())
 }
 
-/// The numbers of what is to be cleared, oldest first, `most` at most.
+/// Numbers of the pending deletions, oldest first, at most `limit`.
 ///
 /// # Errors
-/// The database's.
-pub async fn list(db: &PgPool, most: i64) -> Result<Vec<i64>, Problem> {
+/// PostgreSQL fails.
+pub async fn list(db: &PgPool, limit: i64) -> Result<Vec<i64>, Problem> {
     let sql = "select number from pending_deletions order by number limit $1";
-    Ok(sqlx::query_scalar(sql).bind(most).fetch_all(db).await?)
+    Ok(sqlx::query_scalar(sql).bind(limit).fetch_all(db).await?)
 }
 
-/// Takes one until the transaction ends. `None` when another node has it, or it is done with.
+/// Locks a pending deletion until the transaction ends.
+///
+/// `None` when another node has locked or finished it.
 ///
 /// # Errors
-/// The database's.
-pub async fn take(db: &mut PgConnection, number: i64) -> Result<Option<(Kind, Uuid)>, Problem> {
+/// PostgreSQL fails.
+pub async fn claim(db: &mut PgConnection, number: i64) -> Result<Option<(Kind, Uuid)>, Problem> {
     let sql = "select kind, id from pending_deletions where number = $1 for update skip locked";
     Ok(sqlx::query_as(sql).bind(number).fetch_optional(db).await?)
 }
 
-/// Forgets one that is done with.
+/// Removes a finished pending deletion.
 ///
 /// # Errors
-/// The database's.
-pub async fn done(db: &mut PgConnection, number: i64) -> Result<(), Problem> {
+/// PostgreSQL fails.
+pub async fn finish(db: &mut PgConnection, number: i64) -> Result<(), Problem> {
     sqlx::query("delete from pending_deletions where number = $1")
         .bind(number)
         .execute(db)
@@ -67,28 +73,33 @@ pub async fn done(db: &mut PgConnection, number: i64) -> Result<(), Problem> {
     Ok(())
 }
 
-/// Runs a statement with an identifier and a number, and tells how many rows it has touched.
-async fn touched(
+/// Runs a statement with the parameters `id` and `limit`.
+///
+/// Returns the number of affected rows.
+async fn affected(
     db: &mut PgConnection,
     sql: &'static str,
     id: Uuid,
-    most: i64,
+    limit: i64,
 ) -> Result<u64, Problem> {
-    let done = sqlx::query(sql).bind(id).bind(most).execute(db).await?;
-    Ok(done.rows_affected())
+    let result = sqlx::query(sql).bind(id).bind(limit).execute(db).await?;
+    Ok(result.rows_affected())
 }
 
-/// Clears some of a channel's messages, their notifications, and its read statuses, `most` of each at most. True when nothing
-/// is left, also when the channel is in use.
+/// Deletes a batch of a channel's messages, notifications and read statuses.
+///
+/// Deletes at most `limit` rows of each.
+///
+/// True when no rows are left, and when the channel still exists.
 ///
 /// # Errors
-/// The database's.
-pub async fn clear_channel(
+/// PostgreSQL fails.
+pub async fn purge_channel(
     db: &mut PgConnection,
     id: ChannelId,
-    most: i64,
+    limit: i64,
 ) -> Result<bool, Problem> {
-    // Nobody can be added to a private channel, so one without participants stays so.
+    // No operation adds a participant to a private channel, so an empty one stays empty.
     const DELETE_EMPTY: &str = "delete from channels c where id = $1 and type = 'PRIVATE' \
                                 and not exists (select from channel_participants p where p.channel_id = c.id)";
     const LOCK_MESSAGES: &str = "select id from messages where channel_id = $1 order by seq limit $2 for update skip locked";
@@ -102,27 +113,27 @@ pub async fn clear_channel(
     if in_use {
         return Ok(true);
     }
-    // Locked first: who writes notifications holds the message, so none of one that is to go comes behind the next statement.
-    // What is held now has its turn later.
+    // Locked first: the writer of notifications locks their message, so no notification of these messages appears after the next
+    // statement. A later batch deletes the messages that are locked now.
     let messages: Vec<MessageId> = sqlx::query_scalar(LOCK_MESSAGES)
         .bind(id)
-        .bind(most)
+        .bind(limit)
         .fetch_all(&mut *db)
         .await?;
     let notifications = sqlx::query(NOTIFICATIONS)
         .bind(&messages)
-        .bind(most)
+        .bind(limit)
         .execute(&mut *db)
         .await?;
-    if notifications.rows_affected() == most.unsigned_abs() {
+    if notifications.rows_affected() == limit.unsigned_abs() {
         return Ok(false);
     }
-    // Their attachments are nobody's then, and the sweeper of files takes them.
+    // The file sweep deletes their attachments, which belong to no message then.
     sqlx::query("delete from messages where id = any($1)")
         .bind(&messages)
         .execute(&mut *db)
         .await?;
-    let statuses = touched(db, STATUSES, id.0, most).await?;
+    let statuses = affected(db, STATUSES, id.0, limit).await?;
     if !messages.is_empty() || statuses > 0 {
         return Ok(false);
     }
@@ -134,12 +145,15 @@ pub async fn clear_channel(
     )
 }
 
-/// Takes the author from some of a user's messages and the uploader from their files, and deletes their notifications, `most`
-/// of each at most. True when nothing is left. What they have dismissed is empty already and forgotten in its time.
+/// Removes a batch of references to a deleted user, at most `limit` of each kind.
+///
+/// Clears the author of messages and the uploader of files, and deletes the user's notifications.
+///
+/// True when no rows are left. Dismissed notifications have no text, and their own sweep deletes them.
 ///
 /// # Errors
-/// The database's.
-pub async fn clear_user(db: &mut PgConnection, id: UserId, most: i64) -> Result<bool, Problem> {
+/// PostgreSQL fails.
+pub async fn purge_user(db: &mut PgConnection, id: UserId, limit: i64) -> Result<bool, Problem> {
     const MESSAGES: &str = "update messages set author_id = null where id in \
                             (select id from messages where author_id = $1 limit $2 for no key update skip locked)";
     const FILES: &str = "update binary_contents set uploader_id = null where id in \
@@ -149,7 +163,7 @@ pub async fn clear_user(db: &mut PgConnection, id: UserId, most: i64) -> Result<
     const LEFT: &str = "select exists (select from messages where author_id = $1) or exists (select from binary_contents where uploader_id = $1)";
     let mut more = false;
     for sql in [MESSAGES, FILES, NOTIFICATIONS] {
-        more |= touched(db, sql, id.0, most).await? > 0;
+        more |= affected(db, sql, id.0, limit).await? > 0;
     }
     if more {
         return Ok(false);

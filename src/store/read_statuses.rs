@@ -10,10 +10,12 @@ use crate::{
     store::{OnConstraint, visibility::visible},
 };
 
-/// Creates one; notifications start on for a private channel and off for a public one.
+/// Creates a read status.
+///
+/// Notifications start on for a private channel and off for a public one.
 ///
 /// # Errors
-/// [`Problem::ReadStatusExists`]; not found when the user may not read the channel; the database's.
+/// [`Problem::ReadStatusExists`]; not found when the channel is invisible to the user; PostgreSQL fails.
 pub async fn insert(
     db: &PgPool,
     user: UserId,
@@ -37,10 +39,10 @@ pub async fn insert(
         .ok_or(Problem::NotFound(Resource::Channel(channel)))
 }
 
-/// Changes one; `None` leaves unchanged.
+/// Changes a read status; `None` leaves a field unchanged.
 ///
 /// # Errors
-/// Not found, also when it is another user's or of a channel that is gone; the database's.
+/// Not found, also when another user owns it or its channel is deleted or invisible; PostgreSQL fails.
 pub async fn update(
     db: &PgPool,
     id: ReadStatusId,
@@ -65,11 +67,11 @@ pub async fn update(
         .ok_or(Problem::NotFound(Resource::ReadStatus(id)))
 }
 
-/// Those of a user, of channels that are there.
+/// A user's read statuses, for the channels that are visible to the user.
 ///
 /// # Errors
-/// The database's.
-pub async fn of(db: &PgPool, user: UserId) -> Result<Vec<ReadStatus>, Problem> {
+/// PostgreSQL fails.
+pub async fn list(db: &PgPool, user: UserId) -> Result<Vec<ReadStatus>, Problem> {
     const SQL: &str = concat!(
         "select r.id, r.user_id, r.channel_id, r.last_read_at, r.notification_enabled \
          from read_statuses r join channels c on c.id = r.channel_id where r.user_id = $1 and ",

@@ -10,7 +10,7 @@ use crate::{
     store::{Constraints, OnConstraint, purge},
 };
 
-/// The columns of a [`User`], of the table that is called `u` joined with [`picture`].
+/// The columns of a [`User`], from the table with the alias `u` joined with [`picture`].
 macro_rules! columns {
     () => {
         concat!(
@@ -22,7 +22,7 @@ macro_rules! columns {
 
 pub(super) use columns;
 
-/// The join that finds the profile picture of `u`.
+/// The join with the profile picture of `u`.
 macro_rules! picture {
     () => {
         " left join binary_contents f on f.picture_of = u.id "
@@ -48,7 +48,7 @@ impl sqlx::FromRow<'_, PgRow> for User {
     }
 }
 
-/// What login needs.
+/// A user with the password's hash, for login.
 #[derive(sqlx::FromRow)]
 pub struct Credentials {
     /// The user.
@@ -58,7 +58,7 @@ pub struct Credentials {
     pub password_hash: String,
 }
 
-/// Changes of a user; `None` leaves unchanged.
+/// Changes of a user; `None` leaves a field unchanged.
 #[derive(Default)]
 pub struct Changes {
     /// New name.
@@ -77,7 +77,7 @@ const UNIQUE: &Constraints<'_> = &[
 /// Creates a user.
 ///
 /// # Errors
-/// [`Problem::UsernameTaken`], [`Problem::EmailTaken`], or the database's.
+/// [`Problem::UsernameTaken`], [`Problem::EmailTaken`], or PostgreSQL fails.
 pub async fn insert(
     db: &mut PgConnection,
     username: &Username,
@@ -108,7 +108,7 @@ pub async fn insert(
 /// Changes a user.
 ///
 /// # Errors
-/// Not found, a taken name or address, or the database's.
+/// Not found, a taken name or address, or PostgreSQL fails.
 pub async fn update(db: &mut PgConnection, id: UserId, changes: &Changes) -> Result<User, Problem> {
     const SQL: &str = concat!(
         "with u as (update users set username = coalesce($2, username), username_key = coalesce($3, username_key), \
@@ -131,10 +131,10 @@ pub async fn update(db: &mut PgConnection, id: UserId, changes: &Changes) -> Res
         .ok_or(Problem::NotFound(Resource::User(id)))
 }
 
-/// A user's role, locked until the transaction ends.
+/// Locks a user's row until the transaction ends, and returns the role.
 ///
 /// # Errors
-/// Not found, or the database's.
+/// Not found, or PostgreSQL fails.
 pub async fn lock_role(db: &mut PgConnection, id: UserId) -> Result<Role, Problem> {
     sqlx::query_scalar("select role from users where id = $1 for no key update")
         .bind(id)
@@ -143,10 +143,10 @@ pub async fn lock_role(db: &mut PgConnection, id: UserId) -> Result<Role, Proble
         .ok_or(Problem::NotFound(Resource::User(id)))
 }
 
-/// Gives a user another role.
+/// Changes a user's role.
 ///
 /// # Errors
-/// Not found, or the database's.
+/// Not found, or PostgreSQL fails.
 pub async fn set_role(db: &mut PgConnection, id: UserId, role: Role) -> Result<User, Problem> {
     const SQL: &str = concat!(
         "with u as (update users set role = $2 where id = $1 returning id, username, email, role) select ",
@@ -162,10 +162,12 @@ pub async fn set_role(db: &mut PgConnection, id: UserId, role: Role) -> Result<U
         .ok_or(Problem::NotFound(Resource::User(id)))
 }
 
-/// Keeps everybody from naming the user in a row of theirs until the transaction ends. False if there is none.
+/// Locks a user's row until the transaction ends.
+///
+/// Until then, no transaction inserts a row that refers to it. False if the user does not exist.
 ///
 /// # Errors
-/// The database's.
+/// PostgreSQL fails.
 pub async fn lock(db: &mut PgConnection, id: UserId) -> Result<bool, Problem> {
     let found = sqlx::query("select 1 from users where id = $1 for update")
         .bind(id)
@@ -174,11 +176,12 @@ pub async fn lock(db: &mut PgConnection, id: UserId) -> Result<bool, Problem> {
     Ok(found.rows_affected() > 0)
 }
 
-/// Deletes a user; their messages have no author from then on. What else they leave is cleared afterwards, see
-/// [`super::purge`].
+/// Deletes a user's row; queries then show the user's messages without an author.
+///
+/// [`super::purge`] cleans up later.
 ///
 /// # Errors
-/// The database's.
+/// PostgreSQL fails.
 pub async fn delete(db: &mut PgConnection, id: UserId) -> Result<(), Problem> {
     sqlx::query("delete from users where id = $1")
         .bind(id)
@@ -190,7 +193,7 @@ pub async fn delete(db: &mut PgConnection, id: UserId) -> Result<(), Problem> {
 /// Every user, by creation time.
 ///
 /// # Errors
-/// The database's.
+/// PostgreSQL fails.
 pub async fn all(db: &PgPool) -> Result<Vec<User>, Problem> {
     const SQL: &str = concat!(
         "select ",
@@ -205,7 +208,7 @@ pub async fn all(db: &PgPool) -> Result<Vec<User>, Problem> {
 /// One user.
 ///
 /// # Errors
-/// The database's.
+/// PostgreSQL fails.
 pub async fn find(db: &PgPool, id: UserId) -> Result<Option<User>, Problem> {
     const SQL: &str = concat!(
         "select ",
@@ -217,10 +220,10 @@ pub async fn find(db: &PgPool, id: UserId) -> Result<Option<User>, Problem> {
     Ok(sqlx::query_as(SQL).bind(id).fetch_optional(db).await?)
 }
 
-/// The user of that name, in any case, with the password's hash.
+/// The user with this case-folded name, and the password's hash.
 ///
 /// # Errors
-/// The database's.
+/// PostgreSQL fails.
 pub async fn credentials(db: &PgPool, username_key: &str) -> Result<Option<Credentials>, Problem> {
     const SQL: &str = concat!(
         "select ",

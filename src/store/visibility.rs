@@ -1,4 +1,6 @@
-//! The visibility rule: a channel is visible to a user when it is public or the user participates in it.
+//! The visibility rule.
+//!
+//! A channel is visible to a user when it is public or the user participates in it.
 //!
 //! Every query that reads a channel, its messages, its files or its notifications for a user contains this condition. No other
 //! file states the rule, which the tests below check. `tests/integration/visibility.rs` tries every reader as a stranger.

@@ -16,8 +16,8 @@ use crate::{
     store::{
         self,
         channels::Audience,
-        files::Waiting,
-        notifications::{self, New},
+        files::WaitingFile,
+        notifications::{self, NewNotification},
     },
     tasks::{LogOnce, jittered},
     workers::{POLL_INTERVAL, wait_until_prepared},
@@ -87,7 +87,7 @@ async fn complete_one(app: &App) -> Result<bool, Problem> {
 }
 
 /// Records the outcome and publishes its events. False when another try has recorded one.
-async fn finish(app: &App, waiting: &Waiting, status: UploadStatus) -> Result<bool, Problem> {
+async fn finish(app: &App, waiting: &WaitingFile, status: UploadStatus) -> Result<bool, Problem> {
     let (id, tries) = (waiting.file.id, waiting.tries);
     let mut transaction = store::begin(&app.db).await?;
     if !store::files::finish(&mut transaction, id, tries, status).await? {
@@ -95,7 +95,7 @@ async fn finish(app: &App, waiting: &Waiting, status: UploadStatus) -> Result<bo
     }
     let notified = match waiting.uploader_id {
         Some(uploader) if status == UploadStatus::Failed => {
-            let failed = New {
+            let failed = NewNotification {
                 receiver: uploader,
                 kind: NotificationKind::AsyncFailed,
                 cause: id.0,
@@ -119,7 +119,7 @@ async fn finish(app: &App, waiting: &Waiting, status: UploadStatus) -> Result<bo
 /// The events that announce the outcome.
 async fn events(
     db: &mut sqlx::PgConnection,
-    waiting: &Waiting,
+    waiting: &WaitingFile,
     status: UploadStatus,
 ) -> Result<Vec<Event>, Problem> {
     let file = BinaryContent {

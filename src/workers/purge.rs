@@ -57,16 +57,16 @@ async fn purge_round(app: &App) -> Result<bool, Problem> {
 /// Purges one batch. True when rows of the deletion are left; false when none are, or another node has it.
 async fn purge_batch(app: &App, number: i64) -> Result<bool, Problem> {
     let mut transaction = store::begin(&app.db).await?;
-    let Some((kind, id)) = purge::take(&mut transaction, number).await? else {
+    let Some((kind, id)) = purge::claim(&mut transaction, number).await? else {
         return Ok(false);
     };
     let (events, all) = match kind {
         Kind::Channel => {
-            let all = purge::clear_channel(&mut transaction, ChannelId(id), BATCH).await?;
+            let all = purge::purge_channel(&mut transaction, ChannelId(id), BATCH).await?;
             (Vec::new(), all)
         }
         Kind::User => {
-            let all = purge::clear_user(&mut transaction, UserId(id), BATCH).await?;
+            let all = purge::purge_user(&mut transaction, UserId(id), BATCH).await?;
             (Vec::new(), all)
         }
         Kind::Message => {
@@ -74,7 +74,7 @@ async fn purge_batch(app: &App, number: i64) -> Result<bool, Problem> {
         }
     };
     if all {
-        purge::done(&mut transaction, number).await?;
+        purge::finish(&mut transaction, number).await?;
     }
     commit(app, transaction, events).await?;
     Ok(!all)

@@ -9,7 +9,7 @@ use std::{
 use discodeit::{
     ids::FileId,
     model::UploadStatus,
-    store::{self, files::Waiting},
+    store::{self, files::WaitingFile},
 };
 use reqwest::{Method, multipart};
 use serde_json::{Value, json};
@@ -358,7 +358,7 @@ async fn a_file_that_a_dead_node_left_waiting_is_made_ready_by_another() {
 }
 
 /// Begins the next try of the one file that waits, as a node whose storage is slow would.
-async fn slow_try(cluster: &Cluster, lease: Duration) -> Waiting {
+async fn slow_try(cluster: &Cluster, lease: Duration) -> WaitingFile {
     loop {
         sqlx::query(
             "update binary_contents set next_try_at = clock_timestamp() where status = 'WAITING'",
