@@ -1,7 +1,7 @@
-//! Measures what uploads cost a node: many at once, as attachments of messages, and the node's memory meanwhile.
+//! Measures a node's memory during concurrent uploads. `dev/measure uploads` starts a node and calls it.
 //!
-//! The files are the same bytes again and again, so that the driver itself takes little. The node's memory is read every
-//! 20 ms; a peak between two readings is missed.
+//! The files are attachments of messages. All have the same bytes, so that the driver uses little memory. The node's memory is
+//! read every 20 ms; a peak between two readings is missed.
 
 use std::{
     error::Error,
@@ -21,11 +21,11 @@ type Outcome<T> = Result<T, Failure>;
 const USAGE: &str = "measure_uploads --at ADDRESS --node-pid P [flags], with ADMIN_USERNAME and ADMIN_PASSWORD in the environment
   --at A             the node
   --node-pid P       its process
-  --uploads N        at the same time (50)
+  --uploads N        concurrent uploads (50)
   --mib N            size of each file in MiB (10)
-  --rounds N         one after the other (5)";
+  --rounds N         number of rounds (5)";
 
-/// What the command line says.
+/// The command line.
 struct Args {
     at: String,
     node_pid: u32,
@@ -67,9 +67,11 @@ fn main() -> ExitCode {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build();
-    let result = match (runtime, Args::parse(std::env::args().skip(1))) {
+    // `cargo bench` adds a flag for its own harness.
+    let arguments = std::env::args().skip(1).filter(|word| word != "--bench");
+    let result = match (runtime, Args::parse(arguments)) {
         (Ok(runtime), Ok(args)) => runtime.block_on(measure(&args)),
-        (_, Err(mistake)) => Err(format!("{mistake}\n{USAGE}").into()),
+        (_, Err(error)) => Err(format!("{error}\n{USAGE}").into()),
         (Err(error), _) => Err(error.into()),
     };
     let Err(error) = result else {
@@ -84,7 +86,7 @@ fn say(line: &str) -> Outcome<()> {
     Ok(writeln!(std::io::stdout(), "{line}")?)
 }
 
-/// What the process has in memory, in MiB.
+/// Resident memory of the process, in MiB.
 fn resident(pid: u32) -> Outcome<f64> {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
@@ -97,7 +99,7 @@ fn resident(pid: u32) -> Outcome<f64> {
 
 async fn measure(args: &Args) -> Outcome<()> {
     let uploader = Uploader::sign_in(args).await?;
-    // The first one opens what is opened once.
+    // The first upload pays for connections and buffers that stay.
     uploader.upload(Bytes::from_static(b"warm-up")).await?;
     tokio::time::sleep(Duration::from_secs(1)).await;
     let before = resident(args.node_pid)?;
@@ -151,7 +153,7 @@ struct Uploader {
 
 #[expect(
     clippy::disallowed_methods,
-    reason = "a driver has no settings but its command line and this login"
+    reason = "secrets do not belong on a command line"
 )]
 fn variable(name: &str) -> Outcome<String> {
     std::env::var(name).map_err(|_| format!("{name} is not set").into())
@@ -189,7 +191,7 @@ impl Uploader {
         })
     }
 
-    /// Posts a message with one file and returns how long it took.
+    /// Posts a message with one file and returns the time it took.
     async fn upload(&self, content: Bytes) -> Outcome<Duration> {
         let begun = Instant::now();
         let message = json!({ "content": "", "channelId": self.channel, "authorId": self.user });

@@ -1,8 +1,8 @@
-//! Measures what an idle connection costs a node in memory: `dev/measure idle` starts what it needs and calls it.
+//! Measures the memory that an idle connection costs a node. `dev/measure idle` starts a node and calls it.
 //!
-//! Opens connections as clients do (signed in, connected, subscribed to one channel; heart-beats every ten seconds both
-//! ways), lets them rest, sends one message to all of them, lets them rest again, and closes them. Memory is the node's
-//! resident set, from `/proc`, so it counts what the allocator keeps.
+//! Opens connections like clients (signed in, connected, subscribed to one channel, heart-beats every 10 s in both directions),
+//! lets them idle, sends one message to all of them, lets them idle again, and closes them. Memory is the node's resident set
+//! from `/proc`, so it includes freed memory that the allocator keeps.
 
 use std::{error::Error, process::ExitCode, sync::Arc, time::Duration};
 
@@ -26,13 +26,13 @@ type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
 const USAGE: &str = "measure_idle --at ADDRESS --node-pid PID [--kind raw|sockjs|sse] [--connections N] [--rest SECONDS]
 with ADMIN_USERNAME and ADMIN_PASSWORD in the environment";
 
-/// A node takes 20 connections of a user by default.
-const OF_A_USER: usize = 20;
+/// Connections per user. A node allows 20 by default.
+const CONNECTIONS_PER_USER: usize = 20;
 const PASSWORD: &str = "measure-password";
-/// Connections that are being opened at the same time.
-const AT_ONCE: usize = 64;
-const BEAT_EVERY: Duration = Duration::from_secs(10);
-const SOON: Duration = Duration::from_secs(30);
+/// Connections that are opened concurrently.
+const MAX_OPENING: usize = 64;
+const HEART_BEAT_INTERVAL: Duration = Duration::from_secs(10);
+const TIMEOUT: Duration = Duration::from_secs(30);
 
 #[derive(Clone, Copy, PartialEq)]
 enum Kind {
@@ -103,7 +103,9 @@ impl Args {
 
 #[expect(clippy::print_stdout, clippy::print_stderr, reason = "its results")]
 fn main() -> ExitCode {
-    let args = match Args::parse(std::env::args().skip(1)) {
+    // `cargo bench` adds a flag for its own harness.
+    let arguments = std::env::args().skip(1).filter(|word| word != "--bench");
+    let args = match Args::parse(arguments) {
         Ok(args) => args,
         Err(error) => {
             eprintln!("{error}\n{USAGE}");
@@ -170,8 +172,8 @@ impl Api {
         Ok(answer.error_for_status()?.json().await?)
     }
 
-    /// Something that every connection hears.
-    async fn tell(&self, kind: Kind, admin: &str, channel: &str) -> Outcome<()> {
+    /// Causes an event that every connection receives.
+    async fn send_to_all(&self, kind: Kind, admin: &str, channel: &str) -> Outcome<()> {
         if kind == Kind::Sse {
             let body = json!({ "name": "news", "description": "" });
             self.post("/api/channels/public", admin, &body).await?;
@@ -204,7 +206,7 @@ async fn measure(args: &Args) -> Outcome<String> {
         .ok_or("a channel has an id")?
         .to_owned();
     let mut tokens = Vec::new();
-    for _ in 0..args.connections.div_ceil(OF_A_USER) {
+    for _ in 0..args.connections.div_ceil(CONNECTIONS_PER_USER) {
         let name = format!("idle-{}", uuid::Uuid::new_v4().simple());
         tokens.push(api.sign_up_and_in(&name).await?);
     }
@@ -212,19 +214,19 @@ async fn measure(args: &Args) -> Outcome<String> {
     let before = resident(args.pid)?;
 
     let (open, mut opened) = mpsc::channel(args.connections);
-    let (hear, mut heard) = mpsc::channel(args.connections);
-    let turns = Arc::new(Semaphore::new(AT_ONCE));
+    let (received, mut receipts) = mpsc::channel(args.connections);
+    let opening = Arc::new(Semaphore::new(MAX_OPENING));
     let mut clients = JoinSet::new();
     for number in 0..args.connections {
         let client = OneClient {
             at: args.at.clone(),
             kind: args.kind,
-            token: tokens[number / OF_A_USER].clone(),
+            token: tokens[number / CONNECTIONS_PER_USER].clone(),
             channel: channel.clone(),
             open: open.clone(),
-            hear: hear.clone(),
+            received: received.clone(),
         };
-        clients.spawn(client.live(turns.clone()));
+        clients.spawn(client.live(opening.clone()));
     }
     for _ in 0..args.connections {
         tokio::select! {
@@ -238,11 +240,11 @@ async fn measure(args: &Args) -> Outcome<String> {
     sleep(args.rest).await;
     let idle = resident(args.pid)?;
 
-    api.tell(args.kind, &admin, &channel).await?;
+    api.send_to_all(args.kind, &admin, &channel).await?;
     for _ in 0..args.connections {
-        timeout(SOON, heard.recv())
+        timeout(TIMEOUT, receipts.recv())
             .await
-            .map_err(|_| "not everyone heard of it")?;
+            .map_err(|_| "not every connection received the event")?;
     }
     sleep(args.rest).await;
     let after = resident(args.pid)?;
@@ -263,34 +265,34 @@ async fn measure(args: &Args) -> Outcome<String> {
     ))
 }
 
-/// One connection and what it reports.
+/// One connection, which reports when it is open and when it receives the event.
 struct OneClient {
     at: String,
     kind: Kind,
     token: String,
     channel: String,
     open: mpsc::Sender<()>,
-    hear: mpsc::Sender<()>,
+    received: mpsc::Sender<()>,
 }
 
 impl OneClient {
-    async fn live(self, turns: Arc<Semaphore>) -> Outcome<()> {
-        let turn = turns.acquire_owned().await?;
+    async fn live(self, opening: Arc<Semaphore>) -> Outcome<()> {
+        let permit = opening.acquire_owned().await?;
         if self.kind == Kind::Sse {
             let mut stream = stream(&self.at, &self.token).await?;
             self.open.send(()).await?;
-            drop(turn);
+            drop(permit);
             while let Some(piece) = stream.next().await {
                 if String::from_utf8_lossy(&piece?).contains("channels.refresh") {
-                    self.hear.send(()).await?;
+                    self.received.send(()).await?;
                 }
             }
             return Ok(());
         }
         let mut socket = connect(&self.at, self.kind, &self.token, &self.channel).await?;
         self.open.send(()).await?;
-        drop(turn);
-        idle(&mut socket, self.kind, &self.hear).await
+        drop(permit);
+        idle(&mut socket, self.kind, &self.received).await
     }
 }
 
@@ -311,7 +313,7 @@ fn user_of(token: &str) -> Outcome<String> {
         .to_owned())
 }
 
-/// A client of its own for each stream: a pool would share connections.
+/// Opens an SSE stream. Each has its own HTTP client, because a pool would share connections.
 async fn stream(
     at: &str,
     token: &str,
@@ -321,7 +323,7 @@ async fn stream(
     let request = client.get(url).bearer_auth(token).send();
     let mut stream = request.await?.error_for_status()?.bytes_stream();
     loop {
-        let piece = timeout(SOON, stream.next())
+        let piece = timeout(TIMEOUT, stream.next())
             .await?
             .ok_or("the stream ended")??;
         if String::from_utf8_lossy(&piece).contains("event:sync") {
@@ -361,7 +363,7 @@ fn wrapped(kind: Kind, frame: &str) -> Message {
 
 async fn expect(socket: &mut Socket, command: &str) -> Outcome<()> {
     loop {
-        let message = timeout(SOON, socket.next()).await?.ok_or("closed")??;
+        let message = timeout(TIMEOUT, socket.next()).await?.ok_or("closed")??;
         let text = message.into_text()?;
         if text.contains(command) {
             return Ok(());
@@ -372,16 +374,16 @@ async fn expect(socket: &mut Socket, command: &str) -> Outcome<()> {
     }
 }
 
-/// Beats, and says when a message has come.
-async fn idle(socket: &mut Socket, kind: Kind, heard: &mpsc::Sender<()>) -> Outcome<()> {
-    let mut beats = tokio::time::interval(BEAT_EVERY);
+/// Sends heart-beats, and reports each message to `received`.
+async fn idle(socket: &mut Socket, kind: Kind, received: &mpsc::Sender<()>) -> Outcome<()> {
+    let mut beats = tokio::time::interval(HEART_BEAT_INTERVAL);
     loop {
         tokio::select! {
             _ = beats.tick() => socket.send(wrapped(kind, "\n")).await?,
             message = socket.next() => {
                 let message = message.ok_or("the node closed the connection")??;
                 if message.into_text()?.contains("MESSAGE") {
-                    heard.send(()).await?;
+                    received.send(()).await?;
                 }
             }
         }
