@@ -1,14 +1,19 @@
-//! Real nodes, several in one process, on real PostgreSQL, Redis and Kafka; each test with a database, a Redis database and
-//! Kafka topics of its own. `make test` starts the stores.
+//! Real nodes, several in one process, on real PostgreSQL, Redis and Kafka. `make test` starts the stores.
+//!
+//! Each test has its own database, Redis database and Kafka topics.
 
 #![expect(unreachable_pub, reason = "a test binary exports nothing")]
 #![expect(
     clippy::disallowed_methods,
-    reason = "tests spawn, and read what `make test` sets"
+    reason = "tests spawn threads and read the environment"
 )]
-#![expect(clippy::string_slice, reason = "tests know what they cut")]
-#![expect(clippy::too_many_lines, reason = "a test tells its whole story")]
+#![expect(clippy::string_slice, reason = "tests know the strings that they cut")]
+#![expect(
+    clippy::too_many_lines,
+    reason = "a test is easier to read in one piece"
+)]
 
+mod a_silent_connection;
 mod accounts;
 mod broker;
 mod bucket;
@@ -24,6 +29,7 @@ mod events_resume;
 mod faults;
 mod files;
 mod files_download;
+mod files_storage;
 mod files_swept;
 mod files_upload;
 mod floods;
@@ -40,7 +46,9 @@ mod pages;
 mod presence;
 mod read_statuses;
 mod readme;
+mod refresh;
 mod sessions;
+mod sign_up;
 mod sockjs_http;
 mod stalls;
 mod stomp;

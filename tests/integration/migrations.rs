@@ -19,7 +19,7 @@ const LATER_ROWS: &str = include_str!("fixtures/rows-before-migrations.sql");
 
 /// An empty database, without nodes.
 async fn empty() -> Cluster {
-    Cluster::start(0).await
+    Cluster::without_schema().await
 }
 
 async fn run(db: &PgPool, sql: &'static str) {

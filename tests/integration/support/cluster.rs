@@ -1,9 +1,10 @@
-//! Nodes on stores of their own.
+//! Nodes with their own database, Redis database and Kafka topics.
 
 use std::path::{Path, PathBuf};
 
-use discodeit::{Config, Node};
+use discodeit::{Config, Node, store};
 use sqlx::{Connection, PgConnection, PgPool};
+use tokio::sync::OnceCell;
 
 use super::{Cut, User, Visitor, eventually};
 
@@ -14,52 +15,92 @@ fn environment(name: &str) -> String {
     })
 }
 
-/// Redis databases that the tests share out; the first counts them.
+/// Number of Redis databases that the tests share out. Database 0 holds the counter.
 const REDIS_DATABASES: u64 = 1_000;
 
-/// Some nodes on a database, a Redis database and Kafka topics that nobody else uses.
+/// Name of an empty database with the schema. A copy of it takes less time than the schema.
+static TEMPLATE: OnceCell<String> = OnceCell::const_new();
+
+/// Nodes on a database, a Redis database and Kafka topics that no other test uses.
 pub struct Cluster {
     settings: Vec<(String, String)>,
-    /// What the nodes have as `FILES_URL`.
+    /// The folder of `FILES_URL`.
     pub files: PathBuf,
     nodes: Vec<Option<Node>>,
-    /// For looking at what the nodes have stored.
+    /// Direct access to the nodes' database.
     pub db: PgPool,
-    /// Likewise.
+    /// Direct access to the nodes' Redis database.
     pub redis: redis::aio::MultiplexedConnection,
 }
 
-/// The name and password of the admin account.
+/// A connection to the server and its address without a database, `postgres://user@host:port`.
+async fn connect_to_server() -> (PgConnection, String) {
+    let url = environment("TEST_DATABASE_URL");
+    let (address, _) = url
+        .rsplit_once('/')
+        .expect("TEST_DATABASE_URL names a database");
+    let connection = PgConnection::connect(&url).await;
+    (connection.expect("PostgreSQL answers"), address.to_owned())
+}
+
+async fn create_database(connection: &mut PgConnection, name: &str, options: &str) {
+    let create = sqlx::AssertSqlSafe(format!("create database {name} {options}"));
+    let created = sqlx::query(create).execute(connection).await;
+    created.expect("a database can be created");
+}
+
+/// Creates the template at the first call.
+async fn template() -> &'static str {
+    TEMPLATE
+        .get_or_init(|| async {
+            let name = format!("template_{}", uuid::Uuid::new_v4().simple());
+            let (mut connection, address) = connect_to_server().await;
+            create_database(&mut connection, &name, "").await;
+            let db = PgPool::connect(&format!("{address}/{name}")).await;
+            let db = db.expect("PostgreSQL answers");
+            store::prepare(&db).await.expect("the schema is created");
+            // PostgreSQL copies only databases without connections.
+            db.close().await;
+            name
+        })
+        .await
+}
+
+/// Username and password of the administrator.
 pub const ADMIN: (&str, &str) = ("admin", "admin-password");
 
 impl Drop for Cluster {
     fn drop(&mut self) {
-        // A node that is still running may be writing there.
+        // May fail, because a node that still runs may be writing there.
         drop(std::fs::remove_dir_all(&self.files));
     }
 }
 
 impl Cluster {
-    /// Starts that many nodes and waits until they are ready.
+    /// Starts nodes and waits until they are ready.
     pub async fn start(nodes: usize) -> Self {
         Self::start_with(nodes, &[]).await
     }
 
-    /// Likewise, with settings beside the usual ones.
+    /// Starts nodes with extra settings, which override the usual ones, and waits until they are ready.
     pub async fn start_with(nodes: usize, extra: &[(&str, &str)]) -> Self {
+        let options = format!("template {}", template().await);
+        let mut cluster = Self::on_new_database(&options, extra).await;
+        for _ in 0..nodes {
+            cluster.add(&[]).await;
+        }
+        cluster
+    }
+
+    /// A cluster without nodes, on a database without a schema.
+    pub async fn without_schema() -> Self {
+        Self::on_new_database("", &[]).await
+    }
+
+    async fn on_new_database(options: &str, extra: &[(&str, &str)]) -> Self {
         let name = format!("t{}", uuid::Uuid::new_v4().simple());
-        let server = environment("TEST_DATABASE_URL");
-        let (address, _) = server
-            .rsplit_once('/')
-            .expect("TEST_DATABASE_URL names a database");
-        let mut connection = PgConnection::connect(&server)
-            .await
-            .expect("PostgreSQL answers");
-        let create = sqlx::AssertSqlSafe(format!("create database {name}"));
-        sqlx::query(create)
-            .execute(&mut connection)
-            .await
-            .expect("a database can be created");
+        let (mut connection, address) = connect_to_server().await;
+        create_database(&mut connection, &name, options).await;
         let database = format!("{address}/{name}");
 
         let server = environment("TEST_REDIS_URL");
@@ -114,27 +155,23 @@ impl Cluster {
             .max_connections(2)
             .connect_lazy(&database)
             .expect("a URL");
-        let mut cluster = Self {
+        Self {
             settings,
             files,
             nodes: Vec::new(),
             db,
             redis,
-        };
-        for _ in 0..nodes {
-            cluster.add(&[]).await;
         }
-        cluster
     }
 
-    /// Starts a node more, with settings that come before the cluster's, and waits until it is ready. Returns its number.
+    /// Starts another node with extra settings, waits until it is ready, and returns its number.
     pub async fn add(&mut self, extra: &[(&str, &str)]) -> usize {
         let number = self.add_unready(extra).await;
         self.visitor(number).until_ready().await;
         number
     }
 
-    /// Likewise, but does not wait.
+    /// Starts another node without waiting until it is ready.
     pub async fn add_unready(&mut self, extra: &[(&str, &str)]) -> usize {
         let number = self.nodes.len();
         let name = format!("node-{number}");
@@ -152,7 +189,7 @@ impl Cluster {
                 .find(|(key, _)| key == name)
                 .map(|(_, value)| value.clone())
         };
-        let config = Config::read(&find).expect("the tests' settings are right");
+        let config = Config::read(&find).expect("the tests' settings are valid");
         self.nodes
             .push(Some(Node::start(config).await.expect("a node starts")));
         number
@@ -163,7 +200,7 @@ impl Cluster {
         self.nodes[number].as_ref().expect("the node is running")
     }
 
-    /// A proxy in front of the store that this setting names, and the setting's value behind the proxy.
+    /// A proxy in front of the store that a setting names, and the setting's value for clients of the proxy.
     pub async fn cut(&self, setting: &str) -> (Cut, String) {
         let value = self
             .settings
@@ -184,12 +221,12 @@ impl Cluster {
         (cut, through)
     }
 
-    /// Where a node listens, `127.0.0.1:12345`.
+    /// Address of a node, `127.0.0.1:12345`.
     pub fn address(&self, number: usize) -> String {
         self.node(number).address().to_string()
     }
 
-    /// Ends a node as a crash would.
+    /// Stops a node at once, like a crash.
     pub async fn kill(&mut self, number: usize) {
         self.nodes[number]
             .take()
@@ -198,7 +235,7 @@ impl Cluster {
             .await;
     }
 
-    /// Ends a node in good order. True if everything on it ended by itself.
+    /// Drains a node. True if all its connections and requests ended in time.
     pub async fn drain(&mut self, number: usize) -> bool {
         self.nodes[number]
             .take()
@@ -207,12 +244,12 @@ impl Cluster {
             .await
     }
 
-    /// Somebody who has not signed in, at that node.
+    /// A client of a node that has not signed in.
     pub fn visitor(&self, node: usize) -> Visitor {
         Visitor::new(&self.address(node))
     }
 
-    /// Signs up and in at that node. The name gets a random end.
+    /// Signs a new user up and in at a node. The name gets a random suffix.
     pub async fn user(&self, node: usize, name: &str) -> User {
         let name = format!("{name}-{}", &uuid::Uuid::new_v4().simple().to_string()[..8]);
         let visitor = self.visitor(node);
@@ -223,24 +260,24 @@ impl Cluster {
         User::sign_in(visitor, &name, "password").await
     }
 
-    /// The administrator, at that node.
+    /// Signs the administrator in at a node.
     pub async fn admin(&self, node: usize) -> User {
         User::sign_in(self.visitor(node), ADMIN.0, ADMIN.1).await
     }
 
-    /// Waits until everything that has happened so far has been told: a stream that is opened then hears nothing of it.
+    /// Waits until all past events are published: a stream that is opened then does not receive them.
     pub async fn settled(&self) {
-        eventually("everything has been told", async || {
-            let untold: i64 = sqlx::query_scalar("select count(*) from outbox")
+        eventually("every event is published", async || {
+            let unpublished: i64 = sqlx::query_scalar("select count(*) from outbox")
                 .fetch_one(&self.db)
                 .await
                 .expect("PostgreSQL answers");
-            untold == 0
+            unpublished == 0
         })
         .await;
     }
 
-    /// A public channel.
+    /// Creates a public channel.
     pub async fn channel(&self) -> String {
         self.admin(0).await.create_channel("general").await
     }

@@ -1,0 +1,155 @@
+//! Refreshing a session: the CSRF token, the rotation of the refresh token, and its reuse.
+
+use futures_util::future::join_all;
+use redis::AsyncCommands;
+
+use super::{
+    accounts::text,
+    logins::{REFRESH, bare, me_with, post_with, set_cookie, status_with, tokens},
+};
+use crate::support::{Cluster, User};
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_refresh_requires_the_csrf_token_and_rotates_the_cookie() {
+    let cluster = Cluster::start(2).await;
+    let ann = cluster.user(0, "ann").await;
+    let visitor = bare(&ann);
+    let (token, refresh) = tokens(&ann, &ann.name).await;
+    for (cookie, header) in [
+        (Some("a"), None),
+        (Some("a"), Some("b")),
+        (None, Some("a")),
+        (None, None),
+        (Some(""), Some("")),
+    ] {
+        let cookies = match cookie {
+            Some(csrf) => format!("XSRF-TOKEN={csrf}; {REFRESH}={refresh}"),
+            None => format!("{REFRESH}={refresh}"),
+        };
+        for path in ["/api/auth/refresh", "/api/auth/logout"] {
+            let request = visitor
+                .http
+                .post(format!("{}{path}", visitor.base))
+                .header("cookie", &cookies);
+            let request = header.into_iter().fold(request, |request, value| {
+                request.header("x-xsrf-token", value)
+            });
+            let answer = visitor.send(request).await;
+            assert_eq!(
+                (answer.status, answer.code()),
+                (403, "CSRF_MISMATCH"),
+                "{path} {cookie:?} {header:?}"
+            );
+        }
+    }
+    // A browser does it, at the other node, several times over.
+    let mut browser = User::sign_in(cluster.visitor(0), &ann.name, "password").await;
+    for node in [1, 0, 1] {
+        browser = browser.at_node(&cluster.address(node));
+        let answer = browser.post_csrf("/api/auth/refresh").await;
+        assert_eq!(answer.status, 200, "{answer:?}");
+        let (_, attributes) = set_cookie(&answer, REFRESH).expect("the cookie is rotated");
+        assert!(attributes.contains("HttpOnly"), "{attributes:?}");
+        assert_eq!(
+            User::claims(text(&answer.body))["sid"],
+            User::claims(browser.token())["sid"]
+        );
+        assert_eq!(status_with(&visitor, text(&answer.body)).await, 200);
+    }
+    let answer = post_with(&visitor, "/api/auth/refresh", &refresh).await;
+    let (next, _) = set_cookie(&answer, REFRESH).expect("the cookie is rotated");
+    assert_ne!(next, refresh);
+    // The old cookie may be under way in other requests of the page. It says who they are for half a minute.
+    assert_eq!(me_with(&visitor, &refresh).await.status, 200);
+    let key = format!("session:{}", text(&User::claims(&token)["sid"]));
+    let mut redis = cluster.redis.clone();
+    let until: u64 = redis.hget(&key, "previous_until").await.expect("HGET");
+    let (seconds, _): (u64, u64) = redis::cmd("TIME")
+        .query_async(&mut redis)
+        .await
+        .expect("TIME");
+    let left = until / 1_000 - seconds;
+    assert!((20..=30).contains(&left), "{left} s");
+    let () = redis
+        .hset(&key, "previous_until", seconds * 1_000 - 1)
+        .await
+        .expect("HSET");
+    assert_eq!(
+        me_with(&visitor, &refresh).await.status,
+        401,
+        "then it is worth nothing"
+    );
+    assert_eq!(me_with(&visitor, &next).await.status, 200);
+    assert_eq!(
+        status_with(&visitor, &token).await,
+        200,
+        "the session goes on, and so do its access tokens"
+    );
+    let answer = post_with(&visitor, "/api/auth/refresh", "unknown.token").await;
+    assert_eq!((answer.status, answer.code()), (401, "SESSION_ENDED"));
+    assert_eq!(
+        set_cookie(&answer, REFRESH).expect("it is taken away").0,
+        ""
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn exactly_one_of_several_concurrent_refreshes_succeeds() {
+    let cluster = Cluster::start(2).await;
+    let ann = cluster.user(0, "ann").await;
+    let visitors = [bare(&cluster.visitor(0)), bare(&cluster.visitor(1))];
+    for round in 0..5 {
+        let (token, refresh) = tokens(&ann, &ann.name).await;
+        let answers =
+            join_all((0..6).map(|n| post_with(&visitors[n % 2], "/api/auth/refresh", &refresh)))
+                .await;
+        let won: Vec<_> = answers
+            .iter()
+            .filter(|answer| answer.status == 200)
+            .collect();
+        assert_eq!(won.len(), 1, "round {round}: {answers:?}");
+        assert!(
+            answers
+                .iter()
+                .all(|answer| [200, 401].contains(&answer.status)),
+            "{answers:?}"
+        );
+        // Two held the token, and nobody can say which of them was its owner.
+        for dead in [token.as_str(), text(&won[0].body)] {
+            assert_eq!(status_with(&visitors[1], dead).await, 401);
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_refresh_token_used_twice_ends_its_session_everywhere() {
+    let cluster = Cluster::start(2).await;
+    let ann = cluster.user(0, "ann").await;
+    let (here, there) = (bare(&cluster.visitor(0)), bare(&cluster.visitor(1)));
+    let (first_token, first) = tokens(&here, &ann.name).await;
+    let answer = post_with(&there, "/api/auth/refresh", &first).await;
+    let (second_token, second) = (
+        text(&answer.body).to_owned(),
+        set_cookie(&answer, REFRESH).expect("rotated").0,
+    );
+    assert_eq!(status_with(&there, &second_token).await, 200);
+
+    let answer = post_with(&here, "/api/auth/refresh", &first).await;
+    assert_eq!((answer.status, answer.code()), (401, "SESSION_ENDED"));
+    for visitor in [&there, &here] {
+        assert_eq!(status_with(visitor, &first_token).await, 401);
+        assert_eq!(status_with(visitor, &second_token).await, 401);
+        assert_eq!(me_with(visitor, &second).await.status, 401);
+        assert_eq!(
+            post_with(visitor, "/api/auth/refresh", &second)
+                .await
+                .status,
+            401
+        );
+    }
+    assert_eq!(
+        ann.get("/api/users").await.status,
+        200,
+        "the user's other session is not concerned"
+    );
+}
