@@ -189,7 +189,7 @@ async fn the_guide_to_redis_shows_what_is_there() {
         }
         let seen = |pattern: &str| keys.iter().any(|key| matches(pattern, key));
         // A user who comes and is told of in the same look leaves nothing in the first, and nearly nothing in the second.
-        let passing = [":changed", ":telling"];
+        let passing = [":changed", ":announcing"];
         table
             .iter()
             .all(|(pattern, _)| seen(pattern) || passing.iter().any(|end| pattern.ends_with(end)))
