@@ -1,4 +1,4 @@
-//! Accounts, roles, and who may do what to whom.
+//! Accounts, roles, and the rights of each role.
 
 use discodeit::{Config, Node};
 use futures_util::future::join_all;
@@ -18,14 +18,14 @@ pub(crate) fn keys(object: &Value) -> Vec<&str> {
     keys
 }
 
-/// A string.
+/// The value of a JSON string.
 pub(crate) fn text(value: &Value) -> &str {
     value
         .as_str()
         .unwrap_or_else(|| panic!("not a string: {value}"))
 }
 
-/// Somebody with that role, signed in at that node.
+/// A new user with the role, signed in at the node.
 pub(crate) async fn with_role(cluster: &Cluster, node: usize, role: &str) -> User {
     let user = cluster.user(node, "promoted").await;
     let admin = cluster.admin(0).await;
@@ -54,7 +54,7 @@ pub(crate) async fn update(by: &Visitor, user: &str, body: &Value) -> Answer {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_administrator_gives_a_role_and_the_users_sessions_end() {
+async fn only_an_administrator_changes_roles_and_a_change_ends_the_users_sessions() {
     let cluster = Cluster::start(2).await;
     let (ann, bob, admin) = (
         cluster.user(1, "ann").await,
@@ -70,10 +70,10 @@ async fn an_administrator_gives_a_role_and_the_users_sessions_end() {
         set_role(&cluster.visitor(0), &ann.id, "ADMIN").await.status,
         401
     );
-    let nobody = uuid::Uuid::now_v7().to_string();
-    let answer = set_role(&admin, &nobody, "USER").await;
+    let unknown_id = uuid::Uuid::now_v7().to_string();
+    let answer = set_role(&admin, &unknown_id, "USER").await;
     assert_eq!((answer.status, answer.code()), (404, "USER_NOT_FOUND"));
-    assert_eq!(text(&answer.body["details"]["userId"]), nobody);
+    assert_eq!(text(&answer.body["details"]["userId"]), unknown_id);
     let answer = admin.json(Method::PUT, "/api/auth/role", &json!({})).await;
     assert_eq!(
         (answer.status, keys(&answer.body["details"])),
@@ -94,7 +94,7 @@ async fn an_administrator_gives_a_role_and_the_users_sessions_end() {
     assert_eq!(
         ann.get("/api/users").await.status,
         200,
-        "nothing has happened so far"
+        "rejected requests leave the session alive"
     );
 
     let (token, refresh) = tokens(&ann, &ann.name).await;
@@ -108,11 +108,15 @@ async fn an_administrator_gives_a_role_and_the_users_sessions_end() {
         (text(&answer.body["id"]), text(&answer.body["role"])),
         (ann.id.as_str(), "CHANNEL_MANAGER")
     );
-    for dead in [ann.token(), &token] {
-        assert_eq!(status_with(&cluster.visitor(1), dead).await, 401);
+    for revoked in [ann.token(), &token] {
+        assert_eq!(status_with(&cluster.visitor(1), revoked).await, 401);
     }
     assert_eq!(me_with(&bare(&ann), &refresh).await.status, 401);
-    assert_eq!(bob.get("/api/users").await.status, 200, "nobody else's");
+    assert_eq!(
+        bob.get("/api/users").await.status,
+        200,
+        "another user's session stays alive"
+    );
     let again = User::sign_in(cluster.visitor(1), &ann.name, "password").await;
     assert_eq!(
         text(&User::claims(again.token())["userDto"]["role"]),
@@ -122,7 +126,7 @@ async fn an_administrator_gives_a_role_and_the_users_sessions_end() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn people_change_themselves_and_administrators_anybody() {
+async fn users_update_their_own_account_and_administrators_any_account() {
     let cluster = Cluster::start(1).await;
     let (ann, bob, admin) = (
         cluster.user(0, "ann").await,
@@ -137,20 +141,20 @@ async fn people_change_themselves_and_administrators_anybody() {
             .status,
         401
     );
-    let nobody = uuid::Uuid::now_v7().to_string();
+    let unknown_id = uuid::Uuid::now_v7().to_string();
     assert_eq!(
-        update(&admin, &nobody, &json!({ "newUsername": "nobody" }))
+        update(&admin, &unknown_id, &json!({ "newUsername": "nobody" }))
             .await
             .status,
         404
     );
 
     let before = json!({ "username": ann.name, "email": format!("{}@example.org", ann.name) });
-    for nothing in [
+    for unchanged in [
         json!({}),
         json!({ "newUsername": null, "newEmail": null, "newPassword": null }),
     ] {
-        let answer = update(&ann, &ann.id, &nothing).await;
+        let answer = update(&ann, &ann.id, &unchanged).await;
         assert_eq!(answer.status, 200, "{answer:?}");
         assert_eq!(
             keys(&answer.body),
@@ -187,15 +191,15 @@ async fn people_change_themselves_and_administrators_anybody() {
     )
     .await;
     assert_eq!((answer.status, answer.code()), (409, "EMAIL_TAKEN"));
-    let stays = update(
+    let recased = update(
         &ann,
         &ann.id,
         &json!({ "newUsername": ann.name.to_uppercase() }),
     )
     .await;
     assert_eq!(
-        stays.status, 200,
-        "one's own name in another case is free: {stays:?}"
+        recased.status, 200,
+        "a user may change the case of the own name: {recased:?}"
     );
 
     let answer = update(
@@ -216,7 +220,7 @@ async fn people_change_themselves_and_administrators_anybody() {
     assert_eq!(
         ann.get("/api/users").await.status,
         200,
-        "a name is no reason to sign in again"
+        "a new name does not end the session"
     );
     assert_eq!(
         cluster.visitor(0).login("annabel", "password").await.status,
@@ -231,10 +235,10 @@ async fn people_change_themselves_and_administrators_anybody() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_new_password_ends_the_other_sessions_and_not_ones_own() {
+async fn a_new_password_ends_the_users_other_sessions_only() {
     let cluster = Cluster::start(2).await;
     let (ann, admin) = (cluster.user(0, "ann").await, cluster.admin(0).await);
-    let (there, (other, refresh)) = (
+    let (visitor, (other, refresh)) = (
         bare(&cluster.visitor(1)),
         tokens(&cluster.visitor(1), &ann.name).await,
     );
@@ -244,17 +248,17 @@ async fn a_new_password_ends_the_other_sessions_and_not_ones_own() {
             .status,
         200
     );
-    assert_eq!(status_with(&there, &other).await, 401);
+    assert_eq!(status_with(&visitor, &other).await, 401);
     assert_eq!(
-        post_with(&there, "/api/auth/refresh", &refresh)
+        post_with(&visitor, "/api/auth/refresh", &refresh)
             .await
             .status,
         401
     );
-    assert_eq!(status_with(&there, ann.token()).await, 200);
+    assert_eq!(status_with(&visitor, ann.token()).await, 200);
     assert_eq!(ann.post_csrf("/api/auth/refresh").await.status, 200);
-    assert_eq!(there.login(&ann.name, "password").await.status, 401);
-    assert_eq!(there.login(&ann.name, "another").await.status, 200);
+    assert_eq!(visitor.login(&ann.name, "password").await.status, 401);
+    assert_eq!(visitor.login(&ann.name, "another").await.status, 200);
 
     assert_eq!(
         update(&admin, &ann.id, &json!({ "newPassword": "a third" }))
@@ -265,20 +269,20 @@ async fn a_new_password_ends_the_other_sessions_and_not_ones_own() {
     assert_eq!(
         ann.get("/api/users").await.status,
         401,
-        "an administrator's change ends all of them"
+        "a password change by an administrator ends every session of the user"
     );
     assert_eq!(admin.get("/api/users").await.status, 200);
-    assert_eq!(there.login(&ann.name, "a third").await.status, 200);
+    assert_eq!(visitor.login(&ann.name, "a third").await.status, 200);
     let (stored,): (String,) = sqlx::query_as("select password_hash from users where id = $1")
         .bind(ann.id.parse::<uuid::Uuid>().expect("an id"))
         .fetch_one(&cluster.db)
         .await
-        .expect("the row is there");
+        .expect("the row exists");
     assert!(stored.starts_with("$argon2id$"), "{stored}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn users_are_listed_in_the_order_in_which_they_came() {
+async fn users_are_listed_in_order_of_sign_up() {
     let cluster = Cluster::start(1).await;
     let mut expected = vec!["admin".to_owned()];
     let mut reader = None;
@@ -287,7 +291,7 @@ async fn users_are_listed_in_the_order_in_which_they_came() {
         expected.push(user.name.clone());
         reader = Some(user);
     }
-    let reader = reader.expect("somebody came");
+    let reader = reader.expect("three users signed up");
     let answer = reader.get("/api/users").await;
     assert_eq!(answer.status, 200);
     assert!(
@@ -325,13 +329,13 @@ async fn users_are_listed_in_the_order_in_which_they_came() {
     }
     assert!(
         !answer.body.to_string().contains("argon2"),
-        "no hash gets out"
+        "the response contains no password hash"
     );
     assert_eq!(cluster.visitor(0).get("/api/users").await.status, 401);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn nodes_that_start_together_make_one_administrator() {
+async fn nodes_that_start_concurrently_create_one_administrator() {
     let cluster = Cluster::without_schema().await;
     let (database,): (String,) = sqlx::query_as("select current_database()")
         .fetch_one(&cluster.db)
@@ -353,9 +357,9 @@ async fn nodes_that_start_together_make_one_administrator() {
             let environment = |name: &str| {
                 #[expect(
                     clippy::disallowed_methods,
-                    reason = "tests have no other way to learn of the stores"
+                    reason = "the environment is how tests get the addresses of the stores"
                 )]
-                std::env::var(name).expect("the stores are named")
+                std::env::var(name).expect("the environment names the stores")
             };
             let value = match name {
                 "LISTEN" => "127.0.0.1:0".to_owned(),
@@ -363,7 +367,7 @@ async fn nodes_that_start_together_make_one_administrator() {
                     let server = environment("TEST_DATABASE_URL");
                     format!(
                         "{}/{database}",
-                        server.rsplit_once('/').expect("it names a database").0
+                        server.rsplit_once('/').expect("the URL names a database").0
                     )
                 }
                 "DATABASE_POOL" => "4".to_owned(),
@@ -380,7 +384,7 @@ async fn nodes_that_start_together_make_one_administrator() {
             };
             Some(value)
         };
-        Node::start(Config::read(&find).expect("the settings are right"))
+        Node::start(Config::read(&find).expect("the settings are valid"))
             .await
             .expect("a node starts")
     };
@@ -401,7 +405,7 @@ async fn nodes_that_start_together_make_one_administrator() {
         ("ADMIN", "Root")
     );
 
-    // A later start with other settings leaves the account alone.
+    // A later start with another password does not change the account.
     let late = start("changed").await;
     let visitor = Visitor::new(&late.address().to_string());
     visitor.until_ready().await;

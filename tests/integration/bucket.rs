@@ -1,4 +1,4 @@
-//! Files in an S3 bucket: as in a folder.
+//! Files in an S3 bucket behave as files in a folder.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use super::{
 };
 use crate::support::{Bucket, Cluster, eventually};
 
-async fn on(bucket: &Bucket, nodes: usize) -> Cluster {
+async fn cluster_on(bucket: &Bucket, nodes: usize) -> Cluster {
     let settings = bucket.settings();
     let settings: Vec<_> = settings
         .iter()
@@ -22,19 +22,19 @@ async fn on(bucket: &Bucket, nodes: usize) -> Cluster {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_is_uploaded_at_one_node_comes_from_the_bucket_at_another_and_goes_with_its_message() {
+async fn a_bucket_serves_uploads_to_every_node_until_the_message_is_deleted() {
     let bucket = Bucket::start().await;
-    let cluster = on(&bucket, 2).await;
+    let cluster = cluster_on(&bucket, 2).await;
     let (ann, bob, channel) = (
         cluster.user(0, "ann").await,
         cluster.user(1, "bob").await,
         cluster.channel().await,
     );
-    // Nothing, one part, and three of the five mebibytes that S3 takes at least.
-    let (none, small, large) = (Vec::new(), bytes(100), bytes(10 * 1024 * 1024 - 1));
-    let files = [&none, &small, &large].map(|content| file("a", "text/plain", content.clone()));
+    // Empty, one part, and two or more parts: S3 requires at least 5 MiB for each part but the last.
+    let (empty, small, large) = (Vec::new(), bytes(100), bytes(10 * 1024 * 1024 - 1));
+    let files = [&empty, &small, &large].map(|content| file("a", "text/plain", content.clone()));
     let ids = attach(&ann, &channel, files.into()).await;
-    for (id, expected) in ids.iter().zip([&none, &small, &large]) {
+    for (id, expected) in ids.iter().zip([&empty, &small, &large]) {
         until_ready(&bob, id).await;
         assert!(content(&bob, id).await == *expected, "{id}");
     }
@@ -55,16 +55,16 @@ async fn what_is_uploaded_at_one_node_comes_from_the_bucket_at_another_and_goes_
     let message = text(&ann.history(&channel).await[0]["id"]).to_owned();
     let deleted = ann.delete(&format!("/api/messages/{message}")).await;
     assert_eq!(deleted.status, 204);
-    eventually("the bytes are gone", async || {
+    eventually("the objects and rows are deleted", async || {
         bucket.stored("files").is_empty() && count(&cluster, "binary_contents").await == 0
     })
     .await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn without_the_bucket_nothing_is_created_and_what_waits_is_made_ready_when_it_is_back() {
+async fn a_bucket_outage_rejects_uploads_and_ends_without_a_restart() {
     let mut bucket = Bucket::start().await;
-    let cluster = on(&bucket, 1).await;
+    let cluster = cluster_on(&bucket, 1).await;
     let (ann, channel) = (cluster.user(0, "ann").await, cluster.channel().await);
     bucket.end();
     let message = json!({ "content": "look", "channelId": channel, "authorId": ann.id });
@@ -76,17 +76,20 @@ async fn without_the_bucket_nothing_is_created_and_what_waits_is_made_ready_when
             "{answer:?}"
         );
     }
-    assert_eq!(ann.write(&channel, "text goes on").await.status, 201);
-    let left = (
+    assert_eq!(
+        ann.write(&channel, "text needs no bucket").await.status,
+        201
+    );
+    let rows = (
         count(&cluster, "messages").await,
         count(&cluster, "binary_contents").await,
     );
-    assert_eq!(left, (1, 0));
+    assert_eq!(rows, (1, 0));
     bucket.start_again().await;
     let ids = attach(&ann, &channel, vec![file("a", "text/plain", "x")]).await;
     until_ready(&ann, &ids[0]).await;
 
-    // What a request has left that never came back.
+    // A staged upload whose request never commits.
     let app = cluster.node(0).app();
     let mut staged = app.files.stage(discodeit::blobs::UploadPool::Members);
     let mut upload = staged.begin().expect("there is room");
@@ -95,7 +98,11 @@ async fn without_the_bucket_nothing_is_created_and_what_waits_is_made_ready_when
     staged.release_to_commit();
     assert_eq!(bucket.stored("incoming").len(), 1);
     let swept = sweep_incoming(app, Duration::from_hours(1)).await;
-    assert_eq!(swept.expect("swept"), 0, "it may be under way");
+    assert_eq!(
+        swept.expect("swept"),
+        0,
+        "an upload of less than an hour may be in progress"
+    );
     let swept = sweep_incoming(app, Duration::ZERO).await;
     assert_eq!(swept.expect("swept"), 1);
     assert!(bucket.stored("incoming").is_empty());

@@ -1,4 +1,4 @@
-//! Channels, and who is in them.
+//! Channels and their participants.
 
 use serde_json::{Value, json};
 
@@ -25,7 +25,7 @@ pub(crate) fn new_id() -> String {
     uuid::Uuid::now_v7().to_string()
 }
 
-/// An instant of the API: RFC 3339, UTC with `Z`, microseconds at most.
+/// Parses a timestamp of the API: RFC 3339, UTC with `Z`, at most microseconds.
 pub(crate) fn instant(value: &Value) -> time::OffsetDateTime {
     let text = text(value);
     assert!(
@@ -51,7 +51,7 @@ async fn private(by: &Visitor, participants: &[&str]) -> Answer {
     .await
 }
 
-/// The channels that somebody sees.
+/// The channels that the API lists for the user.
 pub(crate) async fn list(user: &User) -> Vec<Value> {
     let answer = user.get(&format!("/api/channels?userId={}", user.id)).await;
     assert_eq!(answer.status, 200, "{answer:?}");
@@ -79,7 +79,7 @@ pub(crate) fn ids(list: &[Value]) -> Vec<&str> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn public_channels_are_for_managers_and_administrators_to_manage() {
+async fn only_managers_and_administrators_manage_public_channels() {
     let cluster = Cluster::start(1).await;
     let (ann, admin) = (cluster.user(0, "ann").await, cluster.admin(0).await);
     let manager = with_role(&cluster, 0, "CHANNEL_MANAGER").await;
@@ -105,12 +105,12 @@ async fn public_channels_are_for_managers_and_administrators_to_manage() {
         let created = instant(&answer.body["lastMessageAt"]);
         assert!(
             (time::OffsetDateTime::now_utc() - created).abs() < time::Duration::minutes(1),
-            "the channel's own instant"
+            "without messages, lastMessageAt is the time of creation"
         );
 
         let path = format!("/api/channels/{}", text(&answer.body["id"]));
-        let refused = ann.patch(&path, &json!({ "newName": "mine" })).await;
-        assert_eq!((refused.status, refused.code()), (403, "FORBIDDEN"));
+        let rejected = ann.patch(&path, &json!({ "newName": "mine" })).await;
+        assert_eq!((rejected.status, rejected.code()), (403, "FORBIDDEN"));
         assert_eq!(ann.delete(&path).await.status, 403);
         assert_eq!(
             cluster.visitor(0).patch(&path, &json!({})).await.status,
@@ -119,14 +119,14 @@ async fn public_channels_are_for_managers_and_administrators_to_manage() {
         assert_eq!(cluster.visitor(0).delete(&path).await.status, 401);
 
         let mut expected = answer.body.clone();
-        for nothing in [
+        for unchanged in [
             json!({}),
             json!({ "newName": null, "newDescription": null }),
         ] {
             assert_eq!(
-                by.patch(&path, &nothing).await.body,
+                by.patch(&path, &unchanged).await.body,
                 expected,
-                "null leaves unchanged"
+                "null leaves a field unchanged"
             );
         }
         expected["name"] = json!("Renamed");
@@ -142,16 +142,19 @@ async fn public_channels_are_for_managers_and_administrators_to_manage() {
             by.patch(&path, &json!({ "newDescription": "" })).await.body,
             expected
         );
-        assert!(list(&ann).await.contains(&expected), "everybody sees it");
+        assert!(
+            list(&ann).await.contains(&expected),
+            "every user sees a public channel"
+        );
 
         let answer = by.delete(&path).await;
         assert_eq!((answer.status, &answer.body), (204, &Value::Null));
         assert!(!ids(&list(&ann).await).contains(&text(&expected["id"])));
-        let gone = [
+        let after_deletion = [
             by.delete(&path).await,
             by.patch(&path, &json!({ "newName": "x" })).await,
         ];
-        for answer in gone {
+        for answer in after_deletion {
             assert_eq!((answer.status, answer.code()), (404, "CHANNEL_NOT_FOUND"));
             assert_eq!(
                 answer.body["details"],
@@ -162,7 +165,7 @@ async fn public_channels_are_for_managers_and_administrators_to_manage() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_channels_name_and_description_have_limits() {
+async fn channel_names_and_descriptions_are_validated() {
     let cluster = Cluster::start(1).await;
     let admin = cluster.admin(0).await;
     let channel = admin.create_channel("general").await;
@@ -235,12 +238,12 @@ async fn a_channels_name_and_description_have_limits() {
     assert_eq!(
         text(&list(&admin).await[0]["name"]),
         "general",
-        "the refused changes changed nothing"
+        "a rejected update changes nothing"
     );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_private_channel_has_two_to_a_hundred_distinct_known_people_and_its_maker() {
+async fn a_private_channel_needs_2_to_100_distinct_users_including_its_creator() {
     let cluster = Cluster::start(1).await;
     let (ann, bob, moe) = (
         cluster.user(0, "ann").await,
@@ -288,13 +291,13 @@ async fn a_private_channel_has_two_to_a_hundred_distinct_known_people_and_its_ma
     ] {
         assert_eq!(ann.post("/api/channels/private", &body).await.status, 400);
     }
-    let nobody = new_id();
-    let answer = private(&ann, &[&ann.id, &bob.id, &nobody]).await;
+    let unknown_id = new_id();
+    let answer = private(&ann, &[&ann.id, &bob.id, &unknown_id]).await;
     assert_eq!((answer.status, answer.code()), (404, "USER_NOT_FOUND"));
-    assert_eq!(answer.body["details"], json!({ "userId": nobody }));
+    assert_eq!(answer.body["details"], json!({ "userId": unknown_id }));
     assert!(
         list(&ann).await.is_empty() && read_statuses(&bob).await.is_empty(),
-        "nothing is left of it"
+        "a rejected creation leaves no channel and no read status"
     );
 
     let answer = private(&ann, &[&bob.id, &ann.id]).await;
@@ -317,7 +320,7 @@ async fn a_private_channel_has_two_to_a_hundred_distinct_known_people_and_its_ma
         assert_eq!(
             list(user).await,
             std::slice::from_ref(&answer.body),
-            "both see it as its maker was told"
+            "each participant lists the channel as the creator got it"
         );
         let statuses = read_statuses(user).await;
         assert_eq!(statuses.len(), 1);
@@ -332,12 +335,12 @@ async fn a_private_channel_has_two_to_a_hundred_distinct_known_people_and_its_ma
     assert_eq!(
         private(&ann, &[&bob.id, &ann.id]).await.status,
         201,
-        "two people may have several"
+        "the same two users may have a second channel"
     );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_private_channel_is_not_there_for_those_outside() {
+async fn a_private_channel_is_not_found_for_non_participants() {
     let cluster = Cluster::start(1).await;
     let (ann, bob, eve, admin) = (
         cluster.user(0, "ann").await,
@@ -349,35 +352,35 @@ async fn a_private_channel_is_not_there_for_those_outside() {
     let channel = ann.create_private(&[&bob]).await;
     let message = text(&ann.write(&channel, "a secret").await.body["id"]).to_owned();
     let (no_channel, no_message) = (new_id(), new_id());
-    for outside in [&eve, &manager, &admin] {
+    for outsider in [&eve, &manager, &admin] {
         let mut answers = Vec::new();
-        // What is there answers like what is not.
+        // A non-participant gets the same responses as for a channel that does not exist.
         for (channel, message) in [(&channel, &message), (&no_channel, &no_message)] {
             let path = format!("/api/channels/{channel}");
-            if outside.id != eve.id {
+            if outsider.id != eve.id {
                 answers.push((
-                    outside.patch(&path, &json!({ "newName": "x" })).await,
+                    outsider.patch(&path, &json!({ "newName": "x" })).await,
                     channel,
                 ));
-                answers.push((outside.delete(&path).await, channel));
+                answers.push((outsider.delete(&path).await, channel));
             }
             answers.push((
-                outside
+                outsider
                     .get(&format!("/api/messages?channelId={channel}"))
                     .await,
                 channel,
             ));
-            answers.push((outside.write(channel, "let me in").await, channel));
+            answers.push((outsider.write(channel, "let me in").await, channel));
             answers.push((
-                read(outside, &outside.id, channel, "2026-01-31T09:15:02Z").await,
+                read(outsider, &outsider.id, channel, "2026-01-31T09:15:02Z").await,
                 channel,
             ));
             let path = format!("/api/messages/{message}");
             answers.push((
-                outside.patch(&path, &json!({ "newContent": "x" })).await,
+                outsider.patch(&path, &json!({ "newContent": "x" })).await,
                 message,
             ));
-            answers.push((outside.delete(&path).await, message));
+            answers.push((outsider.delete(&path).await, message));
         }
         let half = answers.len() / 2;
         for (n, (answer, id)) in answers.iter().enumerate() {
@@ -389,24 +392,24 @@ async fn a_private_channel_is_not_there_for_those_outside() {
             assert_eq!(answer.code(), answers[n % half].0.code());
             assert_eq!(answer.body["message"], answers[n % half].0.body["message"]);
         }
-        assert!(!ids(&list(outside).await).contains(&channel.as_str()));
-        assert!(read_statuses(outside).await.is_empty());
+        assert!(!ids(&list(outsider).await).contains(&channel.as_str()));
+        assert!(read_statuses(outsider).await.is_empty());
     }
     let path = format!("/api/channels/{channel}");
     assert_eq!(
         eve.patch(&path, &json!({ "newName": "x" })).await.status,
         403,
-        "as for any channel"
+        "the role USER may update no channel"
     );
     assert_eq!(
         bob.history(&channel).await.len(),
         1,
-        "nothing was written, changed or deleted"
+        "the rejected requests wrote, changed and deleted nothing"
     );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_private_channel_cannot_be_changed_but_deleted_by_a_manager_inside() {
+async fn a_private_channel_cannot_be_updated_and_a_participating_manager_deletes_it() {
     let cluster = Cluster::start(1).await;
     let ann = cluster.user(0, "ann").await;
     let manager = with_role(&cluster, 0, "CHANNEL_MANAGER").await;
@@ -436,7 +439,7 @@ async fn a_private_channel_cannot_be_changed_but_deleted_by_a_manager_inside() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn people_see_the_public_channels_and_their_own_private_ones_by_creation_time() {
+async fn users_list_public_channels_and_their_private_channels_by_creation_time() {
     let cluster = Cluster::start(2).await;
     let (ann, bob, admin) = (
         cluster.user(0, "ann").await,
@@ -447,7 +450,7 @@ async fn people_see_the_public_channels_and_their_own_private_ones_by_creation_t
     let both = ann.create_private(&[&bob]).await;
     let anns = ann.create_private(&[&admin]).await;
     let last = admin.create_channel("aviary").await;
-    // The order is that of creation, whatever happens in them later.
+    // The list is in order of creation, so new messages must not change the order.
     assert_eq!(ann.write(&first, "hello").await.status, 201);
     let written = instant(&bob.write(&both, "hello").await.body["createdAt"]);
 
@@ -458,7 +461,7 @@ async fn people_see_the_public_channels_and_their_own_private_ones_by_creation_t
     for (user, expected) in expected {
         for node in [0, 1] {
             let seen = list(&user.at_node(&cluster.address(node))).await;
-            assert_eq!(ids(&seen), expected, "the other node knows it as well");
+            assert_eq!(ids(&seen), expected, "both nodes list the same channels");
             for channel in &seen {
                 assert_eq!(keys(channel), DTO);
                 let private = channel["type"] == "PRIVATE";
@@ -482,7 +485,10 @@ async fn people_see_the_public_channels_and_their_own_private_ones_by_creation_t
     let others = ann.get(&path).await;
     assert_eq!((others.status, others.code()), (403, "FORBIDDEN"));
     let answer = admin.get(&path).await;
-    assert_eq!(answer.status, 200, "an administrator may look");
+    assert_eq!(
+        answer.status, 200,
+        "an administrator may list the channels of any user"
+    );
     assert_eq!(
         ids(answer.body.as_array().expect("a list")),
         [&first, &both, &last]

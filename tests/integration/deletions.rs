@@ -1,4 +1,4 @@
-//! Deletions: at once for everybody, and everything in the end, however much it is and whatever happens meanwhile.
+//! Deletions: invisible at once, purged later, at any size and despite failures.
 
 use std::time::{Duration, Instant};
 
@@ -19,7 +19,7 @@ fn uuid(id: &str) -> Uuid {
     id.parse().expect("an id")
 }
 
-/// Puts that many messages into a channel that has none.
+/// Inserts messages into a channel that has none.
 async fn fill(cluster: &Cluster, channel: &str, author: &User, messages: i64) {
     let written = "insert into messages (id, channel_id, seq, author_id, content, created_at, updated_at) \
                    select gen_random_uuid(), $1, n, $2, 'one of many', now(), now() from generate_series(1, $3) n";
@@ -39,30 +39,30 @@ async fn fill(cluster: &Cluster, channel: &str, author: &User, messages: i64) {
         .expect("updated");
 }
 
-/// Makes notifications of these messages for one more receiver each.
-async fn notify_of_all(cluster: &Cluster, channel: &str, receiver: &User, most: i64) {
+/// Inserts notifications of at most `limit` messages for the receiver.
+async fn notify_of_all(cluster: &Cluster, channel: &str, receiver: &User, limit: i64) {
     let sql = "insert into notifications (id, receiver_id, type, cause_id, title, content, target_id, created_at) \
                select gen_random_uuid(), $1, 'NEW_MESSAGE', id, 'x', 'x', $2, now() from messages where channel_id = $2 limit $3 on conflict do nothing";
     sqlx::query(sql)
         .bind(uuid(&receiver.id))
         .bind(uuid(channel))
-        .bind(most)
+        .bind(limit)
         .execute(&cluster.db)
         .await
         .expect("written");
 }
 
-/// Answers a request while somebody else writes, whom it must not hold up.
+/// Awaits a request while another user writes. Neither may take 1.5 s.
 async fn while_writing(by: &User, channel: &str, request: impl Future<Output = Answer>) -> Answer {
-    let began = Instant::now();
+    let started = Instant::now();
     let (answer, longest) = tokio::join!(
         async {
             let answer = request.await;
-            (answer, began.elapsed())
+            (answer, started.elapsed())
         },
         async {
             let mut longest = Duration::ZERO;
-            while began.elapsed() < Duration::from_secs(2) {
+            while started.elapsed() < Duration::from_secs(2) {
                 let sent = Instant::now();
                 assert_eq!(by.write(channel, "meanwhile").await.status, 201);
                 longest = longest.max(sent.elapsed());
@@ -75,7 +75,7 @@ async fn while_writing(by: &User, channel: &str, request: impl Future<Output = A
     answer.0
 }
 
-/// Adds that many users, who never sign in.
+/// Inserts users who cannot sign in.
 pub(crate) async fn people(cluster: &Cluster, number: i64) {
     let sql = "insert into users (id, username, username_key, email, email_key, password_hash, role) \
                select gen_random_uuid(), 'somebody ' || n, 'somebody ' || n, n || '@example.org', n || '@example.org', 'x', 'USER' \
@@ -87,16 +87,18 @@ pub(crate) async fn people(cluster: &Cluster, number: i64) {
         .expect("written");
 }
 
-/// Waits until nothing is left to be cleared.
-async fn cleared(cluster: &Cluster) {
-    eventually_within(Duration::from_mins(2), "all is cleared", async || {
-        count(cluster, "pending_deletions").await == 0
-    })
+/// Waits until no deletion is pending.
+async fn purged(cluster: &Cluster) {
+    eventually_within(
+        Duration::from_mins(2),
+        "every pending deletion is purged",
+        async || count(cluster, "pending_deletions").await == 0,
+    )
     .await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_deleted_channel_takes_its_messages_and_read_statuses_along() {
+async fn deleting_a_channel_deletes_its_messages_and_read_statuses() {
     let cluster = Cluster::start(1).await;
     let (ann, admin) = (cluster.user(0, "ann").await, cluster.admin(0).await);
     let (gone, stays) = (
@@ -113,7 +115,7 @@ async fn a_deleted_channel_takes_its_messages_and_read_statuses_along() {
         );
     }
     let message = text(&ann.history(&gone).await[0]["id"]).to_owned();
-    // Somebody writes without end while it goes: each message is written or refused, and none survives it.
+    // Writes race with the deletion: each is accepted or rejected, and no message outlives the channel.
     let path = format!("/api/channels/{gone}");
     let (answers, deleted) = tokio::join!(
         join_all((0..20).map(|_| ann.write(&gone, "still here"))),
@@ -154,7 +156,7 @@ async fn a_deleted_channel_takes_its_messages_and_read_statuses_along() {
         [&stays]
     );
     assert_eq!(ann.history(&stays).await.len(), 1);
-    cleared(&cluster).await;
+    purged(&cluster).await;
     let (messages,): (i64,) = sqlx::query_as("select count(*) from messages")
         .fetch_one(&cluster.db)
         .await
@@ -163,7 +165,7 @@ async fn a_deleted_channel_takes_its_messages_and_read_statuses_along() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_deleted_accounts_messages_stay_without_an_author() {
+async fn messages_of_a_deleted_account_stay_without_an_author() {
     let cluster = Cluster::start(2).await;
     let (ann, bob, admin) = (
         cluster.user(0, "ann").await,
@@ -210,7 +212,7 @@ async fn a_deleted_accounts_messages_stay_without_an_author() {
         .expect("a list")
         .iter()
         .find(|channel| channel["id"] == *private);
-    let participants = channel.expect("it is still there")["participants"]
+    let participants = channel.expect("the channel still exists")["participants"]
         .as_array()
         .expect("a list");
     assert_eq!(
@@ -230,18 +232,24 @@ async fn a_deleted_accounts_messages_stay_without_an_author() {
         .visitor(0)
         .sign_up(&ann.name, &format!("{}@example.org", ann.name), "password")
         .await;
-    assert_eq!(again.status, 201, "the name is free again");
+    assert_eq!(
+        again.status, 201,
+        "the name of a deleted account is available"
+    );
     assert_ne!(again.body["id"], ann.id.as_str());
     let answer = admin.delete(&format!("/api/users/{}", bob.id)).await;
-    assert_eq!(answer.status, 204, "an administrator may: {answer:?}");
+    assert_eq!(
+        answer.status, 204,
+        "an administrator may delete any account: {answer:?}"
+    );
     assert_eq!(bob.get("/api/users").await.status, 401);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn deletions_of_everything_at_once_do_not_stand_in_each_others_way() {
+async fn concurrent_deletions_of_users_channels_and_messages_all_succeed() {
     let cluster = Cluster::start(2).await;
     let admin = cluster.admin(0).await;
-    let there = admin.at_node(&cluster.address(1));
+    let admin_on_node_1 = admin.at_node(&cluster.address(1));
     let (one, two) = (
         admin.create_channel("one").await,
         admin.create_channel("two").await,
@@ -273,15 +281,15 @@ async fn deletions_of_everything_at_once_do_not_stand_in_each_others_way() {
             user_paths
                 .iter()
                 .enumerate()
-                .map(|(n, path)| [&admin, &there][n % 2].delete(path))
+                .map(|(n, path)| [&admin, &admin_on_node_1][n % 2].delete(path))
         ),
-        there.delete(&channel_path),
+        admin_on_node_1.delete(&channel_path),
         join_all(
             messages
                 .iter()
                 .rev()
                 .enumerate()
-                .map(|(n, path)| [&admin, &there][n % 2].delete(path))
+                .map(|(n, path)| [&admin, &admin_on_node_1][n % 2].delete(path))
         ),
         join_all((0..40).map(|n| people[n % 4].write(if n % 3 == 0 { &one } else { &two }, "y"))),
     );
@@ -311,7 +319,7 @@ async fn deletions_of_everything_at_once_do_not_stand_in_each_others_way() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_channel_of_very_many_messages_is_gone_at_once_and_cleared_though_its_node_is_killed() {
+async fn a_channel_of_300000_messages_disappears_at_once_and_is_purged_although_its_node_dies() {
     let mut cluster = Cluster::start(2).await;
     let (admin, ann, bob) = (
         cluster.admin(0).await,
@@ -341,7 +349,7 @@ async fn a_channel_of_very_many_messages_is_gone_at_once_and_cleared_though_its_
     assert_eq!(answer.status, 204, "{answer:?}");
     cluster.kill(0).await;
 
-    // The rows are there yet, most of them, and nobody sees one.
+    // Most rows still exist, and no request may see one.
     assert!(count(&cluster, "messages").await > 100_000);
     assert!(!self::ids(&list(&ann).await).contains(&doomed.as_str()));
     let page = ann.get(&format!("/api/messages?channelId={doomed}")).await;
@@ -369,7 +377,7 @@ async fn a_channel_of_very_many_messages_is_gone_at_once_and_cleared_though_its_
         (404, "READ_STATUS_NOT_FOUND")
     );
 
-    cleared(&cluster).await;
+    purged(&cluster).await;
     let left: i64 = sqlx::query_scalar("select count(*) from messages where channel_id = $1")
         .bind(uuid(&doomed))
         .fetch_one(&cluster.db)
@@ -379,14 +387,14 @@ async fn a_channel_of_very_many_messages_is_gone_at_once_and_cleared_though_its_
     for table in ["notifications", "read_statuses"] {
         assert_eq!(count(&cluster, table).await, 0, "{table}");
     }
-    eventually("its bytes are gone", async || {
+    eventually("the bytes of the attachment are deleted", async || {
         stored(&cluster, "files").is_empty() && count(&cluster, "binary_contents").await == 0
     })
     .await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_account_of_very_many_messages_is_deleted_at_once_and_they_lose_their_author() {
+async fn an_account_of_300000_messages_is_deleted_at_once_and_its_messages_lose_their_author() {
     let cluster = Cluster::start(2).await;
     let (admin, ann, bob) = (
         cluster.admin(0).await,
@@ -407,8 +415,8 @@ async fn an_account_of_very_many_messages_is_deleted_at_once_and_they_lose_their
         .await;
     let messages = page.body["content"].as_array().expect("a page");
     assert!(messages.len() == 100 && messages.iter().all(|m| m["author"].is_null()));
-    assert_eq!(bob.write(&busy, "goes on").await.status, 201);
-    cleared(&cluster).await;
+    assert_eq!(bob.write(&busy, "still writable").await.status, 201);
+    purged(&cluster).await;
     let left: (i64, i64) =
         sqlx::query_as("select count(*), count(author_id) from messages where channel_id = $1")
             .bind(uuid(&busy))
@@ -420,7 +428,7 @@ async fn an_account_of_very_many_messages_is_deleted_at_once_and_they_lose_their
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_message_that_very_many_were_notified_of_is_deleted_at_once_and_all_of_them_are_told() {
+async fn a_message_with_3000_notifications_disappears_at_once_and_its_receivers_get_an_event() {
     const PEOPLE: i64 = 3_000;
     let cluster = Cluster::start(1).await;
     let (admin, ann, bob) = (
@@ -451,14 +459,17 @@ async fn a_message_that_very_many_were_notified_of_is_deleted_at_once_and_all_of
     let path = format!("/api/messages/{message}");
     let answer = while_writing(&bob, &other, ann.delete(&path)).await;
     assert_eq!(answer.status, 204, "{answer:?}");
-    assert!(listed(&bob).await.is_empty(), "it is out of sight at once");
+    assert!(
+        listed(&bob).await.is_empty(),
+        "the notification disappears at once"
+    );
     stream.expect("notifications.deleted").await;
-    cleared(&cluster).await;
+    purged(&cluster).await;
     assert_eq!(count(&cluster, "notifications").await, 0);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_private_channel_whose_people_all_delete_their_accounts_is_deleted_with_its_bytes() {
+async fn a_private_channel_without_participants_is_deleted_with_its_files() {
     let cluster = Cluster::start(2).await;
     let (ann, bob, eve) = (
         cluster.user(0, "ann").await,
@@ -473,14 +484,14 @@ async fn a_private_channel_whose_people_all_delete_their_accounts_is_deleted_wit
         let ids = attach(&ann, channel, vec![file("a", "text/plain", "x")]).await;
         until_ready(&bob, &ids[0]).await;
     }
-    // At the same time: neither sees that the other leaves.
+    // Concurrently, so that neither transaction sees the other participant leave.
     let (anns, bobs) = (
         format!("/api/users/{}", ann.id),
         format!("/api/users/{}", bob.id),
     );
     let (one, two) = tokio::join!(ann.delete(&anns), bob.delete(&bobs));
     assert_eq!((one.status, two.status), (204, 204), "{one:?} {two:?}");
-    cleared(&cluster).await;
+    purged(&cluster).await;
     assert_eq!(ids(&list(&eve).await), [kept.as_str()]);
     assert_eq!(eve.history(&kept).await.len(), 1);
     let left = (
@@ -488,14 +499,14 @@ async fn a_private_channel_whose_people_all_delete_their_accounts_is_deleted_wit
         count(&cluster, "messages").await,
     );
     assert_eq!(left, (1, 1));
-    eventually("its bytes are gone", async || {
+    eventually("the bytes of the attachment are deleted", async || {
         stored(&cluster, "files").len() == 1 && count(&cluster, "binary_contents").await == 1
     })
     .await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_database_of_before_loses_the_foreign_keys_and_what_they_left() {
+async fn a_migration_of_an_old_database_drops_foreign_keys_and_purges_orphans() {
     let mut cluster = Cluster::start(1).await;
     let ann = cluster.user(0, "ann").await;
     cluster.kill(0).await;
@@ -525,6 +536,6 @@ async fn a_database_of_before_loses_the_foreign_keys_and_what_they_left() {
         .await
         .expect("counted");
     assert_eq!(keys, 0);
-    cleared(&cluster).await;
+    purged(&cluster).await;
     assert_eq!(count(&cluster, "notifications").await, 0);
 }
