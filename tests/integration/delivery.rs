@@ -1,4 +1,4 @@
-//! A message crosses the system: every subscriber, in order, once, on whichever node.
+//! Message delivery: once and in order to every subscriber on every node.
 
 use std::time::Duration;
 
@@ -6,19 +6,19 @@ use serde_json::json;
 
 use crate::support::{Cluster, Stomp, User};
 
-/// No limit that a test could meet.
-const FAST: (&str, &str) = ("MESSAGE_RATE", "100000");
+/// A message rate that no test reaches.
+const UNLIMITED_RATE: (&str, &str) = ("MESSAGE_RATE", "100000");
 
-/// The contents of the next messages, whose positions must follow each other.
-async fn read_in_order(stomp: &mut Stomp, first: i64, how_many: i64) -> Vec<String> {
+/// Returns the contents of the next messages; positions must be consecutive.
+async fn read_in_order(stomp: &mut Stomp, first: i64, count: i64) -> Vec<String> {
     let mut contents = Vec::new();
-    for seq in first..first + how_many {
+    for seq in first..first + count {
         let message = stomp.message().await;
         assert_eq!(message["seq"], seq, "{message}");
         contents.push(
             message["content"]
                 .as_str()
-                .expect("a message has a text")
+                .expect("a message has content")
                 .to_owned(),
         );
     }
@@ -26,10 +26,10 @@ async fn read_in_order(stomp: &mut Stomp, first: i64, how_many: i64) -> Vec<Stri
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_subscriber_on_each_of_three_nodes_gets_every_message_in_order_and_once() {
+async fn subscribers_on_three_nodes_receive_every_message_once_in_order() {
     const SENDERS: usize = 10;
-    const EACH: usize = 200;
-    let cluster = Cluster::start_with(3, &[FAST]).await;
+    const MESSAGES_PER_SENDER: usize = 200;
+    let cluster = Cluster::start_with(3, &[UNLIMITED_RATE]).await;
     let channel = cluster.channel().await;
     let mut subscribers = Vec::new();
     for node in 0..3 {
@@ -44,26 +44,32 @@ async fn a_subscriber_on_each_of_three_nodes_gets_every_message_in_order_and_onc
         let channel = channel.clone();
         senders.spawn(async move {
             let mut stomp = Stomp::connect(&user).await;
-            for n in 0..EACH - 1 {
+            for n in 0..MESSAGES_PER_SENDER - 1 {
                 stomp.say(&user, &channel, &format!("{sender}/{n}")).await;
             }
             stomp
-                .say_surely(&user, &channel, &format!("{sender}/{}", EACH - 1))
+                .say_surely(
+                    &user,
+                    &channel,
+                    &format!("{sender}/{}", MESSAGES_PER_SENDER - 1),
+                )
                 .await;
         });
     }
-    let total = i64::try_from(SENDERS * EACH).expect("fits");
+    let total = i64::try_from(SENDERS * MESSAGES_PER_SENDER).expect("fits");
     let mut seen = Vec::new();
     for mut subscriber in subscribers {
         let contents = read_in_order(&mut subscriber, 1, total).await;
         subscriber.expect_nothing(Duration::from_millis(200)).await;
-        // Each sender's own messages in the order in which it sent them.
+        // The messages of each sender arrive in the order of sending.
         for sender in 0..SENDERS {
             let of_sender: Vec<_> = contents
                 .iter()
                 .filter(|content| content.starts_with(&format!("{sender}/")))
                 .collect();
-            let expected: Vec<_> = (0..EACH).map(|n| format!("{sender}/{n}")).collect();
+            let expected: Vec<_> = (0..MESSAGES_PER_SENDER)
+                .map(|n| format!("{sender}/{n}"))
+                .collect();
             assert!(
                 of_sender.iter().eq(&expected.iter().collect::<Vec<_>>()),
                 "sender {sender}: {of_sender:?}"
@@ -71,20 +77,23 @@ async fn a_subscriber_on_each_of_three_nodes_gets_every_message_in_order_and_onc
         }
         seen.push(contents);
     }
-    assert!(seen[0] == seen[1] && seen[1] == seen[2], "all see the same");
+    assert!(
+        seen[0] == seen[1] && seen[1] == seen[2],
+        "all subscribers receive the same order"
+    );
     senders.join_all().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_node_that_stops_between_commit_and_publish_loses_nothing() {
-    let mut cluster = Cluster::start_with(1, &[FAST]).await;
+async fn a_node_that_dies_between_commit_and_publish_loses_nothing() {
+    let mut cluster = Cluster::start_with(1, &[UNLIMITED_RATE]).await;
     let channel = cluster.channel().await;
     let reader = cluster.user(0, "reader").await;
     let mut stomp = Stomp::connect(&reader).await;
     stomp.subscribe(&channel).await;
     let mut events = crate::support::Sse::open(&reader, None).await;
     events.expect("sync").await;
-    // A node that can commit and cannot publish.
+    // This node commits to PostgreSQL but cannot publish to Kafka.
     let doomed = cluster
         .add_unready(&[("KAFKA_BROKERS", "127.0.0.1:1")])
         .await;
@@ -108,10 +117,10 @@ async fn a_node_that_stops_between_commit_and_publish_loses_nothing() {
         .await;
     assert!(
         committed.elapsed() < Duration::from_secs(5),
-        "it took {:?}",
+        "delivery took {:?}",
         committed.elapsed()
     );
-    // What the sweeper publishes after the audit has delivered is dropped.
+    // Subscribers drop the events that the outbox publishes after the audit has delivered them.
     cluster.settled().await;
     stomp.expect_nothing(Duration::from_millis(300)).await;
     events.expect_nothing(Duration::from_millis(300)).await;
@@ -165,14 +174,14 @@ async fn a_private_channel_is_invisible_to_a_third_user() {
     assert_eq!(
         bob.history(&channel).await.len(),
         2,
-        "nothing of hers was stored"
+        "the rejected messages were not stored"
     );
     eves_events.expect_nothing(Duration::from_millis(300)).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_subscription_resumes_behind_a_position_without_hole_or_repeat() {
-    let cluster = Cluster::start_with(2, &[FAST]).await;
+async fn a_subscription_resumes_after_a_position_without_gap_or_duplicate() {
+    let cluster = Cluster::start_with(2, &[UNLIMITED_RATE]).await;
     let channel = cluster.channel().await;
     let (writer, reader) = (
         cluster.user(0, "writer").await,
@@ -183,8 +192,8 @@ async fn a_subscription_resumes_behind_a_position_without_hole_or_repeat() {
         writing.say(&writer, &channel, &n.to_string()).await;
     }
     writing.say_surely(&writer, &channel, "31").await;
-    // While it subscribes the writer goes on.
-    let more = tokio::spawn({
+    // The writer continues during the subscriptions, so that replay and live messages overlap.
+    let concurrent = tokio::spawn({
         let (writer, channel) = (writer.clone(), channel.clone());
         async move {
             for n in 32..=200 {
@@ -203,8 +212,8 @@ async fn a_subscription_resumes_behind_a_position_without_hole_or_repeat() {
         let contents = read_in_order(&mut stomp, after + 1, 200 - after).await;
         assert_eq!(contents.last().map(String::as_str), Some("200"));
     }
-    let mut writing = more.await.expect("the writer goes on");
-    // More than a resumption brings: the client is told the stretch, and goes on live.
+    let mut writing = concurrent.await.expect("the writer succeeds");
+    // More than a replay may contain: the client gets a gap frame, then live messages.
     for n in 201..=510 {
         writing.say(&writer, &channel, &n.to_string()).await;
     }
@@ -231,40 +240,43 @@ async fn a_subscription_resumes_behind_a_position_without_hole_or_repeat() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_message_that_kafka_never_brought_is_read_from_the_store() {
+async fn a_message_missing_from_kafka_is_read_from_postgres() {
     let cluster = Cluster::start(1).await;
     let channel = cluster.channel().await;
     let user = cluster.user(0, "ann").await;
     let mut stomp = Stomp::connect(&user).await;
     stomp.subscribe(&channel).await;
-    let write_unseen = async |seq: i64| {
+    let write_unpublished = async |seq: i64| {
         let sql = "with moved as (update channels set last_seq = $2 where id = $1::uuid) \
                    insert into messages (id, channel_id, seq, content, created_at, updated_at) values (gen_random_uuid(), $1::uuid, $2, $3, now(), now())";
         sqlx::query(sql)
             .bind(&channel)
             .bind(seq)
-            .bind(format!("unseen {seq}"))
+            .bind(format!("unpublished {seq}"))
             .execute(&cluster.db)
             .await
             .expect("written");
     };
-    write_unseen(1).await;
-    assert_eq!(user.write(&channel, "seen").await.status, 201);
-    // The next one shows the gap.
-    let begun = tokio::time::Instant::now();
-    assert_eq!(read_in_order(&mut stomp, 1, 2).await, ["unseen 1", "seen"]);
-    assert!(
-        begun.elapsed() < Duration::from_secs(1),
-        "it took {:?}",
-        begun.elapsed()
+    write_unpublished(1).await;
+    assert_eq!(user.write(&channel, "published").await.status, 201);
+    // The next message from Kafka reveals the gap.
+    let started = tokio::time::Instant::now();
+    assert_eq!(
+        read_in_order(&mut stomp, 1, 2).await,
+        ["unpublished 1", "published"]
     );
-    // Nothing shows this one but the comparison with the store.
-    write_unseen(3).await;
-    assert_eq!(read_in_order(&mut stomp, 3, 1).await, ["unseen 3"]);
+    assert!(
+        started.elapsed() < Duration::from_secs(1),
+        "delivery took {:?}",
+        started.elapsed()
+    );
+    // No later message reveals this gap: the audit finds it in PostgreSQL.
+    write_unpublished(3).await;
+    assert_eq!(read_in_order(&mut stomp, 3, 1).await, ["unpublished 3"]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_event_that_kafka_brings_again_is_delivered_once() {
+async fn an_event_published_twice_is_delivered_once() {
     let cluster = Cluster::start(2).await;
     let channel = cluster.channel().await;
     let (ann, bob) = (cluster.user(0, "ann").await, cluster.user(1, "bob").await);
@@ -272,14 +284,14 @@ async fn an_event_that_kafka_brings_again_is_delivered_once() {
     stomp.subscribe(&channel).await;
     let mut events = crate::support::Sse::open(&bob, None).await;
     events.expect("sync").await;
-    // Keeps a copy of everything that goes through the outbox, and lets it in again later.
+    // A trigger copies each row of the outbox, so that the test can publish the events again.
     let copy = "create table copies as table outbox with no data; \
                 create function copy_row() returns trigger language plpgsql as $$ begin insert into copies select new.*; return new; end $$; \
                 create trigger copy_row after insert on outbox for each row execute function copy_row()";
     sqlx::raw_sql(copy)
         .execute(&cluster.db)
         .await
-        .expect("the trigger is made");
+        .expect("the trigger is created");
     for n in 0..5 {
         assert_eq!(ann.write(&channel, &n.to_string()).await.status, 201);
     }
@@ -291,16 +303,16 @@ async fn an_event_that_kafka_brings_again_is_delivered_once() {
     let event = events
         .expect_about("channels.refresh", "channelId", &private)
         .await;
-    let again = "drop trigger copy_row on outbox; insert into outbox (event_id, topic, key, kind, seq, body, created_at) \
+    let insert_again = "drop trigger copy_row on outbox; insert into outbox (event_id, topic, key, kind, seq, body, created_at) \
                  select event_id, topic, key, kind, seq, body, now() - interval '1 minute' from copies";
-    sqlx::raw_sql(again)
+    sqlx::raw_sql(insert_again)
         .execute(&cluster.db)
         .await
-        .expect("let in again");
+        .expect("inserted again");
     cluster.settled().await;
     stomp.expect_nothing(Duration::from_millis(300)).await;
     events.expect_nothing(Duration::from_millis(300)).await;
-    // The history has it once, under the id that was sent.
+    // The SSE history contains the event once, under the id that the client received.
     let mut redis = cluster.redis.clone();
     let entries: redis::streams::StreamRangeReply = redis::cmd("XRANGE")
         .arg(format!("sse:user:{}", bob.id))
@@ -309,7 +321,7 @@ async fn an_event_that_kafka_brings_again_is_delivered_once() {
         .query_async(&mut redis)
         .await
         .expect("XRANGE");
-    let told: Vec<_> = entries
+    let matching: Vec<_> = entries
         .ids
         .iter()
         .filter(|entry| {
@@ -318,20 +330,20 @@ async fn an_event_that_kafka_brings_again_is_delivered_once() {
                 .is_some_and(|data| data.contains(&private))
         })
         .collect();
-    assert_eq!(told.len(), 1);
-    let (epoch, n) = told[0].id.split_once('-').expect("a stream id");
+    assert_eq!(matching.len(), 1);
+    let (epoch, n) = matching[0].id.split_once('-').expect("a stream id");
     let (user_part, _) = event.id.split_once('.').expect("a pair");
     let base36 = |text: &str| u64::from_str_radix(text, 36).expect("base 36").to_string();
     let (wire_epoch, wire_n) = user_part.split_once('-').expect("epoch and number");
     assert_eq!(
         (base36(wire_epoch).as_str(), base36(wire_n).as_str()),
         (epoch, n),
-        "the id on the wire is the one in the stream"
+        "the event id equals the id of the Redis stream entry"
     );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_deleted_message_leaves_a_hole_that_stops_nobody() {
+async fn a_deleted_message_does_not_block_a_replay() {
     let cluster = Cluster::start(1).await;
     let channel = cluster.channel().await;
     let user = cluster.user(0, "ann").await;
@@ -371,13 +383,13 @@ async fn a_deleted_message_leaves_a_hole_that_stops_nobody() {
     assert_eq!(
         user.write(&channel, "6").await.body["seq"],
         6,
-        "a position is not used again"
+        "positions are never reused"
     );
     assert_eq!(stomp.message().await["seq"], 6);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_happens_to_a_message_is_told_to_those_who_follow_it() {
+async fn message_edits_and_deletions_are_delivered_to_subscribers() {
     let cluster = Cluster::start(2).await;
     let channel = cluster.channel().await;
     let (ann, bob) = (cluster.user(0, "ann").await, cluster.user(1, "bob").await);
@@ -408,8 +420,8 @@ async fn what_happens_to_a_message_is_told_to_those_who_follow_it() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_client_that_does_not_read_is_cut_and_delays_nobody() {
-    let cluster = Cluster::start_with(1, &[FAST]).await;
+async fn a_client_that_does_not_read_is_disconnected_without_delaying_others() {
+    let cluster = Cluster::start_with(1, &[UNLIMITED_RATE]).await;
     let channel = cluster.channel().await;
     let users: Vec<User> = vec![
         cluster.user(0, "slow").await,
@@ -423,59 +435,65 @@ async fn a_client_that_does_not_read_is_cut_and_delays_nobody() {
     let mut writer = Stomp::connect(&users[1]).await;
     let text = "x".repeat(2_000);
     let hub = &cluster.node(0).app().delivery.hub;
-    let gone = || {
+    let disconnected = || {
         let slow = |user: &discodeit::ids::UserId| user.to_string() == users[0].id;
         !hub.sessions().iter().any(|(user, _)| slow(user))
     };
-    // Far more than the kernel's buffers and the queue take together, at the pace of the one who reads.
+    // Writes at the pace of the fast reader until the kernel's buffers and the send queue of the slow client are full.
     let mut latencies = Vec::new();
     let mut written = 0;
-    while !gone() {
-        assert!(written < 10_000, "it may wait for ever");
+    while !disconnected() {
+        assert!(
+            written < 10_000,
+            "the slow client is still connected after {written} messages"
+        );
         for _ in 0..99 {
             writer.say(&users[1], &channel, &text).await;
         }
         writer.say_surely(&users[1], &channel, &text).await;
         read_in_order(&mut quick, written + 1, 100).await;
-        let begun = tokio::time::Instant::now();
+        let started = tokio::time::Instant::now();
         writer.say(&users[1], &channel, "quick?").await;
         read_in_order(&mut quick, written + 101, 1).await;
-        latencies.push(begun.elapsed());
+        latencies.push(started.elapsed());
         written += 101;
     }
     latencies.sort_unstable();
     let median = latencies[latencies.len() / 2];
     assert!(
         median < Duration::from_millis(100),
-        "others waited {median:?}"
+        "median delivery to the fast client took {median:?}"
     );
-    // What it is given still is what came first, and then why.
-    let (mut got, mut octets) = (0, 0);
+    // The slow client receives the oldest messages, then the close code.
+    let (mut received, mut bytes) = (0, 0);
     let code = loop {
         match slow.frame_or_close().await {
             Ok(frame) => {
-                got += 1;
-                octets += frame.body.len();
-                assert_eq!(frame.json()["seq"], got);
+                received += 1;
+                bytes += frame.body.len();
+                assert_eq!(frame.json()["seq"], received);
             }
             Err(code) => break code,
         }
     };
     assert_eq!(code, Some(4500));
-    // Four MiB may be in the kernel, half of one in the queue.
-    assert!(got < written, "it got all {written}");
-    assert!(octets < 5 * 1024 * 1024, "{octets} octets were kept for it");
+    // The kernel may buffer 4 MiB, the send queue 512 KiB.
+    assert!(
+        received < written,
+        "the slow client received all {written} messages"
+    );
+    assert!(bytes < 5 * 1024 * 1024, "{bytes} bytes were buffered");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_position_that_the_channel_has_not_reached_begins_with_a_gap_and_goes_on() {
+async fn a_position_beyond_the_channels_end_gets_a_gap_and_then_live_messages() {
     let cluster = Cluster::start(1).await;
     let channel = cluster.channel().await;
     let user = cluster.user(0, "ann").await;
     for n in 1..=3 {
         user.write(&channel, &n.to_string()).await;
     }
-    // As after the database was restored.
+    // A client has such a position after PostgreSQL was restored from a backup.
     let mut stomp = Stomp::connect(&user).await;
     let destination = format!("/sub/channels.{channel}.messages");
     stomp.subscribe_with(&destination, "after-seq:99\n").await;
@@ -487,7 +505,7 @@ async fn a_position_that_the_channel_has_not_reached_begins_with_a_gap_and_goes_
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_is_done_to_a_message_in_a_row_is_told_in_that_order_at_every_client() {
+async fn changes_of_a_message_are_delivered_in_order_on_every_node() {
     let cluster = Cluster::start(3).await;
     let channel = cluster.channel().await;
     let writer = cluster.user(0, "writer").await;

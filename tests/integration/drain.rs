@@ -1,4 +1,4 @@
-//! A node may leave or die at any time.
+//! A node that drains or dies loses no messages.
 
 use std::{collections::HashSet, time::Duration};
 
@@ -7,7 +7,7 @@ use tokio::time::Instant;
 use crate::support::{Cluster, Sse, Stomp};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_node_that_drains_says_goodbye_and_loses_nothing() {
+async fn a_draining_node_closes_connections_and_loses_nothing() {
     let mut cluster = Cluster::start_with(2, &[("MESSAGE_RATE", "100000")]).await;
     let channel = cluster.channel().await;
     let user = cluster.user(0, "ann").await;
@@ -22,10 +22,10 @@ async fn a_node_that_drains_says_goodbye_and_loses_nothing() {
     for _ in 0..5 {
         let mut stream = Sse::open(&user, None).await;
         stream.expect("sync").await;
-        assert_eq!(stream.retry_ms, 3_000, "as long as nothing is wrong");
+        assert_eq!(stream.retry_ms, 3_000, "the retry time outside a drain");
         events.push(stream);
     }
-    // A sender whose messages are under way when the node begins to leave.
+    // This sender's requests are in flight when the drain starts.
     let sending = tokio::spawn({
         let (user, channel) = (user.clone(), channel.clone());
         async move {
@@ -40,10 +40,10 @@ async fn a_node_that_drains_says_goodbye_and_loses_nothing() {
         }
     });
     tokio::time::sleep(Duration::from_millis(100)).await;
-    let begun = Instant::now();
+    let started = Instant::now();
     let address = cluster.address(0);
     let drained = cluster.drain(0);
-    let goodbye = async {
+    let closes = async {
         let codes = (
             raw.close_code().await,
             sockjs.frame_texts_until_close().await,
@@ -54,19 +54,19 @@ async fn a_node_that_drains_says_goodbye_and_loses_nothing() {
         }
         codes
     };
-    let (clean, (code, texts)) = tokio::join!(drained, goodbye);
-    assert!(clean, "everything ended by itself");
+    let (clean, (code, texts)) = tokio::join!(drained, closes);
+    assert!(clean, "the drain completes without a timeout");
     assert!(
-        begun.elapsed() < Duration::from_secs(5),
-        "it took {:?}",
-        begun.elapsed()
+        started.elapsed() < Duration::from_secs(5),
+        "the drain took {:?}",
+        started.elapsed()
     );
     assert_eq!(code, Some(1001));
     assert_eq!(
         texts.last().map(String::as_str),
         Some("c[1001,\"The node is leaving.\"]")
     );
-    // They do not all come back at once.
+    // The retry times are random, so that the clients do not reconnect simultaneously.
     let waits: HashSet<u32> = events.iter().map(|stream| stream.retry_ms).collect();
     assert!(waits.len() > 1, "{waits:?}");
     assert!(
@@ -75,21 +75,21 @@ async fn a_node_that_drains_says_goodbye_and_loses_nothing() {
     );
     assert!(
         tokio::net::TcpStream::connect(address).await.is_err(),
-        "nobody listens any more"
+        "the port is closed"
     );
-    let accepted = sending.await.expect("the sender was told");
+    let accepted = sending.await.expect("the sender succeeds");
     assert!(accepted > 0);
     for n in 0..accepted {
         assert_eq!(
             reading.message().await["content"],
             n.to_string(),
-            "accepted means kept, and delivered"
+            "every accepted message is delivered"
         );
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_client_of_a_node_that_died_resumes_on_another_without_a_gap() {
+async fn a_client_of_a_dead_node_resumes_on_another_without_a_gap() {
     let mut cluster = Cluster::start_with(2, &[("MESSAGE_RATE", "100000")]).await;
     let channel = cluster.channel().await;
     let (writer, reader) = (cluster.user(1, "ann").await, cluster.user(0, "bob").await);
@@ -120,5 +120,5 @@ async fn a_client_of_a_node_that_died_resumes_on_another_without_a_gap() {
     for seq in last + 1..=300 {
         assert_eq!(reading.message().await["seq"], seq);
     }
-    writing.await.expect("everything was accepted");
+    writing.await.expect("the writer succeeds");
 }

@@ -1,4 +1,4 @@
-//! What goes wrong has one shape, whoever sends what; and the node lives.
+//! Error responses: one JSON format, and no request stops the node.
 
 use reqwest::{Method, multipart};
 use serde_json::{Value, json};
@@ -10,7 +10,7 @@ use tokio::{
 use super::accounts::{keys, text};
 use crate::support::{Answer, Cluster, SOON, Visitor};
 
-/// A connection on which a test says exactly what it wants.
+/// A TCP connection on which a test sends arbitrary bytes.
 pub(crate) struct Raw(pub(crate) TcpStream);
 
 impl Raw {
@@ -22,19 +22,19 @@ impl Raw {
         )
     }
 
-    pub(crate) async fn send(&mut self, octets: impl AsRef<[u8]>) {
+    pub(crate) async fn send(&mut self, bytes: impl AsRef<[u8]>) {
         self.0
-            .write_all(octets.as_ref())
+            .write_all(bytes.as_ref())
             .await
             .expect("the connection is open");
     }
 
-    /// Likewise; false when the node has closed the connection.
-    pub(crate) async fn try_send(&mut self, octets: impl AsRef<[u8]>) -> bool {
-        self.0.write_all(octets.as_ref()).await.is_ok()
+    /// Sends bytes; false when the node has closed the connection.
+    pub(crate) async fn try_send(&mut self, bytes: impl AsRef<[u8]>) -> bool {
+        self.0.write_all(bytes.as_ref()).await.is_ok()
     }
 
-    /// The next answer: its head and as much body as it announces. `None` when the node has closed instead.
+    /// The next response, or `None` when the node closes the connection.
     pub(crate) async fn answer(&mut self) -> Option<Answer> {
         let mut read = Vec::new();
         let read = async {
@@ -53,15 +53,15 @@ impl Raw {
             .expect("the node answers or closes")
     }
 
-    /// One request on a connection of its own, which must be answered.
-    pub(crate) async fn ask(cluster: &Cluster, octets: impl AsRef<[u8]>) -> Answer {
+    /// Sends a request on a new connection and returns the response.
+    pub(crate) async fn ask(cluster: &Cluster, bytes: impl AsRef<[u8]>) -> Answer {
         let mut raw = Self::open(cluster).await;
-        raw.send(octets).await;
+        raw.send(bytes).await;
         raw.answer().await.expect("an answer")
     }
 }
 
-/// An answer once it is there as a whole.
+/// Parses a response; `None` while it is incomplete.
 fn parse(read: &[u8]) -> Option<Answer> {
     let end = read.windows(4).position(|four| four == b"\r\n\r\n")?;
     let head = std::str::from_utf8(&read[..end]).expect("a head is text");
@@ -97,12 +97,12 @@ pub(crate) async fn alive(visitor: &Visitor) {
     assert_eq!(
         visitor.get("/api/health/live").await.status,
         200,
-        "the node lives"
+        "the node is alive"
     );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_is_not_there_says_so_in_the_one_shape() {
+async fn unknown_paths_and_methods_get_json_errors() {
     let cluster = Cluster::start(1).await;
     let ann = cluster.user(0, "ann").await;
     let unknown = [
@@ -193,7 +193,7 @@ async fn what_is_not_there_says_so_in_the_one_shape() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_body_that_is_not_what_it_should_be_is_refused() {
+async fn an_invalid_json_body_is_rejected() {
     let cluster = Cluster::start(1).await;
     let admin = cluster.admin(0).await;
     let send = async |content_type: Option<&str>, body: &[u8]| {
@@ -206,13 +206,17 @@ async fn a_body_that_is_not_what_it_should_be_is_refused() {
             }))
             .await
     };
-    let good = br#"{"name":"x","description":"","unknown":[{}]}"#;
-    for good_type in [
+    let valid_body = br#"{"name":"x","description":"","unknown":[{}]}"#;
+    for content_type in [
         "application/json",
         "application/json; charset=utf-8",
         "APPLICATION/JSON;charset=UTF-8",
     ] {
-        assert_eq!(send(Some(good_type), good).await.status, 201, "{good_type}");
+        assert_eq!(
+            send(Some(content_type), valid_body).await.status,
+            201,
+            "{content_type}"
+        );
     }
     for wrong in [
         None,
@@ -222,7 +226,7 @@ async fn a_body_that_is_not_what_it_should_be_is_refused() {
         Some("multipart/form-data; boundary=x"),
         Some("application/jsonp"),
     ] {
-        let answer = send(wrong, good).await;
+        let answer = send(wrong, valid_body).await;
         assert_eq!(
             (answer.status, answer.code()),
             (415, "UNSUPPORTED_MEDIA_TYPE"),
@@ -261,7 +265,7 @@ async fn a_body_that_is_not_what_it_should_be_is_refused() {
             "{shown}"
         );
     }
-    // Deep nesting where nobody looks is nobody's harm.
+    // Deep nesting in an unknown field may be skipped or rejected, but must not overflow the stack.
     let nested = format!(
         "{{\"name\":\"x\",\"description\":\"\",\"unknown\":{}{}}}",
         "[".repeat(20_000),
@@ -275,14 +279,14 @@ async fn a_body_that_is_not_what_it_should_be_is_refused() {
         )
     );
 
-    // Who is not allowed hears that first, and nothing of the body is read.
+    // Authentication comes first: the node answers before it reads the body.
     let head = "POST /api/channels/public HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 999999999\r\n\r\n";
     assert_eq!(Raw::ask(&cluster, head).await.code(), "UNAUTHENTICATED");
     alive(&admin).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_body_that_is_too_large_is_refused_before_it_is_read() {
+async fn a_body_over_the_limit_is_rejected_before_it_is_read() {
     let cluster = Cluster::start(1).await;
     let visitor = cluster.visitor(0);
     let head = "POST /api/auth/login HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n";
@@ -305,10 +309,10 @@ async fn a_body_that_is_too_large_is_refused_before_it_is_read() {
     let answer = chunked
         .answer()
         .await
-        .expect("an answer, though the body goes on");
+        .expect("an answer before the end of the body");
     assert_eq!((answer.status, answer.code()), (413, "PAYLOAD_TOO_LARGE"));
 
-    // As much as is allowed is read: then it is the password that is too long.
+    // A body of exactly 64 KiB is read, so the error is the too long password.
     let body = |length: usize| json!({ "username": "x", "password": "y".repeat(length - 30) });
     assert_eq!(
         visitor.post("/api/auth/login", &body(65_536)).await.code(),
@@ -335,7 +339,7 @@ async fn a_body_that_is_too_large_is_refused_before_it_is_read() {
         let answer = raw
             .answer()
             .await
-            .expect("an answer, though the body goes on");
+            .expect("an answer before the end of the body");
         assert_eq!(
             (answer.status, answer.code()),
             (413, "PAYLOAD_TOO_LARGE"),
@@ -346,10 +350,10 @@ async fn a_body_that_is_too_large_is_refused_before_it_is_read() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_connection_that_goes_on_is_open_and_one_that_ends_says_so() {
+async fn a_response_without_connection_close_leaves_the_connection_usable() {
     let cluster = Cluster::start(1).await;
     let ann = cluster.user(0, "ann").await;
-    // A proxy sends the next client's request on a connection that does not say it ends.
+    // A proxy reuses a connection for the next client unless the response has `Connection: close`.
     for (request, status) in [
         ("POST /api/nothing", 404),
         ("PUT /api/users", 405),
@@ -361,7 +365,7 @@ async fn a_connection_that_goes_on_is_open_and_one_that_ends_says_so() {
         for length in [10, 10_000, 60_000, 200_000] {
             let mut raw = Raw::open(&cluster).await;
             let head = format!("{request} HTTP/1.1\r\nHost: x\r\nContent-Length: {length}\r\n\r\n");
-            // It may be refused before it has been sent as a whole.
+            // The node may reject the request and close before the test has sent all of the body.
             drop(raw.0.write_all(head.as_bytes()).await);
             drop(raw.0.write_all(&vec![b'x'; length]).await);
             let answer = raw.answer().await.expect("an answer");
@@ -380,7 +384,7 @@ async fn a_connection_that_goes_on_is_open_and_one_that_ends_says_so() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_broken_multipart_body_is_refused() {
+async fn an_invalid_multipart_body_is_rejected() {
     let cluster = Cluster::start(1).await;
     let visitor = cluster.visitor(0);
     let form = multipart::Form::new()
@@ -448,7 +452,7 @@ async fn a_broken_multipart_body_is_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn nothing_answers_to_those_without_a_token() {
+async fn every_endpoint_requires_a_token() {
     let cluster = Cluster::start(1).await;
     let visitor = cluster.visitor(0);
     let garbage = Visitor {
@@ -497,16 +501,12 @@ async fn nothing_answers_to_those_without_a_token() {
         );
     }
     for path in ["/api/health/live", "/api/health/ready"] {
-        assert_eq!(
-            garbage.get(path).await.status,
-            200,
-            "{path} is for everybody"
-        );
+        assert_eq!(garbage.get(path).await.status, 200, "{path} needs no token");
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn every_answer_names_its_request() {
+async fn every_response_has_a_request_id() {
     let cluster = Cluster::start(1).await;
     let ann = cluster.user(0, "ann").await;
     let ask = async |path: &str, id: Option<&[u8]>| {
@@ -520,11 +520,11 @@ async fn every_answer_names_its_request() {
         let answer = ann.send(request).await;
         answer
             .header("discodeit-request-id")
-            .expect("every answer has one")
+            .expect("every response has a request id")
             .to_owned()
     };
     let longest = "x".repeat(64);
-    for own in [
+    for client_id in [
         "1",
         "a-b_c.d/e",
         "<script>\"';--",
@@ -539,12 +539,16 @@ async fn every_answer_names_its_request() {
             "/api/auth/csrf-token",
             "/api/channels",
         ] {
-            assert_eq!(ask(path, Some(own.as_bytes())).await, own, "{path}");
+            assert_eq!(
+                ask(path, Some(client_id.as_bytes())).await,
+                client_id,
+                "{path}"
+            );
         }
     }
-    let mut made = std::collections::HashSet::new();
+    let mut generated = std::collections::HashSet::new();
     let long = "x".repeat(65);
-    for own in [
+    for client_id in [
         None,
         Some(&b""[..]),
         Some(b"two words"),
@@ -552,15 +556,15 @@ async fn every_answer_names_its_request() {
         Some(b"tab\tbed"),
         Some(long.as_bytes()),
     ] {
-        let id = ask("/api/users", own).await;
-        assert_ne!(Some(id.as_bytes()), own);
+        let id = ask("/api/users", client_id).await;
+        assert_ne!(Some(id.as_bytes()), client_id);
         assert!(
-            (1..=64).contains(&id.len()) && id.bytes().all(|octet| octet.is_ascii_graphic()),
+            (1..=64).contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_graphic()),
             "{id:?}"
         );
-        assert!(made.insert(id), "a new one each time");
+        assert!(generated.insert(id), "each request gets a new id");
     }
-    // What would begin a header of its own in the answer is refused, or ends as no more than a value.
+    // A value with a control character must not add a header to the response.
     for value in [
         "a\rX-Evil: 1",
         "a\0X-Evil: 1",

@@ -1,4 +1,6 @@
-//! A store may go away and come back: what needs it is told so in time, nothing accepted is lost, no restart is needed.
+//! Outages of PostgreSQL, Redis and Kafka, and recovery without a restart.
+//!
+//! Requests fail within 5 s, and no accepted write is lost.
 
 use std::time::Duration;
 
@@ -6,8 +8,8 @@ use tokio::time::Instant;
 
 use crate::support::{Answer, Cluster, Sse, Stomp, eventually};
 
-/// Within five seconds, and said as the contract says it.
-fn assert_unavailable(answer: &Answer, begun: Instant) {
+/// Asserts a 503 response with `Retry-After` within 5 s.
+fn assert_unavailable(answer: &Answer, started: Instant) {
     assert_eq!(
         (answer.status, answer.code()),
         (503, "SERVICE_UNAVAILABLE"),
@@ -15,24 +17,27 @@ fn assert_unavailable(answer: &Answer, begun: Instant) {
     );
     assert!(answer.header("retry-after").is_some(), "{answer:?}");
     assert!(
-        begun.elapsed() < Duration::from_secs(5),
-        "it took {:?}",
-        begun.elapsed()
+        started.elapsed() < Duration::from_secs(5),
+        "the response took {:?}",
+        started.elapsed()
     );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn without_kafka_messages_are_accepted_and_arrive_and_nothing_is_doubled_when_it_returns() {
-    // Kafka's clients are told the broker's own address, so what is cut is a node that never finds it. It and a node that
-    // has Kafka serve the same channel.
+async fn without_kafka_messages_are_delivered_once() {
+    // Kafka gives its clients the broker's own address, so a proxy cannot cut them off. Instead one node has a wrong address
+    // for the broker; it serves the same channel as a node with Kafka.
     let mut cluster = Cluster::start(1).await;
     let channel = cluster.channel().await;
-    let lost = cluster
+    let without_kafka = cluster
         .add_unready(&[("KAFKA_BROKERS", "127.0.0.1:1")])
         .await;
     let (ann, bob) = (
         cluster.user(0, "ann").await,
-        cluster.user(0, "bob").await.at_node(&cluster.address(lost)),
+        cluster
+            .user(0, "bob")
+            .await
+            .at_node(&cluster.address(without_kafka)),
     );
     let ready = bob.get("/api/health/ready").await;
     assert_eq!(
@@ -47,37 +52,37 @@ async fn without_kafka_messages_are_accepted_and_arrive_and_nothing_is_doubled_w
     let mut bobs_events = Sse::open(&bob, None).await;
     bobs_events.expect("sync").await;
     for n in 1..=20 {
-        let begun = Instant::now();
+        let started = Instant::now();
         let writer = if n % 2 == 0 { &ann } else { &bob };
         assert_eq!(writer.write(&channel, &n.to_string()).await.status, 201);
         assert_eq!(bobs.message().await["seq"], n);
         assert!(
-            begun.elapsed() < Duration::from_secs(2),
-            "it took {:?}",
-            begun.elapsed()
+            started.elapsed() < Duration::from_secs(2),
+            "delivery took {:?}",
+            started.elapsed()
         );
     }
     for n in 1..=20 {
         assert_eq!(anns.message().await["seq"], n);
     }
-    let begun = Instant::now();
+    let started = Instant::now();
     let private = ann.create_private(&[&bob]).await;
     bobs_events
         .expect_about("channels.refresh", "channelId", &private)
         .await;
     assert!(
-        begun.elapsed() < Duration::from_secs(2),
-        "it took {:?}",
-        begun.elapsed()
+        started.elapsed() < Duration::from_secs(2),
+        "delivery took {:?}",
+        started.elapsed()
     );
-    // The other node publishes what this one could not.
+    // The other node publishes the outbox rows of the node without Kafka.
     cluster.settled().await;
     anns.expect_nothing(Duration::from_millis(300)).await;
     bobs.expect_nothing(Duration::from_millis(300)).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn without_postgres_requests_are_told_so_and_sockets_stay_open() {
+async fn without_postgres_requests_get_503_and_connections_stay_open() {
     let mut cluster = Cluster::start(1).await;
     let channel = cluster.channel().await;
     let (postgres, url) = cluster.cut("DATABASE_URL").await;
@@ -89,21 +94,21 @@ async fn without_postgres_requests_are_told_so_and_sockets_stay_open() {
     let mut events = Sse::open(&user, None).await;
     events.expect("sync").await;
     postgres.cut();
-    let begun = Instant::now();
+    let started = Instant::now();
     let (write, list, ready) = tokio::join!(
         user.write(&channel, "lost?"),
         user.get("/api/users"),
         user.get("/api/health/ready")
     );
-    assert_unavailable(&write, begun);
-    assert_unavailable(&list, begun);
+    assert_unavailable(&write, started);
+    assert_unavailable(&list, started);
     assert_eq!(
         (ready.status, &ready.body["details"]["postgres"]),
         (503, &"DOWN".into())
     );
     stomp.say(&user, &channel, "lost too?").await;
     assert_eq!(stomp.message().await["code"], "SERVICE_UNAVAILABLE");
-    // What others write meanwhile still comes: it does not need this node's database.
+    // Delivery of another node's messages does not need this node's connection to PostgreSQL.
     let other = cluster.user(0, "bob").await;
     assert_eq!(other.write(&channel, "from elsewhere").await.status, 201);
     assert_eq!(stomp.message().await["content"], "from elsewhere");
@@ -127,12 +132,12 @@ async fn without_postgres_requests_are_told_so_and_sockets_stay_open() {
     assert_eq!(
         texts,
         ["from elsewhere", "after"],
-        "what was refused was not stored"
+        "the rejected messages were not stored"
     );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn without_redis_messages_flow_and_streams_open_and_catch_up_later() {
+async fn without_redis_messages_are_delivered_and_sse_streams_catch_up() {
     let mut cluster = Cluster::start(1).await;
     let channel = cluster.channel().await;
     let (redis, url) = cluster.cut("REDIS_URL").await;
@@ -146,13 +151,13 @@ async fn without_redis_messages_flow_and_streams_open_and_catch_up_later() {
     let mut events = Sse::open(&user, None).await;
     let cursor = events.expect("sync").await.id;
     redis.cut();
-    // Whether a session lives cannot be said.
-    let begun = Instant::now();
-    assert_unavailable(&user.get("/api/users").await, begun);
-    // An open socket needs no store to send and receive.
+    // The node cannot check sessions without Redis.
+    let started = Instant::now();
+    assert_unavailable(&user.get("/api/users").await, started);
+    // An open connection sends and receives without Redis.
     stomp.say(&user, &channel, "on the socket").await;
     assert_eq!(stomp.message().await["content"], "on the socket");
-    // A stream opens, is kept alive, and begins when it can; an open one goes on.
+    // A new stream opens, gets keep-alives, and replays once Redis is back. The open stream continues.
     let mut waiting = Sse::open(&user, Some(&cursor)).await;
     let private = other.create_private(&[&user]).await;
     events
@@ -178,7 +183,7 @@ async fn without_redis_messages_flow_and_streams_open_and_catch_up_later() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_node_started_before_its_stores_serves_when_they_come() {
+async fn a_node_started_without_postgres_serves_once_postgres_is_up() {
     let mut cluster = Cluster::start(1).await;
     let (postgres, url) = cluster.cut("DATABASE_URL").await;
     postgres.cut();
