@@ -1,4 +1,4 @@
-//! SSE: live events and resumption, on any node.
+//! SSE: live events, and resumption on any node.
 
 use std::{collections::HashSet, time::Duration};
 
@@ -8,7 +8,7 @@ use serde_json::json;
 use crate::support::{Cluster, RedisServer, Sse, User, eventually};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_event_reaches_everyone_it_concerns_on_every_node_under_one_id() {
+async fn an_event_reaches_its_receivers_on_every_node_with_the_same_id() {
     let cluster = Cluster::start(3).await;
     let (ann, bob, eve) = (
         cluster.user(0, "ann").await,
@@ -29,7 +29,7 @@ async fn an_event_reaches_everyone_it_concerns_on_every_node_under_one_id() {
     for stream in &mut streams {
         let event = stream.expect("channels.refresh").await;
         assert_eq!(event.json(), json!({ "channelId": channel }));
-        // The second part is the position in the common history.
+        // The second part of an event id is the position in the shared history.
         ids.insert(event.id.split('.').nth(1).expect("three parts").to_owned());
     }
     assert_eq!(ids.len(), 1, "{ids:?}");
@@ -65,7 +65,7 @@ async fn an_event_reaches_everyone_it_concerns_on_every_node_under_one_id() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_event_is_told_only_when_a_client_that_refetches_sees_the_new_state() {
+async fn an_event_arrives_only_after_its_change_is_readable() {
     let cluster = Cluster::start(2).await;
     let (ann, bob) = (cluster.user(0, "ann").await, cluster.user(1, "bob").await);
     let mut stream = Sse::open(&bob, None).await;
@@ -87,25 +87,27 @@ async fn an_event_is_told_only_when_a_client_that_refetches_sees_the_new_state()
             .to_owned();
         assert!(
             list.body.to_string().contains(&id),
-            "a hint came before its cause"
+            "the event arrived before its change was readable"
         );
     }
     creating.await.expect("all are created");
 }
 
-/// Opens, reads until a `sync`, and returns the stream with the ids of the channels told.
+/// Opens a stream and reads until `sync`.
+///
+/// Returns the stream and the channel ids of the replayed events.
 async fn resume(user: &User, last_id: &str, by_query: bool) -> (Sse, Vec<String>) {
     let mut stream = if by_query {
         Sse::open_by_query(user, last_id).await
     } else {
         Sse::open(user, Some(last_id)).await
     };
-    let mut told = Vec::new();
+    let mut replayed = Vec::new();
     loop {
-        let event = stream.next_but_presence().await.expect("a sync comes");
+        let event = stream.next_but_presence().await.expect("a sync event");
         match event.name.as_str() {
-            "sync" => return (stream, told),
-            "channels.refresh" => told.push(
+            "sync" => return (stream, replayed),
+            "channels.refresh" => replayed.push(
                 event.json()["channelId"]
                     .as_str()
                     .expect("an id")
@@ -117,37 +119,40 @@ async fn resume(user: &User, last_id: &str, by_query: bool) -> (Sse, Vec<String>
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_stream_resumes_on_another_node_while_events_are_being_published() {
+async fn a_stream_resumes_on_another_node_during_publishing() {
     let mut cluster = Cluster::start(3).await;
     let (ann, bob) = (cluster.user(0, "ann").await, cluster.user(1, "bob").await);
     let admin = cluster.admin(0).await;
     let mut stream = Sse::open(&bob, None).await;
     stream.expect("sync").await;
-    // Events of both histories, from two nodes, without a pause.
+    // Two nodes publish events of both histories without a pause.
     let publishing = tokio::spawn({
         let (ann, bob) = (ann.clone(), bob.clone());
         let admin = admin.at_node(&cluster.address(2));
         async move {
-            let mut made = Vec::new();
+            let mut created = Vec::new();
             for n in 0..150 {
-                made.push(if n % 3 == 0 {
+                created.push(if n % 3 == 0 {
                     admin.create_channel("c").await
                 } else {
                     ann.create_private(&[&bob]).await
                 });
             }
-            made
+            created
         }
     });
-    let mut told = Vec::new();
+    let mut received = Vec::new();
     let mut ids = HashSet::new();
     let mut rounds = 0;
-    while told.len() < 150 {
+    while received.len() < 150 {
         for _ in 0..7 {
-            if told.len() < 150 {
+            if received.len() < 150 {
                 let event = stream.expect("channels.refresh").await;
-                assert!(ids.insert(event.id.clone()), "an id came twice: {event:?}");
-                told.push(
+                assert!(
+                    ids.insert(event.id.clone()),
+                    "duplicate event id: {event:?}"
+                );
+                received.push(
                     event.json()["channelId"]
                         .as_str()
                         .expect("an id")
@@ -169,41 +174,46 @@ async fn a_stream_resumes_on_another_node_while_events_are_being_published() {
             rounds % 3 == 0,
         )
         .await;
-        told.extend(missed);
+        received.extend(missed);
     }
-    let made = publishing.await.expect("all are made");
-    let unique: HashSet<_> = told.iter().collect();
-    assert_eq!((told.len(), unique.len()), (150, 150), "none twice");
-    assert_eq!(unique, made.iter().collect(), "none lost");
-    // Each history in its own order.
+    let created = publishing.await.expect("all are created");
+    let unique: HashSet<_> = received.iter().collect();
+    assert_eq!(
+        (received.len(), unique.len()),
+        (150, 150),
+        "no event is duplicated"
+    );
+    assert_eq!(unique, created.iter().collect(), "no event is lost");
+    // Order is guaranteed within each history only.
     let private = |ids: &[String]| {
         ids.iter()
             .filter(|id| {
-                made.iter()
+                created
+                    .iter()
                     .position(|m| m == *id)
                     .is_some_and(|n| n % 3 != 0)
             })
             .cloned()
             .collect::<Vec<_>>()
     };
-    assert_eq!(private(&told), private(&made));
+    assert_eq!(private(&received), private(&created));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn events_of_one_who_was_away_wait_for_them() {
+async fn events_for_an_absent_user_are_replayed() {
     let cluster = Cluster::start(2).await;
     let (ann, bob) = (cluster.user(0, "ann").await, cluster.user(1, "bob").await);
-    // A cursor taken with a list; no stream was ever open.
+    // The cursor comes from a list; the user has never opened a stream.
     let list = bob.get(&format!("/api/channels?userId={}", bob.id)).await;
     let cursor = list
         .header("x-event-cursor")
         .expect("lists carry a cursor")
         .to_owned();
-    let mut made = Vec::new();
+    let mut created = Vec::new();
     for _ in 0..5 {
-        made.push(ann.create_private(&[&bob]).await);
+        created.push(ann.create_private(&[&bob]).await);
     }
-    // Published means in the history; the answer to the request may be a moment earlier.
+    // The response to a request may precede the event's entry in the history.
     eventually("the events are in the history", async || {
         let mut redis = cluster.redis.clone();
         redis::cmd("XLEN")
@@ -214,14 +224,14 @@ async fn events_of_one_who_was_away_wait_for_them() {
             == 5
     })
     .await;
-    let (mut stream, told) = resume(&bob, &cursor, true).await;
-    assert_eq!(told, made);
+    let (mut stream, replayed) = resume(&bob, &cursor, true).await;
+    assert_eq!(replayed, created);
     let one_more = ann.create_private(&[&bob]).await;
     assert_eq!(
         stream.expect("channels.refresh").await.json()["channelId"],
         one_more
     );
-    // The header counts when both are there.
+    // The Last-Event-ID header wins over the query parameter.
     let request = bob
         .request(reqwest::Method::GET, "/api/sse")
         .header("last-event-id", &stream.last_id)
@@ -230,7 +240,7 @@ async fn events_of_one_who_was_away_wait_for_them() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_position_that_cannot_be_resumed_from_is_told_and_leaks_nothing() {
+async fn an_invalid_or_expired_position_gets_resync_and_leaks_nothing() {
     let cluster = Cluster::start(1).await;
     let (ann, bob) = (cluster.user(0, "ann").await, cluster.user(0, "bob").await);
     let mut anns = Sse::open(&ann, None).await;
@@ -240,7 +250,7 @@ async fn a_position_that_cannot_be_resumed_from_is_told_and_leaks_nothing() {
     }
     anns.expect("channels.refresh").await;
     let foreign = anns.last_id.clone();
-    let garbage = [
+    let invalid = [
         "x",
         "1-2",
         "0-1.0-1",
@@ -249,19 +259,19 @@ async fn a_position_that_cannot_be_resumed_from_is_told_and_leaks_nothing() {
         "1-1.1-1; drop",
         foreign.as_str(),
     ];
-    for id in garbage {
+    for id in invalid {
         let mut stream = Sse::open_by_query(&bob, id).await;
         let event = stream.expect("resync").await;
         assert!(
             ["unknown", "expired"].contains(&event.json()["reason"].as_str().expect("a reason")),
             "{id}: {event:?}"
         );
-        // It carries a fresh id, from which one can resume.
+        // The resync event has a valid id to resume from.
         drop(stream);
         resume(&bob, &event.id, false).await;
     }
 
-    // More than a replay may bring, and a history that no longer reaches back that far.
+    // More events than the limit of a replay, then a history without the entries after the position.
     let mut stream = Sse::open(&bob, None).await;
     let start = stream.expect("sync").await.id;
     let history = &cluster.node(0).app().history;
@@ -321,7 +331,7 @@ async fn a_position_that_cannot_be_resumed_from_is_told_and_leaks_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_redis_that_lost_its_data_is_told_never_passed_over() {
+async fn streams_resumed_after_redis_lost_its_data_get_resync() {
     let cluster = Cluster::start(1).await;
     let (ann, bob) = (cluster.user(0, "ann").await, cluster.user(0, "bob").await);
     let mut stream = Sse::open(&bob, None).await;
@@ -336,7 +346,7 @@ async fn a_redis_that_lost_its_data_is_told_never_passed_over() {
         .query_async(&mut redis)
         .await
         .expect("flushed");
-    // Sessions are gone too; everyone signs in again.
+    // Redis lost the sessions too, so the user signs in again.
     let bob = User::sign_in(cluster.visitor(0), &bob.name, "password").await;
     for id in [&empty, &full] {
         Sse::open(&bob, Some(id)).await.expect("resync").await;
@@ -344,8 +354,7 @@ async fn a_redis_that_lost_its_data_is_told_never_passed_over() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_redis_that_comes_back_without_its_newest_data_is_told_even_when_its_numbers_are_used_again()
- {
+async fn streams_get_resync_after_redis_lost_its_newest_data_even_when_positions_repeat() {
     let mut server = RedisServer::start().await;
     let cluster = Cluster::start_with(2, &[("REDIS_URL", &server.url())]).await;
     let (ann, bob) = (cluster.user(0, "ann").await, cluster.user(0, "bob").await);
@@ -361,16 +370,19 @@ async fn a_redis_that_comes_back_without_its_newest_data_is_told_even_when_its_n
         }
     }
     server.crash_and_start().await;
-    // More events than were lost: their numbers would be given out a second time.
-    eventually("the nodes have found Redis again", async || {
+    // More events than were lost, so that Redis would assign the lost positions again.
+    eventually("the nodes have reconnected to Redis", async || {
         ann.get("/api/users").await.status == 200
     })
     .await;
     for _ in 0..6 {
         ann.create_private(&[&bob]).await;
     }
-    // The open stream is not cut, but told before anything new: what was lost may be what it never saw.
-    let event = stream.next_but_presence().await.expect("still open");
+    // The open stream stays open and gets resync before new events: it may have missed the lost ones.
+    let event = stream
+        .next_but_presence()
+        .await
+        .expect("the stream stays open");
     assert_eq!(
         (event.name.as_str(), &event.json()["reason"]),
         ("resync", &json!("unknown"))
@@ -386,7 +398,7 @@ async fn a_redis_that_comes_back_without_its_newest_data_is_told_even_when_its_n
         assert_eq!(resync.json()["reason"], "unknown");
         fresh = resync.id;
     }
-    // From here on everything is as ever.
+    // Streams resume normally from the new position.
     let mut resumed = Sse::open(&other, Some(&fresh)).await;
     resumed.expect("sync").await;
     let channel = ann.create_private(&[&bob]).await;
@@ -398,7 +410,7 @@ async fn a_redis_that_comes_back_without_its_newest_data_is_told_even_when_its_n
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_open_stream_is_told_that_redis_lost_its_data_before_anything_new() {
+async fn an_open_stream_gets_resync_before_new_events_after_redis_lost_its_data() {
     let cluster = Cluster::start(1).await;
     let bob = cluster.user(0, "bob").await;
     let mut stream = Sse::open(&bob, None).await;
@@ -412,10 +424,10 @@ async fn an_open_stream_is_told_that_redis_lost_its_data_before_anything_new() {
         .query_async(&mut redis)
         .await
         .expect("flushed");
-    // What makes the history begin anew.
+    // A sign-up publishes an event, which starts a new history.
     cluster.user(0, "ann").await;
     loop {
-        let event = stream.next().await.expect("the stream goes on");
+        let event = stream.next().await.expect("the stream stays open");
         if event.name == "resync" {
             break;
         }
@@ -424,44 +436,44 @@ async fn an_open_stream_is_told_that_redis_lost_its_data_before_anything_new() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_stream_is_opened_by_token_or_cookie_and_by_nothing_else() {
+async fn a_stream_requires_a_token_or_a_cookie() {
     let cluster = Cluster::start_with(2, &[("SSE_KEEP_ALIVE", "100ms")]).await;
     let user = cluster.user(0, "ann").await;
     let stranger = cluster.visitor(0);
-    let refused = async |request: reqwest::RequestBuilder| {
+    let assert_rejected = async |request: reqwest::RequestBuilder| {
         let answer = stranger.send(request).await;
         assert_eq!(answer.status, 401, "{answer:?}");
         assert_eq!(answer.code(), "UNAUTHENTICATED");
     };
     let request =
         |visitor: &crate::support::Visitor| visitor.http.get(format!("{}/api/sse", visitor.base));
-    refused(request(&stranger)).await;
-    refused(request(&stranger).bearer_auth("garbage")).await;
-    // A forged token is refused even beside a good cookie.
-    refused(request(&user).bearer_auth(format!("{}x", user.token()))).await;
-    // The cookie alone, and the cookie beside a token that has merely expired.
+    assert_rejected(request(&stranger)).await;
+    assert_rejected(request(&stranger).bearer_auth("garbage")).await;
+    // A forged token is rejected even with a valid cookie.
+    assert_rejected(request(&user).bearer_auth(format!("{}x", user.token()))).await;
+    // The cookie alone suffices, and so does the cookie with an expired token.
     let mut stream = Sse::open_with(request(&user)).await;
     stream.expect("sync").await;
     let expired = super::events_end::expired(&user);
-    refused(request(&stranger).bearer_auth(&expired)).await;
+    assert_rejected(request(&stranger).bearer_auth(&expired)).await;
     let mut expired_stream = Sse::open_with(request(&user).bearer_auth(&expired)).await;
     expired_stream.expect("sync").await;
-    // It is kept alive, and ends with the session, on every node.
+    // Streams get keep-alive comments, and end with the session on every node.
     let mut elsewhere = Sse::open(&user.at_node(&cluster.address(1)), None).await;
     elsewhere.expect("sync").await;
     tokio::time::sleep(Duration::from_millis(350)).await;
     assert_eq!(user.post_csrf("/api/auth/logout").await.status, 204);
-    let begun = tokio::time::Instant::now();
+    let started = tokio::time::Instant::now();
     for mut stream in [stream, expired_stream, elsewhere] {
         assert_eq!(stream.next_but_presence().await, None);
         assert!(stream.comments >= 3, "{} comments", stream.comments);
     }
-    assert!(begun.elapsed() < Duration::from_secs(1));
-    refused(user.request(reqwest::Method::GET, "/api/sse")).await;
+    assert!(started.elapsed() < Duration::from_secs(1));
+    assert_rejected(user.request(reqwest::Method::GET, "/api/sse")).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn each_of_several_streams_of_a_user_is_complete() {
+async fn every_stream_of_a_user_receives_every_event() {
     let cluster = Cluster::start(1).await;
     let (ann, bob) = (cluster.user(0, "ann").await, cluster.user(0, "bob").await);
     let mut tabs = Vec::new();
@@ -472,7 +484,7 @@ async fn each_of_several_streams_of_a_user_is_complete() {
     }
     drop(tabs.remove(0));
     let app = cluster.node(0).app();
-    eventually("the closed stream is gone", async || {
+    eventually("the node has removed the closed stream", async || {
         app.delivery.sse.len() == 2
     })
     .await;
@@ -484,8 +496,9 @@ async fn each_of_several_streams_of_a_user_is_complete() {
         );
     }
     drop(tabs);
-    eventually("nothing is left", async || {
-        app.delivery.sse.is_empty() && app.delivery.sse.positions().is_empty()
-    })
+    eventually(
+        "the node has removed all streams and positions",
+        async || app.delivery.sse.is_empty() && app.delivery.sse.positions().is_empty(),
+    )
     .await;
 }

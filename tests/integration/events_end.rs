@@ -1,4 +1,4 @@
-//! SSE: who may open a stream, and when it must end.
+//! SSE: authentication of streams, and the events that end them.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use super::{
 };
 use crate::support::{Cluster, SOON, Sse, User, Visitor};
 
-/// The user's token, as it would be after its end.
+/// The user's access token with an expiry in the past.
 pub(crate) fn expired(user: &User) -> String {
     use jsonwebtoken::{EncodingKey, Header, encode};
     let mut claims = User::claims(user.token());
@@ -25,14 +25,14 @@ fn stream_request(visitor: &Visitor) -> RequestBuilder {
     visitor.http.get(format!("{}/api/sse", visitor.base))
 }
 
-/// The stream says nothing more than who comes and goes, and ends within a second.
-async fn ends_at_once(mut stream: Sse, since: Instant) {
+/// Asserts that the stream ends within 1 s, after presence events at most.
+async fn ends_within_a_second(mut stream: Sse, since: Instant) {
     let end = tokio::time::timeout_at(since + Duration::from_secs(1), stream.next_but_presence());
-    assert_eq!(end.await.expect("it ends within a second"), None);
+    assert_eq!(end.await.expect("the stream ends within 1 s"), None);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_session_that_ends_while_its_replay_waits_for_a_store_is_told_nothing() {
+async fn a_stream_whose_session_ends_during_an_outage_of_postgres_replays_nothing() {
     let mut cluster = Cluster::start(1).await;
     let (postgres, through) = cluster.cut("DATABASE_URL").await;
     let waiting = cluster.add(&[("DATABASE_URL", &through)]).await;
@@ -41,22 +41,22 @@ async fn a_session_that_ends_while_its_replay_waits_for_a_store_is_told_nothing(
     cluster.settled().await;
     let mut stream = Sse::open(&bob, None).await;
     let before = stream.expect("sync").await.id;
-    assert_eq!(ann.write(&channel, "for his eyes only").await.status, 201);
+    assert_eq!(ann.write(&channel, "a secret").await.status, 201);
     stream.expect("notifications").await;
     drop(stream);
-    // Whether he may still see it is asked of PostgreSQL.
+    // The replay waits: the node asks PostgreSQL whether the user may still see the message.
     postgres.cut();
-    let there = bob.at_node(&cluster.address(waiting));
-    let mut stream = Sse::open(&there, Some(&before)).await;
+    let bob_on_waiting = bob.at_node(&cluster.address(waiting));
+    let mut stream = Sse::open(&bob_on_waiting, Some(&before)).await;
     stream.expect_nothing(Duration::from_millis(300)).await;
     assert_eq!(bob.post_csrf("/api/auth/logout").await.status, 204);
     let ended = Instant::now();
-    ends_at_once(stream, ended).await;
+    ends_within_a_second(stream, ended).await;
     postgres.mend();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_replay_that_waited_for_a_store_comes_when_it_is_back() {
+async fn a_replay_continues_when_postgres_is_back() {
     let mut cluster = Cluster::start(1).await;
     let (postgres, through) = cluster.cut("DATABASE_URL").await;
     let waiting = cluster.add(&[("DATABASE_URL", &through)]).await;
@@ -66,17 +66,20 @@ async fn a_replay_that_waited_for_a_store_comes_when_it_is_back() {
     let mut stream = Sse::open(&bob, None).await;
     let before = stream.expect("sync").await.id;
     assert_eq!(ann.write(&channel, "1").await.status, 201);
-    let told = stream.expect("notifications").await;
+    let live = stream.expect("notifications").await;
     drop(stream);
     postgres.cut();
-    let there = bob.at_node(&cluster.address(waiting));
-    let mut stream = Sse::open(&there, Some(&before)).await;
+    let bob_on_waiting = bob.at_node(&cluster.address(waiting));
+    let mut stream = Sse::open(&bob_on_waiting, Some(&before)).await;
     stream.expect_nothing(Duration::from_millis(300)).await;
     let private = ann.create_private(&[&bob]).await;
     postgres.mend();
-    assert_eq!(stream.expect("notifications").await.data, told.data);
+    assert_eq!(stream.expect("notifications").await.data, live.data);
     loop {
-        let event = stream.next_but_presence().await.expect("it goes on");
+        let event = stream
+            .next_but_presence()
+            .await
+            .expect("the stream stays open");
         match event.name.as_str() {
             "sync" => {}
             "channels.refresh" => {
@@ -89,26 +92,28 @@ async fn a_replay_that_waited_for_a_store_comes_when_it_is_back() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_expired_token_beside_somebody_elses_cookie_opens_nothing() {
+async fn an_expired_token_with_another_users_cookie_is_rejected() {
     let cluster = Cluster::start(1).await;
     let (ann, bob) = (cluster.user(0, "ann").await, cluster.user(0, "bob").await);
-    let of_ann = expired(&ann);
+    let expired_token = expired(&ann);
     let file = format!(
         "{}/api/binaryContents/{}/download",
         bob.base,
         uuid::Uuid::new_v4()
     );
     for request in [stream_request(&bob), bob.http.get(&file)] {
-        // Of a stream the answer would never be complete.
-        let answer = tokio::time::timeout(SOON, bob.send(request.bearer_auth(&of_ann)));
-        let answer = answer.await.expect("it is refused");
+        // An accepted stream never ends, so the wait for its response needs a timeout.
+        let answer = tokio::time::timeout(SOON, bob.send(request.bearer_auth(&expired_token)));
+        let answer = answer.await.expect("the request is rejected");
         assert_eq!((answer.status, answer.code()), (401, "UNAUTHENTICATED"));
     }
-    // A later session of the same user is no other user.
+    // A later session of the same user is accepted.
     let again = User::sign_in(cluster.visitor(0), &ann.name, "password").await;
-    let mut stream = Sse::open_with(stream_request(&again).bearer_auth(&of_ann)).await;
+    let mut stream = Sse::open_with(stream_request(&again).bearer_auth(&expired_token)).await;
     stream.expect("sync").await;
-    let answer = again.send(again.http.get(&file).bearer_auth(&of_ann)).await;
+    let answer = again
+        .send(again.http.get(&file).bearer_auth(&expired_token))
+        .await;
     assert_eq!(
         (answer.status, answer.code()),
         (404, "BINARY_CONTENT_NOT_FOUND")
@@ -116,7 +121,7 @@ async fn an_expired_token_beside_somebody_elses_cookie_opens_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_cookie_that_was_exchanged_a_moment_ago_still_opens_a_stream() {
+async fn a_just_rotated_cookie_still_opens_a_stream() {
     let cluster = Cluster::start(2).await;
     let ann = cluster.user(0, "ann").await;
     let (_, old) = tokens(&ann, &ann.name).await;
@@ -125,7 +130,7 @@ async fn a_cookie_that_was_exchanged_a_moment_ago_still_opens_a_stream() {
     assert_eq!(refreshed.status, 200);
     let with_old =
         |request: RequestBuilder| request.header("cookie", format!("REFRESH-TOKEN={old}"));
-    // At the other node, by the cookie alone and beside a token that has expired.
+    // On the other node, with the cookie alone and with an expired token.
     for token in [None, Some(expired(&ann))] {
         let request = with_old(stream_request(&visitors[1]));
         let mut stream = Sse::open_with(match token {
@@ -141,12 +146,12 @@ async fn a_cookie_that_was_exchanged_a_moment_ago_still_opens_a_stream() {
         visitors[1].send(request).await.code(),
         "BINARY_CONTENT_NOT_FOUND"
     );
-    // It is exchanged once, and who does so again is taken for a thief.
+    // A second refresh with the same cookie counts as theft and ends the session.
     let mut stream = Sse::open_with(with_old(stream_request(&visitors[1]))).await;
     stream.expect("sync").await;
     let again = post_with(&visitors[0], "/api/auth/refresh", &old).await;
     assert_eq!((again.status, again.code()), (401, "SESSION_ENDED"));
-    ends_at_once(stream, Instant::now()).await;
+    ends_within_a_second(stream, Instant::now()).await;
     let answer = visitors[1]
         .send(with_old(stream_request(&visitors[1])))
         .await;
@@ -154,7 +159,7 @@ async fn a_cookie_that_was_exchanged_a_moment_ago_still_opens_a_stream() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn another_role_or_the_end_of_an_account_ends_its_streams_on_every_node() {
+async fn a_role_change_or_deletion_ends_the_users_streams_on_every_node() {
     let cluster = Cluster::start(2).await;
     let (ann, bob) = (cluster.user(0, "ann").await, cluster.user(1, "bob").await);
     let admin = cluster.admin(0).await;
@@ -175,7 +180,7 @@ async fn another_role_or_the_end_of_an_account_ends_its_streams_on_every_node() 
     );
     let since = Instant::now();
     for mut stream in streams {
-        // It may have been told of its new role before.
+        // The notification of the new role may arrive before the end of the stream.
         while let Some(event) = stream.next_but_presence().await {
             assert_eq!(event.name, "notifications", "{event:?}");
         }
@@ -187,9 +192,9 @@ async fn another_role_or_the_end_of_an_account_ends_its_streams_on_every_node() 
     assert_eq!(ann.delete(&path).await.status, 204);
     let since = Instant::now();
     for stream in streams {
-        ends_at_once(stream, since).await;
+        ends_within_a_second(stream, since).await;
     }
-    // Nobody else's.
+    // The streams of another user stay open.
     let channel = admin.create_channel("news").await;
     for stream in &mut bobs {
         let event = stream.expect("channels.refresh").await;
@@ -198,7 +203,7 @@ async fn another_role_or_the_end_of_an_account_ends_its_streams_on_every_node() 
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_oldest_stream_of_a_user_gives_way_to_the_twenty_first() {
+async fn the_21st_stream_of_a_user_closes_the_oldest() {
     let cluster = Cluster::start(1).await;
     let (ann, bob) = (cluster.user(0, "ann").await, cluster.user(0, "bob").await);
     let mut others = Sse::open(&bob, None).await;
@@ -209,7 +214,7 @@ async fn the_oldest_stream_of_a_user_gives_way_to_the_twenty_first() {
         stream.expect("sync").await;
         streams.push(stream);
     }
-    ends_at_once(streams.remove(0), Instant::now()).await;
+    ends_within_a_second(streams.remove(0), Instant::now()).await;
     let channel = ann.create_private(&[&bob]).await;
     for stream in streams.iter_mut().chain([&mut others]) {
         let event = stream.expect("channels.refresh").await;

@@ -1,4 +1,4 @@
-//! SSE: many streams, some of them dead, slow or short.
+//! SSE: many streams, of which some are dead, slow or short-lived.
 
 use std::time::Duration;
 
@@ -17,8 +17,8 @@ use tokio::{
 
 use crate::support::{Cluster, RedisServer, Sse, Stomp, User, eventually, eventually_within};
 
-/// Asks for a stream on a connection of its own.
-async fn ask(mut connection: TcpStream, user: &User) -> TcpStream {
+/// Requests a stream on the connection.
+async fn request_stream(mut connection: TcpStream, user: &User) -> TcpStream {
     let request = format!(
         "GET /api/sse HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {}\r\n\r\n",
         user.token()
@@ -26,21 +26,24 @@ async fn ask(mut connection: TcpStream, user: &User) -> TcpStream {
     connection
         .write_all(request.as_bytes())
         .await
-        .expect("it is sent");
+        .expect("the connection is open");
     connection
 }
 
-/// Reads until the stream has begun.
-async fn begun(connection: &mut TcpStream) {
+/// Reads until the stream has sent `sync`.
+async fn read_until_sync(connection: &mut TcpStream) {
     let mut text = Vec::new();
     while !String::from_utf8_lossy(&text).contains("event:sync") {
-        let read = connection.read_buf(&mut text).await.expect("it is open");
+        let read = connection
+            .read_buf(&mut text)
+            .await
+            .expect("the connection is open");
         assert!(read > 0, "{}", String::from_utf8_lossy(&text));
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn streams_that_come_and_go_in_a_storm_leave_nothing_behind() {
+async fn three_hundred_short_streams_leave_no_state_behind() {
     let cluster = Cluster::start_with(1, &[("CONNECTIONS_PER_USER", "1000")]).await;
     let users = [
         cluster.user(0, "ann").await,
@@ -48,76 +51,84 @@ async fn streams_that_come_and_go_in_a_storm_leave_nothing_behind() {
         cluster.user(0, "eve").await,
     ];
     let address = cluster.address(0);
-    let storm = (0..300u64).map(|n| {
+    let clients = (0..300u64).map(|n| {
         let (user, address) = (&users[usize::try_from(n % 3).expect("0 to 2")], &address);
         async move {
             tokio::time::sleep(Duration::from_millis(n)).await;
             let connection = TcpStream::connect(address).await.expect("accepted");
-            let mut connection = ask(connection, user).await;
+            let mut connection = request_stream(connection, user).await;
             match n % 4 {
-                // Gone before it is answered, at some time, once it has begun; or aborted.
+                // Closed before the response, after up to 36 ms, or after `sync`; or reset.
                 0 => {}
                 1 => tokio::time::sleep(Duration::from_millis(n % 37)).await,
-                2 => begun(&mut connection).await,
+                2 => read_until_sync(&mut connection).await,
                 _ => {
-                    begun(&mut connection).await;
+                    read_until_sync(&mut connection).await;
                     connection.set_zero_linger().expect("a socket");
                 }
             }
         }
     });
-    join_all(storm).await;
-    let feeds = &cluster.node(0).app().delivery.sse;
-    eventually("nothing is left", async || {
-        feeds.is_empty() && feeds.positions().is_empty()
-    })
+    join_all(clients).await;
+    let streams = &cluster.node(0).app().delivery.sse;
+    eventually(
+        "the node has removed all streams and positions",
+        async || streams.is_empty() && streams.positions().is_empty(),
+    )
     .await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn dead_streams_keep_nothing_from_those_that_live() {
+async fn dead_streams_do_not_block_live_ones() {
     let cluster = Cluster::start(2).await;
     let (ann, bob) = (cluster.user(0, "ann").await, cluster.user(1, "bob").await);
-    let (mut living, mut dead) = (Vec::new(), Vec::new());
+    let (mut live, mut dead) = (Vec::new(), Vec::new());
     for _ in 0..8 {
         let connection = TcpStream::connect(cluster.address(1)).await;
-        let mut connection = ask(connection.expect("accepted"), &bob).await;
-        begun(&mut connection).await;
+        let mut connection = request_stream(connection.expect("accepted"), &bob).await;
+        read_until_sync(&mut connection).await;
         dead.push(connection);
         let mut stream = Sse::open(&bob, None).await;
         stream.expect("sync").await;
-        living.push(stream);
+        live.push(stream);
     }
     for connection in dead {
         connection.set_zero_linger().expect("a socket");
     }
     for _ in 0..3 {
         let channel = ann.create_private(&[&bob]).await;
-        for stream in &mut living {
+        for stream in &mut live {
             let event = stream.expect("channels.refresh").await;
             assert_eq!(event.json()["channelId"], channel);
         }
     }
-    let feeds = &cluster.node(1).app().delivery.sse;
-    eventually("the dead are gone", async || feeds.len() == living.len()).await;
+    let streams = &cluster.node(1).app().delivery.sse;
+    eventually("the node has removed the dead streams", async || {
+        streams.len() == live.len()
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_stream_that_is_not_read_is_cut_and_delays_nobody() {
+async fn a_stream_that_is_not_read_is_closed_without_delaying_others() {
     let cluster = Cluster::start(1).await;
     let (ann, bob) = (cluster.user(0, "ann").await, cluster.user(0, "bob").await);
     let app = cluster.node(0).app();
-    // A client with little room, which never reads.
+    // This client has a small receive buffer and never reads.
     let socket = TcpSocket::new_v4().expect("a socket");
     socket.set_recv_buffer_size(4_096).expect("a size");
     let address = cluster.address(0).parse().expect("an address");
-    let deaf = ask(socket.connect(address).await.expect("accepted"), &bob).await;
-    eventually("it is open", async || app.delivery.sse.len() == 1).await;
+    let unread = request_stream(socket.connect(address).await.expect("accepted"), &bob).await;
+    eventually("the unread stream is open", async || {
+        app.delivery.sse.len() == 1
+    })
+    .await;
     let mut streams = [Sse::open(&bob, None).await, Sse::open(&ann, None).await];
     for stream in &mut streams {
         stream.expect("sync").await;
     }
-    // By the way that every event takes: more than the kernel and the queue hold, at the pace of those who read.
+    // Published through the outbox as every event: more bytes than the kernel and the send queue hold, at the pace of the
+    // clients that read.
     let big = "x".repeat(30 * 1_024);
     let mut slowest = Duration::ZERO;
     for round in 0..25 {
@@ -145,18 +156,20 @@ async fn a_stream_that_is_not_read_is_cut_and_delays_nobody() {
         slowest = slowest.max(sent.elapsed());
     }
     assert!(slowest < Duration::from_secs(2), "{slowest:?}");
-    eventually_within(Duration::from_secs(15), "it is cut", async || {
-        app.delivery.sse.len() == 2
-    })
+    eventually_within(
+        Duration::from_secs(15),
+        "the unread stream is closed",
+        async || app.delivery.sse.len() == 2,
+    )
     .await;
     for stream in &mut streams {
         stream.expect_nothing(Duration::from_millis(100)).await;
     }
-    drop(deaf);
+    drop(unread);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn nothing_a_node_does_looks_through_all_keys_of_redis() {
+async fn a_node_never_scans_the_keys_of_redis() {
     let server = RedisServer::start().await;
     let cluster = Cluster::start_with(1, &[("REDIS_URL", &server.url())]).await;
     let (ann, bob) = (cluster.user(0, "ann").await, cluster.user(0, "bob").await);
@@ -178,7 +191,7 @@ async fn nothing_a_node_does_looks_through_all_keys_of_redis() {
     let path = format!("/api/users/{}", ann.id);
     assert_eq!(admin.delete(&path).await.status, 204);
     assert_eq!(bob.post_csrf("/api/auth/logout").await.status, 204);
-    // Who comes and goes is looked at once a second.
+    // The node checks presence once a second.
     tokio::time::sleep(Duration::from_millis(1_200)).await;
     let stats: String = redis::cmd("INFO")
         .arg("commandstats")

@@ -1,5 +1,4 @@
-//! Files from the upload to the download: who hears of them, who may have them, and what becomes of them when something
-//! breaks or nobody wants them any more.
+//! Files from upload to download: status events, access, retries, duplicates.
 
 use std::{path::Path, time::Duration};
 
@@ -9,10 +8,10 @@ use serde_json::{Value, json};
 use super::accounts::{keys, text};
 use crate::support::{Answer, Cluster, Sse, Stomp, User, eventually};
 
-/// A picture of one pixel.
+/// A PNG image of one pixel.
 pub(crate) const PNG: &[u8] = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0\0\x01\0\0\0\x01\x08\x06\0\0\0\x1f\x15\xc4\x89\0\0\0\rIDATx\x9cc\xf8\xff\xff\xff\x7f\0\t\xfb\x03\xfd\x05CE\xca\0\0\0\0IEND\xaeB`\x82";
 
-/// Bytes in which a piece that is missing or doubled shows.
+/// Consecutive numbers as bytes, to detect missing and duplicate parts.
 pub(crate) fn bytes(length: usize) -> Vec<u8> {
     let words = (0_u32..).flat_map(u32::to_be_bytes);
     words.take(length).collect()
@@ -25,7 +24,7 @@ pub(crate) fn file(name: &str, content_type: &str, content: impl Into<Vec<u8>>) 
         .expect("a media type")
 }
 
-/// Posts a message with these files, the JSON last.
+/// Posts a message with files; the JSON is the last part.
 pub(crate) async fn post(by: &User, message: &Value, files: Vec<multipart::Part>) -> Answer {
     let mut form = multipart::Form::new();
     for file in files {
@@ -73,7 +72,7 @@ pub(crate) async fn content(by: &User, id: &str) -> Vec<u8> {
     response.bytes().await.expect("complete").to_vec()
 }
 
-/// The names in one of the two folders.
+/// File names in a folder of the storage, `incoming` or `files`.
 pub(crate) fn stored(cluster: &Cluster, folder: &str) -> Vec<String> {
     let Ok(entries) = std::fs::read_dir(cluster.files.join(folder)) else {
         return Vec::new();
@@ -89,7 +88,7 @@ pub(crate) fn stored(cluster: &Cluster, folder: &str) -> Vec<String> {
         .collect()
 }
 
-/// Puts a file where a folder should be.
+/// Replaces a folder by a file, so that writes into the folder fail.
 pub(crate) fn block(folder: &Path) {
     if folder.exists() {
         std::fs::remove_dir_all(folder).expect("removed");
@@ -119,7 +118,7 @@ pub(crate) async fn with_picture(by: &User, picture: multipart::Part) -> Answer 
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_is_uploaded_at_one_node_is_downloaded_from_another() {
+async fn a_file_uploaded_to_one_node_is_downloaded_from_another() {
     let cluster = Cluster::start(2).await;
     let (ann, bob, channel) = (
         cluster.user(0, "ann").await,
@@ -144,7 +143,7 @@ async fn what_is_uploaded_at_one_node_is_downloaded_from_another() {
     until_ready(&bob, &picture).await;
     assert_eq!(content(&bob, &picture).await, PNG);
 
-    // One that fits into no part, one of one part, one of several.
+    // Sizes of zero, one and several parts.
     let contents = [Vec::new(), bytes(100), bytes(1_000_000)];
     let types = ["text/plain", "Image/PNG; q=1", "video/mp4"];
     let files = (0..3).map(|n| file(&format!("{n}.bin"), types[n], contents[n].clone()));
@@ -162,12 +161,12 @@ async fn what_is_uploaded_at_one_node_is_downloaded_from_another() {
         assert_eq!(content(&bob, id).await, contents[n], "{n}");
     }
     assert_eq!(live["author"]["profile"]["id"], *picture);
-    eventually("nothing is left behind", async || {
+    eventually("the incoming folder is empty", async || {
         stored(&cluster, "incoming").is_empty()
     })
     .await;
 
-    // Everywhere the files are shown as they are now.
+    // Every response shows the current status of the files.
     let page = bob.history(&channel).await;
     assert_eq!(page[0]["attachments"][2]["uploadStatus"], "SUCCESS");
     let list = bob
@@ -209,7 +208,7 @@ async fn what_is_uploaded_at_one_node_is_downloaded_from_another() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_files_status_is_told_to_those_who_may_read_it_and_to_nobody_else() {
+async fn only_users_who_may_read_a_file_get_its_status_events() {
     let cluster = Cluster::start(2).await;
     let (ann, bob, eve) = (
         cluster.user(0, "ann").await,
@@ -244,25 +243,28 @@ async fn a_files_status_is_told_to_those_who_may_read_it_and_to_nobody_else() {
             stream.expect_about("binaryContents.status", "id", id).await;
         }
     }
-    // Who has lost the right hears nothing of it by replay either.
+    // A replay omits status events of files that the user may no longer read.
     let leave = format!("/api/channels/{private}/participants/{}", bob.id);
     assert_eq!(bob.delete(&leave).await.status, 204);
     let mut replay = Sse::open(&bob, Some(&before)).await;
-    let mut told = Vec::new();
+    let mut replayed = Vec::new();
     loop {
         let event = replay.next().await.expect("an event");
         if event.name == "sync" {
             break;
         }
         if event.name == "binaryContents.status" {
-            told.push(event.json()["id"].clone());
+            replayed.push(event.json()["id"].clone());
         }
     }
-    assert_eq!(told, [json!(open[0]), mine.body["profile"]["id"].clone()]);
+    assert_eq!(
+        replayed,
+        [json!(open[0]), mine.body["profile"]["id"].clone()]
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_private_attachment_is_not_there_for_others() {
+async fn a_private_attachment_is_not_found_for_non_participants() {
     let cluster = Cluster::start(1).await;
     let (ann, bob, eve, admin) = (
         cluster.user(0, "ann").await,
@@ -281,13 +283,13 @@ async fn a_private_attachment_is_not_there_for_others() {
     until_ready(&bob, &secret).await;
     until_ready(&eve, &open).await;
     let unknown = uuid::Uuid::now_v7().to_string();
-    for other in [&eve, &admin] {
+    for outsider in [&eve, &admin] {
         for id in [&secret, &unknown] {
             for path in [
                 format!("/api/binaryContents/{id}"),
                 format!("/api/binaryContents/{id}/download"),
             ] {
-                let answer = other.get(&path).await;
+                let answer = outsider.get(&path).await;
                 assert_eq!(
                     (answer.status, answer.code()),
                     (404, "BINARY_CONTENT_NOT_FOUND"),
@@ -295,9 +297,9 @@ async fn a_private_attachment_is_not_there_for_others() {
                 );
                 assert_eq!(answer.body["details"], json!({ "binaryContentId": id }));
             }
-            // A list leaves out what is not there, or not for this reader.
+            // A list omits files that do not exist or that the user may not read.
             let list = format!("/api/binaryContents?binaryContentIds={id},{open}");
-            let listed = other.get(&list).await.body;
+            let listed = outsider.get(&list).await.body;
             assert_eq!(listed.as_array().map(Vec::len), Some(1), "{listed}");
             assert_eq!(listed[0]["id"], open.as_str());
         }
@@ -324,7 +326,7 @@ async fn a_private_attachment_is_not_there_for_others() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_file_that_a_dead_node_left_waiting_is_made_ready_by_another() {
+async fn a_file_left_waiting_by_a_dead_node_is_finished_by_another() {
     let mut cluster = Cluster::start(1).await;
     let (ann, channel) = (cluster.user(0, "ann").await, cluster.channel().await);
     let kept = cluster.files.join("files");
@@ -340,7 +342,7 @@ async fn a_file_that_a_dead_node_left_waiting_is_made_ready_by_another() {
     until_ready(&ann, &id).await;
     assert_eq!(content(&ann, &id).await, b"kept");
 
-    // The other way round: the bytes were moved, and the node died before it could say so.
+    // The opposite crash: the node moved the bytes and died before it updated the row.
     sqlx::query("update binary_contents set status = 'WAITING', next_try_at = clock_timestamp()")
         .execute(&cluster.db)
         .await
@@ -350,7 +352,7 @@ async fn a_file_that_a_dead_node_left_waiting_is_made_ready_by_another() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_message_sent_twice_keeps_its_files_once() {
+async fn a_duplicate_message_stores_its_files_once() {
     let cluster = Cluster::start(2).await;
     let (ann, channel) = (cluster.user(0, "ann").await, cluster.channel().await);
     let message = json!({ "content": "once", "channelId": channel, "authorId": ann.id, "clientMessageId": uuid::Uuid::new_v4() });
@@ -373,7 +375,7 @@ async fn a_message_sent_twice_keeps_its_files_once() {
     for (n, id) in ids.iter().enumerate() {
         assert_eq!(again.body["attachments"][n]["id"], **id);
     }
-    eventually("no second copy is kept", async || {
+    eventually("the duplicate's files are deleted", async || {
         stored(&cluster, "incoming").is_empty()
     })
     .await;
@@ -382,7 +384,7 @@ async fn a_message_sent_twice_keeps_its_files_once() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_message_may_be_files_alone() {
+async fn a_message_with_files_needs_no_content() {
     let cluster = Cluster::start(1).await;
     let (ann, channel) = (cluster.user(0, "ann").await, cluster.channel().await);
     for content in [json!(""), Value::Null] {
@@ -410,15 +412,15 @@ async fn a_message_may_be_files_alone() {
         );
         assert_eq!(answer.body["attachments"].as_array().map(Vec::len), Some(1));
     }
-    // Who is notified of files alone reads their names.
+    // The notification of a message without content has the file names.
     let bob = cluster.user(0, "bob").await;
     let private = ann.create_private(&[&bob]).await;
     let message = json!({ "channelId": private, "authorId": ann.id });
     let files = ["cat.png", "dog.png"].map(|name| file(name, "image/png", PNG));
     assert_eq!(post(&ann, &message, files.into()).await.status, 201);
     eventually("bob is notified", async || {
-        let told = bob.get("/api/notifications").await;
-        told.body[0]["content"] == "cat.png, dog.png"
+        let notifications = bob.get("/api/notifications").await;
+        notifications.body[0]["content"] == "cat.png, dog.png"
     })
     .await;
     ann.write(&channel, "text").await;

@@ -1,4 +1,4 @@
-//! Downloads: their headers, ranges and conditions, and what a hostile sender cannot make of them.
+//! Downloads: headers, ranges, conditional requests, hostile names and types.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use reqwest::Method;
 use super::files::{PNG, attach, bytes, content, file, post, status, until_ready};
 use crate::support::{Cluster, User, eventually};
 
-/// Status, headers and bytes.
+/// Downloads a file and returns status, headers and bytes.
 async fn download(
     by: &User,
     id: &str,
@@ -24,7 +24,7 @@ async fn download(
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_download_may_be_resumed_and_need_not_be_repeated() {
+async fn downloads_support_ranges_and_conditional_requests() {
     let cluster = Cluster::start(1).await;
     let (ann, channel) = (cluster.user(0, "ann").await, cluster.channel().await);
     let all = bytes(700_001);
@@ -64,8 +64,8 @@ async fn a_download_may_be_resumed_and_need_not_be_repeated() {
         ("bytes=5-9999999", 5, 700_001),
     ] {
         for condition in [&[][..], &[("if-range", etag.as_str())]] {
-            let asked = [&[("range", range)], condition].concat();
-            let (status, headers, body) = download(&ann, id, &asked).await;
+            let request_headers = [&[("range", range)], condition].concat();
+            let (status, headers, body) = download(&ann, id, &request_headers).await;
             assert_eq!((status, &body[..]), (206, &all[from..to]), "{range}");
             assert_eq!(
                 headers["content-range"],
@@ -102,7 +102,7 @@ async fn a_download_may_be_resumed_and_need_not_be_repeated() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_picture_is_shown_to_a_browser_that_sends_only_its_cookie() {
+async fn a_download_accepts_the_session_cookie_alone() {
     let cluster = Cluster::start_with(2, &[("ACCESS_TOKEN_TTL", "10s")]).await;
     let (ann, channel) = (cluster.user(0, "ann").await, cluster.channel().await);
     let id = attach(&ann, &channel, vec![file("a.png", "image/png", PNG)])
@@ -113,12 +113,12 @@ async fn a_picture_is_shown_to_a_browser_that_sends_only_its_cookie() {
     by_cookie.at.token = None;
     assert_eq!(content(&by_cookie, &id).await, PNG);
     let metadata = by_cookie.get(&format!("/api/binaryContents/{id}")).await;
-    assert_eq!(metadata.status, 401, "only a download takes the cookie");
+    assert_eq!(metadata.status, 401, "only a download accepts the cookie");
     by_cookie.at.token = Some("not a token".to_owned());
     assert_eq!(
         download(&by_cookie, &id, &[]).await.0,
         401,
-        "a wrong token is no token"
+        "an invalid token is rejected even with the cookie"
     );
     assert_eq!(ann.post_csrf("/api/auth/logout").await.status, 204);
     by_cookie.at.token = None;
@@ -127,7 +127,7 @@ async fn a_picture_is_shown_to_a_browser_that_sends_only_its_cookie() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_file_is_not_to_be_had_before_it_is_ready() {
+async fn a_file_is_not_found_before_it_is_ready() {
     let cluster = Cluster::start(1).await;
     let (ann, channel) = (cluster.user(0, "ann").await, cluster.channel().await);
     std::fs::write(cluster.files.join("files"), b"in the way").expect("written");
@@ -138,11 +138,14 @@ async fn a_file_is_not_to_be_had_before_it_is_ready() {
     assert_eq!(status(&ann, &id).await, "WAITING");
     assert_eq!(ann.get(&path).await.code(), "BINARY_CONTENT_NOT_FOUND");
     std::fs::remove_file(cluster.files.join("files")).expect("removed");
-    eventually("it is", async || ann.get(&path).await.status == 200).await;
+    eventually("the file is ready", async || {
+        ann.get(&path).await.status == 200
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_hostile_name_or_type_reaches_nobody() {
+async fn hostile_names_and_types_are_neutralized() {
     let cluster = Cluster::start(1).await;
     let (ann, channel) = (cluster.user(0, "ann").await, cluster.channel().await);
     let long = format!("{}.png", "ä".repeat(300));
@@ -207,10 +210,10 @@ async fn a_hostile_name_or_type_reaches_nobody() {
     stored.sort_unstable();
     assert_eq!(
         stored, ids,
-        "nothing is stored under a name that a client chose"
+        "the storage uses ids as names, never the client's names"
     );
 
-    // A picture stays one, whatever else its bytes are.
+    // A PNG with a script appended keeps its type.
     let polyglot = [PNG, script.as_bytes()].concat();
     let id = attach(
         &ann,

@@ -1,4 +1,4 @@
-//! Files that nobody refers to: gone at once, and deleted with their bytes.
+//! Unreferenced files: immediately not found, then deleted with their bytes.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use super::{
 use crate::support::{Cluster, eventually};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_nothing_refers_to_is_gone_at_once_and_deleted_with_its_bytes() {
+async fn an_unreferenced_file_is_not_found_at_once_and_then_deleted() {
     let cluster = Cluster::start(2).await;
     let (ann, bob, admin) = (
         cluster.user(0, "ann").await,
@@ -61,24 +61,27 @@ async fn what_nothing_refers_to_is_gone_at_once_and_deleted_with_its_bytes() {
             assert_eq!(answer.code(), "BINARY_CONTENT_NOT_FOUND");
         }
     }
-    eventually("their bytes and rows are deleted", async || {
-        let mut there = stored(&cluster, "files");
-        there.sort_unstable();
-        let mut expected = [of_bob.clone(), current.clone()];
-        expected.sort_unstable();
-        there == expected && count(&cluster, "binary_contents").await == 2
-    })
+    eventually(
+        "the bytes and rows of unreferenced files are deleted",
+        async || {
+            let mut remaining = stored(&cluster, "files");
+            remaining.sort_unstable();
+            let mut expected = [of_bob.clone(), current.clone()];
+            expected.sort_unstable();
+            remaining == expected && count(&cluster, "binary_contents").await == 2
+        },
+    )
     .await;
     assert!(stored(&cluster, "incoming").is_empty());
     assert_eq!(
         content(&ann, &of_bob).await,
         b"x",
-        "a message outlives its author, and so do its files"
+        "messages and their files outlive the author"
     );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_no_request_came_back_for_is_swept() {
+async fn abandoned_uploads_are_swept() {
     let cluster = Cluster::start(1).await;
     let (ann, channel) = (cluster.user(0, "ann").await, cluster.channel().await);
     block(&cluster.files.join("files"));
@@ -93,7 +96,10 @@ async fn what_no_request_came_back_for_is_swept() {
     let swept = sweep_incoming(app, Duration::from_hours(1))
         .await
         .expect("swept");
-    assert_eq!(swept, 0, "it may be under way");
+    assert_eq!(
+        swept, 0,
+        "an upload of less than an hour may be in progress"
+    );
     let swept = sweep_incoming(app, Duration::ZERO).await.expect("swept");
     assert_eq!(
         (swept, stored(&cluster, "incoming")),

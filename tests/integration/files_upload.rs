@@ -1,4 +1,4 @@
-//! Uploads: what is taken, within which limits, and that nothing is left of what is refused or cut off.
+//! Uploads: types, limits, and the clean-up after rejections and interruptions.
 
 use reqwest::{Method, multipart};
 use serde_json::{Value, json};
@@ -26,7 +26,9 @@ async fn nothing_is_left(cluster: &Cluster) {
 
 const BOUNDARY: &str = "----x";
 
-/// A head of a post to `/api/messages`, without the line that tells the body's length.
+/// The head of a POST to `/api/messages` without the body's length.
+///
+/// The caller appends `Content-Length` or `Transfer-Encoding` and the empty line.
 fn head(user: &User) -> String {
     format!(
         "POST /api/messages HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {}\r\nContent-Type: multipart/form-data; boundary={BOUNDARY}\r\n",
@@ -38,19 +40,16 @@ fn part(name: &str, rest: &str) -> String {
     format!("--{BOUNDARY}\r\nContent-Disposition: form-data; name=\"{name}\"{rest}\r\n\r\n")
 }
 
-fn chunk(octets: &[u8]) -> Vec<u8> {
-    [
-        format!("{:x}\r\n", octets.len()).as_bytes(),
-        octets,
-        b"\r\n",
-    ]
-    .concat()
+fn chunk(data: &[u8]) -> Vec<u8> {
+    [format!("{:x}\r\n", data.len()).as_bytes(), data, b"\r\n"].concat()
 }
 
-/// Sends chunks until the node answers or `most` have gone; a node that refuses closes the connection.
-async fn flood(raw: &mut Raw, octets: &[u8], most: usize) -> Answer {
-    for _ in 0..most {
-        if !raw.try_send(chunk(octets)).await {
+/// Sends at most `limit` chunks and returns the response.
+///
+/// Stops early when a write fails: a node that rejects the upload closes the connection.
+async fn flood(raw: &mut Raw, data: &[u8], limit: usize) -> Answer {
+    for _ in 0..limit {
+        if !raw.try_send(chunk(data)).await {
             break;
         }
     }
@@ -58,12 +57,12 @@ async fn flood(raw: &mut Raw, octets: &[u8], most: usize) -> Answer {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_is_too_large_is_refused_early_and_leaves_nothing() {
+async fn an_upload_over_a_limit_is_rejected_early_and_leaves_nothing() {
     let limits = [("MAX_FILE_SIZE", "300KiB"), ("MAX_REQUEST_SIZE", "1MiB")];
     let cluster = Cluster::start_with(1, &limits).await;
     let (ann, channel) = (cluster.user(0, "ann").await, cluster.channel().await);
     let message = json!({ "content": "x", "channelId": channel, "authorId": ann.id });
-    // Announced: nothing of the body is read.
+    // A Content-Length over the limit is rejected before the node reads the body.
     let mut raw = Raw::open(&cluster).await;
     raw.send(format!("{}Content-Length: 1048577\r\n\r\n", head(&ann)))
         .await;
@@ -71,7 +70,7 @@ async fn what_is_too_large_is_refused_early_and_leaves_nothing() {
     assert_eq!((answer.status, answer.code()), (413, "PAYLOAD_TOO_LARGE"));
     assert_eq!(answer.body["details"], json!({ "limitBytes": 1_048_576 }));
 
-    // One file, counted as it comes.
+    // A chunked file over the file limit.
     let mut raw = Raw::open(&cluster).await;
     raw.send(format!("{}Transfer-Encoding: chunked\r\n\r\n", head(&ann)))
         .await;
@@ -88,14 +87,14 @@ async fn what_is_too_large_is_refused_early_and_leaves_nothing() {
     .await;
     assert_eq!(answer.status, 413);
 
-    // All together.
+    // A chunked request over the request limit, with each file within the file limit.
     let mut raw = Raw::open(&cluster).await;
     raw.send(format!("{}Transfer-Encoding: chunked\r\n\r\n", head(&ann)))
         .await;
     for _ in 0..4 {
         let begin = part("attachments", "; filename=\"a\"");
-        let octets = [begin.as_bytes(), &bytes(300 * 1024), b"\r\n"].concat();
-        if !raw.try_send(chunk(&octets)).await {
+        let data = [begin.as_bytes(), &bytes(300 * 1024), b"\r\n"].concat();
+        if !raw.try_send(chunk(&data)).await {
             break;
         }
     }
@@ -105,7 +104,7 @@ async fn what_is_too_large_is_refused_early_and_leaves_nothing() {
         json!({ "limitBytes": 1_048_576 })
     );
 
-    // Heads of parts, and what comes before the first one.
+    // The headers of a part and the bytes before the first part have a limit of 16 KiB.
     for (before, filler) in [
         (part("attachments", "; filename=\"a\"\r\nX-A: "), "y"),
         (String::new(), "z"),
@@ -126,9 +125,9 @@ async fn what_is_too_large_is_refused_early_and_leaves_nothing() {
         assert_eq!(answer.body["details"], json!({ "limitBytes": 16_384 }));
     }
     nothing_is_left(&cluster).await;
-    let as_large_as_allowed = (0..3).map(|_| file("a", "text/plain", bytes(300 * 1024)));
+    let largest_allowed = (0..3).map(|_| file("a", "text/plain", bytes(300 * 1024)));
     assert_eq!(
-        attach(&ann, &channel, as_large_as_allowed.collect())
+        attach(&ann, &channel, largest_allowed.collect())
             .await
             .len(),
         3
@@ -136,7 +135,7 @@ async fn what_is_too_large_is_refused_early_and_leaves_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_is_refused_leaves_nothing() {
+async fn a_rejected_upload_leaves_nothing() {
     let cluster = Cluster::start(1).await;
     let (ann, bob) = (cluster.user(0, "ann").await, cluster.user(0, "bob").await);
     let channel = cluster.channel().await;
@@ -191,7 +190,7 @@ async fn what_is_refused_leaves_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_upload_that_is_cut_off_leaves_nothing() {
+async fn an_interrupted_upload_leaves_nothing() {
     let cluster = Cluster::start(1).await;
     let (ann, channel) = (cluster.user(0, "ann").await, cluster.channel().await);
     let json = json!({ "content": "x", "channelId": channel, "authorId": ann.id }).to_string();
@@ -217,7 +216,7 @@ async fn an_upload_that_is_cut_off_leaves_nothing() {
         .await;
         raw.send(&whole[..length]).await;
         if length > 800_000 {
-            eventually("it is under way", async || {
+            eventually("the upload is in progress", async || {
                 !stored(&cluster, "incoming").is_empty()
             })
             .await;
@@ -244,7 +243,7 @@ async fn an_upload_that_is_cut_off_leaves_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_profile_picture_is_a_picture() {
+async fn a_profile_picture_must_be_an_image() {
     let cluster = Cluster::start(1).await;
     let ann = cluster.user(0, "ann").await;
     let path = format!("/api/users/{}", ann.id);
@@ -291,7 +290,7 @@ async fn a_profile_picture_is_a_picture() {
             (200, content_type)
         );
     }
-    // Neither a change without a picture nor an empty file input takes it away.
+    // An empty file input and an update without a picture keep the picture.
     let none = send(multipart::Part::bytes(&b""[..]).file_name("")).await;
     assert_eq!(text(&none.body["profile"]["contentType"]), "image/webp");
     let other: Value = json!({ "newEmail": "other@example.org" });
@@ -302,7 +301,7 @@ async fn a_profile_picture_is_a_picture() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_node_takes_only_so_many_uploads_at_once_and_text_passes_them() {
+async fn a_node_limits_concurrent_uploads_but_not_text_messages() {
     let cluster = Cluster::start_with(1, &[("MAX_UPLOADS", "1")]).await;
     let (ann, channel) = (cluster.user(0, "ann").await, cluster.channel().await);
     let mut slow = Raw::open(&cluster).await;
@@ -311,7 +310,7 @@ async fn a_node_takes_only_so_many_uploads_at_once_and_text_passes_them() {
     slow.send(chunk(part("attachments", "; filename=\"a\"").as_bytes()))
         .await;
     slow.send(chunk(&bytes(300_000))).await;
-    eventually("it is under way", async || {
+    eventually("the upload is in progress", async || {
         !stored(&cluster, "incoming").is_empty()
     })
     .await;
@@ -321,7 +320,7 @@ async fn a_node_takes_only_so_many_uploads_at_once_and_text_passes_them() {
     assert!(answer.header("retry-after").is_some());
     assert_eq!(post(&ann, &message, Vec::new()).await.status, 201);
     drop(slow);
-    eventually("there is room again", async || {
+    eventually("an upload is accepted again", async || {
         post(&ann, &message, vec![file("b", "text/plain", "x")])
             .await
             .status
@@ -331,7 +330,7 @@ async fn a_node_takes_only_so_many_uploads_at_once_and_text_passes_them() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn strangers_who_sign_up_slowly_take_no_members_place() {
+async fn slow_sign_ups_do_not_block_uploads_of_members() {
     const SIGN_UPS: usize = 8;
     let cluster = Cluster::start(1).await;
     let (ann, channel) = (cluster.user(0, "ann").await, cluster.channel().await);
@@ -351,7 +350,7 @@ async fn strangers_who_sign_up_slowly_take_no_members_place() {
         raw.send(chunk(&bytes(300_000))).await;
         slow.push(raw);
     }
-    eventually("they are under way", async || {
+    eventually("all sign-ups are in progress", async || {
         stored(&cluster, "incoming").len() == SIGN_UPS
     })
     .await;
@@ -365,9 +364,9 @@ async fn strangers_who_sign_up_slowly_take_no_members_place() {
         let request = visitor.request(Method::POST, "/api/users").multipart(form);
         visitor.send(request).await
     };
-    let refused = sign_up("bob", true).await;
+    let rejected = sign_up("bob", true).await;
     assert_eq!(
-        (refused.status, refused.code()),
+        (rejected.status, rejected.code()),
         (503, "SERVICE_UNAVAILABLE")
     );
     assert_eq!(sign_up("bob", false).await.status, 201);
@@ -375,7 +374,7 @@ async fn strangers_who_sign_up_slowly_take_no_members_place() {
     let answer = post(&ann, &message, vec![file("b", "text/plain", "x")]).await;
     assert_eq!(answer.status, 201, "{answer:?}");
     drop(slow);
-    eventually("there is room again", async || {
+    eventually("an upload is accepted again", async || {
         sign_up("eve", true).await.status == 201
     })
     .await;
