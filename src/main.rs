@@ -1,5 +1,6 @@
-//! The `discodeit` program: one node, configured by its environment. `discodeit health` asks the node of the same
-//! environment whether it is ready.
+//! The `discodeit` program: one node, configured by environment variables.
+//!
+//! `discodeit health` checks whether the node with the same environment is ready.
 
 use std::{
     io::{Read, Write},
@@ -12,13 +13,13 @@ use discodeit::{Config, Node, problem::chain, telemetry};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::{error, info};
 
-/// The exit code of wrong settings (`EX_USAGE`).
+/// The exit code for invalid settings or arguments (`EX_USAGE`).
 const USAGE: u8 = 64;
 
 fn main() -> ExitCode {
     #[expect(
         clippy::disallowed_methods,
-        reason = "the one place where the environment is read"
+        reason = "only this function reads the environment"
     )]
     let environment = |name: &str| std::env::var(name).ok();
     match std::env::args().nth(1).as_deref() {
@@ -33,32 +34,35 @@ fn main() -> ExitCode {
             };
         }
         Some(other) => {
-            return complain(
+            return fail(
                 USAGE,
-                &format!("there is no command {other:?}; without one a node is started"),
+                &format!(
+                    "unknown command {other:?}; run discodeit without a command to start a node"
+                ),
             );
         }
     }
     let config = match Config::read(&environment) {
         Ok(config) => config,
-        Err(mistakes) => return complain(USAGE, &mistakes.to_string()),
+        Err(errors) => return fail(USAGE, &errors.to_string()),
     };
-    if let Err(mistake) = telemetry::start(&config.log, config.log_format) {
-        return complain(USAGE, &mistake);
+    if let Err(error) = telemetry::start(&config.log, config.log_format) {
+        return fail(USAGE, &error);
     }
     let runtime = match tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
     {
         Ok(runtime) => runtime,
-        Err(error) => return complain(1, &format!("no threads: {error}")),
+        Err(error) => return fail(1, &format!("cannot start the runtime: {error}")),
     };
     runtime.block_on(run(config))
 }
 
-fn complain(code: u8, what: &str) -> ExitCode {
-    // Nothing to do if standard error is closed.
-    drop(writeln!(std::io::stderr(), "{what}"));
+/// Writes a message to standard error and returns the exit code.
+fn fail(code: u8, message: &str) -> ExitCode {
+    // Fails when standard error is closed.
+    drop(writeln!(std::io::stderr(), "{message}"));
     ExitCode::from(code)
 }
 
@@ -67,43 +71,44 @@ async fn run(config: Config) -> ExitCode {
         signal(SignalKind::terminate()),
         signal(SignalKind::interrupt()),
     ) else {
-        return complain(1, "signals cannot be received");
+        return fail(1, "cannot install signal handlers");
     };
     let node = match Node::start(config).await {
         Ok(node) => node,
-        Err(failure) => {
-            error!(error = %chain(&failure), "the node cannot start");
+        Err(error) => {
+            error!(error = %chain(&error), "start failed");
             return ExitCode::FAILURE;
         }
     };
-    let mut ask = async || {
+    let mut shutdown_signal = async || {
         tokio::select! {
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}
         }
     };
-    ask().await;
-    // The second time it is meant.
+    shutdown_signal().await;
+    // A second signal ends the process without waiting for the drain.
     tokio::select! {
         clean = node.drain() => {
             info!(clean, "shut down");
             ExitCode::SUCCESS
         }
-        () = ask() => ExitCode::FAILURE,
+        () = shutdown_signal() => ExitCode::FAILURE,
     }
 }
 
-/// Asks the node that listens there. By hand, so that an image needs no other program for it.
+/// Whether the node at this address is ready. Needs no HTTP client, which an image may not have.
 fn health(listen: SocketAddr) -> bool {
     let host = if listen.ip().is_unspecified() {
         IpAddr::V4(Ipv4Addr::LOCALHOST)
     } else {
         listen.ip()
     };
-    let within = Duration::from_secs(3);
-    let ask = || -> std::io::Result<bool> {
-        let mut stream = TcpStream::connect_timeout(&SocketAddr::new(host, listen.port()), within)?;
-        stream.set_read_timeout(Some(within))?;
+    let timeout = Duration::from_secs(3);
+    let check = || -> std::io::Result<bool> {
+        let mut stream =
+            TcpStream::connect_timeout(&SocketAddr::new(host, listen.port()), timeout)?;
+        stream.set_read_timeout(Some(timeout))?;
         stream.write_all(
             b"GET /api/health/ready HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n",
         )?;
@@ -111,5 +116,5 @@ fn health(listen: SocketAddr) -> bool {
         stream.read_exact(&mut status)?;
         Ok(status.ends_with(b" 200"))
     };
-    ask().unwrap_or(false)
+    check().unwrap_or(false)
 }

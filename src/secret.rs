@@ -5,13 +5,14 @@ use std::fmt;
 /// A value that must not reach a log: `Debug` hides it.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(String);
+
 impl Secret {
     /// Wraps the value.
     pub fn new(value: impl Into<String>) -> Self {
         Self(value.into())
     }
 
-    /// The value, for the one place that needs it.
+    /// The value. A caller must not log it.
     pub fn expose(&self) -> &str {
         &self.0
     }

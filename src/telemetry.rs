@@ -1,16 +1,16 @@
-//! Log lines.
+//! The log subscriber.
 
 use tracing_subscriber::{EnvFilter, layer::SubscriberExt, util::SubscriberInitExt};
 
-/// Sends log lines to standard output in the configured form. Does nothing if the process has a subscriber already.
+/// Writes log lines to standard output. Does nothing if the process has a subscriber already.
 ///
 /// # Errors
-/// When `LOG` is not a filter.
+/// `LOG` is not a filter.
 pub fn start(filter: &str, format: LogFormat) -> Result<(), String> {
     let filter =
         EnvFilter::try_new(filter).map_err(|error| format!("LOG is not a filter: {error}"))?;
     let registry = tracing_subscriber::registry().with(filter);
-    // Colours only where a person looks.
+    // Colours only on a terminal.
     let ansi = std::io::IsTerminal::is_terminal(&std::io::stdout());
     let started = match format {
         LogFormat::Text => registry
@@ -24,11 +24,11 @@ pub fn start(filter: &str, format: LogFormat) -> Result<(), String> {
     Ok(())
 }
 
-/// How log lines look.
+/// The format of log lines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LogFormat {
-    /// For people.
+    /// Text for people.
     Text,
-    /// One JSON object a line.
+    /// One JSON object per line.
     Json,
 }

@@ -1,7 +1,7 @@
 //! The bytes of files, in object storage that all nodes share: a folder or an S3 bucket.
 //!
-//! `incoming/{id}` is what a request has brought, `files/{id}` what can be downloaded. Which files there are, and whose,
-//! PostgreSQL knows; here are bytes under names that no client chooses.
+//! A request uploads to `incoming/{id}`; a download reads `files/{id}`. No client chooses these names. PostgreSQL has the list of
+//! files and their owners.
 
 pub mod upload;
 
@@ -26,33 +26,35 @@ use crate::{
     tasks::Tasks,
 };
 
-/// One operation on the storage at most. Behind it nothing is known, and the request is refused.
+/// Timeout of one storage operation. Its outcome is unknown afterwards, and the request is refused.
 const OPERATION_TIMEOUT: Duration = Duration::from_secs(10);
-/// What of one upload is held in memory, for a folder.
+/// Bytes of one upload that are held in memory when the storage is a folder.
 const FOLDER_PART_BYTES: usize = 256 * 1024;
-/// The same for a bucket: S3 takes no smaller parts.
+/// Bytes of one upload that are held in memory when the storage is a bucket: S3 accepts no smaller parts.
 const BUCKET_PART_BYTES: usize = 5 * 1024 * 1024;
-/// Bytes a second of an upload at least: a bad mobile connection.
+/// Minimum bytes per second of an upload: a bad mobile connection.
 pub const MIN_UPLOAD_RATE: u64 = 16 * 1024;
-/// Sign-ups with a picture at the same time. They have slots of their own, since whoever likes can send them, slowly too: they
-/// may keep each other waiting and nobody else. A picture is sent once in an account's life, so few are enough.
+/// Maximum concurrent sign-ups with a picture.
+///
+/// Sign-ups have permits of their own: anybody can send them, slowly too, and they must not block the uploads of users. An
+/// account signs up once, so few permits suffice.
 const SIGN_UPS: usize = 8;
-/// Objects looked at in one sweep of `incoming/`.
+/// Maximum objects that one sweep of `incoming/` lists.
 const SCAN_LIMIT: usize = 10_000;
 
-/// Who may send a request with files.
+/// The permits that the uploads of a request use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum UploadPool {
-    /// Those who have signed in.
+    /// Uploads of users who have signed in.
     Members,
-    /// Everybody: it is a sign-up.
+    /// Uploads of sign-ups, which anybody can send.
     Anybody,
 }
 
-/// The object storage, as one node uses it.
+/// The object storage of a node.
 pub struct Files {
     store: Arc<dyn ObjectStore>,
-    /// Where unfinished uploads of nodes that died lie, which the store does not list.
+    /// The folder with unfinished uploads, which the store does not list; `None` for a bucket.
     folder: Option<PathBuf>,
     part_bytes: usize,
     uploads: Arc<Semaphore>,
@@ -65,31 +67,31 @@ pub(super) fn incoming(id: FileId) -> Path {
     Path::from(format!("incoming/{id}"))
 }
 
-pub(super) fn kept(id: FileId) -> Path {
+pub(super) fn stored(id: FileId) -> Path {
     Path::from(format!("files/{id}"))
 }
 
-pub(super) fn away(error: object_store::Error) -> Problem {
+pub(super) fn unavailable(error: object_store::Error) -> Problem {
     Problem::Unavailable(Dependency::Files, Some(error.into()))
 }
 
-/// An operation that fails when it takes too long.
-pub(super) async fn within<T>(
+/// Runs an operation with [`OPERATION_TIMEOUT`].
+pub(super) async fn with_timeout<T>(
     operation: impl Future<Output = Result<T, object_store::Error>>,
 ) -> Result<T, Problem> {
     tokio::time::timeout(OPERATION_TIMEOUT, operation)
         .await
         .map_err(|late| Problem::Unavailable(Dependency::Files, Some(late.into())))?
-        .map_err(away)
+        .map_err(unavailable)
 }
 
 pub(super) fn open_folder(folder: &PathBuf) -> Result<Arc<dyn ObjectStore>, String> {
-    // The URL may hold what nobody else need know; the system's own words do not.
+    // Shows only the error of the operating system, because the URL may hold a secret.
     std::fs::create_dir_all(folder)
-        .map_err(|error| format!("FILES_URL: the folder cannot be made: {error}"))?;
+        .map_err(|error| format!("FILES_URL: the folder cannot be created: {error}"))?;
     let store = LocalFileSystem::new_with_prefix(folder)
         .map_err(|error| format!("FILES_URL: the folder cannot be used: {error}"))?;
-    // Accepted means kept, also when the machine loses its power.
+    // An accepted file survives a power failure.
     Ok(Arc::new(store.with_fsync(true)))
 }
 
@@ -98,9 +100,9 @@ pub(super) fn open_bucket(
     prefix: &Path,
     variables: &[(&'static str, Secret)],
 ) -> Result<Arc<dyn ObjectStore>, String> {
-    // The one TLS implementation that is compiled in; a second node in this process finds it there already.
+    // Only this TLS provider is compiled in. Fails when another node in this process has installed it.
     drop(rustls::crypto::ring::default_provider().install_default());
-    // A body may take as long as its client does; each step has its own limit here.
+    // A download may take as long as its client, so only each operation has a timeout.
     let client = ClientOptions::new()
         .with_connect_timeout(Duration::from_secs(3))
         .with_timeout_disabled();
@@ -119,15 +121,17 @@ pub(super) fn open_bucket(
     }
     let store = builder
         .build()
-        .map_err(|error| format!("FILES_URL or a variable AWS_…: {error}"))?;
+        .map_err(|error| format!("FILES_URL or an AWS_ variable is invalid: {error}"))?;
     Ok(Arc::new(PrefixStore::new(store, prefix.clone())))
 }
 
 impl Files {
-    /// The storage that the settings name. Makes the folder; does not reach out for a bucket.
+    /// Opens the storage that the settings name.
+    ///
+    /// Creates a folder; does not connect to a bucket.
     ///
     /// # Errors
-    /// What is wrong with the settings.
+    /// A setting is invalid, or the folder cannot be created.
     pub fn open(config: &Config, tasks: &Tasks) -> Result<Arc<Self>, String> {
         let (store, folder, part_bytes) = match &config.files {
             BlobUrl::Folder(folder) => (
@@ -152,59 +156,59 @@ impl Files {
         }))
     }
 
-    /// Files of one request, none yet.
-    pub fn stage(self: &Arc<Self>, senders: UploadPool) -> Staged {
+    /// An empty set of staged files for one request.
+    pub fn stage(self: &Arc<Self>, pool: UploadPool) -> Staged {
         Staged {
             files: self.clone(),
-            slots: match senders {
+            permits: match pool {
                 UploadPool::Members => self.uploads.clone(),
                 UploadPool::Anybody => self.sign_ups.clone(),
             },
-            begun: Vec::new(),
+            started: Vec::new(),
             list: Vec::new(),
             permit: None,
         }
     }
 
-    /// Says that files were accepted, which [`Self::accepted`] waits for.
-    pub fn tell_accepted(&self) {
+    /// Wakes the task that waits in [`Self::accepted`].
+    pub fn notify_accepted(&self) {
         self.accepted.notify_one();
     }
 
-    /// Waits until files were accepted on this node.
+    /// Waits until this node accepts files.
     pub async fn accepted(&self) {
         self.accepted.notified().await;
     }
 
-    /// Makes an accepted file one that can be downloaded. Doing it again is harmless.
+    /// Moves an accepted file from `incoming/` to `files/`, where it can be downloaded. Idempotent.
     ///
     /// # Errors
-    /// The storage's, also when the bytes are not there.
+    /// The storage fails, or does not have the bytes.
     pub async fn publish(&self, id: FileId, size: i64) -> Result<(), Problem> {
-        let moved = within(self.store.rename(&incoming(id), &kept(id))).await;
+        let moved = with_timeout(self.store.rename(&incoming(id), &stored(id))).await;
         match moved {
             Ok(()) => Ok(()),
-            // A node that died after the move, or in the middle of a copy and a deletion.
-            Err(problem) => match within(self.store.head(&kept(id))).await {
-                Ok(there) if i64::try_from(there.size) == Ok(size) => Ok(()),
+            // Another node moved the file and died: after the move, or between the copy and the deletion.
+            Err(problem) => match with_timeout(self.store.head(&stored(id))).await {
+                Ok(object) if i64::try_from(object.size) == Ok(size) => Ok(()),
                 _ => Err(problem),
             },
         }
     }
 
-    /// Deletes files that were accepted, wherever their bytes are.
+    /// Deletes accepted files from `files/` and from `incoming/`.
     ///
     /// # Errors
-    /// The storage's.
+    /// The storage fails.
     pub async fn delete(&self, ids: &[FileId]) -> Result<(), Problem> {
         for id in ids {
-            self.remove(&kept(*id)).await?;
+            self.remove(&stored(*id)).await?;
             self.remove(&incoming(*id)).await?;
         }
         Ok(())
     }
 
-    /// Deletes what was staged and is not wanted. What is left over is found by the sweeper.
+    /// Deletes staged files in the background. The sweep deletes the files for which this fails.
     pub fn discard(self: &Arc<Self>, ids: Vec<FileId>) {
         if ids.is_empty() {
             return;
@@ -213,42 +217,42 @@ impl Files {
         self.tasks.spawn("files.discard", async move {
             for id in ids {
                 if let Err(error) = files.delete_incoming(id).await {
-                    debug!(error = %chain(&error), file.id = %id, "a staged file is left to the sweeper");
+                    debug!(error = %chain(&error), file.id = %id, "deleting a staged file failed; the sweep deletes it");
                 }
             }
         });
     }
 
-    /// Deletes what a request has left in `incoming/`.
+    /// Deletes a file from `incoming/`.
     ///
     /// # Errors
-    /// The storage's.
+    /// The storage fails.
     pub async fn delete_incoming(&self, id: FileId) -> Result<(), Problem> {
         self.remove(&incoming(id)).await
     }
 
     async fn remove(&self, path: &Path) -> Result<(), Problem> {
-        let gone = async {
+        let deletion = async {
             match self.store.delete(path).await {
                 Err(object_store::Error::NotFound { .. }) => Ok(()),
                 result => result,
             }
         };
-        within(gone).await
+        with_timeout(deletion).await
     }
 
-    /// A stretch of a file, in pieces that are read as they are taken. It must not be empty.
+    /// Streams a range of a file, which must not be empty.
     ///
     /// # Errors
-    /// The storage's, also when it has another file there than the one that was accepted.
+    /// The storage fails, or its object does not have the size of the accepted file.
     pub async fn read(
         &self,
         id: FileId,
         size: i64,
-        stretch: Range<u64>,
+        range: Range<u64>,
     ) -> Result<BoxStream<'static, Result<Bytes, object_store::Error>>, Problem> {
-        let options = GetOptions::new().with_range(Some(stretch));
-        let found = within(self.store.get_opts(&kept(id), options)).await?;
+        let options = GetOptions::new().with_range(Some(range));
+        let found = with_timeout(self.store.get_opts(&stored(id), options)).await?;
         if i64::try_from(found.meta.size) != Ok(size) {
             return Err(Problem::internal(format!(
                 "the file {id} has {} bytes in storage instead of {size}",
@@ -258,11 +262,11 @@ impl Files {
         Ok(found.into_stream())
     }
 
-    /// Files in `incoming/` that were written longer than `age` ago, `most` at most.
+    /// At most `limit` files in `incoming/` that were written longer than `age` ago.
     ///
     /// # Errors
-    /// The storage's.
-    pub async fn old_incoming(&self, age: Duration, most: usize) -> Result<Vec<FileId>, Problem> {
+    /// The storage fails.
+    pub async fn old_incoming(&self, age: Duration, limit: usize) -> Result<Vec<FileId>, Problem> {
         let before = OffsetDateTime::now_utc().unix_timestamp()
             - i64::try_from(age.as_secs()).unwrap_or(i64::MAX);
         let prefix = Path::from("incoming");
@@ -275,16 +279,17 @@ impl Files {
                 let name = found.location.filename().filter(|_| old);
                 Ok(name.and_then(|name| name.parse::<FileId>().ok()))
             })
-            .take(most)
+            .take(limit)
             .try_collect();
-        within(old).await
+        with_timeout(old).await
     }
 
-    /// Deletes what uploads have left that were cut off with their node: in a folder the parts that the store does not list.
-    /// A bucket needs a lifecycle rule for them.
+    /// Deletes the parts of unfinished uploads of nodes that died, and returns their number.
+    ///
+    /// Only in a folder, whose parts the store does not list. A bucket needs a lifecycle rule for such parts.
     ///
     /// # Errors
-    /// The folder's.
+    /// The folder cannot be read.
     pub async fn delete_unfinished(&self, age: Duration) -> Result<usize, Problem> {
         let Some(folder) = self.folder.clone() else {
             return Ok(0);
@@ -304,13 +309,13 @@ pub(super) fn delete_old_parts(folder: &PathBuf, age: Duration) -> std::io::Resu
     let mut deleted = 0;
     for entry in entries.take(SCAN_LIMIT) {
         let entry = entry?;
-        // `{id}#1`, as LocalFileSystem names what is not complete.
-        let part = entry.file_name().to_string_lossy().contains('#');
+        // LocalFileSystem names an unfinished upload `{id}#1`.
+        let is_part = entry.file_name().to_string_lossy().contains('#');
         let old = |entry: &std::fs::DirEntry| {
             let written = entry.metadata().ok()?.modified().ok()?;
             Some(written.elapsed().ok()? >= age)
         };
-        if part && old(&entry).unwrap_or(false) && std::fs::remove_file(entry.path()).is_ok() {
+        if is_part && old(&entry).unwrap_or(false) && std::fs::remove_file(entry.path()).is_ok() {
             deleted += 1;
         }
     }

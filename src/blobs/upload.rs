@@ -8,39 +8,39 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tracing::debug;
 
 use crate::{
-    blobs::{Files, incoming, within},
+    blobs::{Files, incoming, with_timeout},
     ids::FileId,
     model::BinaryContent,
     problem::{Dependency, Problem, chain},
 };
 
-/// The files of one request. Until they are handed over, dropping this deletes them, whatever ended the request.
+/// The files of one request. A drop before [`Self::release_to_commit`] deletes them, however the request ends.
 pub struct Staged {
     pub(super) files: Arc<Files>,
-    pub(super) slots: Arc<Semaphore>,
-    /// Also the one that is being written.
-    pub(super) begun: Vec<FileId>,
+    pub(super) permits: Arc<Semaphore>,
+    /// Complete files and the file that is being written.
+    pub(super) started: Vec<FileId>,
     pub(super) list: Vec<BinaryContent>,
     pub(super) permit: Option<OwnedSemaphorePermit>,
 }
 
 impl Staged {
-    /// Those that are complete, in their order.
+    /// The complete files, in the client's order.
     pub fn list(&self) -> &[BinaryContent] {
         &self.list
     }
 
-    /// Begins the next file.
+    /// Starts the next file.
     ///
     /// # Errors
-    /// [`Problem::Unavailable`] when this node takes as many uploads already as it may.
+    /// [`Problem::Unavailable`] when this node has its maximum of concurrent uploads.
     pub fn begin(&mut self) -> Result<Upload, Problem> {
         if self.permit.is_none() {
-            let permit = self.slots.clone().try_acquire_owned();
+            let permit = self.permits.clone().try_acquire_owned();
             self.permit = Some(permit.map_err(|_| Problem::Unavailable(Dependency::Node, None))?);
         }
         let id = FileId::new();
-        self.begun.push(id);
+        self.started.push(id);
         Ok(Upload {
             files: self.files.clone(),
             id,
@@ -50,52 +50,54 @@ impl Staged {
         })
     }
 
-    /// Adds a file that is complete.
+    /// Adds a complete file.
     pub fn add(&mut self, file: BinaryContent) {
         self.list.push(file);
     }
 
-    /// From here on the files belong to a transaction that may be committed, whether or not anybody waits for it. Whoever
-    /// knows that it was not says so with [`Files::discard`]; what nobody knows is left to the sweepers.
+    /// Releases the files to a transaction that may commit even if the request is dropped.
+    ///
+    /// The caller deletes the files with [`Files::discard`] if the transaction did not commit. If the caller cannot know, the
+    /// sweep deletes the files that no row refers to.
     pub fn release_to_commit(mut self) -> Vec<FileId> {
-        std::mem::take(&mut self.begun)
+        std::mem::take(&mut self.started)
     }
 }
 
 impl Drop for Staged {
     fn drop(&mut self) {
-        self.files.discard(std::mem::take(&mut self.begun));
+        self.files.discard(std::mem::take(&mut self.started));
     }
 }
 
-/// A file on its way into the storage. Only one part of it is in memory.
+/// A file that is being uploaded to the storage. At most one part is in memory.
 pub struct Upload {
     pub(super) files: Arc<Files>,
     pub(super) id: FileId,
     pub(super) part: BytesMut,
-    /// None as long as it may fit into one part.
+    /// `None` while the file may fit into one part.
     pub(super) parts: Option<Box<dyn MultipartUpload>>,
     pub(super) size: u64,
 }
 
 impl Upload {
-    /// Bytes so far.
+    /// Bytes written so far.
     pub fn size(&self) -> u64 {
         self.size
     }
 
-    /// Takes the next bytes. Waits for the storage whenever a part is full.
+    /// Writes the next bytes. Waits for the storage whenever a part is full.
     ///
     /// # Errors
-    /// The storage's.
-    pub async fn write(&mut self, mut piece: &[u8]) -> Result<(), Problem> {
-        self.size += piece.len() as u64;
-        while !piece.is_empty() {
+    /// The storage fails.
+    pub async fn write(&mut self, mut chunk: &[u8]) -> Result<(), Problem> {
+        self.size += chunk.len() as u64;
+        while !chunk.is_empty() {
             let room = self.files.part_bytes - self.part.len();
-            let (now, rest) = piece.split_at(piece.len().min(room));
-            // Copied: what a client sends byte by byte would keep a buffer for each of them.
-            self.part.extend_from_slice(now);
-            piece = rest;
+            let (head, tail) = chunk.split_at(chunk.len().min(room));
+            // Copied, because a chunk of one byte would keep its whole buffer alive.
+            self.part.extend_from_slice(head);
+            chunk = tail;
             if self.part.len() == self.files.part_bytes {
                 self.send_part().await?;
             }
@@ -109,28 +111,28 @@ impl Upload {
             Some(parts) => parts,
             none => {
                 let path = incoming(self.id);
-                none.insert(within(self.files.store.put_multipart(&path)).await?)
+                none.insert(with_timeout(self.files.store.put_multipart(&path)).await?)
             }
         };
-        within(parts.put_part(part.into())).await
+        with_timeout(parts.put_part(part.into())).await
     }
 
-    /// Ends the file: it is complete and kept in `incoming/`. Returns its name there.
+    /// Completes the file in `incoming/` and returns its id.
     ///
     /// # Errors
-    /// The storage's.
+    /// The storage fails.
     pub async fn finish(mut self) -> Result<FileId, Problem> {
         if self.parts.is_some() {
             if !self.part.is_empty() {
                 self.send_part().await?;
             }
             if let Some(parts) = &mut self.parts {
-                within(parts.complete()).await?;
+                with_timeout(parts.complete()).await?;
             }
             self.parts = None;
         } else {
             let whole = std::mem::take(&mut self.part).freeze();
-            within(self.files.store.put(&incoming(self.id), whole.into())).await?;
+            with_timeout(self.files.store.put(&incoming(self.id), whole.into())).await?;
         }
         Ok(self.id)
     }
@@ -141,7 +143,7 @@ impl Drop for Upload {
         if let Some(mut parts) = self.parts.take() {
             self.files.tasks.spawn("files.abort", async move {
                 if let Err(error) = parts.abort().await {
-                    debug!(error = %chain(&error), "the parts of an upload are left behind");
+                    debug!(error = %chain(&error), "aborting an upload failed; its parts remain");
                 }
             });
         }

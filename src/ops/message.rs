@@ -95,7 +95,7 @@ pub async fn post_with_files(
     match posted {
         Ok(Posted { body, new }) => {
             if new && !ids.is_empty() {
-                app.files.tell_accepted();
+                app.files.notify_accepted();
             } else {
                 app.files.discard(ids);
             }

@@ -1,4 +1,4 @@
-//! The outbox: events whose cause is committed and which are not known to be in Kafka yet.
+//! The outbox: committed events that Kafka has not acknowledged yet.
 
 use std::{collections::HashSet, time::Duration};
 
@@ -14,16 +14,16 @@ use crate::{
 /// A row of the outbox.
 #[derive(Clone, Debug)]
 pub struct OutboxRow {
-    /// Number of the row.
+    /// The row's id.
     pub id: i64,
     /// The event.
     pub event: Event,
 }
 
-/// Writes events beside their cause, in its transaction.
+/// Inserts events in the transaction of the change that causes them.
 ///
 /// # Errors
-/// The database's.
+/// PostgreSQL fails.
 pub async fn insert(db: &mut PgConnection, events: Vec<Event>) -> Result<Vec<OutboxRow>, Problem> {
     const SQL: &str = "insert into outbox (event_id, topic, key, kind, seq, body) \
                        select * from unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::bigint[], $6::text[]) returning id";
@@ -47,7 +47,7 @@ pub async fn insert(db: &mut PgConnection, events: Vec<Event>) -> Result<Vec<Out
         .collect())
 }
 
-/// The columns of several events, to insert them in one statement.
+/// The columns of events, for one insert statement.
 pub(super) struct Columns<'a> {
     pub(super) ids: Vec<EventId>,
     pub(super) topics: Vec<&'a str>,
@@ -73,10 +73,10 @@ impl<'a> Columns<'a> {
     }
 }
 
-/// Deletes the rows of events that have arrived in Kafka; those of jobs are marked as sent.
+/// Deletes the rows of events that Kafka has acknowledged; rows of jobs are marked as sent.
 ///
 /// # Errors
-/// The database's.
+/// PostgreSQL fails.
 pub async fn mark_published(db: impl sqlx::PgExecutor<'_>, rows: &[i64]) -> Result<(), Problem> {
     const SQL: &str = "with sent as (update outbox set sent_at = clock_timestamp() where id = any($1) and topic = 'jobs') \
                        delete from outbox where id = any($1) and topic <> 'jobs'";
@@ -87,15 +87,17 @@ pub async fn mark_published(db: impl sqlx::PgExecutor<'_>, rows: &[i64]) -> Resu
     Ok(())
 }
 
-/// The rows of edits after which their message was edited again or deleted: that is told by an event of its own.
+/// The rows of edits whose message was edited again or deleted since.
+///
+/// The later change has an event of its own, so these rows need not be published.
 ///
 /// # Errors
-/// The database's.
-pub async fn superseded(db: &mut PgConnection, taken: &[OutboxRow]) -> Result<Vec<i64>, Problem> {
+/// PostgreSQL fails.
+pub async fn superseded(db: &mut PgConnection, claimed: &[OutboxRow]) -> Result<Vec<i64>, Problem> {
     const SQL: &str = "select o.id from outbox o where o.id = any($1) and not exists ( \
                            select from messages m where m.id = (o.body::jsonb #>> '{message,id}')::uuid \
                            and m.updated_at = (o.body::jsonb #>> '{message,updatedAt}')::timestamptz)";
-    let edits: Vec<i64> = taken
+    let edits: Vec<i64> = claimed
         .iter()
         .filter(|row| row.event.kind == event::MESSAGE_UPDATED)
         .map(|row| row.id)
@@ -106,20 +108,20 @@ pub async fn superseded(db: &mut PgConnection, taken: &[OutboxRow]) -> Result<Ve
     Ok(sqlx::query_scalar(SQL).bind(edits).fetch_all(db).await?)
 }
 
-/// Which of these jobs are still to be done.
+/// The jobs of `jobs` that are not done.
 ///
 /// # Errors
-/// The database's.
+/// PostgreSQL fails.
 pub async fn jobs_left(db: &PgPool, jobs: &[EventId]) -> Result<HashSet<EventId>, Problem> {
     const SQL: &str = "select event_id from outbox where topic = 'jobs' and event_id = any($1)";
     let left: Vec<EventId> = sqlx::query_scalar(SQL).bind(jobs).fetch_all(db).await?;
     Ok(left.into_iter().collect())
 }
 
-/// Deletes the rows of jobs that are done with.
+/// Deletes the rows of jobs that are done or dead-lettered.
 ///
 /// # Errors
-/// The database's.
+/// PostgreSQL fails.
 pub async fn jobs_done(db: impl sqlx::PgExecutor<'_>, jobs: &[EventId]) -> Result<(), Problem> {
     sqlx::query("delete from outbox where topic = 'jobs' and event_id = any($1)")
         .bind(jobs)
@@ -128,18 +130,19 @@ pub async fn jobs_done(db: impl sqlx::PgExecutor<'_>, jobs: &[EventId]) -> Resul
     Ok(())
 }
 
-/// Takes rows of these topics older than `age` that no other node has taken, oldest first, and jobs that Kafka has had for
-/// longer than `overdue`. They are taken until the transaction ends. A newer version's rows, during a rolling upgrade, are
-/// left for a node that knows them.
+/// Claims rows of `topics` until the transaction ends, oldest first, at most `limit`.
+///
+/// A row must be older than `age`, and not be claimed by another node. The row of a job that was sent must have been sent longer
+/// than `overdue` ago. During a rolling upgrade, rows of a kind that only the newer version knows are left to its nodes.
 ///
 /// # Errors
-/// The database's.
+/// PostgreSQL fails.
 pub async fn claim(
     db: &PgPool,
     topics: &[Topic],
     age: Duration,
     overdue: Duration,
-    most: i64,
+    limit: i64,
 ) -> Result<(Transaction<'static, Postgres>, Vec<OutboxRow>), Problem> {
     const SQL: &str = "select id, event_id, topic, key, kind, seq, body from outbox \
                        where topic = any($4) and kind = any($5) \
@@ -151,12 +154,12 @@ pub async fn claim(
     let rows: Vec<Row> = sqlx::query_as(SQL)
         .bind(age.as_secs_f64())
         .bind(overdue.as_secs_f64())
-        .bind(most)
+        .bind(limit)
         .bind(topics.iter().map(|topic| topic.name()).collect::<Vec<_>>())
         .bind(event::KINDS)
         .fetch_all(&mut *transaction)
         .await?;
-    let stored = rows
+    let claimed = rows
         .into_iter()
         .filter_map(|(id, event_id, topic, key, kind, seq, body)| {
             let (topic, kind) = (Topic::named(&topic)?, event::kind(&kind)?);
@@ -172,6 +175,6 @@ pub async fn claim(
                 },
             })
         });
-    let stored = stored.collect();
-    Ok((transaction, stored))
+    let claimed = claimed.collect();
+    Ok((transaction, claimed))
 }
