@@ -1,4 +1,4 @@
-//! The parts of a node, for handlers, connections and tasks. Passed as `Arc<App>`, so that tests run several nodes in one process.
+//! The parts of a node, shared by handlers, connections and tasks as `Arc<App>`.
 
 use std::sync::{
     Arc,

@@ -45,7 +45,7 @@ pub struct Post {
     pub channel: ChannelId,
     /// Text.
     pub text: MessageText,
-    /// Its files, whose bytes are stored already.
+    /// Attachments, whose bytes are stored already.
     pub attachments: Vec<BinaryContent>,
     /// The client's identifier.
     ///
@@ -167,7 +167,7 @@ async fn write_within_timeout(db: &PgPool, posts: &[Post]) -> Result<Written, Pr
 /// Writes each message of a group in a transaction of its own, after the group failed.
 ///
 /// So a message that PostgreSQL refuses does not fail the others. This also resolves the conflict when two nodes store the same
-/// `clientMessageId` at once: the second transaction finds the first one's message.
+/// `clientMessageId` at once: the second transaction finds the message of the first.
 async fn write_individually(
     db: &PgPool,
     outbox: &Outbox,

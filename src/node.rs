@@ -1,4 +1,4 @@
-//! Builds a node, starts its tasks and drains it. A node has no global state, so tests run several in one process.
+//! Start and drain of a node. A node has no global state, so that tests can run several nodes in one process.
 
 use std::{
     net::SocketAddr,
@@ -36,21 +36,21 @@ use crate::{
     workers::{self, notify},
 };
 
-/// Time for connections and requests to end after the drain's spread. Together they stay below the 20 s limit of a drain.
+/// Time for connections and requests to end after the drain's spread. The sum stays below the 20 s limit of a drain.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(4);
-/// Limit for a command of Redis, so that a request that needs Redis gets 503 within 5 s.
+/// Timeout of a Redis command, so that a request that needs Redis gets 503 within 5 s.
 const REDIS_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Limit for a connection attempt to Redis.
+/// Timeout of a connection attempt to Redis.
 const REDIS_CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Limit for Kafka to acknowledge the last events, and then for the tasks to end.
+/// Timeout for Kafka to acknowledge the last events, and then for the tasks to end.
 const STOP_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Tasks that complete uploads.
 const UPLOAD_TASKS: usize = 2;
 
-/// Why a node cannot start. A store that is down is no reason: the node waits for it, and is not ready.
+/// Why a node cannot start. When a store is down the node starts, retries, and is not ready.
 #[derive(Debug, Error)]
 pub enum StartError {
     /// The address is in use, or not an address of this host.
@@ -135,8 +135,10 @@ impl Node {
         &self.app
     }
 
-    /// Shuts down within 20 s: the node is not ready, then accepts no connections, closes its clients' connections spread over time,
-    /// finishes requests and flushes events to Kafka. True if everything ended by itself.
+    /// Shuts down within 20 s. True if all connections and tasks ended before their timeouts.
+    ///
+    /// First the node is not ready. Then the node accepts no connections, closes its clients' connections spread over time,
+    /// finishes requests and flushes events to Kafka.
     pub async fn drain(self) -> bool {
         info!("draining");
         self.app.draining.store(true, Ordering::Relaxed);
@@ -220,14 +222,14 @@ fn spawn_tasks(
 }
 
 fn connect_redis(config: &Config) -> Result<ConnectionManager, StartError> {
-    let refused = |_| StartError::Setting("REDIS_URL is not a Redis URL".to_owned());
-    let client = redis::Client::open(config.redis_url.expose()).map_err(refused)?;
+    let invalid = |_| StartError::Setting("REDIS_URL is not a Redis URL".to_owned());
+    let client = redis::Client::open(config.redis_url.expose()).map_err(invalid)?;
     let settings = ConnectionManagerConfig::new()
         .set_response_timeout(Some(REDIS_TIMEOUT))
         .set_connection_timeout(Some(REDIS_CONNECT_TIMEOUT))
         .set_number_of_retries(1)
         .set_max_delay(Duration::from_millis(500));
-    ConnectionManager::new_lazy_with_config(client, settings).map_err(refused)
+    ConnectionManager::new_lazy_with_config(client, settings).map_err(invalid)
 }
 
 /// Creates the schema and the admin account, as soon as PostgreSQL answers.

@@ -1,5 +1,4 @@
-//! SockJS alone, without STOMP and without stores: the services that the protocol's own test suite wants, on the port given
-//! as argument (8081 by default).
+//! The services that SockJS's protocol test suite expects, without STOMP and stores. The argument is the port (8081).
 //!
 //! `cargo run --example sockjs_services -- 8081`
 
@@ -19,12 +18,12 @@ fn main() -> Result<(), Box<dyn Error>> {
     runtime.block_on(async {
         let listener = server::bind(SocketAddr::from(([127, 0, 0, 1], port)))?;
         writeln!(std::io::stdout(), "listening on {}", listener.local_addr()?)?;
-        let parameters = Options {
-            // The suite counts up to this many octets.
+        let options = Options {
+            // The test suite expects streaming responses to end after 4,096 bytes.
             response_limit: 4096,
             ..Options::default()
         };
-        services::serve(listener, parameters, Tasks::new()).await;
+        services::serve(listener, options, Tasks::new()).await;
         Ok(())
     })
 }

@@ -28,31 +28,26 @@ pub(crate) async fn close(mut link: Link) {
 }
 
 /// Serves `/echo`, `/disabled_websocket_echo`, `/cookie_needed_echo` and `/close` until the tasks drain.
-pub(crate) async fn serve(listener: TcpListener, parameters: Options, tasks: Tasks) {
-    let service = |name: &'static str, parameters: &Options| {
-        sockjs::routes(
-            path(name),
-            parameters.clone(),
-            &tasks,
-            sockjs::handler(echo),
-        )
+pub(crate) async fn serve(listener: TcpListener, options: Options, tasks: Tasks) {
+    let service = |name: &'static str, options: &Options| {
+        sockjs::routes(path(name), options.clone(), &tasks, sockjs::handler(echo))
     };
     let without_websocket = Options {
         websocket: false,
-        ..parameters.clone()
+        ..options.clone()
     };
     let with_cookie = Options {
         cookie: true,
-        ..parameters.clone()
+        ..options.clone()
     };
-    let routes = service("echo", &parameters)
+    let routes = service("echo", &options)
         .or(service("disabled_websocket_echo", &without_websocket))
         .unify()
         .or(service("cookie_needed_echo", &with_cookie))
         .unify()
         .or(sockjs::routes(
             path("close"),
-            parameters,
+            options,
             &tasks,
             sockjs::handler(close),
         ))
@@ -63,12 +58,12 @@ pub(crate) async fn serve(listener: TcpListener, parameters: Options, tasks: Tas
 
 /// Serves these routes until the tasks drain.
 pub(crate) async fn serve_routes(listener: TcpListener, routes: Route, tasks: Tasks) {
-    let site = ServerConfig {
+    let config = ServerConfig {
         routes,
         tasks,
         node_name: "sockjs".to_owned(),
         max_connections: 10_000,
         trusted_proxies: Vec::new(),
     };
-    server::run(listener, site).await;
+    server::run(listener, config).await;
 }

@@ -105,8 +105,8 @@ impl<'de> Deserialize<'de> for Secret {
 /// `POST /api/auth/login`
 pub(super) async fn login(mut request: Request) -> Result<Response, Problem> {
     let body: LoginRequest = request.json().await?;
-    // No account has a longer password; hashing it would only take time.
-    let short = |password: Secret| {
+    // No account has a longer password, so the node need not hash it.
+    let parse_password = |password: Secret| {
         if password.expose().len() > MAX_PASSWORD_BYTES {
             Err("must be at most 128 characters")
         } else {
@@ -115,7 +115,7 @@ pub(super) async fn login(mut request: Request) -> Result<Response, Problem> {
     };
     let (username, password) = (
         Field::required("username", body.username),
-        Field::required("password", body.password).parse(short),
+        Field::required("password", body.password).parse(parse_password),
     )
         .validate()?;
     let app = &request.app;

@@ -1,4 +1,4 @@
-//! `X-Event-Cursor`: the SSE position of a list. A client that has fetched the list opens its stream there.
+//! `X-Event-Cursor`: the SSE position of a list, from which a client that has fetched the list opens its stream.
 
 use http::HeaderValue;
 use warp::reply::Response;

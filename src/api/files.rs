@@ -112,8 +112,8 @@ fn select(method: &Method, headers: &HeaderMap, etag: &ETag, size: u64) -> Selec
 
 /// Evaluates the value of a `Range` header with a single range.
 ///
-/// Not by `headers::Range`: it skips a suffix longer than the file and a number above 64 bits exactly like an invalid range,
-/// but RFC 9110 §14.1.2 gives the first two a meaning, and the third none.
+/// Does not use `headers::Range`, which skips three cases alike: a suffix longer than the file, a number above 64 bits, and an
+/// invalid range. RFC 9110 §14.1.2 gives the first two a meaning.
 fn select_range(range: &str, size: u64) -> Selection {
     let range = range
         .trim()
@@ -197,11 +197,11 @@ pub(super) async fn download(id: FileId, request: Request) -> Result<Response, P
 mod tests {
     use super::*;
 
-    fn ask(headers: &[(&'static str, &'static str)]) -> Selection {
-        ask_by(&Method::GET, headers)
+    fn select_get(headers: &[(&'static str, &'static str)]) -> Selection {
+        select_with(&Method::GET, headers)
     }
 
-    fn ask_by(method: &Method, headers: &[(&'static str, &'static str)]) -> Selection {
+    fn select_with(method: &Method, headers: &[(&'static str, &'static str)]) -> Selection {
         let headers = headers.iter().map(|(name, value)| {
             (
                 name.parse().expect("a name"),
@@ -234,7 +234,7 @@ mod tests {
             ("bytes=a-b", Selection::Whole),
             ("lines=1-2", Selection::Whole),
         ] {
-            assert_eq!(ask(&[("range", range)]), expected, "{range}");
+            assert_eq!(select_get(&[("range", range)]), expected, "{range}");
         }
     }
 
@@ -242,13 +242,13 @@ mod tests {
     fn a_head_has_conditions_and_no_range() {
         for range in ["bytes=0-1", "bytes=100-"] {
             assert_eq!(
-                ask_by(&Method::HEAD, &[("range", range)]),
+                select_with(&Method::HEAD, &[("range", range)]),
                 Selection::Whole,
                 "{range}"
             );
         }
         assert_eq!(
-            ask_by(&Method::HEAD, &[("if-none-match", "\"tag\"")]),
+            select_with(&Method::HEAD, &[("if-none-match", "\"tag\"")]),
             Selection::NotModified
         );
     }
@@ -257,16 +257,20 @@ mod tests {
     fn conditions_come_before_ranges() {
         for tags in ["\"tag\"", "W/\"tag\"", "\"a\", \"tag\"", "*"] {
             assert_eq!(
-                ask(&[("if-none-match", tags), ("range", "bytes=0-1")]),
+                select_get(&[("if-none-match", tags), ("range", "bytes=0-1")]),
                 Selection::NotModified
             );
         }
         for tags in ["\"other\"", "\"a b\"", "tag", ""] {
-            assert_eq!(ask(&[("if-none-match", tags)]), Selection::Whole, "{tags}");
+            assert_eq!(
+                select_get(&[("if-none-match", tags)]),
+                Selection::Whole,
+                "{tags}"
+            );
         }
         let range = ("range", "bytes=0-1");
         assert_eq!(
-            ask(&[range, ("if-range", "\"tag\"")]),
+            select_get(&[range, ("if-range", "\"tag\"")]),
             Selection::Part(0..2)
         );
         for stale in [
@@ -277,7 +281,7 @@ mod tests {
             "",
         ] {
             assert_eq!(
-                ask(&[range, ("if-range", stale)]),
+                select_get(&[range, ("if-range", stale)]),
                 Selection::Whole,
                 "{stale}"
             );

@@ -1,6 +1,6 @@
-//! The URL space of a node, on one page.
+//! The routes of a node.
 //!
-//! Each path is a resource with a handler for each method, see [`crate::http::resource`].
+//! Each path is a resource with a handler for each method; see [`crate::http::resource`].
 
 mod auth;
 mod channels;
@@ -29,7 +29,7 @@ use crate::{
 };
 
 /// The routes of a node: the API and `/ws`.
-#[expect(clippy::too_many_lines, reason = "the whole URL space on one page")]
+#[expect(clippy::too_many_lines, reason = "all routes in one place")]
 pub fn routes(app: &Arc<App>) -> Route {
     use Method as M;
     let ws = ws::routes(app);

@@ -1,4 +1,4 @@
-//! `/api/readStatuses`: how far the caller has read each channel.
+//! `/api/readStatuses`: the time up to which the caller has read each channel.
 
 use http::StatusCode;
 use serde::Deserialize;

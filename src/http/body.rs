@@ -1,4 +1,4 @@
-//! Request bodies: reading one into memory within limits, and what the server does with a body that nobody reads.
+//! Request bodies: reads into memory within limits, and the discarding of unread bodies.
 
 use std::{
     pin::Pin,
@@ -22,9 +22,9 @@ use tokio::time::timeout;
 
 use crate::{http::head::Head, tasks::Tasks};
 
-/// Time during which the rest of an unread body is discarded, so that the client can read the response.
+/// Time during which the node discards the rest of an unread body, so that the client can read the response.
 const LINGER_TIMEOUT: Duration = Duration::from_secs(2);
-/// Bytes of an unread body that are discarded at most: a request with files.
+/// Maximum bytes of an unread body that the node discards: a request with files.
 const MAX_LINGER_BYTES: usize = 64 * 1024 * 1024;
 
 /// The chunks of a request's body.
@@ -158,13 +158,13 @@ impl Drop for LingeringBody {
     }
 }
 
-/// Reads and discards a body, within a time and a size.
+/// Reads and discards a body, up to [`MAX_LINGER_BYTES`] and [`LINGER_TIMEOUT`].
 async fn discard(mut body: Incoming) {
     let read = async {
-        let mut left = MAX_LINGER_BYTES;
+        let mut allowance = MAX_LINGER_BYTES;
         while let Some(Ok(frame)) = body.frame().await {
-            left = match left.checked_sub(frame.data_ref().map_or(0, Bytes::len)) {
-                Some(left) => left,
+            allowance = match allowance.checked_sub(frame.data_ref().map_or(0, Bytes::len)) {
+                Some(allowance) => allowance,
                 None => return,
             };
         }

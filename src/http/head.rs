@@ -1,4 +1,4 @@
-//! The head of a request: everything that arrives before the body.
+//! The head of a request: its headers, query and client address.
 
 use std::{net::IpAddr, sync::Arc};
 
@@ -47,8 +47,8 @@ impl Head {
 
 /// Finds the first value of a cookie that is not empty.
 ///
-/// Not by `headers::Cookie`: it takes quotation marks as brackets, so that one in another application's cookie would hide
-/// every cookie behind it. In RFC 6265 §5.2 a semicolon always ends a cookie.
+/// Does not use `headers::Cookie`, which ignores semicolons between quotation marks: a quotation mark in another application's
+/// cookie would hide every cookie after it. By RFC 6265 §5.2 a semicolon always ends a cookie.
 fn cookie<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
     let lines = headers.get_all(COOKIE).iter();
     lines
@@ -60,18 +60,20 @@ fn cookie<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
         .find(|value| !value.is_empty())
 }
 
-/// The id in the request's headers, if it is 1 to 64 visible ASCII characters, else a new one.
+/// The id in the request's headers, if it is 1 to 64 visible ASCII characters, else a new id.
 pub fn request_id(headers: &HeaderMap) -> HeaderValue {
-    let own = headers.get(REQUEST_ID).filter(|id| {
+    let given = headers.get(REQUEST_ID).filter(|id| {
         (1..=64).contains(&id.len()) && id.as_bytes().iter().all(u8::is_ascii_graphic)
     });
-    own.cloned().unwrap_or_else(|| {
+    given.cloned().unwrap_or_else(|| {
         HeaderValue::from_str(&Uuid::new_v4().simple().to_string())
             .unwrap_or(HeaderValue::from_static("none"))
     })
 }
 
-/// The client's address: the last one in `X-Forwarded-For` that is no trusted proxy's, if the peer is a trusted proxy.
+/// The client's address: the peer's or, if the peer is a trusted proxy, from `X-Forwarded-For`.
+///
+/// The header's last address that is not a trusted proxy's counts, because a client can send the earlier addresses itself.
 pub fn client(headers: &HeaderMap, peer: IpAddr, proxies: &[IpNet]) -> IpAddr {
     // A proxy that connects over a dual-stack socket has an IPv4 address inside IPv6; the networks name it as IPv4.
     let trusted = |address: IpAddr| {

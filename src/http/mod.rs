@@ -1,4 +1,4 @@
-//! HTTP without resources: the server, requests, responses.
+//! The HTTP layer below the API: server, requests, responses.
 
 pub mod body;
 pub mod head;

@@ -58,9 +58,9 @@ pub struct Parts {
 }
 
 impl Request {
-    /// Reads a multipart body: its JSON part, with or without a content type, and its files, which are in storage then.
+    /// Reads a multipart body: parses its JSON part, with or without a content type, and streams its files into storage.
     ///
-    /// The files are deleted when the returned value is dropped, or the request before it.
+    /// A drop of the returned value, or of this future, deletes the files.
     ///
     /// # Errors
     /// 415, 413, 408, 400, or 503 when storage does not accept a file.

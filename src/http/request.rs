@@ -85,7 +85,7 @@ impl Request {
         self.head.headers.typed_get()
     }
 
-    /// Whether the client wants the response's head only.
+    /// Whether the method is HEAD.
     pub fn is_head(&self) -> bool {
         self.method == Method::HEAD
     }
@@ -204,7 +204,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_bearer_token_is_taken_from_its_own_scheme_only() {
+    fn only_the_bearer_scheme_has_a_bearer_token() {
         for (value, expected) in [
             ("Bearer abc", Some("abc")),
             ("bearer abc", Some("abc")),

@@ -17,7 +17,7 @@ use crate::{
     tasks::{Group, Tasks},
 };
 
-/// A boxed router. Boxing keeps its type small, and with it the time to compile.
+/// A boxed router. Boxing keeps the type small, so that it compiles faster.
 pub type Route = BoxedFilter<(Response,)>;
 
 /// Handles one method of a path; `T` is the path's parameter.
@@ -70,11 +70,11 @@ pub fn resource<T: Send + 'static>(
         let methods = methods.clone();
         async move {
             // RFC 9110 §9.3.2: HEAD is GET without a body. hyper leaves the body out and keeps its length.
-            let wanted = match &request.method {
+            let served_method = match &request.method {
                 &Method::HEAD => &Method::GET,
                 method => method,
             };
-            let found = methods.iter().find(|(method, _)| method == wanted);
+            let found = methods.iter().find(|(method, _)| method == served_method);
             let result = if let Some((_, handler)) = found {
                 let tasks = request.app.tasks.clone();
                 let is_safe = request.method.is_safe();
@@ -107,7 +107,7 @@ fn allow<'a>(methods: impl Iterator<Item = &'a Method>) -> String {
     names.join(", ")
 }
 
-/// Runs a handler that changes something to its end, even if the client disconnects.
+/// Runs an unsafe method's handler to completion, even if the client disconnects.
 ///
 /// hyper drops the handler of a closed connection. Between two stores this would leave a change half done: for example, a
 /// session that has ended in Redis while its sockets stay open.

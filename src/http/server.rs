@@ -138,7 +138,7 @@ pub async fn run(listener: TcpListener, config: ServerConfig) {
 
 /// Sets the options of an accepted socket.
 fn prepare(stream: &TcpStream) -> io::Result<()> {
-    // Without it the second of two small writes waits for the acknowledgement of the first.
+    // Otherwise Nagle's algorithm delays the second of two small writes until the first is acknowledged.
     stream.set_nodelay(true)?;
     let socket = SockRef::from(stream);
     socket.set_tcp_keepalive(
@@ -187,7 +187,7 @@ async fn serve(
     }
 }
 
-/// Responds to a request: request id, log span, body and panic handling around warp's service.
+/// Responds to a request. Adds the request id, the log span, and the handling of bodies and panics to warp's service.
 async fn respond<S>(
     mut request: Request<Incoming>,
     mut service: S,

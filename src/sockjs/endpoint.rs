@@ -30,12 +30,12 @@ use crate::{
     sockjs::{
         handshake,
         http_framing::{self, Framing},
-        request::{Request, field, plain, with_type},
+        request::{SockJsRequest, field, plain, with_type},
         sessions::{Attach, ReceivedFrame, Receiver, SendOutcome, Sessions},
     },
 };
 
-/// Forbids caching, byte for byte as the protocol's test suite wants it.
+/// Forbids caching, byte for byte as the protocol's test suite requires.
 const NO_STORE: HeaderValue =
     HeaderValue::from_static("no-store, no-cache, no-transform, must-revalidate, max-age=0");
 /// Allows caching for a year.
@@ -50,7 +50,7 @@ const JSON: HeaderValue = HeaderValue::from_static("application/json; charset=UT
 
 /// Maximum length of a callback's name.
 const MAX_CALLBACK_BYTES: usize = 32;
-/// Maximum body of a receiving request, which has no use for one.
+/// Maximum body of a receiving request, whose body is ignored.
 const MAX_RECEIVE_BODY_BYTES: usize = 4 * 1024;
 
 impl From<BodyError> for Response {
@@ -83,7 +83,7 @@ impl Endpoint {
     }
 
     /// Answers a request. `None` for a path that SockJS does not define.
-    pub(super) async fn answer(&self, path: &str, request: Request) -> Option<Response> {
+    pub(super) async fn answer(&self, path: &str, request: SockJsRequest) -> Option<Response> {
         let options = &self.sessions.options;
         let resource = Resource::parse(path)?;
         if !options.websocket
@@ -148,7 +148,7 @@ impl Endpoint {
         response
     }
 
-    async fn session(&self, name: &str, transport: Transport, request: Request) -> Response {
+    async fn session(&self, name: &str, transport: Transport, request: SockJsRequest) -> Response {
         match transport {
             Transport::XhrSend | Transport::JsonpSend => self.send(name, transport, request).await,
             Transport::Xhr => self.receive(name, Framing::Xhr, request).await,
@@ -166,7 +166,7 @@ impl Endpoint {
         }
     }
 
-    async fn receive(&self, name: &str, framing: Framing, mut request: Request) -> Response {
+    async fn receive(&self, name: &str, framing: Framing, mut request: SockJsRequest) -> Response {
         let message_timeout = self.sessions.options.message_timeout;
         // hyper notices a lost client only after the body has been read to its end.
         if let Err(error) = request.body(MAX_RECEIVE_BODY_BYTES, message_timeout).await {
@@ -206,7 +206,7 @@ impl Endpoint {
         response
     }
 
-    async fn send(&self, name: &str, transport: Transport, mut request: Request) -> Response {
+    async fn send(&self, name: &str, transport: Transport, mut request: SockJsRequest) -> Response {
         let permit = match self.sessions.send_permit(name).await {
             Ok(permit) => permit,
             Err(outcome) => return outcome.into(),
@@ -216,7 +216,7 @@ impl Endpoint {
             Ok(body) => body,
             Err(error) => return error.into(),
         };
-        // The protocol's test suite wants 500 for invalid payloads.
+        // The protocol's test suite requires 500 for invalid payloads.
         let failed = |why| plain(StatusCode::INTERNAL_SERVER_ERROR, why);
         let plain_text = request
             .header(CONTENT_TYPE)
@@ -288,7 +288,7 @@ fn frames(
 }
 
 /// The name of the callback that `jsonp` and `htmlfile` scripts call.
-fn callback(request: &Request) -> Result<String, &'static str> {
+fn callback(request: &SockJsRequest) -> Result<String, &'static str> {
     let callback = request
         .parameter(&["c", "callback"])
         .filter(|callback| !callback.is_empty())
@@ -343,15 +343,18 @@ fn session_cookie(request_headers: &HeaderMap) -> HeaderValue {
         .filter_map(|value| value.to_str().ok())
         .flat_map(|value| value.split(';'))
         .filter_map(|pair| pair.trim().split_once('='));
-    let own = pairs
+    let session = pairs
         .filter(|(name, value)| *name == "JSESSIONID" && !value.is_empty())
         .map(|(_, value)| value)
         .next();
-    HeaderValue::from_str(&format!("JSESSIONID={}; path=/", own.unwrap_or("dummy")))
-        .unwrap_or(HeaderValue::from_static("JSESSIONID=dummy; path=/"))
+    HeaderValue::from_str(&format!(
+        "JSESSIONID={}; path=/",
+        session.unwrap_or("dummy")
+    ))
+    .unwrap_or(HeaderValue::from_static("JSESSIONID=dummy; path=/"))
 }
 
-/// 405 without type and body, as the protocol's test suite wants it.
+/// A 405 response without content type and body, as the protocol's test suite requires.
 fn method_not_allowed(methods: &'static str) -> Response {
     let mut response = Response::default();
     *response.status_mut() = StatusCode::METHOD_NOT_ALLOWED;

@@ -18,7 +18,7 @@ use crate::{
     protocol::{encoding::Encoding, websocket},
     sockjs::{
         link::Link,
-        request::{Request, plain},
+        request::{SockJsRequest, plain},
         sessions::Sessions,
     },
 };
@@ -26,7 +26,7 @@ use crate::{
 /// Answers the handshake and spawns the task that serves the application on the WebSocket.
 pub(super) fn answer(
     sessions: &Arc<Sessions>,
-    mut request: Request,
+    mut request: SockJsRequest,
     encoding: Encoding,
 ) -> Response {
     let has = |name: HeaderName, token: &str| {

@@ -1,4 +1,4 @@
-//! How each HTTP transport wraps a frame.
+//! The framing of each HTTP transport.
 
 use bytes::Bytes;
 use serde_json::json;
@@ -18,7 +18,7 @@ pub(super) enum Framing {
     Jsonp(String),
 }
 
-/// Padding before the first frame of a stream: browsers hand nothing to a page until about 2 KiB have arrived.
+/// Padding before the first frame of a stream: browsers pass no data to a page until about 2 KiB have arrived.
 const PRELUDE_BYTES: usize = 2048;
 
 impl Framing {
@@ -84,7 +84,7 @@ fn script_string(frame: &[u8]) -> String {
         .replace('<', "\\u003c")
 }
 
-/// The page around the callback's name, byte for byte as the protocol's test suite wants it.
+/// The page around the callback's name, byte for byte as the protocol's test suite requires.
 const HTML_HEAD: &str = r#"<!doctype html>
 <html><head>
   <meta http-equiv="X-UA-Compatible" content="IE=edge" />
@@ -100,7 +100,7 @@ const HTML_REST: &str = r";
   </script>
 ";
 
-/// The iframe page for clients of other origins, byte for byte as the protocol's test suite wants it.
+/// The iframe page for clients of other origins, byte for byte as the protocol's test suite requires.
 pub(super) fn iframe(client_url: &str) -> String {
     format!(
         r#"<!DOCTYPE html>
@@ -128,7 +128,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_transport_wraps_a_frame_in_its_own_way() {
+    fn each_transport_has_its_framing() {
         let callback = || "cb".to_owned();
         let cases = [
             (Framing::Xhr, "a[\"%\"]\n"),
@@ -146,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn a_message_cannot_leave_its_script() {
+    fn a_message_cannot_end_its_script_element() {
         let wrapped = Framing::HtmlFile("cb".to_owned()).wrap(b"a[\"</script><!--\"]");
         assert_eq!(
             wrapped,

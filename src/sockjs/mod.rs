@@ -72,7 +72,7 @@ use warp::{Filter, Rejection, filters::BoxedFilter, path::Tail, reply::Response}
 use crate::{http::head::Head, tasks::Tasks};
 
 use endpoint::Endpoint;
-use request::Request;
+use request::SockJsRequest;
 use sessions::Sessions;
 
 pub use link::Link;
@@ -120,7 +120,7 @@ pub fn routes(
         .and(warp::body::stream())
         .and_then(move |path: Tail, method, head, upgrade, body| {
             let endpoint = endpoint.clone();
-            let request = Request::new(method, head, upgrade, body);
+            let request = SockJsRequest::new(method, head, upgrade, body);
             async move {
                 let answer = endpoint.answer(path.as_str(), request).await;
                 answer.ok_or_else(warp::reject::not_found)

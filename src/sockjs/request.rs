@@ -16,14 +16,14 @@ use crate::http::{
 const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=UTF-8");
 
 /// A request to a SockJS endpoint.
-pub(super) struct Request {
+pub(super) struct SockJsRequest {
     pub(super) method: Method,
     pub(super) head: Arc<Head>,
     pub(super) upgrade: Option<OnUpgrade>,
     body: RequestBody,
 }
 
-impl Request {
+impl SockJsRequest {
     pub(super) fn new(
         method: Method,
         head: Arc<Head>,
@@ -73,7 +73,7 @@ pub(super) fn field(form: &[u8], names: &[&str]) -> Option<String> {
         .map(|(_, value)| value)
 }
 
-/// A plain-text response. Even an empty one has a content type: without it Firefox parses the answer as XML.
+/// A plain-text response. An empty response has a content type too, because otherwise Firefox parses it as XML.
 pub(super) fn plain(status: StatusCode, text: &'static str) -> Response {
     let mut response = Response::new(text.into());
     *response.status_mut() = status;

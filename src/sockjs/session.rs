@@ -36,11 +36,11 @@ pub(super) struct SockJsSession {
     pub(super) send_queue: Arc<SendQueue<Bytes>>,
     /// Limit of `incoming`.
     queue_bytes: usize,
-    /// Maximum body of one sending request at present.
+    /// Maximum body of one sending request; the link can change it.
     max_request_bytes: AtomicUsize,
     /// One permit, for the request whose body is read: the node holds at most one body of a client in memory.
     pub(super) send_permit: Semaphore,
-    /// Wakes the link: a message has come in, or a receiver has taken frames. One waiter, as for the next two.
+    /// Wakes the link: a message has arrived, or a receiver has taken frames. One waiter, as for the next two.
     pub(super) wake_link: Notify,
     /// Wakes the receiver: there are frames to take.
     pub(super) wake_receiver: Notify,
@@ -76,7 +76,7 @@ pub(super) struct State {
     pub(super) detached_at: Instant,
     /// The close frame, once the session is closed.
     pub(super) close_frame: Option<Bytes>,
-    /// The session has left the map; requests can no longer find it.
+    /// Whether the session is removed, so that requests no longer find it.
     pub(super) removed: bool,
 }
 
@@ -112,7 +112,7 @@ impl SockJsSession {
         }
     }
 
-    /// Waits until the session has had no receiver for `delay`, or a receiver's connection broke; then it is removed.
+    /// Waits until the session has had no receiver for `delay`, or a receiver's connection broke; then marks it as removed.
     pub(super) async fn until_abandoned(&self, delay: Duration) {
         loop {
             let until = {
@@ -142,8 +142,9 @@ impl SockJsSession {
         }
     }
 
-    /// Queues messages for the application as soon as there is room. An empty queue takes any request. Returns the number of
-    /// the last message.
+    /// Queues messages for the application as soon as the queue has room, and returns the number of the last message.
+    ///
+    /// An empty queue accepts any request.
     pub(super) async fn push(&self, messages: Vec<String>, bytes: usize) -> u64 {
         let mut messages = Some(messages);
         self.wait_until(move |state| {
@@ -176,7 +177,7 @@ impl SockJsSession {
         .await;
     }
 
-    /// Waits until `ready` returns a value; it is called again after each step of the application.
+    /// Waits until `ready` returns a value. Calls `ready` again after each step of the application.
     async fn wait_until<T>(&self, mut ready: impl FnMut(&mut State) -> Option<T>) -> T {
         loop {
             // Registers before the check, so that a step in between is not missed.
@@ -214,8 +215,9 @@ impl SockJsSession {
         Some(message)
     }
 
-    /// For the link: waits until a receiver has taken frames or, if `reads`, until there is a message. With `reads` the
-    /// application has handled all messages that it took.
+    /// For the link: waits until a receiver has taken frames or, if `reads`, until there is a message.
+    ///
+    /// With `reads`, the call means that the application has handled all messages that it took.
     pub(super) async fn ready(&self, reads: bool) {
         let waits = {
             let mut state = self.state.lock();

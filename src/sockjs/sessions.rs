@@ -74,7 +74,7 @@ impl Sessions {
         }
     }
 
-    /// `None` when another receiver is attached.
+    /// Attaches a receiver; `None` while another is attached.
     fn try_attach(self: &Arc<Self>, id: &str) -> Option<Attach> {
         let mut map = self.map.lock();
         let known = map.get(id).cloned();
@@ -122,7 +122,7 @@ impl Sessions {
         self.remove(&id, &session);
     }
 
-    /// Removes a session by identity: a newer one may have the same name.
+    /// Removes a session by identity, because a newer session may have the same name.
     fn remove(&self, id: &str, session: &Arc<SockJsSession>) {
         let mut map = self.map.lock();
         if map.get(id).is_some_and(|known| Arc::ptr_eq(known, session)) {
@@ -138,8 +138,8 @@ impl Sessions {
 
     /// Waits until the sending request may read its body.
     ///
-    /// The caller must wait before it reads: the node reads no body for an unknown session, and one at a time for a known
-    /// one.
+    /// The caller must wait before it reads: the node reads no body for an unknown session, and one body at a time for a known
+    /// session.
     ///
     /// # Errors
     /// [`SendOutcome::UnknownSession`], or [`SendOutcome::QueueFull`] after [`Options::queue_timeout`].
@@ -157,7 +157,7 @@ impl Sessions {
     }
 }
 
-/// The right of one sending request to read its body and queue its messages.
+/// The permit of one sending request to read its body and queue its messages.
 pub(super) struct SendPermit {
     session: Arc<SockJsSession>,
     queue_timeout: Duration,
@@ -215,17 +215,18 @@ where
     Arc::new(move |link| serve(link).boxed())
 }
 
-/// Time in which the node notices that a receiver's connection broke. A second receiver is refused only after it, so that a
-/// client whose connection broke can return at once.
+/// Time within which the node notices that a receiver's connection broke. The node refuses a second receiver only after this
+/// time, so that a client whose connection broke can reconnect at once.
 const BREAK_DETECTION_TIMEOUT: Duration = Duration::from_millis(150);
 /// Interval between attempts to attach within [`BREAK_DETECTION_TIMEOUT`].
 const ATTACH_RETRY_INTERVAL: Duration = Duration::from_millis(5);
-/// Maximum wait of a sending request for the application, so that the answers are ready for the client's next poll. It slows
-/// clients down when the application is slow, but they do not time out.
+/// Maximum wait of a sending request for the application, so that the answers are ready for the client's next poll. The wait
+/// slows clients down when the application is slow, and is short enough that they do not time out.
 const HANDLED_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// A receiving request. A drop before [`Self::detach`] means that its connection broke; frames may be lost, so the session
-/// ends.
+/// A receiving request.
+///
+/// A drop before [`Self::detach`] means that its connection broke. Frames may be lost, so the session ends.
 pub(super) struct Receiver {
     sessions: Arc<Sessions>,
     id: Box<str>,
@@ -244,7 +245,7 @@ pub(super) enum ReceivedFrame {
 }
 
 impl Receiver {
-    /// Waits for the next frame. Queued messages become one frame of at most `max_bytes`, unless a single one is longer.
+    /// Waits for the next frame. Queued messages become one frame of at most `max_bytes`; a longer message has its own frame.
     pub(super) async fn next(&mut self, max_bytes: usize) -> ReceivedFrame {
         let heartbeat = self.sessions.options.heartbeat;
         loop {
@@ -293,7 +294,7 @@ impl Receiver {
         Some(ReceivedFrame::More(frame.into()))
     }
 
-    /// Ends the request without loss: the next receiver continues where this one ended.
+    /// Ends the request without loss: the next receiver gets the frames that follow.
     pub(super) fn detach(mut self) {
         self.detached = true;
         let mut state = self.session.state.lock();

@@ -40,15 +40,15 @@ async fn authenticate(request: &Request) -> Result<StreamOwner, Problem> {
 
 /// The position from which the client resumes, unparsed.
 ///
-/// The header takes precedence: a native client keeps its first query forever, while its header advances. An unreadable
-/// position gets `resync`; treating it as absent would lose events silently.
+/// The header takes precedence: an `EventSource` repeats its first URL at each reconnect, while its header advances. An
+/// unreadable position gets `resync`; treating the position as absent would lose events silently.
 fn last_event_id(request: &Request) -> Option<String> {
     let header = request.head.headers.get("last-event-id");
     let header = header.map(|id| String::from_utf8_lossy(id.as_bytes()).into_owned());
     header.filter(|id| !id.is_empty()).or_else(|| {
         let query: Vec<(String, String)> = request.query().unwrap_or_default();
         let ids = query.into_iter().filter(|(name, _)| name == "lastEventId");
-        // Several ids are ambiguous. Joined they are unreadable, so that the client gets `resync`.
+        // Several ids are ambiguous. Joined, they form an unreadable position, so that the client gets `resync`.
         ids.map(|(_, id)| id)
             .filter(|id| !id.is_empty())
             .reduce(|all, id| format!("{all} {id}"))
@@ -59,7 +59,8 @@ fn last_event_id(request: &Request) -> Option<String> {
 pub(super) async fn open(request: Request) -> Result<Response, Problem> {
     let owner = match authenticate(&request).await {
         Ok(owner) => owner,
-        // Only a cookie, and Redis is down: a stream that ends at once makes the client retry, unlike an error.
+        // Redis is down and the request has only a cookie. The client retries after a stream that ends at once, but not after
+        // an error response.
         Err(Problem::Unavailable(..)) => {
             return Ok(response(streams::iter([Ok(Bytes::from(
                 "retry:2000\n: a store is unavailable\n\n",

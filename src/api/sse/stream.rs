@@ -23,7 +23,7 @@ use crate::{
     store,
 };
 
-/// Maximum replayed events. Above it a client refetches its lists more cheaply.
+/// Maximum events of one replay. A client refetches its lists more cheaply than it reads more events.
 const MAX_REPLAYED: usize = 1_000;
 /// Size from which the writer sends a chunk before it adds more events.
 const CHUNK_BYTES: usize = 32 * 1024;
@@ -40,7 +40,7 @@ pub(super) struct StreamOwner {
     pub(super) session: SessionId,
 }
 
-/// Writes one stream.
+/// The writer of one stream.
 pub(super) struct SseWriter {
     pub(super) app: Arc<App>,
     pub(super) chunks: mpsc::Sender<Bytes>,
@@ -55,7 +55,7 @@ struct Disconnected;
 
 impl SseWriter {
     pub(super) async fn run(mut self, owner: StreamOwner, resume: Option<String>) {
-        // Sent at once, so that the headers leave and the client knows that it is connected.
+        // Sent at once, so that the client gets the headers and knows that it is connected.
         self.text.extend_from_slice(b"retry:3000\n: welcome\n\n");
         let stream = self.app.delivery.sse.join(owner.user, owner.session);
         let guard = LeaveGuard {
@@ -75,13 +75,13 @@ impl SseWriter {
     ) -> Result<(), Disconnected> {
         self.flush().await?;
         loop {
-            let begun = tokio::select! {
+            let result = tokio::select! {
                 biased;
                 () = closed(stream) => break,
                 // Boxed: the task would reserve memory for the future as long as the stream lives.
-                begun = Box::pin(self.begin(stream, &owner, resume.as_deref())) => begun?,
+                result = Box::pin(self.begin(stream, &owner, resume.as_deref())) => result?,
             };
-            match begun {
+            match result {
                 Ok(()) => break,
                 Err(error) => debug!(error = %chain(&error), "SSE stream waits for a store"),
             }
@@ -90,21 +90,21 @@ impl SseWriter {
         // Checked after the replay was read, so that it is not sent to a session that ended meanwhile.
         if let Some(close_reason) = stream.send_queue.close_reason() {
             self.text.clear();
-            return self.leave(close_reason).await;
+            return self.end(close_reason).await;
         }
         self.flush().await?;
         let mut items = VecDeque::new();
         loop {
             let close_reason = stream.send_queue.take(&mut items);
             for item in items.drain(..) {
-                self.item(item);
+                self.write_item(item);
                 if self.text.len() >= CHUNK_BYTES {
                     self.flush().await?;
                 }
             }
             self.flush().await?;
             if let Some(close_reason) = close_reason {
-                return self.leave(close_reason).await;
+                return self.end(close_reason).await;
             }
             self.wait(stream).await?;
         }
@@ -140,8 +140,8 @@ impl SseWriter {
 
     /// Subscribes to both event logs and replays the events after the client's position.
     ///
-    /// It subscribes before it reads, so that no event falls in between; an event that arrives twice is recognized by its
-    /// position. The outer error ends the stream, the inner one is retried.
+    /// Subscribes before the read, so that no event is missed between the two. An event that arrives twice is skipped by its
+    /// position. The outer error ends the stream; the caller retries after the inner error.
     async fn begin(
         &mut self,
         stream: &Arc<SseStream>,
@@ -170,65 +170,65 @@ impl SseWriter {
         resume: Option<&str>,
     ) -> Result<bool, Problem> {
         let app = self.app.clone();
-        let streams = [EventLog::User(owner.user), EventLog::All];
-        let [to_user, to_all] = streams.map(|stream| app.delivery.sse.begin_subscription(stream));
+        let logs = [EventLog::User(owner.user), EventLog::All];
+        let [to_user, to_all] = logs.map(|log| app.delivery.sse.begin_subscription(log));
         let tip = app.history.cursor(owner.user).await?;
         let resume = resume.map(|text| Cursor::parse(text, owner.user));
         let replay = match resume {
             None => Ok(Vec::new()),
             Some(None) => Err(ReplayGap::Unknown),
-            Some(Some(from)) => match read_missed(&app, streams, from, tip).await? {
+            Some(Some(from)) => match read_missed(&app, logs, from, tip).await? {
                 Ok(missed) => Ok(retain_visible(&app, owner.user, missed).await?),
-                Err(lost) => Err(lost),
+                Err(gap) => Err(gap),
             },
         };
-        // Checked after the stream joined: a revocation before this check is seen here, a later one closes the queue.
+        // Checked after the stream joined: this check finds an earlier revocation, and a later revocation closes the queue.
         if app.sessions.user(owner.session).await? != Some(owner.user) {
             return Ok(false);
         }
         let (user, all) = (to_user.add(stream, tip.user), to_all.add(stream, tip.all));
         let live = Cursor::of(owner.user, user, all);
-        // The events between the tip that was read and the subscription's position, which may be newer by now.
-        let rest = read_missed(&app, streams, tip, live).await?;
-        match replay.and_then(|replay| rest.map(|rest| (replay, rest))) {
-            Ok((replay, rest)) => {
+        // Events may have arrived between the read of the tip and the subscription.
+        let recent = read_missed(&app, logs, tip, live).await?;
+        match replay.and_then(|replay| recent.map(|recent| (replay, recent))) {
+            Ok((replay, recent)) => {
                 self.sent = resume.flatten().unwrap_or(tip);
-                for (stream, entry) in replay.into_iter().chain(rest) {
-                    self.event(stream, entry.at, &sse::text(&entry.name, &entry.data));
+                for (log, entry) in replay.into_iter().chain(recent) {
+                    self.write_event(log, entry.at, &sse::text(&entry.name, &entry.data));
                 }
                 self.sent.user = self.sent.user.max(live.user);
                 self.sent.all = self.sent.all.max(live.all);
                 self.write_control_event(SYNC, "{}");
             }
-            Err(lost) => {
+            Err(gap) => {
                 self.sent = live;
-                self.write_control_event(RESYNC, &format!("{{\"reason\":\"{}\"}}", lost.reason()));
+                self.write_control_event(RESYNC, &format!("{{\"reason\":\"{}\"}}", gap.reason()));
             }
         }
         Ok(true)
     }
 
-    fn item(&mut self, item: SseItem) {
+    fn write_item(&mut self, item: SseItem) {
         match item {
-            SseItem::Event(stream, at, text) => self.event(stream, at, &text),
-            SseItem::Restarted(stream, at) => *self.position(stream) = at,
-            SseItem::Lost(stream, at, lost) => {
-                *self.position(stream) = at;
-                self.write_control_event(RESYNC, &format!("{{\"reason\":\"{}\"}}", lost.reason()));
+            SseItem::Event(log, at, text) => self.write_event(log, at, &text),
+            SseItem::Restarted(log, at) => *self.position(log) = at,
+            SseItem::Lost(log, at, gap) => {
+                *self.position(log) = at;
+                self.write_control_event(RESYNC, &format!("{{\"reason\":\"{}\"}}", gap.reason()));
             }
         }
     }
 
-    fn position(&mut self, stream: EventLog) -> &mut Position {
-        match stream {
+    fn position(&mut self, log: EventLog) -> &mut Position {
+        match log {
             EventLog::All => &mut self.sent.all,
             EventLog::User(_) => &mut self.sent.user,
         }
     }
 
     /// Writes an event, unless it was written before.
-    fn event(&mut self, stream: EventLog, at: Position, text: &[u8]) {
-        let position = self.position(stream);
+    fn write_event(&mut self, log: EventLog, at: Position, text: &[u8]) {
+        let position = self.position(log);
         if at > *position {
             *position = at;
             self.text
@@ -245,7 +245,8 @@ impl SseWriter {
             .extend_from_slice(&sse::text(name, data.as_bytes()));
     }
 
-    async fn leave(&mut self, close_reason: CloseReason) -> Result<(), Disconnected> {
+    /// Ends the stream. When the node drains, the client reconnects after a random delay.
+    async fn end(&mut self, close_reason: CloseReason) -> Result<(), Disconnected> {
         if close_reason == CloseReason::Draining {
             self.text.extend_from_slice(
                 format!(
@@ -282,21 +283,21 @@ async fn closed(stream: &SseStream) {
 /// The events of both logs after `from` and up to `through`, or why they cannot be replayed.
 async fn read_missed(
     app: &App,
-    streams: [EventLog; 2],
+    logs: [EventLog; 2],
     from: Cursor,
     through: Cursor,
 ) -> Result<Result<Vec<(EventLog, Entry)>, ReplayGap>, Problem> {
     let mut missed = Vec::new();
-    for (stream, from, through) in [
-        (streams[0], from.user, through.user),
-        (streams[1], from.all, through.all),
+    for (log, from, through) in [
+        (logs[0], from.user, through.user),
+        (logs[1], from.all, through.all),
     ] {
         if from == through {
             continue;
         }
-        match app.history.after(stream, from, MAX_REPLAYED + 1).await? {
-            Ok(entries) => missed.extend(entries.into_iter().map(|entry| (stream, entry))),
-            Err(lost) => return Ok(Err(lost)),
+        match app.history.after(log, from, MAX_REPLAYED + 1).await? {
+            Ok(entries) => missed.extend(entries.into_iter().map(|entry| (log, entry))),
+            Err(gap) => return Ok(Err(gap)),
         }
         if missed.len() > MAX_REPLAYED {
             return Ok(Err(ReplayGap::TooFar));
@@ -305,7 +306,7 @@ async fn read_missed(
     Ok(Ok(missed))
 }
 
-/// Removes events about files the user may no longer see and notifications the user has deleted.
+/// Removes events about files that the user may no longer read and notifications that the user has deleted.
 ///
 /// `channels.refresh` stays, so that a user who was removed from a channel refetches the channels.
 async fn retain_visible(
@@ -314,19 +315,19 @@ async fn retain_visible(
     mut missed: Vec<(EventLog, Entry)>,
 ) -> Result<Vec<(EventLog, Entry)>, Problem> {
     #[derive(Deserialize)]
-    struct Named {
+    struct Object {
         id: Uuid,
     }
-    let named = |entry: &Entry, name: &str| -> Option<Uuid> {
-        let named: Option<Named> = (entry.name == name)
+    let object_id = |entry: &Entry, name: &str| -> Option<Uuid> {
+        let object: Option<Object> = (entry.name == name)
             .then(|| serde_json::from_slice(&entry.data).ok())
             .flatten();
-        named.map(|named| named.id)
+        object.map(|object| object.id)
     };
     let ids = |name: &str| -> Vec<Uuid> {
         let entries = missed.iter();
         entries
-            .filter_map(|(_, entry)| named(entry, name))
+            .filter_map(|(_, entry)| object_id(entry, name))
             .collect()
     };
     let notifications: Vec<_> = ids(NOTIFICATIONS).into_iter().map(NotificationId).collect();
@@ -336,13 +337,14 @@ async fn retain_visible(
         .collect();
     if !notifications.is_empty() {
         let present = store::notifications::present(&app.db, user, &notifications).await?;
-        let may = |id: Uuid| present.contains(&NotificationId(id));
-        missed.retain(|(_, entry)| named(entry, NOTIFICATIONS).is_none_or(may));
+        let exists = |id: Uuid| present.contains(&NotificationId(id));
+        missed.retain(|(_, entry)| object_id(entry, NOTIFICATIONS).is_none_or(exists));
     }
     if !files.is_empty() {
         let readable = store::files::readable(&app.db, &files, user).await?;
-        let may = |id: Uuid| readable.iter().any(|file| file.id.0 == id);
-        missed.retain(|(_, entry)| named(entry, BINARY_CONTENTS_STATUS).is_none_or(may));
+        let is_readable = |id: Uuid| readable.iter().any(|file| file.id.0 == id);
+        missed
+            .retain(|(_, entry)| object_id(entry, BINARY_CONTENTS_STATUS).is_none_or(is_readable));
     }
     Ok(missed)
 }
