@@ -78,10 +78,10 @@ impl Args {
                         "raw" => Kind::Raw,
                         "sockjs" => Kind::SockJs,
                         "sse" => Kind::Sse,
-                        _ => return Err(format!("there is no kind {value}").into()),
+                        _ => return Err(format!("unknown kind {value}").into()),
                     }
                 }
-                _ => return Err(format!("there is no flag {flag}").into()),
+                _ => return Err(format!("unknown flag {flag}").into()),
             }
         }
         if at.is_empty() || pid == 0 || connections == 0 {
@@ -101,7 +101,11 @@ impl Args {
     }
 }
 
-#[expect(clippy::print_stdout, clippy::print_stderr, reason = "its results")]
+#[expect(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a program for the terminal"
+)]
 fn main() -> ExitCode {
     // `cargo bench` adds a flag for its own harness.
     let arguments = std::env::args().skip(1).filter(|word| word != "--bench");
@@ -143,7 +147,7 @@ fn resident(pid: u32) -> Outcome<u64> {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
     let number = line.and_then(|line| line.split_whitespace().next());
-    Ok(number.ok_or("no VmRSS")?.parse()?)
+    Ok(number.ok_or("the process has no VmRSS")?.parse()?)
 }
 
 struct Api {
@@ -363,7 +367,9 @@ fn wrapped(kind: Kind, frame: &str) -> Message {
 
 async fn expect(socket: &mut Socket, command: &str) -> Outcome<()> {
     loop {
-        let message = timeout(TIMEOUT, socket.next()).await?.ok_or("closed")??;
+        let message = timeout(TIMEOUT, socket.next())
+            .await?
+            .ok_or("the node closed the connection")??;
         let text = message.into_text()?;
         if text.contains(command) {
             return Ok(());

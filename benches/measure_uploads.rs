@@ -53,7 +53,7 @@ impl Args {
                 "--uploads" => args.uploads = value.parse()?,
                 "--mib" => args.mib = value.parse()?,
                 "--rounds" => args.rounds = value.parse()?,
-                _ => return Err(format!("there is no flag {flag}").into()),
+                _ => return Err(format!("unknown flag {flag}").into()),
             }
         }
         if args.at.is_empty() || args.node_pid == 0 || args.uploads * args.mib * args.rounds == 0 {
@@ -77,12 +77,12 @@ fn main() -> ExitCode {
     let Err(error) = result else {
         return ExitCode::SUCCESS;
     };
-    // Nothing to do if standard error is closed.
+    // Fails when standard error is closed.
     drop(writeln!(std::io::stderr(), "{error}"));
     ExitCode::FAILURE
 }
 
-fn say(line: &str) -> Outcome<()> {
+fn print(line: &str) -> Outcome<()> {
     Ok(writeln!(std::io::stdout(), "{line}")?)
 }
 
@@ -92,26 +92,26 @@ fn resident(pid: u32) -> Outcome<f64> {
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
     let kib: f64 = line
         .and_then(|line| line.split_whitespace().next())
-        .ok_or("a process has no VmRSS")?
+        .ok_or("the process has no VmRSS")?
         .parse()?;
     Ok(kib / 1024.0)
 }
 
 async fn measure(args: &Args) -> Outcome<()> {
     let uploader = Uploader::sign_in(args).await?;
-    // The first upload pays for connections and buffers that stay.
+    // The first upload creates connections and buffers that remain.
     uploader.upload(Bytes::from_static(b"warm-up")).await?;
     tokio::time::sleep(Duration::from_secs(1)).await;
     let before = resident(args.node_pid)?;
-    say(&format!(
-        "{} uploads of {} MiB at a time; before: {before:.1} MiB resident",
+    print(&format!(
+        "{} concurrent uploads of {} MiB; before: {before:.1} MiB resident",
         args.uploads, args.mib
     ))?;
-    say("| round | seconds | MiB/s | slowest upload, s | peak, MiB | after, MiB |")?;
-    say("| ---: | ---: | ---: | ---: | ---: | ---: |")?;
+    print("| round | seconds | MiB/s | slowest upload, s | peak, MiB | after, MiB |")?;
+    print("| ---: | ---: | ---: | ---: | ---: | ---: |")?;
     let content = Bytes::from(vec![0x5a; args.mib * 1024 * 1024]);
     for round in 1..=args.rounds {
-        let begun = Instant::now();
+        let started = Instant::now();
         let mut uploads = JoinSet::new();
         for _ in 0..args.uploads {
             let (uploader, content) = (uploader.clone(), content.clone());
@@ -122,26 +122,26 @@ async fn measure(args: &Args) -> Outcome<()> {
         loop {
             tokio::select! {
                 ended = uploads.join_next() => match ended {
-                    Some(took) => slowest = slowest.max(took??),
+                    Some(duration) => slowest = slowest.max(duration??),
                     None => break,
                 },
                 _ = tick.tick() => peak = peak.max(resident(args.node_pid)?),
             }
         }
-        let seconds = begun.elapsed().as_secs_f64();
+        let seconds = started.elapsed().as_secs_f64();
         tokio::time::sleep(Duration::from_secs(2)).await;
         let after = resident(args.node_pid)?;
         let mib = u32::try_from(args.uploads * args.mib)?;
-        say(&format!(
+        print(&format!(
             "| {round} | {seconds:.1} | {:.0} | {:.1} | {peak:.1} | {after:.1} |",
             f64::from(mib) / seconds,
             slowest.as_secs_f64()
         ))?;
     }
-    uploader.tidy_up().await
+    uploader.delete_channel().await
 }
 
-/// The administrator, in a channel of its own.
+/// The administrator, who uploads to a new channel.
 #[derive(Clone)]
 struct Uploader {
     http: Client,
@@ -160,7 +160,10 @@ fn variable(name: &str) -> Outcome<String> {
 }
 
 fn string(value: &Value) -> Outcome<String> {
-    Ok(value.as_str().ok_or("a string was expected")?.to_owned())
+    Ok(value
+        .as_str()
+        .ok_or("the value is not a string")?
+        .to_owned())
 }
 
 impl Uploader {
@@ -191,9 +194,9 @@ impl Uploader {
         })
     }
 
-    /// Posts a message with one file and returns the time it took.
+    /// Posts a message with one file and returns the duration.
     async fn upload(&self, content: Bytes) -> Outcome<Duration> {
-        let begun = Instant::now();
+        let started = Instant::now();
         let message = json!({ "content": "", "channelId": self.channel, "authorId": self.user });
         let length = content.len() as u64;
         let file = multipart::Part::stream_with_length(Body::from(content), length)
@@ -210,15 +213,13 @@ impl Uploader {
             .await?;
         let status = answer.status();
         if status != 201 {
-            return Err(
-                format!("an upload was answered {status}: {}", answer.text().await?).into(),
-            );
+            return Err(format!("an upload got {status}: {}", answer.text().await?).into());
         }
         answer.bytes().await?;
-        Ok(begun.elapsed())
+        Ok(started.elapsed())
     }
 
-    async fn tidy_up(&self) -> Outcome<()> {
+    async fn delete_channel(&self) -> Outcome<()> {
         self.http
             .delete(format!("{}/channels/{}", self.base, self.channel))
             .bearer_auth(&self.token)

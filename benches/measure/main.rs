@@ -2,8 +2,8 @@
 //!
 //! Senders post messages to one channel by a schedule that is fixed beforehand, whether or not the nodes keep up (an open
 //! loop). Each message carries the time at which it is due, and every latency is measured from then, so a late driver or a full
-//! socket makes the result worse, never better. Subscribers check that they receive every position once and in order: without
-//! that a fast result means nothing.
+//! socket makes the result worse, never better. Subscribers check that they receive every position once and in order, because
+//! a fast result with lost messages means nothing.
 //!
 //! One thread reads everything. A second thread only keeps the schedule, because tokio's timers count whole milliseconds.
 
@@ -96,7 +96,7 @@ impl Args {
                 "--label" => args.label = value()?,
                 "--ramp" => args.ramp = true,
                 "--head" => args.head = true,
-                _ => return Err(format!("there is no flag {flag}").into()),
+                _ => return Err(format!("unknown flag {flag}").into()),
             }
         }
         if args.at.is_empty()
@@ -135,14 +135,14 @@ fn main() -> ExitCode {
     match result.and_then(|args| runtime?.block_on(measure(&args))) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            say(&format!("measure: {failure}"));
+            print_to_stderr(&format!("measure: {failure}"));
             ExitCode::FAILURE
         }
     }
 }
 
 #[expect(clippy::print_stderr, reason = "a program for the terminal")]
-fn say(line: &str) {
+fn print_to_stderr(line: &str) {
     eprintln!("{line}");
 }
 
@@ -161,7 +161,7 @@ async fn measure(args: &Args) -> Outcome<()> {
         let report = run(args, &api, &users, args.rate).await?;
         print(&report);
         return if report.is_void() {
-            Err("a message was lost, doubled or out of order".into())
+            Err("a message was lost, duplicated or out of order".into())
         } else {
             Ok(())
         };
@@ -191,7 +191,7 @@ async fn measure(args: &Args) -> Outcome<()> {
             Some(_) => break,
         };
     }
-    say(&format!(
+    print_to_stderr(&format!(
         "{}: the highest rate that holds is {good} messages/s",
         args.label
     ));

@@ -186,7 +186,7 @@ pub(super) async fn confirm(
 /// Sends every message when it is due, each on the next connection, and returns how late each was sent.
 ///
 /// The sockets do not block, because tokio reads from them. A full socket is retried and delays the rest.
-#[expect(clippy::disallowed_methods, reason = "a thread of its own")]
+#[expect(clippy::disallowed_methods, reason = "runs on its own thread")]
 pub(super) fn send(
     schedule: &Schedule,
     channel: &str,

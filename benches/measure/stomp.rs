@@ -90,7 +90,7 @@ impl Connection {
         if self.unread.end == self.buffer.len() {
             self.buffer.resize(2 * self.buffer.len(), 0);
         }
-        // Not `try_read`: after a read that does not fill the buffer, `read` knows that the socket is empty and saves a system call.
+        // `read` saves a system call over `try_read`: after a read that does not fill the buffer, it knows that the socket is empty.
         match self
             .stream
             .read(&mut self.buffer[self.unread.end..])

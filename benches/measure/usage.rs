@@ -106,13 +106,13 @@ pub(super) fn resident_kib(pid: u32) -> f64 {
 }
 
 pub(super) async fn wait_for_quiet(args: &Args) {
-    const LOOK: Duration = Duration::from_millis(400);
+    const SAMPLE: Duration = Duration::from_millis(400);
     let give_up = Instant::now() + Duration::from_secs(args.quiet_within);
     while Instant::now() < give_up {
         let Ok(before) = Usage::now(args) else { return };
-        sleep(LOOK).await;
+        sleep(SAMPLE).await;
         if Usage::now(args)
-            .is_ok_and(|after| after.since(&before).others() < QUIET.0 * LOOK.as_secs_f64())
+            .is_ok_and(|after| after.since(&before).others() < QUIET.0 * SAMPLE.as_secs_f64())
         {
             return;
         }

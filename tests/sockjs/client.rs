@@ -29,11 +29,11 @@ impl Head {
     pub fn header(&self, name: &str) -> Option<&str> {
         let mut values = self.headers.iter().filter(|(key, _)| key == name);
         let value = values.next().map(|(_, value)| value.as_str());
-        assert!(values.next().is_none(), "{name} is there once: {self:?}");
+        assert!(values.next().is_none(), "{name} occurs once: {self:?}");
         value
     }
 
-    /// Asserts that the answer forbids caching, byte for byte as the protocol wants it.
+    /// Asserts that the answer forbids caching, byte for byte as the protocol requires.
     pub fn assert_not_cached(&self) {
         assert_eq!(
             self.header("cache-control"),
@@ -66,7 +66,7 @@ impl Head {
     }
 }
 
-/// A response as a whole.
+/// A response with its body.
 #[derive(Debug)]
 pub struct Answer {
     pub head: Head,
@@ -95,7 +95,9 @@ impl Answer {
 
 impl Connection {
     pub async fn open(address: SocketAddr) -> Self {
-        let stream = TcpStream::connect(address).await.expect("it listens");
+        let stream = TcpStream::connect(address)
+            .await
+            .expect("the server listens");
         Self {
             stream: BufReader::new(stream),
         }
@@ -139,7 +141,7 @@ impl Connection {
     async fn line(&mut self) -> String {
         let mut line = String::new();
         let read = timeout(SOON, self.stream.read_line(&mut line)).await;
-        read.expect("the server says something").expect("a line");
+        read.expect("the server sends data").expect("a line");
         assert!(line.ends_with("\r\n"), "the connection ended: {line:?}");
         line.truncate(line.len() - 2);
         line
@@ -169,7 +171,7 @@ impl Connection {
     pub async fn octets(&mut self, length: usize) -> Vec<u8> {
         let mut octets = vec![0; length];
         let read = timeout(SOON, self.stream.read_exact(&mut octets)).await;
-        read.expect("the server says something").expect("octets");
+        read.expect("the server sends data").expect("octets");
         octets
     }
 
@@ -201,14 +203,14 @@ impl Connection {
     }
 
     /// Reads until the server closes.
-    pub async fn rest(&mut self) -> String {
-        let mut rest = String::new();
-        let read = timeout(SOON, self.stream.read_to_string(&mut rest)).await;
+    pub async fn read_to_end(&mut self) -> String {
+        let mut text = String::new();
+        let read = timeout(SOON, self.stream.read_to_string(&mut text)).await;
         read.expect("the server closes").expect("text");
-        rest
+        text
     }
 
-    /// The time until the server's FIN; nothing may come before it.
+    /// The time until the server's FIN. Fails if the server sends data first.
     pub async fn time_to_eof(&mut self) -> Duration {
         let started = Instant::now();
         let read = timeout(SOON, self.stream.read_u8()).await;
@@ -234,7 +236,7 @@ impl Connection {
         Answer { head, body }
     }
 
-    /// Breaks the connection: the peer gets a reset.
+    /// Breaks the connection with a reset.
     pub fn reset(self) {
         let stream = self.stream.into_inner();
         stream.set_zero_linger().expect("an option");

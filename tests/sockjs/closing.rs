@@ -1,4 +1,4 @@
-//! How sessions over HTTP end.
+//! The end of sessions over HTTP.
 
 use std::time::Duration;
 
@@ -7,10 +7,10 @@ use tokio::time::{Instant, sleep};
 
 use crate::{session, start, start_with};
 
-const ANOTHER: &str = "c[2010,\"Another connection still open\"]\n";
+const SECOND_RECEIVER: &str = "c[2010,\"Another connection still open\"]\n";
 
-/// What follows a broken connection: a new session, or the end of the old one.
-fn assert_dropped(frame: &str) {
+/// Asserts that a frame is the first after a broken connection: of a new session, or the close frame of the old session.
+fn assert_session_ended(frame: &str) {
     assert!(
         ["o\n", "c[1002,\"Connection interrupted\"]\n"].contains(&frame),
         "{frame:?}"
@@ -18,29 +18,29 @@ fn assert_dropped(frame: &str) {
 }
 
 #[tokio::test]
-async fn a_closed_session_sends_its_close_frame_to_the_next_stream_too() {
+async fn a_closed_session_sends_its_close_frame_to_each_stream() {
     // HandlingClose.test_close_frame
     let server = start().await;
     let url = session("close");
     let mut first = server.xhr_stream(&url).await;
     assert_eq!(first.chunk().await.as_deref(), Some("o\n"));
-    let goodbye = "c[3000,\"Go away!\"]\n";
-    assert_eq!(first.chunk().await.as_deref(), Some(goodbye));
+    let close_frame = "c[3000,\"Go away!\"]\n";
+    assert_eq!(first.chunk().await.as_deref(), Some(close_frame));
     let mut second = server.xhr_stream(&url).await;
-    assert_eq!(second.chunk().await.as_deref(), Some(goodbye));
+    assert_eq!(second.chunk().await.as_deref(), Some(close_frame));
     assert_eq!(first.chunk().await, None);
     assert_eq!(second.chunk().await, None);
 }
 
 #[tokio::test]
-async fn a_second_stream_is_refused_and_the_first_goes_on() {
+async fn a_second_stream_is_refused_and_the_first_continues() {
     // HandlingClose.test_close_request
     let server = start().await;
     let url = session("echo");
     let mut first = server.xhr_stream(&url).await;
     assert_eq!(first.chunk().await.as_deref(), Some("o\n"));
     let mut second = server.xhr_stream(&url).await;
-    assert_eq!(second.chunk().await.as_deref(), Some(ANOTHER));
+    assert_eq!(second.chunk().await.as_deref(), Some(SECOND_RECEIVER));
     assert_eq!(second.chunk().await, None);
     server.send(&url, "[\"a\"]").await;
     assert_eq!(first.chunk().await.as_deref(), Some("a[\"a\"]\n"));
@@ -54,10 +54,10 @@ async fn a_broken_stream_ends_its_session_at_once() {
     let mut first = server.xhr_stream(&url).await;
     assert_eq!(first.chunk().await.as_deref(), Some("o\n"));
     let mut second = server.xhr_stream(&url).await;
-    assert_eq!(second.chunk().await.as_deref(), Some(ANOTHER));
+    assert_eq!(second.chunk().await.as_deref(), Some(SECOND_RECEIVER));
     drop(first);
     let mut third = server.xhr_stream(&url).await;
-    assert_dropped(&third.chunk().await.expect("a frame"));
+    assert_session_ended(&third.chunk().await.expect("a frame"));
 }
 
 #[tokio::test]
@@ -67,13 +67,13 @@ async fn a_broken_poll_ends_its_session_at_once() {
     let url = session("echo");
     assert_eq!(server.poll(&url).await, "o\n");
     let first = server.begin_poll(&url).await;
-    assert_eq!(server.poll(&url).await, ANOTHER);
+    assert_eq!(server.poll(&url).await, SECOND_RECEIVER);
     drop(first);
-    assert_dropped(&server.poll(&url).await);
+    assert_session_ended(&server.poll(&url).await);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_client_that_reconnects_at_once_is_never_refused_as_a_second_receiver() {
+async fn a_client_that_reconnects_after_a_break_is_not_refused_as_a_second_receiver() {
     let server = start().await;
     for n in 0..100 {
         let url = session("echo");
@@ -85,7 +85,7 @@ async fn a_client_that_reconnects_at_once_is_never_refused_as_a_second_receiver(
             drop(stream);
         }
         let mut stream = server.xhr_stream(&url).await;
-        assert_dropped(&stream.chunk().await.expect("a frame"));
+        assert_session_ended(&stream.chunk().await.expect("a frame"));
     }
     assert_eq!(server.services.len(), 1);
 }
@@ -99,7 +99,7 @@ async fn a_session_lives_five_seconds_without_a_receiver() {
     server.send(&url, "[\"a\"]").await;
     sleep(Duration::from_secs(2)).await;
     let late = server.post(&format!("{url}/xhr_send"), "[\"b\"]").await;
-    assert_eq!(late.status(), 404, "sending does not keep it");
+    assert_eq!(late.status(), 404, "a send does not extend the session");
     assert_eq!(
         server.tasks.count(Group::SockJsSessions),
         0,
@@ -109,7 +109,7 @@ async fn a_session_lives_five_seconds_without_a_receiver() {
 }
 
 #[tokio::test]
-async fn a_receiver_that_waits_keeps_its_session_and_hears_heartbeats() {
+async fn a_waiting_receiver_keeps_its_session_and_gets_heartbeats() {
     let server = start_with(Options {
         disconnect_delay: Duration::from_millis(200),
         heartbeat: Duration::from_millis(500),
@@ -118,20 +118,20 @@ async fn a_receiver_that_waits_keeps_its_session_and_hears_heartbeats() {
     .await;
     let url = session("echo");
     assert_eq!(server.poll(&url).await, "o\n");
-    let begun = Instant::now();
-    assert_eq!(server.poll(&url).await, "h\n", "which ends the poll");
-    assert!(begun.elapsed() >= Duration::from_millis(500));
+    let started = Instant::now();
+    assert_eq!(server.poll(&url).await, "h\n", "a heartbeat ends the poll");
+    assert!(started.elapsed() >= Duration::from_millis(500));
     let mut stream = server.xhr_stream(&url).await;
     for _ in 0..2 {
         assert_eq!(stream.chunk().await.as_deref(), Some("h\n"));
     }
-    // Anything else makes a heartbeat needless for a while.
+    // A message restarts the heartbeat interval.
     sleep(Duration::from_millis(300)).await;
     server.send(&url, "[\"a\"]").await;
     assert_eq!(stream.chunk().await.as_deref(), Some("a[\"a\"]\n"));
-    let begun = Instant::now();
+    let started = Instant::now();
     assert_eq!(stream.chunk().await.as_deref(), Some("h\n"));
-    assert!(begun.elapsed() > Duration::from_millis(400));
+    assert!(started.elapsed() > Duration::from_millis(400));
 }
 
 #[tokio::test]
@@ -144,7 +144,7 @@ async fn a_closed_session_is_removed_after_the_disconnect_delay() {
     let url = session("close");
     assert_eq!(server.poll(&url).await, "o\n");
     assert_eq!(server.poll(&url).await, "c[3000,\"Go away!\"]\n");
-    // Nobody wants them any more, but the client may not know yet.
+    // The client may not know of the close yet, so its messages are accepted and dropped.
     server.send(&url, "[\"late\"]").await;
     sleep(Duration::from_millis(600)).await;
     assert_eq!(server.tasks.count(Group::SockJsSessions), 0);

@@ -55,7 +55,7 @@ async fn a_body_is_limited_with_and_without_content_length() {
 }
 
 #[tokio::test]
-async fn sends_of_a_client_that_does_not_receive_are_refused_in_the_end() {
+async fn sends_are_refused_when_the_client_does_not_receive() {
     let server = start_with(Options {
         queue_timeout: Duration::from_secs(1),
         ..Options::default()
@@ -65,7 +65,7 @@ async fn sends_of_a_client_that_does_not_receive_are_refused_in_the_end() {
     let path = format!("{url}/xhr_send");
     assert_eq!(server.poll(&url).await, "o\n");
     let payload = format!("[\"{}\"]", "x".repeat(200_000));
-    let begun = Instant::now();
+    let started = Instant::now();
     let mut accepted = 0;
     let refused = loop {
         let answer = server.post(&path, &payload).await;
@@ -73,17 +73,20 @@ async fn sends_of_a_client_that_does_not_receive_are_refused_in_the_end() {
             break answer;
         }
         accepted += 1;
-        assert!(accepted < 20, "it would take anything");
+        assert!(accepted < 20, "sends without a receiver are not limited");
     };
     assert_eq!(refused.status(), 503);
-    assert!(begun.elapsed() > Duration::from_secs(1), "it waited");
+    assert!(
+        started.elapsed() > Duration::from_secs(1),
+        "the send waits for the queue timeout"
+    );
     // Every accepted message is echoed.
-    let mut got = 0;
-    while got < accepted {
+    let mut echoed = 0;
+    while echoed < accepted {
         let frame = server.poll(&url).await;
-        got += frame.matches("xx\"").count();
+        echoed += frame.matches("xx\"").count();
     }
-    assert_eq!(got, accepted);
+    assert_eq!(echoed, accepted);
 }
 
 /// Sends more than the send queue holds to a client that does not receive.
@@ -93,7 +96,7 @@ async fn flood(mut link: Link) {
         let bytes = text.len();
         link.send_queue().push(text, bytes);
         if n < 5 {
-            link.flush().expect("a session takes it");
+            link.flush().expect("a session accepts frames");
         }
     }
     if let Err(disconnect) = link.recv().await {
@@ -102,9 +105,9 @@ async fn flood(mut link: Link) {
 }
 
 #[tokio::test]
-async fn a_session_that_falls_behind_is_closed_after_the_frames_it_was_given() {
+async fn a_session_that_falls_behind_is_closed_after_its_flushed_frames() {
     let listener = server::bind(SocketAddr::from(([127, 0, 0, 1], 0))).expect("a port is free");
-    let address = listener.local_addr().expect("it is bound");
+    let address = listener.local_addr().expect("the listener is bound");
     let tasks = Tasks::new();
     let routes = sockjs::routes(
         warp::path("flood"),
@@ -125,34 +128,34 @@ async fn a_session_that_falls_behind_is_closed_after_the_frames_it_was_given() {
 }
 
 #[tokio::test]
-async fn a_message_that_is_never_finished_ends_the_connection() {
+async fn an_unfinished_message_ends_the_connection() {
     let server = start_with(Options {
         message_timeout: Duration::from_secs(1),
         ..Options::default()
     })
     .await;
-    for broken_off in [
+    for unfinished in [
         &masked(0x01, b"[\"unfinished")[..],
         &masked(0x81, b"[\"cut\"]")[..9],
         b"\x81",
     ] {
         let mut socket = Connection::websocket(server.address, "/echo/websocket").await;
-        // The time limit starts again with each message.
+        // Each message has its own timeout.
         for _ in 0..3 {
             let whole = masked(0x81, b"whole");
-            let (begin, rest) = whole.split_at(8);
-            socket.write(begin).await;
+            let (head, tail) = whole.split_at(8);
+            socket.write(head).await;
             sleep(Duration::from_millis(500)).await;
-            socket.write(rest).await;
+            socket.write(tail).await;
             assert_eq!(socket.octets(7).await, b"\x81\x05whole");
         }
-        let begun = Instant::now();
-        socket.write(broken_off).await;
+        let started = Instant::now();
+        socket.write(unfinished).await;
         let close = b"\x88\x1a\x03\xf0A message took too long.";
         assert_eq!(socket.octets(close.len()).await, close);
-        assert!(begun.elapsed() > Duration::from_millis(900));
+        assert!(started.elapsed() > Duration::from_millis(900));
     }
-    // Over HTTP too.
+    // A sending request has the same timeout.
     let url = session("echo");
     assert_eq!(server.poll(&url).await, "o\n");
     let mut connection = Connection::open(server.address).await;
@@ -162,7 +165,7 @@ async fn a_message_that_is_never_finished_ends_the_connection() {
 }
 
 #[tokio::test]
-async fn the_sending_requests_of_a_session_take_turns() {
+async fn a_session_handles_one_sending_request_at_a_time() {
     let server = start_with(Options {
         queue_timeout: Duration::from_secs(1),
         ..Options::default()
@@ -175,10 +178,10 @@ async fn the_sending_requests_of_a_session_take_turns() {
     let head = format!("POST {path} HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\n[\"");
     first.write(head.as_bytes()).await;
     sleep(Duration::from_millis(100)).await;
-    // The next request waits for its turn, at most for `queue_timeout`.
-    let begun = Instant::now();
+    // The next request waits for the permit, at most for `queue_timeout`.
+    let started = Instant::now();
     assert_eq!(server.post(&path, "[\"b\"]").await.status(), 503);
-    assert!(begun.elapsed() > Duration::from_millis(900));
+    assert!(started.elapsed() > Duration::from_millis(900));
     let mut second = Connection::open(server.address).await;
     second.ask("POST", &path, "1.1", &[], Some("[\"c\"]")).await;
     sleep(Duration::from_millis(100)).await;
@@ -186,7 +189,7 @@ async fn the_sending_requests_of_a_session_take_turns() {
     assert_eq!(first.answer().await.status(), 204);
     assert_eq!(second.answer().await.status(), 204);
     assert_eq!(server.poll(&url).await, "a[\"a\",\"c\"]\n");
-    // A request that breaks gives its turn to the next.
+    // A request whose connection breaks releases the permit.
     let mut broken = Connection::open(server.address).await;
     broken.write(head.as_bytes()).await;
     sleep(Duration::from_millis(100)).await;
@@ -196,7 +199,7 @@ async fn the_sending_requests_of_a_session_take_turns() {
 }
 
 #[tokio::test]
-async fn a_client_that_floods_and_does_not_read_is_stopped_and_then_cut() {
+async fn a_node_stops_reading_from_a_client_that_floods_and_does_not_read() {
     let server = start_with(Options::default()).await;
     let mut unread = Connection::websocket(server.address, "/echo/websocket").await;
     let pings = masked(0x89, &[b'p'; 125]).repeat(1_000);
@@ -206,11 +209,11 @@ async fn a_client_that_floods_and_does_not_read_is_stopped_and_then_cut() {
                 return n;
             }
         }
-        panic!("it would answer 125 MB of pings that nobody reads");
+        panic!("the server accepts 125 MB of pings whose answers are not read");
     };
     let written = flood.await;
-    assert!(written < 200, "{written} times 128 KB");
-    // Fragments of one octet and empty fragments form one message.
+    assert!(written < 200, "the server accepted {written} times 128 KB");
+    // Fragments of one byte and empty fragments form one message.
     let mut socket = Connection::websocket(server.address, "/echo/websocket").await;
     let mut message = masked(0x01, b"");
     for _ in 0..10_000 {

@@ -1,4 +1,4 @@
-//! SockJS on the wire, without stores: the assertions of the protocol's test suite, whose services it runs, and further
+//! SockJS over the network, without stores: the assertions of the protocol's test suite against its services, and further
 //! requirements of clients.
 
 #![expect(unreachable_pub, reason = "a test binary exports nothing")]
@@ -20,9 +20,9 @@ use tokio_util::task::TaskTracker;
 
 /// A running server. Its tasks end with the test's runtime.
 pub struct Server {
-    /// Where it listens.
+    /// The address on which the server listens.
     pub address: SocketAddr,
-    /// Its connections and sessions.
+    /// The tasks of the connections and sessions.
     pub tasks: Tasks,
     /// The accept loop.
     pub services: TaskTracker,
@@ -40,7 +40,7 @@ pub async fn start() -> Server {
 /// Starts the suite's server with these options.
 pub async fn start_with(options: Options) -> Server {
     let listener = server::bind(SocketAddr::from(([127, 0, 0, 1], 0))).expect("a port is free");
-    let address = listener.local_addr().expect("it is bound");
+    let address = listener.local_addr().expect("the listener is bound");
     let tasks = Tasks::new();
     let serving = services::serve(listener, options, tasks.clone());
     Server::spawn(address, tasks, serving)

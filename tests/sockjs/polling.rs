@@ -1,4 +1,4 @@
-//! One response, one frame: xhr and jsonp.
+//! Transports with one frame per response: xhr and jsonp.
 
 use serde_json::Value;
 
@@ -11,17 +11,17 @@ fn escape(unit: u32) -> String {
 }
 
 #[tokio::test]
-async fn a_session_opens_takes_echoes_and_has_one_receiver() {
+async fn a_session_opens_echoes_and_has_one_receiver() {
     // Protocol.test_simpleSession
     let server = start().await;
     let url = session("echo");
     assert_eq!(server.poll(&url).await, "o\n");
     server.send(&url, "[\"a\"]").await;
     assert_eq!(server.poll(&url).await, "a[\"a\"]\n");
-    let stranger = server
+    let unknown = server
         .post("/echo/000/bad_session/xhr_send", "[\"a\"]")
         .await;
-    assert_eq!(stranger.status(), 404);
+    assert_eq!(unknown.status(), 404);
     let _first = server.begin_poll(&url).await;
     assert_eq!(
         server.poll(&url).await,
@@ -41,7 +41,7 @@ async fn every_poll_of_a_closed_session_gets_the_close_frame() {
 }
 
 #[tokio::test]
-async fn xhr_answers_carry_the_headers_that_browsers_need() {
+async fn xhr_answers_have_the_headers_that_browsers_need() {
     // XhrPolling.test_transport
     let server = start().await;
     let url = session("echo");
@@ -80,27 +80,27 @@ async fn a_send_to_an_unknown_session_is_not_found() {
 }
 
 #[tokio::test]
-async fn a_failed_send_does_not_harm_the_session() {
+async fn a_session_survives_a_failed_send() {
     // XhrPolling.test_invalid_json
     let server = start().await;
     let url = session("echo");
     let path = format!("{url}/xhr_send");
     assert_eq!(server.poll(&url).await, "o\n");
-    for (body, says) in [
+    for (body, error) in [
         ("[\"x", "Broken JSON encoding."),
         ("[1]", "Broken JSON encoding."),
         ("", "Payload expected."),
     ] {
         let answer = server.post(&path, body).await;
         assert_eq!(answer.status(), 500);
-        assert!(answer.body.contains(says), "{answer:?}");
+        assert!(answer.body.contains(error), "{answer:?}");
     }
     server.send(&url, "[\"a\"]").await;
     assert_eq!(server.poll(&url).await, "a[\"a\"]\n");
 }
 
 #[tokio::test]
-async fn messages_of_any_content_type_are_taken_and_leave_together() {
+async fn messages_of_any_content_type_are_accepted_and_merged_into_one_frame() {
     // XhrPolling.test_content_types
     let server = start().await;
     let url = session("echo");
@@ -128,7 +128,7 @@ async fn messages_of_any_content_type_are_taken_and_leave_together() {
 }
 
 #[tokio::test]
-async fn sending_nothing_is_allowed() {
+async fn an_empty_array_is_accepted() {
     // XhrPolling.test_sending_empty_frame
     let server = start().await;
     let url = session("echo");
@@ -139,7 +139,7 @@ async fn sending_nothing_is_allowed() {
 }
 
 #[tokio::test]
-async fn a_post_without_length_is_a_post_without_body() {
+async fn a_post_without_content_length_has_no_body() {
     // HttpQuirks.test_emptyContentLengthForPost
     let server = start().await;
     let path = format!("{}/xhr", session("echo"));
@@ -148,7 +148,7 @@ async fn a_post_without_length_is_a_post_without_body() {
 }
 
 #[tokio::test]
-async fn characters_that_browsers_mangle_go_out_escaped() {
+async fn characters_that_browsers_mangle_are_sent_escaped() {
     // JSONEncoding.test_xhr_server_encodes
     let server = start().await;
     let url = session("echo");
@@ -185,11 +185,11 @@ async fn escapes_of_clients_are_decoded() {
     let echoed: Value =
         serde_json::from_str(echoed.strip_prefix('a').expect("an a")).expect("JSON");
     let raw: String = units().filter_map(char::from_u32).collect();
-    assert!(echoed[0] == raw.as_str(), "every character came back");
+    assert!(echoed[0] == raw.as_str(), "every character is echoed");
 }
 
 #[tokio::test]
-async fn jsonp_calls_back() {
+async fn jsonp_sends_frames_as_calls_of_the_callback() {
     // JsonPolling.test_transport
     let server = start().await;
     let url = session("echo");
@@ -217,39 +217,39 @@ async fn jsonp_calls_back() {
 }
 
 #[tokio::test]
-async fn a_callback_is_required_and_must_be_a_name() {
+async fn a_callback_is_required_and_must_be_an_identifier() {
     // JsonPolling and HtmlFile: .test_no_callback, .test_invalid_callback
     let server = start().await;
-    let says = |answer: &Answer, what: &str| {
+    let assert_error = |answer: &Answer, error: &str| {
         assert_eq!(answer.status(), 500);
-        assert!(answer.body.contains(what), "{answer:?}");
+        assert!(answer.body.contains(error), "{answer:?}");
     };
     for transport in ["jsonp", "htmlfile"] {
         for query in ["", "?c=", "?d=x"] {
             let answer = server.get(&format!("/echo/a/a/{transport}{query}")).await;
-            says(&answer, "\"callback\" parameter required");
+            assert_error(&answer, "\"callback\" parameter required");
         }
         let long = "x".repeat(33);
         for callback in ["%20", "*", "abc(", "abc%28", &long] {
             let answer = server
                 .get(&format!("/echo/a/a/{transport}?c={callback}"))
                 .await;
-            says(&answer, "invalid \"callback\" parameter");
+            assert_error(&answer, "invalid \"callback\" parameter");
         }
     }
-    // None of them has made a session.
+    // A refused request creates no session.
     assert_eq!(server.post("/echo/a/a/xhr_send", "[]").await.status(), 404);
 }
 
 #[tokio::test]
-async fn jsonp_sends_are_forms_or_plain_text() {
+async fn jsonp_send_accepts_forms_and_plain_text() {
     // JsonPolling.test_invalid_json, .test_content_types, .test_sending_empty_frame
     let server = start().await;
     let url = session("echo");
     let path = format!("{url}/jsonp_send");
     let poll = async || server.get(&format!("{url}/jsonp?c=x")).await.body;
     assert_eq!(poll().await, "/**/x(\"o\");\r\n");
-    for (body, says) in [
+    for (body, error) in [
         ("d=%5B%22x", "Broken JSON encoding."),
         ("", "Payload expected."),
         ("d=", "Payload expected."),
@@ -257,7 +257,7 @@ async fn jsonp_sends_are_forms_or_plain_text() {
     ] {
         let answer = server.request("POST", &path, &FORM, Some(body)).await;
         assert_eq!(answer.status(), 500);
-        assert!(answer.body.contains(says), "{answer:?}");
+        assert!(answer.body.contains(error), "{answer:?}");
     }
     for body in ["d=%5B%5D", "d=%5B%22abc%22%5D"] {
         let answer = server.request("POST", &path, &FORM, Some(body)).await;
@@ -272,7 +272,7 @@ async fn jsonp_sends_are_forms_or_plain_text() {
 }
 
 #[tokio::test]
-async fn a_closed_session_calls_back_too() {
+async fn jsonp_sends_the_close_frame_of_a_closed_session() {
     // JsonPolling.test_close
     let server = start().await;
     let path = format!("{}/jsonp?c=x", session("close"));

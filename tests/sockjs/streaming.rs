@@ -1,9 +1,9 @@
-//! One response, many frames, each a chunk of its own: xhr streaming, eventsource and htmlfile.
+//! Transports with many frames per response, each in its own chunk: xhr streaming, eventsource and htmlfile.
 
 use crate::{client::Connection, session, start};
 
 async fn chunk(connection: &mut Connection) -> String {
-    connection.chunk().await.expect("the stream goes on")
+    connection.chunk().await.expect("the stream continues")
 }
 
 #[tokio::test]
@@ -38,7 +38,7 @@ async fn an_xhr_stream_begins_with_its_prelude() {
 }
 
 #[tokio::test]
-async fn a_long_xhr_stream_ends_and_the_next_goes_on() {
+async fn a_long_xhr_stream_ends_and_the_next_stream_continues() {
     // XhrStreaming.test_response_limit, then the next request of a client.
     let server = start().await;
     let url = session("echo");
@@ -54,12 +54,10 @@ async fn a_long_xhr_stream_ends_and_the_next_goes_on() {
     server.send(&url, "[\"streams\"]").await;
     let mut stream = server.xhr_stream(&url).await;
     assert_eq!(chunk(&mut stream).await, "a[\"between\",\"streams\"]\n");
-    // What waits longer than one response may be comes in several.
-    drop(stream);
 }
 
 #[tokio::test]
-async fn a_backlog_comes_in_responses_of_the_right_length() {
+async fn a_backlog_is_split_by_the_response_limit() {
     let server = start().await;
     let url = session("echo");
     assert_eq!(server.poll(&url).await, "o\n");
@@ -74,9 +72,9 @@ async fn a_backlog_comes_in_responses_of_the_right_length() {
         let array = frame.strip_prefix('a').expect("an a");
         got.extend(serde_json::from_str::<Vec<String>>(array).expect("JSON"));
         if got.len() < 100 {
-            // Nearly full: the next message ends it.
-            let rest = stream.chunk().await.expect("the rest");
-            let array = rest.strip_prefix('a').expect("an a");
+            // The response is just below the limit, so its next frame is its last.
+            let last = stream.chunk().await.expect("another frame");
+            let array = last.strip_prefix('a').expect("an a");
             got.extend(serde_json::from_str::<Vec<String>>(array).expect("JSON"));
             if got.len() < 100 {
                 assert_eq!(stream.chunk().await, None);
@@ -89,8 +87,8 @@ async fn a_backlog_comes_in_responses_of_the_right_length() {
 }
 
 #[tokio::test]
-async fn an_event_stream_carries_events() {
-    // EventSource.test_transport, and the percent sign that its client would stumble over.
+async fn an_event_stream_sends_frames_as_events() {
+    // EventSource.test_transport, and a percent sign, which the client would decode.
     let server = start().await;
     let url = session("echo");
     let (head, mut stream) = server.stream("GET", &format!("{url}/eventsource")).await;
@@ -111,7 +109,7 @@ async fn an_event_stream_carries_events() {
 }
 
 #[tokio::test]
-async fn a_page_that_never_ends_calls_its_parent() {
+async fn an_htmlfile_page_sends_frames_as_calls_of_its_parent() {
     // HtmlFile.test_transport
     let server = start().await;
     let url = session("echo");
@@ -149,7 +147,7 @@ async fn a_page_that_never_ends_calls_its_parent() {
 }
 
 #[tokio::test]
-async fn long_event_streams_and_pages_end_too() {
+async fn long_event_streams_and_htmlfile_pages_end() {
     // EventSource.test_response_limit, HtmlFile.test_response_limit
     let server = start().await;
     let text = "x".repeat(4096);
@@ -177,7 +175,7 @@ async fn long_event_streams_and_pages_end_too() {
 }
 
 #[tokio::test]
-async fn a_stream_over_http_1_0_is_neither_chunked_nor_measured() {
+async fn a_stream_over_http_1_0_has_no_chunks_and_no_content_length() {
     // Http10.test_streaming
     let server = start().await;
     let mut stream = Connection::open(server.address).await;
@@ -190,7 +188,7 @@ async fn a_stream_over_http_1_0_is_neither_chunked_nor_measured() {
     assert_eq!(head.header("content-length"), None);
     let prelude = "h".repeat(2048);
     assert_eq!(
-        stream.rest().await,
+        stream.read_to_end().await,
         format!("{prelude}\no\nc[3000,\"Go away!\"]\n")
     );
 }

@@ -157,7 +157,7 @@ async fn info_lists_the_features_of_the_endpoint() {
 }
 
 #[tokio::test]
-async fn preflights_may_be_kept_for_a_year() {
+async fn preflights_may_be_cached_for_a_year() {
     // InfoTest.test_options, .test_options_null_origin, XhrPolling.test_options, XhrStreaming.test_options
     let server = start().await;
     for (path, methods) in [
@@ -178,7 +178,7 @@ async fn preflights_may_be_kept_for_a_year() {
 }
 
 #[tokio::test]
-async fn a_preflight_allows_the_headers_that_it_asks_for() {
+async fn a_preflight_allows_the_headers_that_it_requests() {
     // XhrPolling.test_request_headers_cors
     let server = start().await;
     for (asked, allowed) in [
@@ -199,7 +199,7 @@ async fn a_preflight_allows_the_headers_that_it_asks_for() {
 }
 
 #[tokio::test]
-async fn any_names_of_server_and_session_are_accepted() {
+async fn any_server_and_session_name_is_accepted() {
     // SessionURLs.test_anyValue
     let server = start().await;
     for session in ["/a/a", "/_/_", "/1/1", "/abcdefgh_i-j%20/abcdefg_i-j%20"] {
@@ -218,12 +218,12 @@ async fn a_session_is_the_same_under_every_server_name() {
         server.poll(&format!("/echo/999/{name}")).await,
         "a[\"a\"]\n"
     );
-    // But not at another endpoint.
+    // Another endpoint has its own sessions.
     assert_eq!(server.poll(&format!("/close/000/{name}")).await, "o\n");
 }
 
 #[tokio::test]
-async fn a_wrong_method_is_answered_with_the_allowed_ones_and_no_body() {
+async fn a_wrong_method_gets_405_with_the_allowed_methods_and_no_body() {
     // WebsocketHttpErrors.test_invalidMethod
     let server = start().await;
     let upgrade = [("Upgrade", "WebSocket"), ("Connection", "Upgrade")];
@@ -267,15 +267,15 @@ async fn the_greeting_works_over_http_1_0_and_1_1() {
             assert_eq!(head.version, format!("HTTP/{version}"));
             assert_eq!(head.header("transfer-encoding"), None);
             assert_eq!(head.header("content-length"), Some("19"));
-            let kept = head.header("connection").unwrap_or("keep-alive");
-            assert_eq!(kept.to_lowercase(), "keep-alive");
+            let connection_header = head.header("connection").unwrap_or("keep-alive");
+            assert_eq!(connection_header.to_lowercase(), "keep-alive");
             assert_eq!(connection.exactly(19).await, "Welcome to SockJS!\n");
         }
     }
 }
 
 #[tokio::test]
-async fn sessions_set_the_cookie_that_balancers_want() {
+async fn sessions_set_the_cookie_for_load_balancers() {
     // JsessionidCookie.test_xhr, .test_xhr_streaming, .test_eventsource, .test_htmlfile, .test_jsonp
     let server = start().await;
     let dummy = Some("JSESSIONID=dummy; path=/");
@@ -310,7 +310,7 @@ async fn sessions_set_the_cookie_that_balancers_want() {
         .await;
     assert_eq!((answer.status(), answer.body.as_str()), (200, "ok"));
     assert_eq!(answer.header("set-cookie"), dummy);
-    // Without the option there is no cookie.
+    // Without the option, responses set no cookie.
     let answer = server.post(&format!("{}/xhr", session("echo")), "").await;
     assert_eq!(answer.header("set-cookie"), None);
 }

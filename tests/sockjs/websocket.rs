@@ -1,4 +1,4 @@
-//! The WebSocket transports, with SockJS's frames and without.
+//! The WebSocket transports, with and without SockJS frames.
 
 use std::time::Duration;
 
@@ -28,18 +28,21 @@ impl Server {
 
 async fn next(socket: &mut Socket) -> Option<Message> {
     let next = timeout(SOON, socket.next()).await;
-    next.expect("the server says something")?.ok()
+    next.expect("the server sends data or closes")?.ok()
 }
 
 async fn text(socket: &mut Socket) -> String {
     match next(socket).await {
         Some(Message::Text(text)) => text.to_string(),
-        other => panic!("no text: {other:?}"),
+        other => panic!("not a text message: {other:?}"),
     }
 }
 
-async fn say(socket: &mut Socket, text: &str) {
-    socket.send(Message::text(text)).await.expect("it is open");
+async fn send(socket: &mut Socket, text: &str) {
+    socket
+        .send(Message::text(text))
+        .await
+        .expect("the socket is open");
 }
 
 #[tokio::test]
@@ -49,12 +52,12 @@ async fn a_websocket_opens_and_echoes() {
     let path = format!("{}/websocket", session("echo"));
     let mut socket = server.websocket(&path).await;
     assert_eq!(text(&mut socket).await, "o");
-    say(&mut socket, "[\"a\"]").await;
+    send(&mut socket, "[\"a\"]").await;
     assert_eq!(text(&mut socket).await, "a[\"a\"]");
-    say(&mut socket, "[\"b\",\"c\"]").await;
+    send(&mut socket, "[\"b\",\"c\"]").await;
     assert_eq!(text(&mut socket).await, "a[\"b\"]");
     assert_eq!(text(&mut socket).await, "a[\"c\"]");
-    say(&mut socket, "\"bare\"").await;
+    send(&mut socket, "\"bare\"").await;
     assert_eq!(text(&mut socket).await, "a[\"bare\"]");
 }
 
@@ -124,7 +127,7 @@ async fn empty_messages_are_ignored() {
     let mut socket = server.websocket(&path).await;
     assert_eq!(text(&mut socket).await, "o");
     for payload in ["", "[]", "[\"a\"]"] {
-        say(&mut socket, payload).await;
+        send(&mut socket, payload).await;
     }
     assert_eq!(text(&mut socket).await, "a[\"a\"]");
 }
@@ -139,30 +142,30 @@ async fn websockets_with_the_same_session_name_share_nothing() {
     assert_eq!(text(&mut first).await, "o");
     let mut second = server.websocket(&path).await;
     assert_eq!(text(&mut second).await, "o");
-    say(&mut first, "[\"a\"]").await;
+    send(&mut first, "[\"a\"]").await;
     assert_eq!(text(&mut first).await, "a[\"a\"]");
-    say(&mut second, "[\"b\"]").await;
+    send(&mut second, "[\"b\"]").await;
     assert_eq!(text(&mut second).await, "a[\"b\"]");
-    // Nor can anybody speak in it who knows the name.
+    // An HTTP request with the name cannot send into the WebSocket.
     let answer = server.post(&format!("{url}/xhr_send"), "[\"x\"]").await;
     assert_eq!(answer.status(), 404);
-    first.close(None).await.expect("it closes");
-    second.close(None).await.expect("it closes");
+    first.close(None).await.expect("the socket closes");
+    second.close(None).await.expect("the socket closes");
     let mut third = server.websocket(&path).await;
     assert_eq!(text(&mut third).await, "o");
-    say(&mut third, "[\"a\"]").await;
+    send(&mut third, "[\"a\"]").await;
     assert_eq!(text(&mut third).await, "a[\"a\"]");
 }
 
 #[tokio::test]
-async fn broken_json_cuts_a_websocket() {
+async fn broken_json_closes_a_websocket() {
     // Websocket.test_broken_json
     let server = start().await;
     let path = format!("{}/websocket", session("echo"));
     let mut socket = server.websocket(&path).await;
     assert_eq!(text(&mut socket).await, "o");
-    say(&mut socket, "[\"a").await;
-    assert_eq!(next(&mut socket).await, None, "not a word");
+    send(&mut socket, "[\"a").await;
+    assert_eq!(next(&mut socket).await, None, "no close frame");
 }
 
 #[tokio::test]
@@ -171,19 +174,19 @@ async fn a_lone_surrogate_becomes_the_replacement_character() {
     let path = format!("{}/websocket", session("echo"));
     let mut socket = server.websocket(&path).await;
     assert_eq!(text(&mut socket).await, "o");
-    say(&mut socket, "[\"\\ud83d\\ude00\",\"\\ud800\"]").await;
+    send(&mut socket, "[\"\\ud83d\\ude00\",\"\\ud800\"]").await;
     assert_eq!(text(&mut socket).await, "a[\"\\ud83d\\ude00\"]");
     assert_eq!(text(&mut socket).await, "a[\"\\ufffd\"]");
 }
 
 #[tokio::test]
-async fn a_raw_websocket_has_no_frames_of_sockjs() {
+async fn a_raw_websocket_has_no_sockjs_frames() {
     // RawWebsocket.test_transport
     let server = start().await;
     let mut socket = server.websocket("/echo/websocket").await;
-    say(&mut socket, "Hello world!\u{ffff}").await;
+    send(&mut socket, "Hello world!\u{ffff}").await;
     assert_eq!(text(&mut socket).await, "Hello world!\u{ffff}");
-    say(&mut socket, "[\"a").await;
+    send(&mut socket, "[\"a").await;
     assert_eq!(text(&mut socket).await, "[\"a");
 }
 
