@@ -1,6 +1,6 @@
-//! Real nodes, several in one process, on real PostgreSQL, Redis and Kafka. `make test` starts the stores.
+//! Tests of real nodes in one process, on real PostgreSQL, Redis and Kafka.
 //!
-//! Each test has its own database, Redis database and Kafka topics.
+//! `make test` starts the stores. Each test has its own database, Redis database and Kafka topics.
 
 #![expect(unreachable_pub, reason = "a test binary exports nothing")]
 #![expect(

@@ -1,4 +1,4 @@
-//! A Kafka broker of a test's own, which it may end and start again.
+//! A Kafka broker for one test, which may kill and restart it.
 
 use std::{
     net::TcpListener,
@@ -23,7 +23,7 @@ pub struct Broker {
 }
 
 impl Broker {
-    /// Starts one on free ports.
+    /// Starts a broker on two free ports.
     pub async fn start() -> Self {
         let free = [(); 2].map(|()| TcpListener::bind("127.0.0.1:0").expect("a free port"));
         let ports = free
@@ -42,12 +42,12 @@ impl Broker {
         broker
     }
 
-    /// Where nodes find it.
+    /// The bootstrap address for nodes.
     pub fn address(&self) -> String {
         format!("127.0.0.1:{}", self.ports[0])
     }
 
-    /// Starts it with what it has kept, and waits until it answers.
+    /// Starts the broker with its stored data and waits until it answers.
     pub async fn start_again(&mut self) {
         let program = concat!(env!("CARGO_MANIFEST_DIR"), "/dev/broker");
         let process = Command::new(program)
@@ -58,28 +58,28 @@ impl Broker {
             .expect("dev/broker can be run");
         self.process = Some(process);
         let address = self.address();
-        // A Java program on a busy machine.
+        // The JVM starts slowly on a busy machine.
         eventually_within(Duration::from_mins(1), "the broker answers", async || {
             let address = address.clone();
             spawn_blocking(move || answers(&address))
                 .await
-                .expect("it ends")
+                .expect("the request ends")
         })
         .await;
     }
 
-    /// Ends it as a crash would.
+    /// Kills the process, like a crash.
     pub fn kill(&mut self) {
         if let Some(mut process) = self.process.take() {
-            process.kill().expect("it runs");
-            process.wait().expect("it ends");
+            process.kill().expect("the broker runs");
+            process.wait().expect("the broker ends");
         }
     }
 
-    /// Ends it and loses all it has kept.
+    /// Kills the broker and deletes its data.
     pub fn lose_everything(&mut self) {
         self.kill();
-        std::fs::remove_dir_all(self.folder.join("data")).expect("its folder goes");
+        std::fs::remove_dir_all(self.folder.join("data")).expect("the data is deleted");
     }
 }
 

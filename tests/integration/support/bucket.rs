@@ -1,4 +1,4 @@
-//! A bucket of a test's own, in an S3 server that it may end and start again.
+//! An S3 bucket for one test, which may stop and restart the server.
 
 use std::{
     path::{Path, PathBuf},
@@ -7,7 +7,7 @@ use std::{
 
 use super::eventually;
 
-/// The server's only key; its secret is the same word.
+/// Access key of the server, and also its secret.
 const KEY: &str = "S3RVER";
 
 /// An S3 server with one bucket.
@@ -18,7 +18,7 @@ pub struct Bucket {
 }
 
 impl Bucket {
-    /// Starts one on a free port.
+    /// Starts the server on a free port.
     pub async fn start() -> Self {
         let port = std::net::TcpListener::bind("127.0.0.1:0")
             .and_then(|listener| listener.local_addr())
@@ -35,7 +35,7 @@ impl Bucket {
         bucket
     }
 
-    /// The settings of a node that keeps its files here.
+    /// Settings of a node that stores its files in this bucket.
     pub fn settings(&self) -> [(&'static str, String); 6] {
         [
             ("FILES_URL", "s3://bucket/some/prefix".to_owned()),
@@ -50,7 +50,7 @@ impl Bucket {
         ]
     }
 
-    /// The names in `incoming` or `files`.
+    /// Names of the objects in `incoming` or `files`.
     pub fn stored(&self, folder: &str) -> Vec<String> {
         let folder = self.folder.join("bucket/some/prefix").join(folder);
         let Ok(entries) = std::fs::read_dir(folder) else {
@@ -58,19 +58,19 @@ impl Bucket {
         };
         let names = entries.map(|entry| entry.expect("an entry").file_name());
         let names = names.map(|name| name.to_string_lossy().into_owned());
-        // The server keeps an object's content beside its properties.
+        // The server stores content and metadata of an object in separate files.
         names
             .filter_map(|name| name.strip_suffix("._S3rver_object").map(str::to_owned))
             .collect()
     }
 
-    /// Ends it.
+    /// Stops the server.
     pub fn end(&mut self) {
-        self.process.kill().expect("it runs");
-        self.process.wait().expect("it ends");
+        self.process.kill().expect("the server runs");
+        self.process.wait().expect("the server ends");
     }
 
-    /// Starts it again, with what it had.
+    /// Restarts the server with its stored objects.
     pub async fn start_again(&mut self) {
         self.process = spawn(self.port, &self.folder);
         self.wait().await;

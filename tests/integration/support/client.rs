@@ -5,14 +5,14 @@ use serde_json::{Value, json};
 
 use super::{START, eventually_within};
 
-/// What the server said.
+/// A response of the API.
 #[derive(Debug)]
 pub struct Answer {
-    /// Status.
+    /// The status.
     pub status: u16,
-    /// Headers.
+    /// The headers.
     pub headers: reqwest::header::HeaderMap,
-    /// The body as JSON; null when it is empty, a string when it is something else.
+    /// The body as JSON; null for an empty body, a string for other types.
     pub body: Value,
 }
 
@@ -22,7 +22,7 @@ impl Answer {
         self.headers.get(name)?.to_str().ok()
     }
 
-    /// The error's code, after checking that it has the shape every error has.
+    /// The error code. Panics unless the body has the fields of every error.
     pub fn code(&self) -> &str {
         let body = self
             .body
@@ -49,19 +49,19 @@ impl Answer {
     }
 }
 
-/// A browser without a session: it keeps cookies.
+/// A browser with a cookie store and, after a login, an access token.
 #[derive(Clone)]
 pub struct Visitor {
     /// The HTTP client.
     pub http: reqwest::Client,
     /// `http://127.0.0.1:12345`
     pub base: String,
-    /// The access token, if signed in.
+    /// The access token of a signed-in browser.
     pub token: Option<String>,
 }
 
 impl Visitor {
-    /// A new one at that address.
+    /// A browser without cookies that sends to that address.
     pub fn new(address: &str) -> Self {
         let http = reqwest::Client::builder()
             .cookie_store(true)
@@ -75,7 +75,7 @@ impl Visitor {
         }
     }
 
-    /// Waits until the node can serve.
+    /// Waits until the node is ready.
     pub async fn until_ready(&self) {
         eventually_within(START, "the node is ready", async || {
             self.get("/api/health/ready").await.status == 200
@@ -83,7 +83,7 @@ impl Visitor {
         .await;
     }
 
-    /// A request with the token, if there is one.
+    /// A request, with the token if the browser has one.
     pub fn request(&self, method: Method, path: &str) -> reqwest::RequestBuilder {
         let request = self.http.request(method, format!("{}{path}", self.base));
         match &self.token {
@@ -92,7 +92,7 @@ impl Visitor {
         }
     }
 
-    /// Sends it.
+    /// Sends the request and reads the whole response.
     pub async fn send(&self, request: reqwest::RequestBuilder) -> Answer {
         let response = request.send().await.expect("the node answers");
         let (status, headers) = (response.status().as_u16(), response.headers().clone());
@@ -109,32 +109,32 @@ impl Visitor {
         }
     }
 
-    /// GET.
+    /// Sends a GET request.
     pub async fn get(&self, path: &str) -> Answer {
         self.send(self.request(Method::GET, path)).await
     }
 
-    /// DELETE.
+    /// Sends a DELETE request.
     pub async fn delete(&self, path: &str) -> Answer {
         self.send(self.request(Method::DELETE, path)).await
     }
 
-    /// Any method with a JSON body.
+    /// Sends a request with a JSON body.
     pub async fn json(&self, method: Method, path: &str, body: &Value) -> Answer {
         self.send(self.request(method, path).json(body)).await
     }
 
-    /// POST with a JSON body.
+    /// Sends a POST request with a JSON body.
     pub async fn post(&self, path: &str, body: &Value) -> Answer {
         self.json(Method::POST, path, body).await
     }
 
-    /// PATCH with a JSON body.
+    /// Sends a PATCH request with a JSON body.
     pub async fn patch(&self, path: &str, body: &Value) -> Answer {
         self.json(Method::PATCH, path, body).await
     }
 
-    /// Any method with a multipart body of one JSON part.
+    /// Sends a multipart request with one JSON part.
     pub async fn multipart(
         &self,
         method: Method,
@@ -152,14 +152,14 @@ impl Visitor {
         .await
     }
 
-    /// Signs up.
+    /// Signs a new user up.
     pub async fn sign_up(&self, username: &str, email: &str, password: &str) -> Answer {
         let body = json!({ "username": username, "email": email, "password": password });
         self.multipart(Method::POST, "/api/users", "userCreateRequest", &body)
             .await
     }
 
-    /// Signs in; the answer's body is the token.
+    /// Signs in. The body of the response is the access token.
     pub async fn login(&self, username: &str, password: &str) -> Answer {
         self.post(
             "/api/auth/login",
@@ -175,11 +175,17 @@ impl Visitor {
         let cookie = answer.header("set-cookie").expect("a cookie is set");
         let value = cookie
             .strip_prefix("XSRF-TOKEN=")
-            .expect("it is the CSRF cookie");
-        value.split(';').next().expect("it has a value").to_owned()
+            .expect("the cookie is the CSRF cookie");
+        value
+            .split(';')
+            .next()
+            .expect("a cookie has a value")
+            .to_owned()
     }
 
-    /// POST with the CSRF cookie repeated in its header, as `/api/auth/refresh` and `/api/auth/logout` want it.
+    /// Sends a POST request with the CSRF cookie and its header.
+    ///
+    /// `/api/auth/refresh` and `/api/auth/logout` require both.
     pub async fn post_csrf(&self, path: &str) -> Answer {
         let token = self.csrf().await;
         self.send(
@@ -190,10 +196,10 @@ impl Visitor {
     }
 }
 
-/// Somebody who has signed in.
+/// A signed-in user.
 #[derive(Clone)]
 pub struct User {
-    /// The browser, with token and cookies.
+    /// The browser, with the user's token and cookies.
     pub at: Visitor,
     /// The user's id.
     pub id: String,
@@ -231,7 +237,7 @@ impl User {
         }
     }
 
-    /// What a token says, unchecked.
+    /// The claims of a token, without a check of its signature.
     pub fn claims(token: &str) -> Value {
         use base64::Engine;
         let payload = token.split('.').nth(1).expect("a JWT has three parts");
@@ -241,12 +247,12 @@ impl User {
         serde_json::from_slice(&json).expect("a JWT is JSON")
     }
 
-    /// The token.
+    /// The access token.
     pub fn token(&self) -> &str {
         self.at.token.as_deref().expect("a user has a token")
     }
 
-    /// The same browser, token and cookies, at another node.
+    /// The same browser, with token and cookies, at another node.
     pub fn at_node(&self, address: &str) -> Self {
         let mut moved = self.clone();
         moved.at.base = format!("http://{address}");
@@ -292,7 +298,9 @@ impl User {
             .await
     }
 
-    /// Posts a message over HTTP; false when the node no longer takes requests.
+    /// Posts a message over HTTP; returns false if that fails.
+    ///
+    /// A draining or killed node rejects the request or cannot be reached.
     pub async fn write_if_possible(&self, channel: &str, content: &str) -> bool {
         let body =
             json!({ "content": content, "channelId": channel, "authorId": self.id }).to_string();
@@ -305,7 +313,7 @@ impl User {
         response.is_ok_and(|response| response.status() == 201)
     }
 
-    /// Every message of a channel, oldest first, by paging.
+    /// Every message of a channel, oldest first, over all pages.
     pub async fn history(&self, channel: &str) -> Vec<Value> {
         let mut messages = Vec::new();
         let mut cursor = String::new();

@@ -1,4 +1,4 @@
-//! What the tests stand on.
+//! Clients, nodes and stores for the tests.
 
 mod broker;
 mod bucket;
@@ -20,25 +20,28 @@ pub use stomp::Stomp;
 
 use std::time::Duration;
 
-/// Something that should happen soon has this long on a busy machine. What is promised within a time is measured apart.
+/// Timeout for an expected event on a busy machine.
+///
+/// A test of a guaranteed time has its own bound.
 pub const SOON: Duration = Duration::from_secs(30);
 
-/// A node that starts has this long: Kafka makes its topics, beside those of other tests and of whatever else is starting.
+/// Timeout for the start of a node.
+///
+/// Kafka creates the node's topics while other tests create theirs.
 const START: Duration = Duration::from_mins(1);
 
-/// Waits until `what` holds.
+/// Waits at most [`SOON`] until `holds` returns true.
+///
+/// `what` names the condition in the panic.
 pub async fn eventually(what: &str, holds: impl AsyncFnMut() -> bool) {
     eventually_within(SOON, what, holds).await;
 }
 
-/// Likewise, within another time.
+/// [`eventually`] with another timeout.
 pub async fn eventually_within(time: Duration, what: &str, mut holds: impl AsyncFnMut() -> bool) {
     let deadline = tokio::time::Instant::now() + time;
     while !holds().await {
-        assert!(
-            tokio::time::Instant::now() < deadline,
-            "it never happened: {what}"
-        );
+        assert!(tokio::time::Instant::now() < deadline, "timeout: {what}");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }

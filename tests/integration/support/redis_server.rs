@@ -1,4 +1,4 @@
-//! A Redis of a test's own, which it may end and start again.
+//! A Redis server for one test, which may crash and restart it.
 
 use std::{
     path::PathBuf,
@@ -7,7 +7,7 @@ use std::{
 
 use super::eventually;
 
-/// A `redis-server` that keeps its data where it was told to save them, and nowhere else.
+/// A `redis-server` that writes its data to disk only at [`RedisServer::save`].
 pub struct RedisServer {
     port: u16,
     folder: PathBuf,
@@ -15,7 +15,7 @@ pub struct RedisServer {
 }
 
 impl RedisServer {
-    /// Starts one on a free port.
+    /// Starts the server on a free port.
     pub async fn start() -> Self {
         let port = std::net::TcpListener::bind("127.0.0.1:0")
             .and_then(|listener| listener.local_addr())
@@ -32,12 +32,12 @@ impl RedisServer {
         server
     }
 
-    /// The URL of its first database.
+    /// The URL of database 0.
     pub fn url(&self) -> String {
         format!("redis://127.0.0.1:{}", self.port)
     }
 
-    /// A connection.
+    /// Opens a connection.
     pub async fn connect(&self) -> redis::aio::MultiplexedConnection {
         redis::Client::open(self.url())
             .expect("a URL")
@@ -46,7 +46,7 @@ impl RedisServer {
             .expect("Redis answers")
     }
 
-    /// Writes everything to the disk.
+    /// Writes all data to disk.
     pub async fn save(&self) {
         let () = redis::cmd("SAVE")
             .query_async(&mut self.connect().await)
@@ -54,10 +54,10 @@ impl RedisServer {
             .expect("Redis saves");
     }
 
-    /// Ends it as a power cut would and starts it with what was saved.
+    /// Kills the server and restarts it with the last saved data, like a power failure.
     pub async fn crash_and_start(&mut self) {
-        self.process.kill().expect("it runs");
-        self.process.wait().expect("it ends");
+        self.process.kill().expect("Redis runs");
+        self.process.wait().expect("Redis ends");
         self.process = spawn(self.port, &self.folder);
         self.wait().await;
     }

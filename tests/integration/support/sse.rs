@@ -1,4 +1,4 @@
-//! An EventSource that shows everything.
+//! An SSE client that exposes every field of the stream.
 
 use std::time::Duration;
 
@@ -8,14 +8,14 @@ use serde_json::Value;
 
 use super::{SOON, Visitor};
 
-/// An event as it was dispatched.
+/// A dispatched event.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SseEvent {
-    /// Id.
+    /// Value of the `id` field.
     pub id: String,
-    /// Name.
+    /// Value of the `event` field; `message` without that field.
     pub name: String,
-    /// Data.
+    /// Value of the `data` field.
     pub data: String,
 }
 
@@ -30,18 +30,18 @@ impl SseEvent {
 pub struct Sse {
     body: BoxStream<'static, reqwest::Result<bytes::Bytes>>,
     text: String,
-    /// The answer's headers.
+    /// Headers of the response.
     pub headers: reqwest::header::HeaderMap,
-    /// The last event id, as a client keeps it.
+    /// Id of the last event, which a client sends when it reconnects.
     pub last_id: String,
-    /// Comments seen.
+    /// Number of comments received.
     pub comments: usize,
-    /// How long the client was last told to wait before it comes back, in milliseconds.
+    /// Last `retry` field: the delay before a reconnect, in milliseconds.
     pub retry_ms: u32,
 }
 
 impl Sse {
-    /// Opens a stream with the visitor's token and cookies, and `Last-Event-ID` when there is one.
+    /// Opens a stream with the visitor's credentials and the `Last-Event-ID`.
     pub async fn open(visitor: &Visitor, last_id: Option<&str>) -> Self {
         let request = visitor
             .request(Method::GET, "/api/sse")
@@ -53,7 +53,7 @@ impl Sse {
         .await
     }
 
-    /// Opens a stream with the id in the query, as polyfills do.
+    /// Opens a stream with the last event id in the query, like polyfills.
     pub async fn open_by_query(visitor: &Visitor, last_id: &str) -> Self {
         Self::open_with(
             visitor
@@ -63,7 +63,7 @@ impl Sse {
         .await
     }
 
-    /// Sends the request, which must be answered with a stream.
+    /// Sends the request and expects a stream.
     pub async fn open_with(request: reqwest::RequestBuilder) -> Self {
         let response = request.send().await.expect("the node answers");
         assert_eq!(response.status(), 200, "{response:?}");
@@ -79,7 +79,7 @@ impl Sse {
         }
     }
 
-    /// The next event; `None` when the stream has ended.
+    /// The next event; `None` at the end of the stream.
     pub async fn next(&mut self) -> Option<SseEvent> {
         loop {
             while let Some((block, rest)) = self.text.split_once("\n\n") {
@@ -111,7 +111,7 @@ impl Sse {
             }
             match tokio::time::timeout(SOON, self.body.next())
                 .await
-                .expect("the stream says something")
+                .expect("the stream sends data in time")
             {
                 Some(Ok(piece)) => self
                     .text
@@ -121,12 +121,14 @@ impl Sse {
         }
     }
 
-    /// The next event, which must have that name. Who comes and goes is told at any time, so it passes.
+    /// The next event, which must have that name.
+    ///
+    /// Skips `users.refresh`, which presence changes send at any time.
     pub async fn expect(&mut self, name: &str) -> SseEvent {
         let event = self
             .next_but_presence()
             .await
-            .unwrap_or_else(|| panic!("ended where {name} was expected"));
+            .unwrap_or_else(|| panic!("the stream ended before {name}"));
         assert_eq!(event.name, name, "{event:?}");
         event
     }
@@ -141,23 +143,23 @@ impl Sse {
         }
     }
 
-    /// The next event of that name about that id; others pass.
+    /// The next event with that name whose `key` is `id`. Skips other events.
     pub async fn expect_about(&mut self, name: &str, key: &str, id: &str) -> SseEvent {
         loop {
             let event = self
                 .next()
                 .await
-                .unwrap_or_else(|| panic!("ended where {name} was expected"));
+                .unwrap_or_else(|| panic!("the stream ended before {name}"));
             if event.name == name && event.json()[key] == id {
                 return event;
             }
         }
     }
 
-    /// No event comes for that long, but of those who come and go.
+    /// Panics if an event other than `users.refresh` arrives within `time`.
     pub async fn expect_nothing(&mut self, time: Duration) {
         if let Ok(event) = tokio::time::timeout(time, self.next_but_presence()).await {
-            panic!("nothing was expected: {event:?}");
+            panic!("unexpected event: {event:?}");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! A STOMP client that knows nothing of the server's own codec.
+//! A STOMP client that does not use the server's codec.
 
 use std::time::Duration;
 
@@ -13,11 +13,11 @@ use super::{SOON, User};
 /// A frame from the server.
 #[derive(Clone, Debug)]
 pub struct Frame {
-    /// Command.
+    /// The command.
     pub command: String,
-    /// Headers, as written.
+    /// Headers, still escaped.
     pub headers: Vec<(String, String)>,
-    /// Body.
+    /// The body.
     pub body: String,
 }
 
@@ -53,7 +53,7 @@ impl Frame {
         frame
     }
 
-    /// A header's value.
+    /// The value of the first header with that name.
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers
             .iter()
@@ -67,11 +67,11 @@ impl Frame {
     }
 }
 
-/// A connection.
+/// A STOMP connection over a WebSocket.
 pub struct Stomp {
     socket: WebSocketStream<MaybeTlsStream<TcpStream>>,
     sockjs: bool,
-    waiting: std::collections::VecDeque<Frame>,
+    queued: std::collections::VecDeque<Frame>,
     next: u64,
 }
 
@@ -81,7 +81,7 @@ impl Stomp {
         Self::open_path(address, "/ws/websocket", false).await
     }
 
-    /// Opens a WebSocket in SockJS's framing.
+    /// Opens a WebSocket with SockJS framing.
     pub async fn open_sockjs(address: &str) -> Self {
         let mut stomp = Self::open_path(address, "/ws/042/abcdefgh/websocket", true).await;
         assert_eq!(
@@ -99,17 +99,19 @@ impl Stomp {
         Self {
             socket,
             sockjs,
-            waiting: std::collections::VecDeque::new(),
+            queued: std::collections::VecDeque::new(),
             next: 0,
         }
     }
 
-    /// Opens a raw WebSocket whose client's kernel takes only a few KiB that have not been read.
+    /// Opens a raw WebSocket with a receive buffer of 4 KiB.
+    ///
+    /// The kernel of the client holds little unread data.
     pub async fn open_narrow(address: &str) -> Self {
         let socket = tokio::net::TcpSocket::new_v4().expect("a socket");
         socket.set_recv_buffer_size(4 * 1024).expect("an option");
         let address = address.parse().expect("an address");
-        let stream = socket.connect(address).await.expect("it listens");
+        let stream = socket.connect(address).await.expect("the node listens");
         let (socket, _) = tokio_tungstenite::client_async(
             format!("ws://{address}/ws/websocket"),
             MaybeTlsStream::Plain(stream),
@@ -119,25 +121,25 @@ impl Stomp {
         Self {
             socket,
             sockjs: false,
-            waiting: std::collections::VecDeque::new(),
+            queued: std::collections::VecDeque::new(),
             next: 0,
         }
     }
 
-    /// Connects as that user at the node of its browser.
+    /// Connects as that user to the node of the user's browser.
     pub async fn connect(user: &User) -> Self {
         let mut stomp = Self::open(user.base.trim_start_matches("http://")).await;
         stomp.log_in(user.token()).await;
         stomp
     }
 
-    /// Sends CONNECT as stompjs does and expects CONNECTED.
+    /// Sends the CONNECT frame of stompjs and expects CONNECTED.
     pub async fn log_in(&mut self, token: &str) -> Frame {
         self.send(&format!("CONNECT\nAuthorization:Bearer {token}\naccept-version:1.2,1.1,1.0\nheart-beat:10000,10000\n\n\0")).await;
         self.expect("CONNECTED").await
     }
 
-    /// Sends octets as one message.
+    /// Sends the text as one WebSocket message.
     pub async fn send(&mut self, text: &str) {
         let text = if self.sockjs {
             json!([text]).to_string()
@@ -155,12 +157,12 @@ impl Stomp {
         self.text_within(SOON).await
     }
 
-    /// Likewise, when it may take longer.
+    /// [`Self::text`] with another timeout.
     pub async fn text_within(&mut self, time: Duration) -> Option<String> {
         loop {
             match tokio::time::timeout(time, self.socket.next())
                 .await
-                .expect("the server says something")
+                .expect("the server sends data in time")
             {
                 Some(Ok(Message::Text(text))) => return Some(text.to_string()),
                 Some(Ok(Message::Close(_)) | Err(_)) | None => return None,
@@ -169,7 +171,7 @@ impl Stomp {
         }
     }
 
-    /// Every text until the connection closes.
+    /// Every WebSocket text until the connection closes.
     pub async fn frame_texts_until_close(&mut self) -> Vec<String> {
         let mut texts = Vec::new();
         while let Some(text) = self.text().await {
@@ -178,15 +180,15 @@ impl Stomp {
         texts
     }
 
-    /// The next frame of a raw WebSocket, or the code with which it is closed.
+    /// The next frame of a raw WebSocket, or its close code.
     pub async fn frame_or_close(&mut self) -> Result<Frame, Option<u16>> {
         loop {
-            if let Some(frame) = self.waiting.pop_front() {
+            if let Some(frame) = self.queued.pop_front() {
                 return Ok(frame);
             }
             match tokio::time::timeout(SOON, self.socket.next())
                 .await
-                .expect("the server says something")
+                .expect("the server sends data in time")
             {
                 Some(Ok(Message::Text(text))) if text != "\n" => return Ok(Frame::parse(&text)),
                 Some(Ok(Message::Close(frame))) => {
@@ -198,7 +200,7 @@ impl Stomp {
         }
     }
 
-    /// The code of the close frame, after letting everything before it pass.
+    /// The code of the close frame. Skips all data before it.
     pub async fn close_code(&mut self) -> Option<u16> {
         loop {
             match tokio::time::timeout(SOON, self.socket.next())
@@ -212,10 +214,10 @@ impl Stomp {
         }
     }
 
-    /// The next frame; `None` when the connection is closed. Heart-beats pass.
+    /// The next frame; `None` when the connection is closed. Skips heart-beats.
     pub async fn frame(&mut self) -> Option<Frame> {
         loop {
-            if let Some(frame) = self.waiting.pop_front() {
+            if let Some(frame) = self.queued.pop_front() {
                 return Some(frame);
             }
             let text = self.text().await?;
@@ -229,34 +231,36 @@ impl Stomp {
                 .iter()
                 .filter(|text| text.as_str() != "\n")
                 .map(|text| Frame::parse(text));
-            self.waiting.extend(frames);
+            self.queued.extend(frames);
         }
     }
 
-    /// The next frame, which must be of that command.
+    /// The next frame, which must have that command.
     pub async fn expect(&mut self, command: &str) -> Frame {
         let frame = self
             .frame()
             .await
-            .unwrap_or_else(|| panic!("closed where {command} was expected"));
+            .unwrap_or_else(|| panic!("closed before {command}"));
         assert_eq!(frame.command, command, "{frame:?}");
         frame
     }
 
-    /// Nothing comes for that long.
+    /// Panics if a frame arrives within `time`.
     pub async fn expect_nothing(&mut self, time: Duration) {
         if let Ok(frame) = tokio::time::timeout(time, self.frame()).await {
-            panic!("nothing was expected: {frame:?}");
+            panic!("unexpected frame: {frame:?}");
         }
     }
 
-    /// Subscribes to a channel's messages and waits for the receipt. What comes before it waits.
+    /// Subscribes to a channel's messages and waits for the receipt.
+    ///
+    /// Queues messages before the receipt.
     pub async fn subscribe(&mut self, channel: &str) -> String {
         self.subscribe_with(&format!("/sub/channels.{channel}.messages"), "")
             .await
     }
 
-    /// Subscribes to a destination, with header lines of one's own, and waits for the receipt.
+    /// Subscribes with additional header lines and waits for the receipt.
     pub async fn subscribe_with(&mut self, destination: &str, headers: &str) -> String {
         let id = format!("sub-{}", self.next);
         self.next += 1;
@@ -268,7 +272,7 @@ impl Stomp {
         id
     }
 
-    /// Waits for a receipt. Messages that come before it wait.
+    /// Waits for a receipt. Queues messages before the receipt.
     pub async fn receipt(&mut self, id: &str) {
         let mut before = Vec::new();
         loop {
@@ -284,11 +288,11 @@ impl Stomp {
             before.push(frame);
         }
         for frame in before.into_iter().rev() {
-            self.waiting.push_front(frame);
+            self.queued.push_front(frame);
         }
     }
 
-    /// Sends a message and does not wait.
+    /// Sends a message without a receipt.
     pub async fn say(&mut self, user: &User, channel: &str, content: &str) {
         let body =
             json!({ "content": content, "channelId": channel, "authorId": user.id }).to_string();
@@ -299,7 +303,7 @@ impl Stomp {
         .await;
     }
 
-    /// Sends a message and waits until it is committed.
+    /// Sends a message and waits for the receipt, which follows the commit.
     pub async fn say_surely(&mut self, user: &User, channel: &str, content: &str) {
         let body =
             json!({ "content": content, "channelId": channel, "authorId": user.id }).to_string();
@@ -312,7 +316,7 @@ impl Stomp {
         self.receipt(&receipt).await;
     }
 
-    /// The next message's body.
+    /// The body of the next MESSAGE frame.
     pub async fn message(&mut self) -> Value {
         self.expect("MESSAGE").await.json()
     }
