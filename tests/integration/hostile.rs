@@ -1,4 +1,4 @@
-//! What is meant to break something, and is only refused.
+//! Malicious requests, which the node rejects or handles as plain data.
 
 use reqwest::Method;
 use serde_json::json;
@@ -11,7 +11,7 @@ use super::{
 use crate::support::{Cluster, User};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_strange_request_target_ends_nothing() {
+async fn an_unusual_request_target_does_not_crash_the_node() {
     let cluster = Cluster::start(1).await;
     let visitor = cluster.visitor(0);
     // warp itself panics on a target without a path.
@@ -48,7 +48,7 @@ async fn a_strange_request_target_ends_nothing() {
             answer.code();
         }
     }
-    // What is no HTTP at all is answered or closed, and the next one is served.
+    // The node answers invalid HTTP with an error or closes the connection, and still serves the next connection.
     let long_path = format!("GET /{} HTTP/1.1\r\nHost: x\r\n\r\n", "x".repeat(70_000));
     let long_header = format!(
         "GET / HTTP/1.1\r\nHost: x\r\nX: {}\r\n\r\n",
@@ -79,7 +79,7 @@ async fn a_strange_request_target_ends_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn one_request_cannot_hide_in_another() {
+async fn a_request_cannot_be_smuggled_in_another() {
     let cluster = Cluster::start(1).await;
     let hidden = "GET /api/users HTTP/1.1\r\nHost: x\r\nDiscodeit-Request-ID: hidden\r\n\r\n";
     let head = "POST /api/auth/login HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n";
@@ -110,18 +110,18 @@ async fn one_request_cannot_hide_in_another() {
         let second = raw.answer().await;
         assert!(
             second.is_none(),
-            "{framing:?}: the connection goes on with {second:?}"
+            "{framing:?}: the connection stays open: {second:?}"
         );
     }
 }
 
-/// Every query parameter, path and text of the API, with what breaks other servers in it.
+/// Sends typical injection strings in query parameters and body fields of the API.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn no_text_in_any_place_is_more_than_text() {
+async fn every_input_is_handled_as_plain_text() {
     let cluster = Cluster::start(1).await;
     let (admin, channel) = (cluster.admin(0).await, cluster.channel().await);
     assert_eq!(admin.write(&channel, "one").await.status, 201);
-    let evil = [
+    let attacks = [
         "'",
         "\"",
         "' or '1'='1",
@@ -147,7 +147,7 @@ async fn no_text_in_any_place_is_more_than_text() {
         "[]",
         "{}",
     ];
-    for text in evil {
+    for text in attacks {
         for (path, name) in [
             ("/api/channels", "userId"),
             ("/api/readStatuses", "userId"),
@@ -163,7 +163,7 @@ async fn no_text_in_any_place_is_more_than_text() {
                 request.query(&[("channelId", &channel)])
             };
             let answer = admin.send(request).await;
-            // A number is a position, and so a cursor.
+            // A position is a valid cursor.
             if name == "cursor" && text.parse::<i64>().is_ok_and(|position| position >= 0) {
                 assert_eq!(answer.status, 200, "{text}: {answer:?}");
             } else {
@@ -216,7 +216,7 @@ async fn no_text_in_any_place_is_more_than_text() {
     assert_eq!(
         admin.get("/api/users").await.body.as_array().map(Vec::len),
         Some(1),
-        "nobody has such an address"
+        "no attack is a valid email address"
     );
     let written = admin.history(&channel).await;
     assert!(
@@ -227,7 +227,7 @@ async fn no_text_in_any_place_is_more_than_text() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn fields_that_nobody_asked_for_are_ignored() {
+async fn unknown_fields_are_ignored() {
     let cluster = Cluster::start(1).await;
     let visitor = cluster.visitor(0);
     let id = uuid::Uuid::now_v7().to_string();
@@ -293,6 +293,6 @@ async fn fields_that_nobody_asked_for_are_ignored() {
     assert_eq!(
         roles,
         ["ADMIN", "USER"],
-        "the administrator and Eve, who is not one"
+        "the administrator and Eve, whose role is USER"
     );
 }

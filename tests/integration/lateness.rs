@@ -1,4 +1,6 @@
-//! What comes late, again, or all at once: it takes no other's place, ends nobody's connection, and keeps no one waiting.
+//! Late, repeated and bulk events.
+//!
+//! Such events replace no newer event, close no connection and block no other client.
 
 use std::{collections::HashSet, time::Duration};
 
@@ -9,14 +11,14 @@ use tokio::time::Instant;
 
 use crate::support::{Cluster, Sse, Stomp, User};
 
-/// A node that never finds Kafka.
-const DEAF: (&str, &str) = ("KAFKA_BROKERS", "127.0.0.1:1");
+/// The setting of a node that never reaches Kafka.
+const NO_KAFKA: (&str, &str) = ("KAFKA_BROKERS", "127.0.0.1:1");
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_edit_that_is_told_late_does_not_take_the_place_of_the_one_after_it() {
+async fn a_late_edit_does_not_replace_a_newer_edit() {
     let mut cluster = Cluster::start(1).await;
     let channel = cluster.channel().await;
-    let deaf = cluster.add_unready(&[DEAF]).await;
+    let isolated = cluster.add_unready(&[NO_KAFKA]).await;
     let (ann, bob) = (cluster.user(0, "ann").await, cluster.user(0, "bob").await);
     let mut bobs = Stomp::connect(&bob).await;
     bobs.subscribe_with(&format!("/sub/channels.{channel}.events"), "")
@@ -27,59 +29,62 @@ async fn an_edit_that_is_told_late_does_not_take_the_place_of_the_one_after_it()
         let answer = at.patch(&path, &json!({ "newContent": text })).await;
         assert_eq!(answer.status, 200, "{answer:?}");
     };
-    // The first edit's node cannot publish it, and leaves it to the other one, which takes its time.
-    edit(&ann.at_node(&cluster.address(deaf)), "hte").await;
+    // The isolated node cannot publish the first edit. The other node publishes it later, after the second edit.
+    edit(&ann.at_node(&cluster.address(isolated)), "hte").await;
     edit(&ann, "the").await;
     assert_eq!(bobs.message().await["message"]["content"], "the");
     cluster.settled().await;
     bobs.expect_nothing(Duration::from_millis(300)).await;
-    // One after which nothing came is told, late as it is.
-    edit(&ann.at_node(&cluster.address(deaf)), "The").await;
+    // A late edit without a newer edit is published.
+    edit(&ann.at_node(&cluster.address(isolated)), "The").await;
     assert_eq!(bobs.message().await["message"]["content"], "The");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_event_that_a_dead_node_left_behind_is_told_while_kafka_is_away() {
+async fn an_event_of_a_dead_node_is_delivered_during_a_kafka_outage() {
     let mut cluster = Cluster::start(1).await;
-    let deaf = cluster.add_unready(&[DEAF]).await;
-    let bob = cluster.user(0, "bob").await.at_node(&cluster.address(deaf));
+    let isolated = cluster.add_unready(&[NO_KAFKA]).await;
+    let bob = cluster
+        .user(0, "bob")
+        .await
+        .at_node(&cluster.address(isolated));
     let mut stream = Sse::open(&bob, None).await;
     stream.expect("sync").await;
     cluster.settled().await;
     cluster.kill(0).await;
-    // Committed, and then its node died.
+    // The row of a node that died after the commit.
     sqlx::query(
         "insert into outbox (event_id, topic, key, kind, body) \
-         values (gen_random_uuid(), 'sse', $1, 'users.refresh', '{\"userId\":\"left behind\"}')",
+         values (gen_random_uuid(), 'sse', $1, 'users.refresh', '{\"userId\":\"of a dead node\"}')",
     )
     .bind(&bob.id)
     .execute(&cluster.db)
     .await
-    .expect("written");
-    let begun = Instant::now();
+    .expect("the row is inserted");
+    let started = Instant::now();
     stream
-        .expect_about("users.refresh", "userId", "left behind")
+        .expect_about("users.refresh", "userId", "of a dead node")
         .await;
     assert!(
-        begun.elapsed() < Duration::from_secs(5),
+        started.elapsed() < Duration::from_secs(5),
         "it took {:?}",
-        begun.elapsed()
+        started.elapsed()
     );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_happened_without_kafka_is_in_the_history_once_however_much_it_was() {
+async fn each_of_a_thousand_events_without_kafka_is_in_the_history_once() {
     const EVENTS: usize = 1_100;
     let mut cluster = Cluster::start(1).await;
-    let deaf = cluster.add_unready(&[DEAF]).await;
-    let admin = cluster.admin(0).await.at_node(&cluster.address(deaf));
+    let isolated = cluster.add_unready(&[NO_KAFKA]).await;
+    let admin = cluster.admin(0).await.at_node(&cluster.address(isolated));
     let create = async |share: usize| {
         for n in 0..EVENTS / 10 {
             admin.create_channel(&format!("{share}-{n}")).await;
         }
     };
     join_all((0..10).map(create)).await;
-    // A history has them all, so nothing is left for a node that finds Kafka.
+    // A row leaves the outbox after its event is in the history.
     cluster.settled().await;
     let mut redis = cluster.redis.clone();
     let entries: Vec<(String, Vec<String>)> = redis::cmd("XRANGE")
@@ -94,7 +99,7 @@ async fn what_happened_without_kafka_is_in_the_history_once_however_much_it_was(
         .collect();
     assert_eq!(events.len(), EVENTS);
     assert_eq!(events.iter().collect::<HashSet<_>>().len(), EVENTS);
-    // Nor would appending one of the first again add anything.
+    // The history still knows the first events, so a duplicate would not be appended.
     let seen: usize = redis::cmd("ZCARD")
         .arg("sse:seen:{sse:all}")
         .query_async(&mut redis)
@@ -104,14 +109,14 @@ async fn what_happened_without_kafka_is_in_the_history_once_however_much_it_was(
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_revocation_that_comes_late_spares_who_has_signed_in_since() {
+async fn a_late_revocation_spares_newer_sessions() {
     let mut cluster = Cluster::start(1).await;
     let channel = cluster.channel().await;
-    let deaf = cluster.add_unready(&[DEAF]).await;
+    let isolated = cluster.add_unready(&[NO_KAFKA]).await;
     let ann = cluster.user(0, "ann").await;
     let mut old = Stomp::connect(&ann).await;
     let role = json!({ "userId": ann.id, "newRole": "CHANNEL_MANAGER" });
-    let admin = cluster.admin(0).await.at_node(&cluster.address(deaf));
+    let admin = cluster.admin(0).await.at_node(&cluster.address(isolated));
     assert_eq!(
         admin
             .json(Method::PUT, "/api/auth/role", &role)
@@ -119,7 +124,7 @@ async fn a_revocation_that_comes_late_spares_who_has_signed_in_since() {
             .status,
         200
     );
-    // Before the other node publishes what the deaf one could not.
+    // The login precedes the other node's publication of the revocation.
     let again = User::sign_in(cluster.visitor(0), &ann.name, "password").await;
     let mut new = Stomp::connect(&again).await;
     new.subscribe(&channel).await;
@@ -139,19 +144,22 @@ async fn a_revocation_that_comes_late_spares_who_has_signed_in_since() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_is_caught_up_cuts_nobody_who_reads() {
+async fn catching_up_does_not_disconnect_a_client_that_reads() {
     const MESSAGES: i64 = 600;
     let mut cluster = Cluster::start_with(1, &[("MESSAGE_RATE", "100000")]).await;
     let channel = cluster.channel().await;
-    let deaf = cluster.add_unready(&[DEAF]).await;
+    let isolated = cluster.add_unready(&[NO_KAFKA]).await;
     let (ann, bob) = (
         cluster.user(0, "ann").await,
-        cluster.user(0, "bob").await.at_node(&cluster.address(deaf)),
+        cluster
+            .user(0, "bob")
+            .await
+            .at_node(&cluster.address(isolated)),
     );
     let mut bobs = Stomp::connect(&bob).await;
     bobs.subscribe(&channel).await;
     let mut anns = Stomp::connect(&ann).await;
-    // More at once than may wait for one connection.
+    // All messages together exceed the send queue of one connection.
     let text = "한".repeat(700);
     let writing = async {
         for _ in 1..MESSAGES {
@@ -168,27 +176,27 @@ async fn what_is_caught_up_cuts_nobody_who_reads() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn while_the_database_stalls_every_sender_hears_of_it_in_time() {
+async fn every_write_fails_within_5_s_while_the_database_stalls() {
     const SENDERS: usize = 400;
     let cluster = Cluster::start(1).await;
     let channel = cluster.channel().await;
     let ann = cluster.user(0, "ann").await;
-    let mut stalled = cluster.db.begin().await.expect("a transaction");
+    let mut lock = cluster.db.begin().await.expect("a transaction");
     sqlx::query("select from channels for update")
-        .execute(&mut *stalled)
+        .execute(&mut *lock)
         .await
         .expect("locked");
-    let begun = Instant::now();
+    let started = Instant::now();
     let answers = join_all((0..SENDERS).map(|_| ann.write(&channel, "hello"))).await;
     assert!(
-        begun.elapsed() < Duration::from_secs(5),
+        started.elapsed() < Duration::from_secs(5),
         "it took {:?}",
-        begun.elapsed()
+        started.elapsed()
     );
     for answer in answers {
         assert_eq!(answer.code(), "SERVICE_UNAVAILABLE", "{answer:?}");
     }
-    stalled.rollback().await.expect("released");
+    lock.rollback().await.expect("released");
     assert_eq!(ann.write(&channel, "hello").await.status, 201);
     assert_eq!(ann.history(&channel).await.len(), 1);
 }

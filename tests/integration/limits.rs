@@ -1,4 +1,4 @@
-//! What a client may make a node say, read and keep.
+//! Limits on the replies, reads and memory that one client may cause.
 
 use std::time::Duration;
 
@@ -7,19 +7,19 @@ use tokio::time::Instant;
 
 use crate::support::{Cluster, Stomp, User};
 
-/// No limit on SENDs that a test could meet.
+/// A rate limit that no test reaches.
 const FAST: (&str, &str) = ("MESSAGE_RATE", "100000");
 
-/// A SEND that is refused for its content.
-const BAD: &str = "SEND\ndestination:/pub/messages\n\n{}\0";
+/// A SEND with an invalid body.
+const INVALID: &str = "SEND\ndestination:/pub/messages\n\n{}\0";
 
 fn messages_of(channel: &str) -> String {
     format!("/sub/channels.{channel}.messages")
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn from_a_client_that_takes_no_answers_not_even_what_is_there_is_handled() {
-    const BAD_ONES: usize = 10_000;
+async fn no_frame_is_handled_while_the_client_reads_no_replies() {
+    const SENDS: usize = 10_000;
     let cluster = Cluster::start_with(1, &[FAST]).await;
     let channel = cluster.channel().await;
     let (ann, bob) = (cluster.user(0, "ann").await, cluster.user(0, "bob").await);
@@ -28,33 +28,33 @@ async fn from_a_client_that_takes_no_answers_not_even_what_is_there_is_handled()
     let mut stomp = Stomp::open_narrow(&cluster.address(0)).await;
     stomp.log_in(ann.token()).await;
     stomp.subscribe_with("/user/queue/errors", "").await;
-    // Answers are ten times as long. Those to the first message the kernel may keep for the client; those to the second it
-    // cannot, and only behind them comes what the other would hear.
-    stomp.send(&BAD.repeat(BAD_ONES / 2)).await;
-    let good = json!({ "content": "behind", "channelId": channel, "authorId": ann.id });
-    let good = format!("SEND\ndestination:/pub/messages\nreceipt:good\n\n{good}\0");
-    stomp.send(&(BAD.repeat(BAD_ONES) + &good)).await;
+    // A reply is ten times as long as its SEND. The kernel may buffer the replies to the first WebSocket message, but not the
+    // replies to the second, which precede the valid SEND.
+    stomp.send(&INVALID.repeat(SENDS / 2)).await;
+    let valid = json!({ "content": "behind", "channelId": channel, "authorId": ann.id });
+    let valid = format!("SEND\ndestination:/pub/messages\nreceipt:valid\n\n{valid}\0");
+    stomp.send(&(INVALID.repeat(SENDS) + &valid)).await;
     other.expect_nothing(Duration::from_secs(1)).await;
-    for _ in 0..BAD_ONES / 2 * 3 {
+    for _ in 0..SENDS / 2 * 3 {
         assert_eq!(stomp.message().await["code"], "INVALID_INPUT");
     }
-    stomp.receipt("good").await;
+    stomp.receipt("valid").await;
     assert_eq!(other.message().await["content"], "behind");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn invalid_sends_over_the_rate_are_answered_late_and_once() {
+async fn invalid_sends_over_the_rate_are_delayed_and_answered_once() {
     let cluster = Cluster::start_with(1, &[("MESSAGE_RATE", "2")]).await;
     let user = cluster.user(0, "ann").await;
     let mut stomp = Stomp::connect(&user).await;
     stomp.subscribe_with("/user/queue/errors", "").await;
-    let begun = Instant::now();
-    stomp.send(&BAD.repeat(5)).await;
+    let started = Instant::now();
+    stomp.send(&INVALID.repeat(5)).await;
     for _ in 0..5 {
         assert_eq!(stomp.message().await["code"], "INVALID_INPUT");
     }
-    // Two a second, and a burst of four.
-    assert!(begun.elapsed() >= Duration::from_millis(400));
+    // The rate is 2 per second after a burst of 4.
+    assert!(started.elapsed() >= Duration::from_millis(400));
     stomp
         .send("SUBSCRIBE\nid:twice\ndestination:/user/queue/errors\nreceipt:r\n\n\0")
         .await;
@@ -64,7 +64,7 @@ async fn invalid_sends_over_the_rate_are_answered_late_and_once() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn subscribing_again_and_again_is_slowed_down_and_not_refused() {
+async fn frequent_subscribes_are_delayed_not_rejected() {
     let cluster = Cluster::start(1).await;
     let channel = cluster.channel().await;
     let user = cluster.user(0, "ann").await;
@@ -75,7 +75,7 @@ async fn subscribing_again_and_again_is_slowed_down_and_not_refused() {
             "SUBSCRIBE\nid:s\ndestination:{destination}\nafter-seq:0\n\n\0UNSUBSCRIBE\nid:s\nreceipt:{receipt}\n\n\0"
         )
     };
-    let begun = Instant::now();
+    let started = Instant::now();
     stomp
         .send(&(again("x").repeat(99) + &again("last of the burst")))
         .await;
@@ -83,13 +83,13 @@ async fn subscribing_again_and_again_is_slowed_down_and_not_refused() {
         stomp.expect("RECEIPT").await;
     }
     stomp.receipt("last of the burst").await;
-    let burst = begun.elapsed();
+    let burst = started.elapsed();
     stomp.send(&again("slow").repeat(15)).await;
     for _ in 0..15 {
         stomp.expect("RECEIPT").await;
     }
-    // What the burst took has earned some of these.
-    let took = begun.elapsed();
+    // The bucket refills during the burst, so fewer than 15 subscribes may be delayed.
+    let took = started.elapsed();
     assert!(
         (Duration::from_millis(1_400)..Duration::from_secs(4).max(burst * 2)).contains(&took),
         "it took {took:?}, the burst {burst:?}"
@@ -97,7 +97,7 @@ async fn subscribing_again_and_again_is_slowed_down_and_not_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn who_is_to_be_gone_goes_at_once_whatever_is_left_to_handle() {
+async fn a_revoked_connection_closes_before_its_queued_frames_are_handled() {
     let cluster = Cluster::start(1).await;
     let channel = cluster.channel().await;
     let user = cluster.user(0, "ann").await;
@@ -109,18 +109,18 @@ async fn who_is_to_be_gone_goes_at_once_whatever_is_left_to_handle() {
     stomp.send(&again.repeat(2_500)).await;
     tokio::time::sleep(Duration::from_millis(50)).await;
     assert_eq!(user.post_csrf("/api/auth/logout").await.status, 204);
-    let begun = Instant::now();
+    let started = Instant::now();
     let error = stomp.expect("ERROR").await;
     assert_eq!(error.header("code"), Some("SESSION_ENDED"));
     assert_eq!(stomp.close_code().await, Some(1008));
     assert!(
-        begun.elapsed() < Duration::from_millis(500),
+        started.elapsed() < Duration::from_millis(500),
         "it took {:?}",
-        begun.elapsed()
+        started.elapsed()
     );
 }
 
-/// Writes messages whose texts are as long as can be, `how_many` of them.
+/// Writes `how_many` messages of the maximum length.
 async fn write_long(user: &User, channel: &str, how_many: usize) {
     let mut writer = Stomp::connect(user).await;
     let text = "한".repeat(2_000);
@@ -131,7 +131,7 @@ async fn write_long(user: &User, channel: &str, how_many: usize) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_resumption_may_be_far_longer_than_what_may_wait() {
+async fn a_replay_may_exceed_the_send_queue() {
     const STORED: usize = 300;
     let cluster = Cluster::start_with(1, &[FAST]).await;
     let channel = cluster.channel().await;
@@ -151,7 +151,7 @@ async fn a_resumption_may_be_far_longer_than_what_may_wait() {
                 "SUBSCRIBE\nid:s\ndestination:{destination}\nafter-seq:0\nreceipt:r\n\n\0"
             ))
             .await;
-        // Not a client that reads at once.
+        // The client reads late.
         tokio::time::sleep(Duration::from_millis(300)).await;
         let live = ann.write(&channel, "meanwhile").await.body["seq"].clone();
         let live = live.as_u64().expect("a position");
@@ -160,7 +160,7 @@ async fn a_resumption_may_be_far_longer_than_what_may_wait() {
         while seq < live || !receipt {
             let frame = stomp.frame().await.expect("the connection stays");
             if frame.command == "RECEIPT" {
-                assert!(seq + 1 >= live, "the receipt comes behind what was stored");
+                assert!(seq + 1 >= live, "the receipt follows the stored messages");
                 receipt = true;
             } else {
                 seq += 1;
@@ -171,7 +171,7 @@ async fn a_resumption_may_be_far_longer_than_what_may_wait() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_stranger_may_say_little_at_once() {
+async fn the_message_limit_is_lower_before_authentication() {
     let cluster = Cluster::start(1).await;
     let user = cluster.user(0, "ann").await;
     let long = format!("CONNECT\nx:{}\n\n\0", "y".repeat(16 * 1024));
@@ -187,7 +187,7 @@ async fn a_stranger_may_say_little_at_once() {
         assert_eq!(error.header("code"), Some("FRAME_TOO_LARGE"));
         assert_eq!(stomp.close_code().await, Some(1009));
     }
-    // Who is known may say more, but not anything.
+    // The limit after authentication is 400 KiB.
     let mut stomp = Stomp::connect(&user).await;
     stomp.send(&"\n".repeat(300 * 1024)).await;
     stomp.send("ACK\nid:1\nreceipt:r\n\n\0").await;

@@ -14,7 +14,7 @@ use crate::support::{Answer, Cluster, User, Visitor, eventually};
 
 pub(crate) const REFRESH: &str = "REFRESH-TOKEN";
 
-/// The same address without cookies of its own: what it sends is what the test says.
+/// The same address without a cookie store: the test sets every cookie.
 pub(crate) fn bare(visitor: &Visitor) -> Visitor {
     let http = reqwest::Client::builder()
         .no_proxy()
@@ -27,7 +27,7 @@ pub(crate) fn bare(visitor: &Visitor) -> Visitor {
     }
 }
 
-/// The cookie that an answer sets: its value and its attributes.
+/// Value and attributes of a cookie that the response sets.
 pub(crate) fn set_cookie(answer: &Answer, name: &str) -> Option<(String, HashSet<String>)> {
     let mut cookies = answer
         .headers
@@ -40,7 +40,7 @@ pub(crate) fn set_cookie(answer: &Answer, name: &str) -> Option<(String, HashSet
     Some((value, parts.collect()))
 }
 
-/// Signs in without a cookie store: the access token and the refresh token.
+/// Signs in without a cookie store; returns the access and refresh tokens.
 pub(crate) async fn tokens(visitor: &Visitor, name: &str) -> (String, String) {
     let answer = bare(visitor).login(name, "password").await;
     assert_eq!(answer.status, 200, "{answer:?}");
@@ -48,7 +48,7 @@ pub(crate) async fn tokens(visitor: &Visitor, name: &str) -> (String, String) {
     (text(&answer.body).to_owned(), refresh)
 }
 
-/// POST with that refresh cookie and a matching CSRF cookie and header.
+/// Sends a POST request with the refresh cookie and a valid CSRF token.
 pub(crate) async fn post_with(visitor: &Visitor, path: &str, refresh: &str) -> Answer {
     let cookies = format!("XSRF-TOKEN=abc; {REFRESH}={refresh}");
     let request = visitor.http.post(format!("{}{path}", visitor.base));
@@ -68,7 +68,7 @@ pub(crate) async fn me_with(visitor: &Visitor, refresh: &str) -> Answer {
         .await
 }
 
-/// What a token may do at that node: 200, or 401 once it is dead.
+/// Status of a request with the access token: 401 after the session's end.
 pub(crate) async fn status_with(visitor: &Visitor, token: &str) -> u16 {
     let request = bare(visitor)
         .http
@@ -77,20 +77,20 @@ pub(crate) async fn status_with(visitor: &Visitor, token: &str) -> u16 {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_failed_login_does_not_tell_whether_the_name_exists() {
+async fn a_failed_login_does_not_reveal_whether_the_name_exists() {
     let cluster = Cluster::start(1).await;
     let (visitor, ann) = (cluster.visitor(0), cluster.user(0, "ann").await);
     let wrong = visitor.login(&ann.name, "not the password").await;
     assert_eq!((wrong.status, wrong.code()), (401, "WRONG_CREDENTIALS"));
     assert!(set_cookie(&wrong, REFRESH).is_none());
-    let nobody = [
+    let unknown_names = [
         "nobody".to_owned(),
         String::new(),
         "a\0b".to_owned(),
         format!("{}\0", "x".repeat(60)),
         "x".repeat(5_000),
     ];
-    for name in nobody {
+    for name in unknown_names {
         let unknown = visitor.login(&name, "password").await;
         for field in ["status", "code", "message", "details", "exceptionType"] {
             assert_eq!(
@@ -115,7 +115,7 @@ async fn a_failed_login_does_not_tell_whether_the_name_exists() {
     assert_eq!(
         visitor.login(&ann.name, &"x".repeat(50_000)).await.status,
         400,
-        "it is not hashed"
+        "the node does not hash it"
     );
     assert_eq!(
         visitor
@@ -127,7 +127,7 @@ async fn a_failed_login_does_not_tell_whether_the_name_exists() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn too_many_failed_logins_stop_that_name_for_a_while_and_no_other() {
+async fn too_many_failed_logins_block_only_that_name() {
     let cluster = Cluster::start_with(2, &[("LOGIN_FAILURES", "3")]).await;
     let (ann, bob) = (cluster.user(0, "ann").await, cluster.user(0, "bob").await);
     let visitors = [cluster.visitor(0), cluster.visitor(1)];
@@ -152,44 +152,41 @@ async fn too_many_failed_logins_stop_that_name_for_a_while_and_no_other() {
             );
             let seconds: u64 = answer
                 .header("retry-after")
-                .expect("when to come back")
+                .expect("the retry delay")
                 .parse()
                 .expect("a number");
             assert!((1..=60).contains(&seconds), "{seconds}");
         }
         let body = json!({ "username": ann.name, "password": "wrong" });
-        let elsewhere = visitor
+        let forwarded = visitor
             .request(Method::POST, "/api/auth/login")
             .header("x-forwarded-for", "203.0.113.7")
             .json(&body);
         assert_eq!(
-            visitor.send(elsewhere).await.status,
+            visitor.send(forwarded).await.status,
             429,
-            "nobody may say for themselves where they are"
+            "the client cannot choose its address"
         );
         assert_eq!(
             visitor.login(&bob.name, "password").await.status,
             200,
-            "others are not concerned"
+            "other names are not blocked"
         );
     }
     assert_eq!(
         ann.get("/api/users").await.status,
         200,
-        "nor is an open session"
+        "an open session stays valid"
     );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn guesses_made_at_once_count_like_guesses_made_in_turn() {
+async fn concurrent_guesses_count_like_sequential_guesses() {
     let cluster = Cluster::start_with(1, &[("LOGIN_FAILURES", "3")]).await;
     let (ann, visitor) = (cluster.user(0, "ann").await, cluster.visitor(0));
     let answers = join_all((0..20).map(|_| visitor.login(&ann.name, "wrong"))).await;
     let tried = answers.iter().filter(|answer| answer.status == 401).count();
-    assert!(
-        tried <= 3,
-        "{tried} passwords were tried where 3 are allowed"
-    );
+    assert!(tried <= 3, "{tried} passwords were tried; the limit is 3");
     assert!(
         answers
             .iter()
@@ -199,7 +196,7 @@ async fn guesses_made_at_once_count_like_guesses_made_in_turn() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_access_token_says_who_it_is_for_how_long_and_in_which_session() {
+async fn an_access_token_names_its_user_session_and_expiry() {
     let cluster = Cluster::start(1).await;
     let ann = cluster.user(0, "ann").await;
     let now = time::OffsetDateTime::now_utc().unix_timestamp();
@@ -228,20 +225,20 @@ async fn an_access_token_says_who_it_is_for_how_long_and_in_which_session() {
         serde_json::from_slice(&BASE64.decode(header).expect("base64url")).expect("JSON");
     assert_eq!(text(&header["alg"]), "HS256");
 
-    // Several tabs at once: sessions of their own, and all of them good.
+    // Each of several concurrent logins opens its own session, and all sessions are valid.
     let sessions = join_all((0..3).map(|_| tokens(&ann, &ann.name))).await;
     let mut ids = HashSet::from([text(&claims["sid"]).to_owned()]);
     for (token, _) in &sessions {
         assert!(
             ids.insert(text(&User::claims(token)["sid"]).to_owned()),
-            "a session of its own"
+            "each login has its own session"
         );
         assert_eq!(status_with(&ann, token).await, 200);
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn cookies_are_out_of_reach_where_they_must_be() {
+async fn cookies_have_the_attributes_that_protect_them() {
     let mut cluster = Cluster::start(1).await;
     let secure = cluster.add(&[("COOKIE_SECURE", "true")]).await;
     let ann = cluster.user(0, "ann").await;
@@ -249,17 +246,20 @@ async fn cookies_are_out_of_reach_where_they_must_be() {
         let visitor = bare(&cluster.visitor(node));
         let answer = visitor.get("/api/auth/csrf-token").await;
         assert_eq!((answer.status, &answer.body), (204, &Value::Null));
-        let (csrf, attributes) = set_cookie(&answer, "XSRF-TOKEN").expect("it is set");
-        assert!(csrf.len() >= 16, "it cannot be guessed: {csrf}");
+        let (csrf, attributes) = set_cookie(&answer, "XSRF-TOKEN").expect("the cookie is set");
+        assert!(csrf.len() >= 16, "the token is too short: {csrf}");
         assert!(
             attributes.contains("Path=/") && attributes.contains("SameSite=Lax"),
             "{attributes:?}"
         );
-        assert!(!attributes.contains("HttpOnly"), "scripts must read it");
+        assert!(
+            !attributes.contains("HttpOnly"),
+            "scripts must read the cookie"
+        );
         assert_eq!(attributes.contains("Secure"), is_secure, "{attributes:?}");
 
         let answer = visitor.login(&ann.name, "password").await;
-        let (refresh, attributes) = set_cookie(&answer, REFRESH).expect("it is set");
+        let (refresh, attributes) = set_cookie(&answer, REFRESH).expect("the cookie is set");
         for attribute in ["HttpOnly", "Path=/", "SameSite=Lax", "Max-Age=2592000"] {
             assert!(attributes.contains(attribute), "{attributes:?}");
         }
@@ -269,10 +269,10 @@ async fn cookies_are_out_of_reach_where_they_must_be() {
                 .to_str()
                 .expect("text")
                 .contains(text(&answer.body)),
-            "two different tokens"
+            "access and refresh tokens differ"
         );
 
-        // The store knows a hash of it only.
+        // Redis stores only a hash of the refresh token.
         let session = text(&User::claims(text(&answer.body))["sid"]).to_owned();
         let stored: std::collections::HashMap<String, String> = cluster
             .redis
@@ -291,7 +291,7 @@ async fn cookies_are_out_of_reach_where_they_must_be() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn me_gives_a_token_and_leaves_the_cookie_as_it_is() {
+async fn me_returns_a_token_and_keeps_the_cookie() {
     let cluster = Cluster::start(1).await;
     let ann = cluster.user(0, "ann").await;
     let visitor = bare(&ann);
@@ -329,12 +329,12 @@ async fn me_gives_a_token_and_leaves_the_cookie_as_it_is() {
     assert_eq!(
         visitor.send(with_bearer).await.status,
         401,
-        "it takes the cookie and nothing else"
+        "only the cookie authenticates"
     );
     assert_eq!(
         me_with(&visitor, &refresh).await.status,
         200,
-        "asking with a wrong cookie ends nothing"
+        "a request with a wrong cookie ends no session"
     );
 }
 
@@ -359,30 +359,30 @@ async fn logging_out_ends_the_session_on_every_node_at_once() {
         assert_eq!(
             post_with(&there, "/api/auth/logout", &refresh).await.status,
             204,
-            "again"
+            "a repeated logout"
         );
     }
     let answer = here
         .send(here.request(Method::POST, "/api/auth/logout"))
         .await;
-    assert_eq!(answer.status, 204, "without any session: {answer:?}");
+    assert_eq!(answer.status, 204, "a logout without a session: {answer:?}");
     assert_eq!(
         ann.get("/api/users").await.status,
         200,
-        "the user's other session is not concerned"
+        "the user's other session stays valid"
     );
-    // A browser's whole round.
+    // The same in a browser with a cookie store.
     assert_eq!(ann.post_csrf("/api/auth/logout").await.status, 204);
     assert_eq!(ann.get("/api/users").await.status, 401);
     assert_eq!(ann.get("/api/auth/me").await.status, 401);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_login_under_way_does_not_outlive_what_it_was_based_on() {
+async fn a_concurrent_login_does_not_keep_an_old_role_or_password() {
     let cluster = Cluster::start(1).await;
     let (admin, visitor) = (cluster.admin(0).await, cluster.visitor(0));
     let manager = with_role(&cluster, 0, "CHANNEL_MANAGER").await;
-    // Hashing takes turns, so most of these have read their row and wait when it changes.
+    // Hashing has a concurrency limit, so most logins have read the user's row and wait when the row changes.
     let logins = join_all((0..16).map(|_| visitor.login(&manager.name, "password")));
     let (logins, changed) = tokio::join!(logins, async {
         tokio::time::sleep(std::time::Duration::from_millis(30)).await;
@@ -418,17 +418,17 @@ async fn a_login_under_way_does_not_outlive_what_it_was_based_on() {
         assert_eq!(
             status_with(&visitor, text(&login.body)).await,
             401,
-            "a session that the old password opened lives on"
+            "a session of the old password is still valid"
         );
     }
     assert_eq!(ann.get("/api/users").await.status, 200);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_session_that_the_old_password_opens_while_it_changes_ends_with_it() {
+async fn a_session_opened_during_a_password_change_ends() {
     let cluster = Cluster::start(1).await;
     let (ann, visitor) = (cluster.user(0, "ann").await, bare(&cluster.visitor(0)));
-    // The change has done everything but its commit when the login comes.
+    // The login arrives when the change has done everything but its commit.
     let mut lock = cluster.db.begin().await.expect("a transaction");
     let hold = sqlx::query("lock table outbox in share mode");
     hold.execute(&mut *lock).await.expect("locked");
@@ -457,7 +457,7 @@ async fn a_session_that_the_old_password_opens_while_it_changes_ends_with_it() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_token_that_we_did_not_make_is_refused() {
+async fn a_forged_token_is_rejected() {
     const OURS: &[u8] = b"a secret of the tests, 32 bytes long";
     let cluster = Cluster::start(1).await;
     let ann = cluster.user(0, "ann").await;
@@ -480,7 +480,7 @@ async fn a_token_that_we_did_not_make_is_refused() {
     assert_eq!(
         status_with(&visitor, &sign(&hs256, &claims, OURS)).await,
         200,
-        "this test signs as the node does"
+        "the test signs like the node"
     );
 
     let mut forged = vec![
@@ -495,7 +495,7 @@ async fn a_token_that_we_did_not_make_is_refused() {
         sign(&hs256, &json!([]), OURS),
     ];
     forged.extend(["exp", "sub", "sid", "userDto"].map(|name| sign(&hs256, &without(name), OURS)));
-    // Somebody else's name on one's own session.
+    // Another user's id with the caller's session.
     let mut other = claims.clone();
     other["userDto"]["id"] = json!(cluster.admin(0).await.id);
     forged.push(sign(&hs256, &other, OURS));
@@ -551,6 +551,6 @@ async fn a_token_that_we_did_not_make_is_refused() {
     assert_eq!(
         me_with(&visitor, ann.token()).await.status,
         401,
-        "nor is an access token a refresh token"
+        "an access token is not a refresh token"
     );
 }

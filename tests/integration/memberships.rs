@@ -1,4 +1,6 @@
-//! Leaving a private channel, and being removed from one: everything of it is out of reach at once, on every node.
+//! Leaving a private channel, and removal from it.
+//!
+//! The user loses all access on every node immediately.
 
 use std::time::Duration;
 
@@ -16,7 +18,7 @@ async fn channels(user: &User) -> usize {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_was_followed_of_a_lost_channel_neither_keeps_its_id_nor_counts() {
+async fn subscriptions_to_a_lost_channel_free_their_ids_and_quota() {
     let cluster = Cluster::start(1).await;
     let (ann, bob) = (cluster.user(0, "ann").await, cluster.user(0, "bob").await);
     let private = ann.create_private(&[&bob]).await;
@@ -33,8 +35,11 @@ async fn what_was_followed_of_a_lost_channel_neither_keeps_its_id_nor_counts() {
     }
     assert_eq!(bob.delete(&path(&private, &bob)).await.status, 204);
     let hub = &cluster.node(0).app().delivery.hub;
-    eventually("bob follows nothing", async || hub.positions().is_empty()).await;
-    // One id that is known already, and one more than a hundred.
+    eventually("bob has no subscription", async || {
+        hub.positions().is_empty()
+    })
+    .await;
+    // An id of a lost subscription, and an id over the limit of 100.
     for id in ["7", "new"] {
         stomp.send(&subscribe(id, &public)).await;
         stomp.receipt(id).await;
@@ -48,7 +53,7 @@ async fn what_was_followed_of_a_lost_channel_neither_keeps_its_id_nor_counts() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn who_leaves_a_channel_hears_nothing_more_of_it_on_any_node() {
+async fn a_user_who_leaves_a_channel_receives_nothing_more_on_any_node() {
     let cluster = Cluster::start(2).await;
     let (ann, bob, eve) = (
         cluster.user(0, "ann").await,
@@ -56,13 +61,13 @@ async fn who_leaves_a_channel_hears_nothing_more_of_it_on_any_node() {
         cluster.user(0, "eve").await,
     );
     let channel = ann.create_private(&[&bob, &eve]).await;
-    let feeds = ["messages", "events"].map(|feed| format!("/sub/channels.{channel}.{feed}"));
+    let destinations = ["messages", "events"].map(|feed| format!("/sub/channels.{channel}.{feed}"));
     // Bob has a socket on each node.
     let mut bobs = Vec::new();
     for node in 0..2 {
         let mut socket = Stomp::connect(&bob.at_node(&cluster.address(node))).await;
-        for feed in &feeds {
-            socket.subscribe_with(feed, "").await;
+        for destination in &destinations {
+            socket.subscribe_with(destination, "").await;
         }
         bobs.push(socket);
     }
@@ -78,12 +83,12 @@ async fn who_leaves_a_channel_hears_nothing_more_of_it_on_any_node() {
     stream.expect("notifications").await;
 
     assert_eq!(bob.delete(&path(&channel, &bob)).await.status, 204);
-    // Those removed are told as well: their list has changed.
+    // The removed user gets the event, too, because the user's list of channels has changed.
     let event = stream.expect("channels.refresh").await;
     assert_eq!(event.json(), json!({ "channelId": channel }));
     assert_eq!(channels(&bob).await, 0);
     assert_eq!(channels(&eve).await, 1);
-    eventually("bob follows nothing on any node", async || {
+    eventually("bob has no subscription on any node", async || {
         (0..2).all(|node| {
             let hub = &cluster.node(node).app().delivery.hub;
             hub.private_members()
@@ -100,7 +105,7 @@ async fn who_leaves_a_channel_hears_nothing_more_of_it_on_any_node() {
         socket.expect_nothing(Duration::from_millis(200)).await;
     }
     stream.expect_nothing(Duration::from_millis(200)).await;
-    // Neither by asking again, nor by replay.
+    // Neither the API, nor a replay, nor a new subscription gives access.
     let page = format!("/api/messages?channelId={channel}");
     assert_eq!(bob.get(&page).await.code(), "CHANNEL_NOT_FOUND");
     assert_eq!(bob.write(&channel, "x").await.code(), "CHANNEL_NOT_FOUND");
@@ -115,7 +120,10 @@ async fn who_leaves_a_channel_hears_nothing_more_of_it_on_any_node() {
     replay.expect("sync").await;
     let mut again = Stomp::connect(&bob).await;
     again
-        .send(&format!("SUBSCRIBE\nid:1\ndestination:{}\n\n\0", feeds[0]))
+        .send(&format!(
+            "SUBSCRIBE\nid:1\ndestination:{}\n\n\0",
+            destinations[0]
+        ))
         .await;
     assert_eq!(
         again.expect("ERROR").await.header("code"),
@@ -124,7 +132,7 @@ async fn who_leaves_a_channel_hears_nothing_more_of_it_on_any_node() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn others_are_removed_by_a_manager_who_is_in_the_channel_only() {
+async fn only_a_manager_in_the_channel_removes_other_participants() {
     let cluster = Cluster::start(1).await;
     let (ann, bob, eve) = (
         cluster.user(0, "ann").await,
@@ -135,22 +143,26 @@ async fn others_are_removed_by_a_manager_who_is_in_the_channel_only() {
     let theirs = ann.create_private(&[&bob]).await;
     let shared = admin.create_private(&[&ann, &bob]).await;
     let public = cluster.channel().await;
-    for (who, channel, user, code) in [
+    for (caller, channel, user, code) in [
         (&ann, &theirs, &bob, "FORBIDDEN"),
         (&eve, &theirs, &bob, "CHANNEL_NOT_FOUND"),
         (&admin, &theirs, &bob, "CHANNEL_NOT_FOUND"),
         (&admin, &shared, &eve, "USER_NOT_FOUND"),
         (&admin, &public, &ann, "CHANNEL_NOT_PRIVATE"),
     ] {
-        assert_eq!(who.delete(&path(channel, user)).await.code(), code);
+        assert_eq!(caller.delete(&path(channel, user)).await.code(), code);
     }
     assert_eq!(admin.delete(&path(&shared, &bob)).await.status, 204);
-    assert_eq!(channels(&bob).await, 2, "theirs and the public one");
+    assert_eq!(
+        channels(&bob).await,
+        2,
+        "the channel of ann and bob, and the public channel"
+    );
     assert_eq!(
         admin.delete(&path(&shared, &bob)).await.code(),
         "USER_NOT_FOUND"
     );
-    // The last one takes the channel along.
+    // The last participant's leaving deletes the channel.
     for user in [&ann, &admin] {
         assert_eq!(user.delete(&path(&shared, user)).await.status, 204);
     }
@@ -162,14 +174,17 @@ async fn others_are_removed_by_a_manager_who_is_in_the_channel_only() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_right_that_was_lost_while_kafka_carried_nothing_is_found_missing_all_the_same() {
+async fn a_lost_membership_takes_effect_without_kafka() {
     let mut cluster = Cluster::start(1).await;
-    let deaf = cluster
+    let isolated = cluster
         .add_unready(&[("KAFKA_BROKERS", "127.0.0.1:1")])
         .await;
     let (ann, bob) = (
         cluster.user(0, "ann").await,
-        cluster.user(0, "bob").await.at_node(&cluster.address(deaf)),
+        cluster
+            .user(0, "bob")
+            .await
+            .at_node(&cluster.address(isolated)),
     );
     let mut socket = Stomp::connect(&bob).await;
     let left = ann.create_private(&[&bob]).await;
@@ -192,18 +207,24 @@ async fn a_right_that_was_lost_while_kafka_carried_nothing_is_found_missing_all_
             .status,
         204
     );
-    let begun = tokio::time::Instant::now();
-    eventually("nothing is followed any more", async || {
-        cluster.node(deaf).app().delivery.hub.positions().is_empty()
+    let started = tokio::time::Instant::now();
+    eventually("no subscription is left", async || {
+        cluster
+            .node(isolated)
+            .app()
+            .delivery
+            .hub
+            .positions()
+            .is_empty()
     })
     .await;
-    assert!(begun.elapsed() < Duration::from_secs(2));
-    // A session too.
+    assert!(started.elapsed() < Duration::from_secs(2));
+    // The end of a session also takes effect.
     let bob_at_other = bob.at_node(&cluster.address(0));
     assert_eq!(bob_at_other.post_csrf("/api/auth/logout").await.status, 204);
     assert_eq!(
         socket.expect("ERROR").await.header("code"),
         Some("SESSION_ENDED")
     );
-    assert!(begun.elapsed() < Duration::from_secs(5));
+    assert!(started.elapsed() < Duration::from_secs(5));
 }

@@ -1,4 +1,4 @@
-//! Messages over HTTP: their rules and their order.
+//! Messages over HTTP: validation, permissions and order.
 
 use futures_util::future::join_all;
 use reqwest::{Method, multipart};
@@ -27,7 +27,7 @@ async fn post(by: &User, body: &Value) -> Answer {
         .await
 }
 
-/// A message with an id that its sender made up.
+/// Posts a message with a client message id.
 async fn post_once(by: &User, channel: &str, content: &str, client_id: &str) -> Answer {
     post(by, &json!({ "content": content, "channelId": channel, "authorId": by.id, "clientMessageId": client_id })).await
 }
@@ -84,11 +84,11 @@ async fn a_message_is_shown_as_it_was_written() {
     assert_eq!(
         ann.history(&channel).await,
         std::slice::from_ref(message),
-        "as its author was told"
+        "the same as in the response to the author"
     );
     assert_eq!(last_message_at(&ann, &channel).await, message["createdAt"]);
 
-    // Clients send the part with and without a type of its own, and a list of no files.
+    // Clients may send the part without a content type, and an empty file list.
     let body = json!({ "content": "plain", "channelId": channel, "authorId": ann.id }).to_string();
     let empty = multipart::Part::bytes(&b""[..])
         .file_name("")
@@ -108,7 +108,7 @@ async fn a_message_is_shown_as_it_was_written() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn only_what_a_caller_may_write_is_written() {
+async fn an_invalid_or_forbidden_write_is_rejected() {
     let cluster = Cluster::start(1).await;
     let (ann, bob, channel) = (
         cluster.user(0, "ann").await,
@@ -148,13 +148,13 @@ async fn only_what_a_caller_may_write_is_written() {
             "{field}"
         );
     }
-    let answer = post(&bob, &body("in another's name")).await;
+    let answer = post(&bob, &body("as another user")).await;
     assert_eq!((answer.status, answer.code()), (403, "FORBIDDEN"));
     let admin = cluster.admin(0).await;
     assert_eq!(
-        post(&admin, &body("in another's name")).await.status,
+        post(&admin, &body("as another user")).await.status,
         403,
-        "not even an administrator"
+        "an administrator may not do so either"
     );
     let nowhere = uuid::Uuid::now_v7().to_string();
     let answer = ann.write(&nowhere, "hello").await;
@@ -196,12 +196,12 @@ async fn only_what_a_caller_may_write_is_written() {
     assert_eq!(
         seqs(&stored),
         [1, 2, 3, 4],
-        "what was refused took no position"
+        "a rejected write takes no position"
     );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_message_is_its_authors_to_change_and_its_authors_or_an_administrators_to_delete() {
+async fn only_the_author_edits_and_only_the_author_or_an_administrator_deletes() {
     let cluster = Cluster::start(2).await;
     let (ann, bob, admin) = (
         cluster.user(0, "ann").await,
@@ -245,7 +245,7 @@ async fn a_message_is_its_authors_to_change_and_its_authors_or_an_administrators
     assert_eq!(
         bob.history(&channel).await,
         [expected],
-        "the other node shows it at once"
+        "the other node returns the edit at once"
     );
 
     let unknown = format!("/api/messages/{}", uuid::Uuid::now_v7());
@@ -263,7 +263,7 @@ async fn a_message_is_its_authors_to_change_and_its_authors_or_an_administrators
         ),
     ];
     for (by, path) in deleted {
-        // Twice at once: one of them did it.
+        // One of two concurrent requests deletes the message.
         let (one, two) = tokio::join!(by.delete(&path), by.delete(&path));
         let mut statuses = [one.status, two.status];
         statuses.sort_unstable();
@@ -274,7 +274,7 @@ async fn a_message_is_its_authors_to_change_and_its_authors_or_an_administrators
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn deleting_the_newest_message_sets_back_the_channels_last_one() {
+async fn deleting_the_newest_message_resets_last_message_at() {
     let cluster = Cluster::start(1).await;
     let (ann, channel) = (cluster.user(0, "ann").await, cluster.channel().await);
     let empty = last_message_at(&ann, &channel).await;
@@ -304,12 +304,12 @@ async fn deleting_the_newest_message_sets_back_the_channels_last_one() {
         );
     }
     let next = ann.write(&channel, "four").await.body;
-    assert_eq!(next["seq"], json!(4), "a position is never given twice");
+    assert_eq!(next["seq"], json!(4), "no position is reused");
     assert_eq!(last_message_at(&ann, &channel).await, next["createdAt"]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn positions_have_no_holes_whoever_writes_where() {
+async fn positions_have_no_gaps_across_writers_and_nodes() {
     let cluster = Cluster::start(2).await;
     let (ann, bob, admin) = (
         cluster.user(0, "ann").await,
@@ -320,7 +320,7 @@ async fn positions_have_no_holes_whoever_writes_where() {
         admin.create_channel("one").await,
         admin.create_channel("two").await,
     ];
-    // Many at once on both nodes, a third of them refused.
+    // Both nodes get concurrent writes and reject a third of them.
     let writes = (0..120).map(|n| {
         let (by, channel) = ([&ann, &bob][n % 2], &channels[n / 2 % 2]);
         async move {
@@ -349,12 +349,12 @@ async fn positions_have_no_holes_whoever_writes_where() {
             .map(|(_, message)| message.clone())
             .collect();
         answered.sort_by_key(|message| message["seq"].as_i64());
-        assert_eq!(answered, stored, "each author was told what was stored");
+        assert_eq!(answered, stored, "each response equals the stored message");
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_message_sent_again_with_its_client_id_is_the_same_message() {
+async fn a_message_resent_with_its_client_id_is_stored_once() {
     let cluster = Cluster::start(2).await;
     let (ann, bob, channel) = (
         cluster.user(0, "ann").await,
@@ -376,7 +376,7 @@ async fn a_message_sent_again_with_its_client_id_is_the_same_message() {
     assert_eq!(
         (bobs.status, &bobs.body["seq"]),
         (201, &json!(2)),
-        "another's id is another id"
+        "a client id belongs to its user"
     );
 
     for round in 0..5 {
@@ -402,7 +402,7 @@ async fn a_message_sent_again_with_its_client_id_is_the_same_message() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_client_id_that_is_used_in_two_channels_at_once_makes_one_message() {
+async fn a_client_id_used_in_two_channels_concurrently_creates_one_message() {
     let cluster = Cluster::start(2).await;
     let (ann, admin) = (cluster.user(0, "ann").await, cluster.admin(0).await);
     let there = ann.at_node(&cluster.address(1));
@@ -411,12 +411,12 @@ async fn a_client_id_that_is_used_in_two_channels_at_once_makes_one_message() {
         admin.create_channel("two").await,
     );
     let id = uuid::Uuid::new_v4().to_string();
-    // Both nodes have looked for the id and found nothing when the first of them writes.
+    // The lock holds both writes until both nodes have searched for the id and found nothing.
     let mut lock = cluster.db.begin().await.expect("a transaction");
     let hold = sqlx::query("lock table outbox in share mode");
     hold.execute(&mut *lock).await.expect("locked");
     let release = async {
-        eventually("both wait", async || {
+        eventually("both nodes wait", async || {
             let waits = "select count(*) from pg_stat_activity where datname = current_database() \
                          and wait_event_type = 'Lock' and query like '%into outbox%'";
             let (waiting,): (i64,) = sqlx::query_as(waits)
@@ -434,5 +434,5 @@ async fn a_client_id_that_is_used_in_two_channels_at_once_makes_one_message() {
         release
     );
     assert_eq!((one.status, two.status), (201, 201), "{one:?} {two:?}");
-    assert_eq!(one.body, two.body, "the first is the answer to both");
+    assert_eq!(one.body, two.body, "both responses have the first message");
 }

@@ -1,4 +1,6 @@
-//! Notifications: written once, seen by their receiver only, gone everywhere at once.
+//! Notifications.
+//!
+//! Each notification is written once, visible only to its receiver, and deleted everywhere at once.
 
 use std::time::Duration;
 
@@ -21,15 +23,15 @@ pub(crate) async fn listed(user: &User) -> Vec<Value> {
     answer.body.as_array().expect("a list").clone()
 }
 
-async fn have(user: &User, notifications: usize) -> Vec<Value> {
-    eventually("the notifications are there", async || {
+async fn listed_when(user: &User, notifications: usize) -> Vec<Value> {
+    eventually("the notifications are listed", async || {
         listed(user).await.len() == notifications
     })
     .await;
     listed(user).await
 }
 
-/// Turns a public channel's notifications on.
+/// Enables the notifications of a channel; returns the read status id.
 pub(crate) async fn follow(user: &User, channel: &str) -> String {
     let answer = user
         .post(
@@ -45,9 +47,11 @@ pub(crate) async fn follow(user: &User, channel: &str) -> String {
     id
 }
 
-/// Puts a job back that was done, as if its node had died before it could say so. Returns its event's id. One that was `sent`
-/// is not sent again for fifteen seconds.
-async fn undone(cluster: &Cluster, channel: &str, message: &str, sent: bool) -> uuid::Uuid {
+/// Inserts the outbox row of a finished job again.
+///
+/// A node that dies before it deletes the row leaves the same state. Returns the event id. Nodes do not send a
+/// `sent` row again within 15 s.
+async fn reinsert_job(cluster: &Cluster, channel: &str, message: &str, sent: bool) -> uuid::Uuid {
     let sql = "insert into outbox (event_id, topic, key, kind, body, sent_at) \
                values ($1, 'jobs', $2, 'message.created', $3, case when $4 then now() end)";
     let event = uuid::Uuid::now_v7();
@@ -70,7 +74,7 @@ async fn jobs_left(cluster: &Cluster) -> i64 {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_message_notifies_those_who_want_it_once_and_nobody_else() {
+async fn a_message_notifies_the_other_participants_once_and_nobody_else() {
     let cluster = Cluster::start(2).await;
     let (ann, bob, eve) = (
         cluster.user(0, "ann").await,
@@ -105,15 +109,15 @@ async fn a_message_notifies_those_who_want_it_once_and_nobody_else() {
             "type"
         ]
     );
-    assert_eq!(have(&bob, 1).await, [event]);
-    // Neither the author nor somebody else hears of it.
+    assert_eq!(listed_when(&bob, 1).await, [event]);
+    // Neither the author nor a stranger is notified.
     assert!(listed(&ann).await.is_empty());
     assert!(listed(&eve).await.is_empty());
     eves.expect_nothing(Duration::from_millis(200)).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_public_channel_notifies_those_who_have_turned_it_on_and_only_while_it_is_on() {
+async fn a_public_channel_notifies_users_only_while_they_have_it_enabled() {
     let cluster = Cluster::start(1).await;
     let (ann, bob, eve) = (
         cluster.user(0, "ann").await,
@@ -125,23 +129,23 @@ async fn a_public_channel_notifies_those_who_have_turned_it_on_and_only_while_it
     for n in 1..=3 {
         assert_eq!(ann.write(&channel, &format!("news {n}")).await.status, 201);
     }
-    let told = have(&bob, 3).await;
-    // The newest first.
-    let contents: Vec<_> = told.iter().map(|n| n["content"].clone()).collect();
+    let notifications = listed_when(&bob, 3).await;
+    // Newest first.
+    let contents: Vec<_> = notifications.iter().map(|n| n["content"].clone()).collect();
     assert_eq!(contents, ["news 3", "news 2", "news 1"]);
-    assert_eq!(told[0]["title"], format!("{} (#news)", ann.name));
+    assert_eq!(notifications[0]["title"], format!("{} (#news)", ann.name));
     let off = json!({ "newNotificationEnabled": false });
     let path = format!("/api/readStatuses/{status}");
     assert_eq!(bob.patch(&path, &off).await.status, 200);
-    assert_eq!(ann.write(&channel, "unheard").await.status, 201);
+    assert_eq!(ann.write(&channel, "while disabled").await.status, 201);
     follow(&eve, &channel).await;
-    assert_eq!(ann.write(&channel, "heard by eve").await.status, 201);
-    assert_eq!(have(&eve, 1).await[0]["content"], "heard by eve");
+    assert_eq!(ann.write(&channel, "for eve").await.status, 201);
+    assert_eq!(listed_when(&eve, 1).await[0]["content"], "for eve");
     assert_eq!(listed(&bob).await.len(), 3);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_notification_deleted_in_one_tab_is_gone_in_the_others_and_does_not_come_back() {
+async fn a_deleted_notification_disappears_from_every_tab_for_good() {
     let cluster = Cluster::start(2).await;
     let (ann, bob) = (cluster.user(0, "ann").await, cluster.user(0, "bob").await);
     let channel = ann.create_private(&[&bob]).await;
@@ -152,7 +156,7 @@ async fn a_notification_deleted_in_one_tab_is_gone_in_the_others_and_does_not_co
     let message = ann.write(&channel, "hello").await.body["id"].clone();
     let event = stream.expect("notifications").await.json();
     let id = event["id"].as_str().expect("an id");
-    // Another user's is as unknown as one that never was.
+    // Another user's notification gives the same error as an unknown id.
     let path = format!("/api/notifications/{id}");
     let refused = ann.delete(&path).await;
     assert_eq!(
@@ -164,22 +168,22 @@ async fn a_notification_deleted_in_one_tab_is_gone_in_the_others_and_does_not_co
     assert_eq!(gone.json(), json!({ "id": id }));
     assert!(listed(&other_tab).await.is_empty());
     assert_eq!(bob.delete(&path).await.status, 404);
-    // Done again, as after a crash between the commit and the mark in Kafka.
+    // The job runs again, like after a crash between the commit and the deletion of the outbox row.
     let message = message.as_str().expect("an id");
-    undone(&cluster, &channel, message, false).await;
+    reinsert_job(&cluster, &channel, message, false).await;
     cluster.settled().await;
     assert!(listed(&bob).await.is_empty());
-    // And whoever comes back later is not told of what is deleted.
+    // A replay omits the deleted notification.
     let mut late = Sse::open(&bob, Some(&before)).await;
     let again = late.expect("notifications.deleted").await;
-    // The first half is the place in bob's own history; in the common one somebody may have come or gone.
+    // The first half is the position in bob's own history. The common history may have new presence events.
     let own = |id: &str| id.split_once('.').map(|(own, _)| own.to_owned());
     assert_eq!(own(&again.id), own(&gone.id));
     late.expect("sync").await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_deleted_message_or_channel_takes_its_notifications_along() {
+async fn deleting_a_message_or_channel_deletes_its_notifications() {
     let cluster = Cluster::start(1).await;
     let (ann, bob) = (cluster.user(0, "ann").await, cluster.user(0, "bob").await);
     let admin = cluster.admin(0).await;
@@ -189,10 +193,10 @@ async fn a_deleted_message_or_channel_takes_its_notifications_along() {
     let before = stream.expect("sync").await.id;
     let first = ann.write(&channel, "regretted").await.body["id"].clone();
     ann.write(&channel, "kept").await;
-    have(&bob, 2).await;
+    listed_when(&bob, 2).await;
     let path = format!("/api/messages/{}", first.as_str().expect("an id"));
     assert_eq!(ann.delete(&path).await.status, 204);
-    assert_eq!(have(&bob, 1).await[0]["content"], "kept");
+    assert_eq!(listed_when(&bob, 1).await[0]["content"], "kept");
     assert_eq!(
         admin
             .delete(&format!("/api/channels/{channel}"))
@@ -201,7 +205,7 @@ async fn a_deleted_message_or_channel_takes_its_notifications_along() {
         204
     );
     assert!(listed(&bob).await.is_empty());
-    // Nor does a replay tell what may not be read any more.
+    // A replay omits the events that bob may no longer read.
     let mut late = Sse::open(&bob, Some(&before)).await;
     let mut names = Vec::new();
     loop {
@@ -215,7 +219,7 @@ async fn a_deleted_message_or_channel_takes_its_notifications_along() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_change_of_role_notifies_the_user_and_repeating_it_does_not() {
+async fn a_role_change_notifies_the_user_once() {
     let cluster = Cluster::start(1).await;
     let ann = cluster.user(0, "ann").await;
     let admin = cluster.admin(0).await;
@@ -227,14 +231,14 @@ async fn a_change_of_role_notifies_the_user_and_repeating_it_does_not() {
         assert_eq!(answer.status, 200, "{answer:?}");
     }
     let ann = User::sign_in(cluster.visitor(0), &ann.name, "password").await;
-    let told = have(&ann, 1).await;
-    assert_eq!(told[0]["type"], "ROLE_CHANGED");
-    assert_eq!(told[0]["targetId"], ann.id.as_str());
-    assert_eq!(told[0]["content"], "USER → CHANNEL_MANAGER");
+    let notifications = listed_when(&ann, 1).await;
+    assert_eq!(notifications[0]["type"], "ROLE_CHANGED");
+    assert_eq!(notifications[0]["targetId"], ann.id.as_str());
+    assert_eq!(notifications[0]["content"], "USER → CHANNEL_MANAGER");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_record_that_comes_twice_is_written_once_and_what_cannot_be_done_is_set_aside() {
+async fn a_duplicate_record_is_applied_once_and_an_invalid_record_becomes_a_dead_letter() {
     let cluster = Cluster::start(1).await;
     let (ann, bob) = (cluster.user(0, "ann").await, cluster.user(0, "bob").await);
     let channel = ann.create_private(&[&bob]).await;
@@ -270,15 +274,21 @@ async fn a_record_that_comes_twice_is_written_once_and_what_cannot_be_done_is_se
             .key(&channel)
             .payload(body)
             .headers(headers);
-        producer.send(record, SOON).await.expect("Kafka takes it");
+        producer
+            .send(record, SOON)
+            .await
+            .expect("Kafka accepts the record");
     };
     let again = json!({ "messageId": message }).to_string();
-    // With its row, as when the node died before the commit of the work became known, and without.
-    let job = undone(&cluster, &channel, message, true).await;
+    // Duplicates arrive with the outbox row, like after a crash before its deletion, and later without the row.
+    let job = reinsert_job(&cluster, &channel, message, true).await;
     for _ in 0..2 {
         send(job, "message.created", &again).await;
     }
-    eventually("it is done again", async || jobs_left(&cluster).await == 0).await;
+    eventually("the job is done again", async || {
+        jobs_left(&cluster).await == 0
+    })
+    .await;
     for (kind, body) in [
         ("message.created", "garbage"),
         ("message.created", "{}"),
@@ -287,29 +297,32 @@ async fn a_record_that_comes_twice_is_written_once_and_what_cannot_be_done_is_se
         send(uuid::Uuid::now_v7(), kind, body).await;
     }
     send(job, "message.created", &again).await;
-    // The next record flows.
+    // The node handles the next record.
     assert_eq!(ann.write(&channel, "after").await.status, 201);
-    let contents: Vec<_> = have(&bob, 2)
+    let contents: Vec<_> = listed_when(&bob, 2)
         .await
         .iter()
         .map(|n| n["content"].clone())
         .collect();
     assert_eq!(contents, ["after", "once"]);
     let next = stream.expect("notifications").await.json();
-    assert_eq!(next["content"], "after", "each is told once");
+    assert_eq!(
+        next["content"], "after",
+        "each notification is announced once"
+    );
     assert_eq!(cluster.node(0).app().kafka.dead_letter_count(), 3);
 
-    // They are there to be looked at, with the reason.
+    // Each dead letter has the record and the reason.
     let consumer: StreamConsumer = ClientConfig::new()
         .set("bootstrap.servers", &config.kafka_brokers)
-        .set("group.id", "looks")
+        .set("group.id", "inspection")
         .create()
         .expect("a consumer");
-    let mut place = TopicPartitionList::new();
-    place
+    let mut position = TopicPartitionList::new();
+    position
         .add_partition_offset(&format!("{topic}.dlq"), 0, Offset::Beginning)
-        .expect("a place");
-    consumer.assign(&place).expect("assigned");
+        .expect("a position");
+    consumer.assign(&position).expect("assigned");
     for body in ["garbage", "{}", "{}"] {
         let record = tokio::time::timeout(SOON, consumer.recv())
             .await
@@ -323,11 +336,11 @@ async fn a_record_that_comes_twice_is_written_once_and_what_cannot_be_done_is_se
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_node_that_is_killed_leaves_its_jobs_to_the_others_and_none_is_lost_or_doubled() {
+async fn other_nodes_run_each_job_of_a_killed_node_exactly_once() {
     const MESSAGES: usize = 60;
     let mut cluster = Cluster::start(3).await;
     let (ann, bob) = (cluster.user(2, "ann").await, cluster.user(2, "bob").await);
-    // Several channels, so that every node has some of them.
+    // Several channels spread the jobs over the nodes.
     let mut channels = Vec::new();
     for _ in 0..4 {
         channels.push(ann.create_private(&[&bob]).await);
@@ -339,8 +352,8 @@ async fn a_node_that_is_killed_leaves_its_jobs_to_the_others_and_none_is_lost_or
         let answer = ann.write(&channels[n % 4], &format!("{n}")).await;
         assert_eq!(answer.status, 201, "{answer:?}");
     }
-    let told = have(&bob, MESSAGES).await;
-    let mut contents: Vec<usize> = told
+    let notifications = listed_when(&bob, MESSAGES).await;
+    let mut contents: Vec<usize> = notifications
         .iter()
         .map(|n| {
             n["content"]
@@ -354,21 +367,21 @@ async fn a_node_that_is_killed_leaves_its_jobs_to_the_others_and_none_is_lost_or
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn jobs_of_before_kafka_was_there_are_done_when_it_is() {
+async fn a_job_of_a_node_without_kafka_runs_on_another_node() {
     let mut cluster = Cluster::start(1).await;
     let (cut, brokers) = cluster.cut("KAFKA_BROKERS").await;
     drop(cut);
-    // A node whose Kafka is not there accepts messages all the same.
-    let lonely = cluster.add_unready(&[("KAFKA_BROKERS", &brokers)]).await;
+    // A node without Kafka accepts messages.
+    let isolated = cluster.add_unready(&[("KAFKA_BROKERS", &brokers)]).await;
     let (ann, bob) = (cluster.user(0, "ann").await, cluster.user(0, "bob").await);
     let channel = ann.create_private(&[&bob]).await;
-    let ann = ann.at_node(&cluster.address(lonely));
+    let ann = ann.at_node(&cluster.address(isolated));
     eventually("a message is accepted", async || {
         ann.write(&channel, "without Kafka").await.status == 201
     })
     .await;
-    // The other node sweeps the outbox.
-    assert_eq!(have(&bob, 1).await[0]["content"], "without Kafka");
+    // The other node publishes the rows in the outbox.
+    assert_eq!(listed_when(&bob, 1).await[0]["content"], "without Kafka");
     eventually("the outbox is empty", async || {
         let left: i64 = sqlx::query_scalar("select count(*) from outbox")
             .fetch_one(&cluster.db)
@@ -380,7 +393,7 @@ async fn jobs_of_before_kafka_was_there_are_done_when_it_is() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn ten_thousand_followers_are_each_notified_once_and_keep_nobody_else_waiting() {
+async fn ten_thousand_users_are_notified_once_and_delay_no_other_channel() {
     const PEOPLE: i64 = 10_000;
     const MESSAGES: i64 = 5;
     let cluster = Cluster::start(2).await;
@@ -400,7 +413,7 @@ async fn ten_thousand_followers_are_each_notified_once_and_keep_nobody_else_wait
     for n in 0..MESSAGES {
         assert_eq!(ann.write(&popular, &format!("{n}")).await.status, 201);
     }
-    assert_eq!(ann.write(&private, "beside it").await.status, 201);
+    assert_eq!(ann.write(&private, "in another channel").await.status, 201);
     eventually_within(Duration::from_secs(40), "all are notified", async || {
         count(&cluster, "notifications").await == MESSAGES * (PEOPLE + 1) + 1
     })
@@ -419,7 +432,7 @@ async fn ten_thousand_followers_are_each_notified_once_and_keep_nobody_else_wait
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_job_that_always_takes_too_long_is_set_aside_and_the_next_one_is_done() {
+async fn a_job_that_always_times_out_becomes_a_dead_letter_and_the_next_job_runs() {
     let cluster = Cluster::start(1).await;
     let (ann, bob) = (cluster.user(0, "ann").await, cluster.user(0, "bob").await);
     let channel = ann.create_private(&[&bob]).await;
@@ -434,10 +447,10 @@ async fn a_job_that_always_takes_too_long_is_set_aside_and_the_next_one_is_done(
     assert_eq!(ann.write(&channel, "quick").await.status, 201);
     eventually_within(
         Duration::from_secs(40),
-        "the next one is done",
+        "the next job is done",
         async || {
-            let told = listed(&bob).await;
-            told.len() == 1 && told[0]["content"] == "quick"
+            let notifications = listed(&bob).await;
+            notifications.len() == 1 && notifications[0]["content"] == "quick"
         },
     )
     .await;
@@ -447,7 +460,7 @@ async fn a_job_that_always_takes_too_long_is_set_aside_and_the_next_one_is_done(
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_was_dismissed_is_forgotten_in_its_time_some_at_once() {
+async fn old_dismissed_notifications_are_deleted_in_batches() {
     let cluster = Cluster::start(1).await;
     let ann = cluster.user(0, "ann").await;
     let receiver: uuid::Uuid = ann.id.parse().expect("an id");
@@ -463,12 +476,12 @@ async fn what_was_dismissed_is_forgotten_in_its_time_some_at_once() {
             .await
             .expect("written");
     }
-    let mut forgotten = Vec::new();
+    let mut deleted = Vec::new();
     for _ in 0..3 {
-        let some = store::notifications::sweep(&cluster.db, Duration::from_hours(8 * 24), 3).await;
-        forgotten.push(some.expect("PostgreSQL answers"));
+        let batch = store::notifications::sweep(&cluster.db, Duration::from_hours(8 * 24), 3).await;
+        deleted.push(batch.expect("PostgreSQL answers"));
     }
-    assert_eq!(forgotten, [3, 2, 0]);
+    assert_eq!(deleted, [3, 2, 0]);
     assert_eq!(count(&cluster, "notifications").await, 2);
     assert_eq!(listed(&ann).await.len(), 1);
 }

@@ -1,4 +1,4 @@
-//! Pages of messages: whole, in order, and with an end.
+//! Pages of messages: complete, ordered and finite.
 
 use std::collections::HashSet;
 
@@ -11,7 +11,7 @@ use super::{
 };
 use crate::support::{Cluster, User};
 
-/// A page, after checking its shape.
+/// Gets a page and checks its fields.
 async fn page(by: &User, channel: &str, query: &str) -> Value {
     let answer = by
         .get(&format!("/api/messages?channelId={channel}{query}"))
@@ -35,7 +35,7 @@ fn content(page: &Value) -> &Vec<Value> {
     page["content"].as_array().expect("a page has content")
 }
 
-/// Follows the cursors to the end.
+/// Every message, by following the cursors to the last page.
 async fn all_pages(by: &User, channel: &str, sort: &str, size: usize) -> Vec<Value> {
     let (mut messages, mut cursor) = (Vec::new(), String::new());
     loop {
@@ -92,7 +92,7 @@ async fn pages_neither_skip_nor_repeat_while_others_write() {
     assert_eq!(
         down,
         (1..=down[0]).rev().collect::<Vec<_>>(),
-        "from the newest at that moment to the first"
+        "from the newest at the first request to the first"
     );
     let up = seqs(&up);
     assert!(up.len() >= 125);
@@ -102,7 +102,7 @@ async fn pages_neither_skip_nor_repeat_while_others_write() {
         (1..=205).collect::<Vec<_>>()
     );
 
-    // A deleted message is simply not there, also when it was the one a cursor points to.
+    // A page omits a deleted message, even the message of the cursor.
     let first = page(&ann, &channel, "&size=5").await;
     let last = &content(&first)[4];
     assert_eq!(last["seq"], json!(201));
@@ -128,7 +128,7 @@ async fn pages_neither_skip_nor_repeat_while_others_write() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn messages_of_one_instant_are_each_on_one_page() {
+async fn messages_with_equal_timestamps_are_each_on_one_page() {
     let cluster = Cluster::start(1).await;
     let (ann, channel) = (cluster.user(0, "ann").await, cluster.channel().await);
     join_all((0..30).map(|_| ann.write(&channel, "x"))).await;
@@ -156,7 +156,7 @@ async fn messages_of_one_instant_are_each_on_one_page() {
             "{size}"
         );
     }
-    // A plain instant stands between the messages before it and those after it.
+    // A timestamp as a cursor excludes the messages of exactly that time in both directions.
     for (query, first, how_many) in [
         ("&cursor=2026-02-01T00:00:00Z&sort=createdAt,desc", 25, 25),
         ("&cursor=2026-01-31T09:15:02.500001Z", 25, 25),
@@ -229,7 +229,7 @@ async fn a_page_has_limits_and_an_end() {
     assert_eq!(
         (content(&second).len(), &second["nextCursor"]),
         (50, &Value::Null),
-        "a full last page is the last"
+        "a full last page has no next cursor"
     );
     let ids: HashSet<_> = content(&answer.body)
         .iter()

@@ -1,4 +1,4 @@
-//! Who is online.
+//! Presence: online users, and the announcements of changes.
 
 use std::time::Duration;
 
@@ -17,11 +17,11 @@ async fn is_online(asker: &User, user: &User) -> bool {
         .cloned();
     entry.expect("the user is listed")["online"]
         .as_bool()
-        .expect("it is known")
+        .expect("the flag is set")
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn whoever_is_connected_anywhere_is_online_and_a_change_is_told_once_a_second_at_most() {
+async fn a_connected_user_is_online_and_changes_are_announced_at_most_once_a_second() {
     let mut cluster = Cluster::start(2).await;
     let (ann, bob) = (cluster.user(0, "ann").await, cluster.user(1, "bob").await);
     assert!(!is_online(&ann, &bob).await);
@@ -31,18 +31,18 @@ async fn whoever_is_connected_anywhere_is_online_and_a_change_is_told_once_a_sec
         .expect_about("users.refresh", "userId", &ann.id)
         .await;
     let stomp = Stomp::connect(&bob).await;
-    let begun = Instant::now();
+    let started = Instant::now();
     events
         .expect_about("users.refresh", "userId", &bob.id)
         .await;
     assert!(
-        begun.elapsed() < Duration::from_secs(4),
+        started.elapsed() < Duration::from_secs(4),
         "it took {:?}",
-        begun.elapsed()
+        started.elapsed()
     );
     assert!(is_online(&ann, &bob).await);
 
-    // Many who come at once are one event, or two.
+    // Ten users connect in quick succession, which takes at most three announcements.
     let mut crowd = Vec::new();
     for _ in 0..10 {
         let user = cluster.user(0, "crowd").await;
@@ -55,19 +55,19 @@ async fn whoever_is_connected_anywhere_is_online_and_a_change_is_told_once_a_sec
     for user in &crowd {
         connections.push(Stomp::connect(user).await);
     }
-    let mut told = 0;
+    let mut announced = 0;
     while tokio::time::timeout(Duration::from_millis(2_500), events.next())
         .await
         .is_ok()
     {
-        told += 1;
+        announced += 1;
     }
-    assert!((1..=3).contains(&told), "told {told} times");
+    assert!((1..=3).contains(&announced), "{announced} announcements");
 
-    // Who leaves has a while to come back; of a node that died nobody has to say anything.
+    // A user who leaves has a grace period. The leases of a dead node expire.
     drop(stomp);
     let mut redis = cluster.redis.clone();
-    let mut left = async |user: &User| -> f64 {
+    let mut lease_seconds = async |user: &User| -> f64 {
         let score: Option<f64> = redis::cmd("ZSCORE")
             .arg("presence:{users}")
             .arg(&user.id)
@@ -80,19 +80,25 @@ async fn whoever_is_connected_anywhere_is_online_and_a_change_is_told_once_a_sec
             .expect("TIME");
         #[expect(clippy::cast_precision_loss, reason = "far below 2^52")]
         let now = (seconds * 1_000 + micros / 1_000) as f64;
-        score.map_or(0.0, |till| (till - now) / 1_000.0)
+        score.map_or(0.0, |expiry| (expiry - now) / 1_000.0)
     };
-    eventually("the lease is shortened", async || left(&bob).await <= 20.0).await;
-    assert!(is_online(&ann, &bob).await, "still within the grace");
+    eventually("the lease is shortened", async || {
+        lease_seconds(&bob).await <= 20.0
+    })
+    .await;
+    assert!(is_online(&ann, &bob).await, "within the grace period");
     let stomp = Stomp::connect(&bob).await;
-    eventually("the lease is long again", async || left(&bob).await > 30.0).await;
+    eventually("the lease is long again", async || {
+        lease_seconds(&bob).await > 30.0
+    })
+    .await;
     cluster.kill(1).await;
     drop(stomp);
     assert!(
-        (15.0..=40.0).contains(&left(&bob).await),
-        "nobody shortened it, and nobody renews it"
+        (15.0..=40.0).contains(&lease_seconds(&bob).await),
+        "the dead node neither shortens nor renews the lease"
     );
-    // Rather than wait for its end, let it be over.
+    // Expires the lease without waiting.
     let mut redis = cluster.redis.clone();
     let () = redis::cmd("ZADD")
         .arg("presence:{users}")
@@ -108,7 +114,7 @@ async fn whoever_is_connected_anywhere_is_online_and_a_change_is_told_once_a_sec
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn who_is_back_within_the_grace_has_never_been_away() {
+async fn a_return_within_the_grace_period_announces_nothing() {
     let cluster = Cluster::start(2).await;
     let (ann, bob) = (cluster.user(0, "ann").await, cluster.user(0, "bob").await);
     let mut events = Sse::open(&ann, None).await;
@@ -119,18 +125,24 @@ async fn who_is_back_within_the_grace_has_never_been_away() {
         is_online(&ann, &ann).await && is_online(&ann, &bob).await
     })
     .await;
-    // Those changes that are still to be told.
+    // Skips pending announcements.
     while tokio::time::timeout(Duration::from_millis(1_500), events.next())
         .await
         .is_ok()
     {}
-    // By another kind of connection, at another node, some seconds later.
+    // The user returns after 1.5 s over STOMP at another node.
     drop(bobs);
     let silent = tokio::time::timeout(Duration::from_millis(1_500), events.next()).await;
-    assert!(silent.is_err(), "he may come back: {silent:?}");
+    assert!(
+        silent.is_err(),
+        "unexpected event in the grace period: {silent:?}"
+    );
     let back = Stomp::connect(&bob.at_node(&cluster.address(1))).await;
     let silent = tokio::time::timeout(Duration::from_millis(2_500), events.next()).await;
-    assert!(silent.is_err(), "he is back: {silent:?}");
+    assert!(
+        silent.is_err(),
+        "unexpected event after the return: {silent:?}"
+    );
     assert!(is_online(&ann, &bob).await);
     drop(back);
 }

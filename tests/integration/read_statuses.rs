@@ -1,4 +1,4 @@
-//! What somebody has read of a channel.
+//! Read statuses: the time up to which a user has read a channel.
 
 use futures_util::future::join_all;
 use reqwest::Method;
@@ -11,7 +11,7 @@ use super::{
 use crate::support::Cluster;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn there_is_one_read_status_for_a_user_and_a_channel() {
+async fn a_user_has_one_read_status_per_channel() {
     let cluster = Cluster::start(2).await;
     let (ann, bob, admin) = (
         cluster.user(0, "ann").await,
@@ -69,7 +69,7 @@ async fn there_is_one_read_status_for_a_user_and_a_channel() {
             .await
             .status,
         403,
-        "not even an administrator"
+        "an administrator may not do so either"
     );
     assert_eq!(
         read(&ann, &ann.id, &new_id(), "2026-01-31T09:15:02Z")
@@ -119,7 +119,7 @@ async fn there_is_one_read_status_for_a_user_and_a_channel() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_read_status_is_its_owners() {
+async fn only_its_owner_reads_and_changes_a_read_status() {
     let cluster = Cluster::start(1).await;
     let (ann, bob, admin) = (
         cluster.user(0, "ann").await,
@@ -162,7 +162,7 @@ async fn a_read_status_is_its_owners() {
         assert_eq!(
             (answer.status, &answer.body),
             (200, &status),
-            "null is not false"
+            "null changes nothing"
         );
     }
     let mut expected = status.clone();
@@ -195,6 +195,6 @@ async fn a_read_status_is_its_owners() {
     assert_eq!(
         read_statuses(&bob).await[0]["notificationEnabled"],
         json!(true),
-        "everybody has their own"
+        "bob's read status does not change"
     );
 }

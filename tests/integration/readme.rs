@@ -1,5 +1,6 @@
-//! The README's guide to Redis: each command is run with the real redis-cli and must print what the guide shows, and each
-//! key that a running system has must be in its table.
+//! The README's guide to Redis, compared with a running system.
+//!
+//! redis-cli prints the output that the guide shows for each command, and the table lists every key.
 
 use std::{collections::BTreeSet, fmt::Write as _, process::Command, time::Duration};
 
@@ -14,7 +15,7 @@ fn guide() -> &'static str {
     rest.split("\n## ").next().expect("a section has an end")
 }
 
-/// The guide's commands, each with what it prints.
+/// The commands of the guide with their output.
 fn examples() -> Vec<(&'static str, &'static str)> {
     let fences = guide().split("```\n").skip(1).step_by(2);
     fences
@@ -23,7 +24,7 @@ fn examples() -> Vec<(&'static str, &'static str)> {
         .collect()
 }
 
-/// The table's keys, with their types. What stands for something else is a `*`.
+/// The keys of the table with their types. A placeholder becomes `*`.
 fn documented() -> Vec<(String, &'static str)> {
     let rows = guide().lines().filter(|line| line.starts_with("| `"));
     rows.map(|row| {
@@ -41,7 +42,7 @@ fn matches(pattern: &str, key: &str) -> bool {
     match pattern.split_once('*') {
         None => pattern == key,
         Some((start, rest)) => key.strip_prefix(start).is_some_and(|key| {
-            // Shortest first is enough: what follows a placeholder here never occurs inside one.
+            // Tries every suffix: no value of a placeholder contains the text after the placeholder.
             rest.is_empty() && !key.contains(':')
                 || rest.is_empty() && start == "sse:seen:"
                 || !rest.is_empty() && key.char_indices().any(|(at, _)| matches(rest, &key[at..]))
@@ -49,7 +50,7 @@ fn matches(pattern: &str, key: &str) -> bool {
     }
 }
 
-/// What differs from run to run, by what it is.
+/// Replaces values that differ between runs with a name for their kind.
 fn normalised(text: &str) -> String {
     let kind = |word: &str| {
         let digits = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
@@ -64,7 +65,7 @@ fn normalised(text: &str) -> String {
         } else if digits(word) && word.len() == 13 {
             "<ms>"
         } else if word.len() == 8 && hex(word) {
-            // Before the numbers: it may happen to have no letters.
+            // Precedes the numbers, because a hexadecimal word may have no letters.
             "<run>"
         } else if digits(word) && word.len() >= 2 {
             "<number>"
@@ -79,7 +80,7 @@ fn normalised(text: &str) -> String {
     };
     let mut result = String::new();
     for line in text.trim_end().lines() {
-        // The numbers before the elements of a list stay as they are.
+        // Keeps the numbers before the elements of a list.
         let at = line.find(['"', '(']).unwrap_or(0);
         let (lead, rest) = line.split_at(at);
         result.push_str(lead);
@@ -88,7 +89,7 @@ fn normalised(text: &str) -> String {
             if c.is_alphanumeric() || "-_.".contains(c) || (c == ':' && word.contains('T')) {
                 word.push(c);
             } else {
-                write!(result, "{}{c}", kind(&word)).expect("a string takes it");
+                write!(result, "{}{c}", kind(&word)).expect("a write to a string succeeds");
                 word.clear();
             }
         }
@@ -96,14 +97,14 @@ fn normalised(text: &str) -> String {
     result
 }
 
-struct Place {
+struct RedisCli {
     port: String,
     database: String,
     bob: User,
 }
 
-impl Place {
-    /// What redis-cli prints to a person for a command of the guide, with this system's identifiers.
+impl RedisCli {
+    /// Output of redis-cli for a command, with the identifiers of this system.
     fn run(&self, command: &str) -> String {
         let words = command.split(' ').map(|word| {
             let (key, id) = word.rsplit_once(':').unwrap_or(("", word));
@@ -137,7 +138,7 @@ impl Place {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_guide_to_redis_shows_what_is_there() {
+async fn the_redis_guide_matches_a_running_system() {
     let cluster = Cluster::start(1).await;
     let (ann, bob) = (cluster.user(0, "ann").await, cluster.user(0, "bob").await);
     let config = &cluster.node(0).app().config;
@@ -147,7 +148,7 @@ async fn the_guide_to_redis_shows_what_is_there() {
         .rsplit_once('/')
         .expect("a database");
     let (_, port) = server.rsplit_once(':').expect("a port");
-    let place = Place {
+    let redis_cli = RedisCli {
         port: port.to_owned(),
         database: database.to_owned(),
         bob: bob.clone(),
@@ -163,12 +164,12 @@ async fn the_guide_to_redis_shows_what_is_there() {
     ann.create_private(&[&bob]).await;
     stream.expect("channels.refresh").await;
     stream.expect("channels.refresh").await;
-    // Those who came and went are told within a second, so these two keys are seen only in passing.
+    // Nodes announce presence changes within 1 s, so the keys of pending changes exist only briefly.
     let mut redis = cluster.redis.clone();
     let mut keys = BTreeSet::new();
     let table = documented();
     assert!(table.len() >= 10, "{table:?}");
-    eventually("every key of the table has been there", async || {
+    eventually("every key of the table has existed", async || {
         drop(Sse::open(&ann, None).await);
         let now: Vec<String> = redis::cmd("KEYS")
             .arg("*")
@@ -183,12 +184,12 @@ async fn the_guide_to_redis_shows_what_is_there() {
                 .query_async(&mut redis)
                 .await
                 .expect("Redis answers");
-            // What lives for a second may be gone by now.
+            // A short-lived key may no longer exist.
             assert!(actual == *kind || actual == "none", "{key} is a {actual}");
             keys.insert(key);
         }
         let seen = |pattern: &str| keys.iter().any(|key| matches(pattern, key));
-        // A user who comes and is told of in the same look leaves nothing in the first, and nearly nothing in the second.
+        // A change that is announced in the same pass never enters the first set, and the second only briefly.
         let passing = [":changed", ":announcing"];
         table
             .iter()
@@ -199,23 +200,23 @@ async fn the_guide_to_redis_shows_what_is_there() {
     let examples = examples();
     let anns_stream = Sse::open(&ann, None).await;
     let admin = cluster.admin(0).await;
-    let (mut wrong, mut different) = (String::new(), String::new());
+    let (mut last_output, mut different) = (String::new(), String::new());
     for (command, shown) in &examples {
-        // Somebody may be told of just now, and then the newest event is another one: so more than once.
+        // Retries, because a presence announcement may be the newest event.
         let mut same = false;
         for _ in 0..5 {
             admin.create_channel("olds").await;
             stream.expect("channels.refresh").await;
-            let printed = place.run(command);
+            let printed = redis_cli.run(command);
             same = normalised(&printed) == normalised(shown);
             if same {
                 break;
             }
             tokio::time::sleep(Duration::from_millis(300)).await;
-            wrong = printed;
+            last_output = printed;
         }
         if !same {
-            write!(different, "> {command}\n{wrong}").expect("a string takes it");
+            write!(different, "> {command}\n{last_output}").expect("a write to a string succeeds");
         }
     }
     drop(anns_stream);
@@ -228,10 +229,10 @@ async fn the_guide_to_redis_shows_what_is_there() {
             "the guide shows no command for {pattern}"
         );
     }
-    // What the guide says of ending a login by hand.
-    place.cli(vec![
+    // The guide's way to end a session by hand.
+    redis_cli.cli(vec![
         "DEL".to_owned(),
-        format!("session:{}", place.session()),
+        format!("session:{}", redis_cli.session()),
     ]);
     assert_eq!(bob.get("/api/users").await.status, 401);
 }

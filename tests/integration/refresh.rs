@@ -1,4 +1,4 @@
-//! Refreshing a session: the CSRF token, the rotation of the refresh token, and its reuse.
+//! Session refreshes: CSRF, rotation of the refresh token, and its reuse.
 
 use futures_util::future::join_all;
 use redis::AsyncCommands;
@@ -42,7 +42,7 @@ async fn a_refresh_requires_the_csrf_token_and_rotates_the_cookie() {
             );
         }
     }
-    // A browser does it, at the other node, several times over.
+    // A browser refreshes several times, on both nodes.
     let mut browser = User::sign_in(cluster.visitor(0), &ann.name, "password").await;
     for node in [1, 0, 1] {
         browser = browser.at_node(&cluster.address(node));
@@ -59,7 +59,7 @@ async fn a_refresh_requires_the_csrf_token_and_rotates_the_cookie() {
     let answer = post_with(&visitor, "/api/auth/refresh", &refresh).await;
     let (next, _) = set_cookie(&answer, REFRESH).expect("the cookie is rotated");
     assert_ne!(next, refresh);
-    // The old cookie may be under way in other requests of the page. It says who they are for half a minute.
+    // Other requests of the page may still carry the old cookie, so it authenticates them for 30 s.
     assert_eq!(me_with(&visitor, &refresh).await.status, 200);
     let key = format!("session:{}", text(&User::claims(&token)["sid"]));
     let mut redis = cluster.redis.clone();
@@ -77,18 +77,20 @@ async fn a_refresh_requires_the_csrf_token_and_rotates_the_cookie() {
     assert_eq!(
         me_with(&visitor, &refresh).await.status,
         401,
-        "then it is worth nothing"
+        "the old cookie is invalid afterwards"
     );
     assert_eq!(me_with(&visitor, &next).await.status, 200);
     assert_eq!(
         status_with(&visitor, &token).await,
         200,
-        "the session goes on, and so do its access tokens"
+        "the session and its access tokens stay valid"
     );
     let answer = post_with(&visitor, "/api/auth/refresh", "unknown.token").await;
     assert_eq!((answer.status, answer.code()), (401, "SESSION_ENDED"));
     assert_eq!(
-        set_cookie(&answer, REFRESH).expect("it is taken away").0,
+        set_cookie(&answer, REFRESH)
+            .expect("the cookie is cleared")
+            .0,
         ""
     );
 }
@@ -114,9 +116,9 @@ async fn exactly_one_of_several_concurrent_refreshes_succeeds() {
                 .all(|answer| [200, 401].contains(&answer.status)),
             "{answers:?}"
         );
-        // Two held the token, and nobody can say which of them was its owner.
-        for dead in [token.as_str(), text(&won[0].body)] {
-            assert_eq!(status_with(&visitors[1], dead).await, 401);
+        // Two clients had the token, and the node cannot know its owner, so it ends the session.
+        for access in [token.as_str(), text(&won[0].body)] {
+            assert_eq!(status_with(&visitors[1], access).await, 401);
         }
     }
 }
@@ -150,6 +152,6 @@ async fn a_refresh_token_used_twice_ends_its_session_everywhere() {
     assert_eq!(
         ann.get("/api/users").await.status,
         200,
-        "the user's other session is not concerned"
+        "the user's other session stays valid"
     );
 }

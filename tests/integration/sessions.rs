@@ -1,4 +1,4 @@
-//! Sessions outlive neither their end nor their use.
+//! The end of sessions, the session index, and retried presence announcements.
 
 use std::time::Duration;
 
@@ -8,16 +8,16 @@ use tokio::{io::AsyncWriteExt, net::TcpStream};
 use crate::support::{Cluster, Sse, Stomp, User, eventually, eventually_within};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_change_that_has_begun_is_felt_on_every_node_though_its_client_has_hung_up() {
+async fn a_role_change_takes_effect_on_every_node_after_its_client_disconnects() {
     let cluster = Cluster::start(2).await;
     let (admin, ann) = (cluster.admin(0).await, cluster.user(0, "ann").await);
     let mut socket = Stomp::connect(&ann.at_node(&cluster.address(1))).await;
     let mut stream = Sse::open(&ann.at_node(&cluster.address(1)), None).await;
     stream.expect("sync").await;
-    // The change waits for somebody else's, and its client does not.
-    let mut other = cluster.db.begin().await.expect("a transaction");
+    // The change waits for a lock, and the client disconnects.
+    let mut lock = cluster.db.begin().await.expect("a transaction");
     sqlx::query("select from users for update")
-        .execute(&mut *other)
+        .execute(&mut *lock)
         .await
         .expect("locked");
     let body = format!(r#"{{"userId":"{}","newRole":"CHANNEL_MANAGER"}}"#, ann.id);
@@ -27,10 +27,10 @@ async fn a_change_that_has_begun_is_felt_on_every_node_though_its_client_has_hun
         admin.token(),
         body.len()
     );
-    let mut tab = TcpStream::connect(cluster.address(0))
+    let mut client = TcpStream::connect(cluster.address(0))
         .await
         .expect("connected");
-    tab.write_all(request.as_bytes()).await.expect("sent");
+    client.write_all(request.as_bytes()).await.expect("sent");
     eventually("the change has begun", async || {
         let waiting: i64 = sqlx::query_scalar(
             "select count(*) from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'",
@@ -41,35 +41,35 @@ async fn a_change_that_has_begun_is_felt_on_every_node_though_its_client_has_hun
         waiting > 0
     })
     .await;
-    drop(tab);
-    // Long enough for the node to notice.
+    drop(client);
+    // The node detects the disconnect within 100 ms.
     tokio::time::sleep(Duration::from_millis(100)).await;
-    other.rollback().await.expect("released");
-    let felt = async {
+    lock.rollback().await.expect("released");
+    let ended = async {
         assert_eq!(
             socket.expect("ERROR").await.header("code"),
             Some("SESSION_ENDED")
         );
         while stream.next().await.is_some() {}
     };
-    tokio::time::timeout(Duration::from_secs(2), felt)
+    tokio::time::timeout(Duration::from_secs(2), ended)
         .await
-        .expect("at once");
+        .expect("the connections end within 2 s");
     let users = admin.get("/api/users").await.body;
     let changed = |user: &Value| user["id"] == ann.id && user["role"] == "CHANNEL_MANAGER";
     assert!(users.as_array().expect("a list").iter().any(changed));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_list_of_a_users_sessions_forgets_those_that_have_run_out() {
+async fn expired_sessions_leave_the_index_of_a_users_sessions() {
     let cluster = Cluster::start(1).await;
     let ann = cluster.user(0, "ann").await;
     let mut redis = cluster.redis.clone();
     let key = format!("sessions:{}", ann.id);
-    let gone: Vec<String> = (0..40).map(|_| uuid::Uuid::new_v4().to_string()).collect();
+    let expired: Vec<String> = (0..40).map(|_| uuid::Uuid::new_v4().to_string()).collect();
     let () = redis::cmd("SADD")
         .arg(&key)
-        .arg(gone)
+        .arg(expired)
         .query_async(&mut redis)
         .await
         .expect("SADD");
@@ -82,7 +82,7 @@ async fn the_list_of_a_users_sessions_forgets_those_that_have_run_out() {
         .await
         .expect("SCARD");
     assert!(left < 13 + 20, "{left} are left");
-    // Those that live stay, and end together.
+    // Open sessions stay in the index and end with the account.
     assert_eq!(ann.get("/api/users").await.status, 200);
     assert_eq!(
         cluster
@@ -105,7 +105,7 @@ async fn the_list_of_a_users_sessions_forgets_those_that_have_run_out() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn that_somebody_came_is_told_even_if_it_could_not_be_told_at_first() {
+async fn a_failed_presence_announcement_is_retried() {
     let cluster = Cluster::start(1).await;
     let (ann, bob) = (cluster.user(0, "ann").await, cluster.user(0, "bob").await);
     let mut stream = Sse::open(&ann, None).await;
@@ -123,20 +123,22 @@ async fn that_somebody_came_is_told_even_if_it_could_not_be_told_at_first() {
             .expect("Redis answers");
         redis::from_redis_value(answer).unwrap_or(0)
     };
-    // Nothing can be appended for a while.
+    // A key of another type makes every append to the history fail.
     run(&["RENAME", "sse:all", "aside"]).await;
     run(&["SET", "sse:all", "in the way"]).await;
     let _bobs = Stomp::connect(&bob).await;
-    eventually_within(Duration::from_secs(20), "it was to be told", async || {
-        run(&["SCARD", "presence:{users}:announcing"]).await > 0
-    })
+    eventually_within(
+        Duration::from_secs(20),
+        "the announcement is pending",
+        async || run(&["SCARD", "presence:{users}:announcing"]).await > 0,
+    )
     .await;
     run(&["DEL", "sse:all"]).await;
     run(&["RENAME", "aside", "sse:all"]).await;
     stream
         .expect_about("users.refresh", "userId", &bob.id)
         .await;
-    eventually("nothing is left to tell", async || {
+    eventually("no announcement is pending", async || {
         run(&["EXISTS", "presence:{users}:announcing"]).await == 0
     })
     .await;

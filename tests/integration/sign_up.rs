@@ -105,7 +105,7 @@ async fn a_sign_up_reports_every_invalid_field_at_once() {
         .fetch_one(&cluster.db)
         .await
         .expect("counted");
-    assert_eq!(users, 3, "two and the administrator");
+    assert_eq!(users, 3, "two users and the administrator");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -133,7 +133,7 @@ async fn the_sign_up_part_may_lack_a_content_type_and_stand_among_other_parts() 
         (&json!("USER"), &Value::Null)
     );
 
-    // As a Blob, which browsers send with a file name.
+    // Browsers send a Blob with a file name.
     let blob = multipart::Part::text(body("blob"))
         .file_name("blob")
         .mime_str("application/json")
@@ -175,7 +175,7 @@ async fn the_sign_up_part_may_lack_a_content_type_and_stand_among_other_parts() 
     assert_eq!(
         visitor.login("full", "password").await.status,
         401,
-        "nothing was created"
+        "no user is created"
     );
 }
 
@@ -204,7 +204,7 @@ async fn usernames_and_email_addresses_are_unique_regardless_of_case() {
         "login finds the name in any case"
     );
 
-    // Everybody wants the same name at once, on two nodes.
+    // Concurrent sign-ups with the same name on two nodes.
     let visitors = [cluster.visitor(0), cluster.visitor(1)];
     let tries = (0..8).map(|n| {
         let visitor = &visitors[n % 2];

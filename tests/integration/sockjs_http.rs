@@ -1,4 +1,4 @@
-//! STOMP over SockJS's HTTP transports, end to end.
+//! STOMP over the HTTP transports of SockJS, end to end.
 
 use std::{collections::VecDeque, time::Duration};
 
@@ -8,14 +8,14 @@ use tokio::time::timeout;
 
 use crate::support::{Cluster, SOON, Stomp, User, eventually};
 
-/// A client that receives by polling or by a stream, and sends beside it.
+/// A client that receives by polling or streaming and sends with separate requests.
 struct Session {
     http: reqwest::Client,
     url: String,
     stream: Option<reqwest::Response>,
-    octets: Vec<u8>,
-    /// STOMP frames and, at last, SockJS's own close frame.
-    waiting: VecDeque<String>,
+    received: Vec<u8>,
+    /// STOMP frames, and at the end the close frame of SockJS.
+    queued: VecDeque<String>,
 }
 
 impl Session {
@@ -28,8 +28,8 @@ impl Session {
                 .expect("a client"),
             url: format!("http://{address}/ws/000/{name}"),
             stream: None,
-            octets: Vec::new(),
-            waiting: VecDeque::new(),
+            received: Vec::new(),
+            queued: VecDeque::new(),
         };
         if streams {
             session.stream = Some(session.post("xhr_streaming", "").await);
@@ -49,27 +49,27 @@ impl Session {
             .expect("an answer")
     }
 
-    /// The next frame of SockJS.
+    /// The next SockJS frame.
     async fn line(&mut self) -> String {
         let line = async {
             loop {
-                if let Some(end) = self.octets.iter().position(|octet| *octet == b'\n') {
-                    let rest = self.octets.split_off(end + 1);
-                    let mut line = std::mem::replace(&mut self.octets, rest);
+                if let Some(end) = self.received.iter().position(|byte| *byte == b'\n') {
+                    let rest = self.received.split_off(end + 1);
+                    let mut line = std::mem::replace(&mut self.received, rest);
                     line.pop();
                     return String::from_utf8(line).expect("text");
                 }
                 let chunk = match &mut self.stream {
-                    Some(stream) => stream.chunk().await.expect("the stream goes on"),
+                    Some(stream) => stream.chunk().await.expect("the stream continues"),
                     None => self.post("xhr", "").await.bytes().await.ok(),
                 };
-                self.octets
-                    .extend_from_slice(&chunk.expect("the stream goes on"));
+                self.received
+                    .extend_from_slice(&chunk.expect("the stream continues"));
             }
         };
         timeout(SOON, line)
             .await
-            .expect("the server says something")
+            .expect("the server sends data in time")
     }
 
     async fn send(&self, text: &str) {
@@ -77,17 +77,17 @@ impl Session {
         assert_eq!(answer.status(), 204);
     }
 
-    /// The next STOMP frame that is no heart-beat, or SockJS's close frame.
+    /// The next STOMP frame, or the close frame of SockJS. Skips heart-beats.
     async fn next(&mut self) -> String {
         loop {
-            if let Some(frame) = self.waiting.pop_front() {
+            if let Some(frame) = self.queued.pop_front() {
                 return frame;
             }
             let line = self.line().await;
             match line.strip_prefix('a') {
                 Some(array) => {
                     let frames: Vec<String> = serde_json::from_str(array).expect("an array");
-                    self.waiting
+                    self.queued
                         .extend(frames.into_iter().filter(|frame| frame != "\n"));
                 }
                 None if line == "h" => {}
@@ -121,7 +121,7 @@ impl Session {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn stomp_works_over_http_alone() {
+async fn stomp_works_over_http_without_websockets() {
     let cluster = Cluster::start(2).await;
     let channel = cluster.channel().await;
     let (ann, bob) = (cluster.user(0, "ann").await, cluster.user(1, "bob").await);
@@ -149,7 +149,7 @@ async fn stomp_works_over_http_alone() {
             serde_json::from_str(body.trim_end_matches('\0')).expect("JSON");
         assert_eq!(body["content"], odd);
         assert_eq!(other.message().await["content"], odd);
-        // What others say comes in order, however it is cut into responses.
+        // Messages arrive in order across polls and stream chunks.
         for n in 0..20 {
             other.say_surely(&bob, &channel, &n.to_string()).await;
         }
@@ -170,7 +170,7 @@ async fn stomp_works_over_http_alone() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_refusal_comes_before_the_close() {
+async fn an_error_frame_precedes_the_close() {
     let cluster = Cluster::start(1).await;
     for streams in [true, false] {
         let mut session = Session::open(&cluster.address(0), streams).await;
@@ -182,7 +182,7 @@ async fn a_refusal_comes_before_the_close() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_client_that_went_away_leaves_nothing_behind() {
+async fn a_disconnected_client_leaves_no_subscription_or_task() {
     let cluster = Cluster::start(1).await;
     let channel = cluster.channel().await;
     let ann = cluster.user(0, "ann").await;
@@ -192,16 +192,19 @@ async fn a_client_that_went_away_leaves_nothing_behind() {
     let app = cluster.node(0).app();
     assert_eq!(app.delivery.hub.len(), 1);
     drop(session);
-    eventually("the hub forgets it", async || app.delivery.hub.is_empty()).await;
+    eventually("the hub has no connection", async || {
+        app.delivery.hub.is_empty()
+    })
+    .await;
     assert!(app.delivery.hub.positions().is_empty());
-    eventually("its task ends", async || {
+    eventually("the task of the session ends", async || {
         app.tasks.count(Group::SockJsSessions) == 0
     })
     .await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_node_that_leaves_and_a_session_that_ends_are_told_over_http_too() {
+async fn a_draining_node_and_an_ended_session_close_http_transports_with_a_reason() {
     let mut cluster = Cluster::start(1).await;
     let (ann, bob) = (cluster.user(0, "ann").await, cluster.user(0, "bob").await);
     let mut revoked = Session::open(&cluster.address(0), true).await;
@@ -218,11 +221,11 @@ async fn a_node_that_leaves_and_a_session_that_ends_are_told_over_http_too() {
     assert_eq!(revoked.next().await, "c[1008,\"The session has ended.\"]");
     let (clean, goodbye) = tokio::join!(cluster.drain(0), drained.next());
     assert_eq!(goodbye, "c[1001,\"The node is leaving.\"]");
-    assert!(clean, "everything ended by itself");
+    assert!(clean, "every task ended in time");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn stomps_own_beats_take_the_place_of_sockjs_heartbeats() {
+async fn stomp_heart_beats_replace_sockjs_heartbeats() {
     let cluster = Cluster::start_with(1, &[("HEART_BEAT", "1s")]).await;
     let ann = cluster.user(0, "ann").await;
     let mut session = Session::open(&cluster.address(0), true).await;
@@ -233,15 +236,15 @@ async fn stomps_own_beats_take_the_place_of_sockjs_heartbeats() {
         ))
         .await;
     session.expect("CONNECTED").await;
-    let begun = tokio::time::Instant::now();
+    let started = tokio::time::Instant::now();
     for _ in 0..3 {
         assert_eq!(session.line().await, "a[\"\\n\"]");
     }
-    assert!(begun.elapsed() < Duration::from_millis(3_600));
+    assert!(started.elapsed() < Duration::from_millis(3_600));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_receipt_for_unsubscribe_comes_behind_all_that_was_delivered_before() {
+async fn the_receipt_for_unsubscribe_follows_every_message_delivered_before() {
     let cluster = Cluster::start(1).await;
     let channel = cluster.channel().await;
     let (ann, bob) = (cluster.user(0, "ann").await, cluster.user(0, "bob").await);
@@ -250,7 +253,7 @@ async fn the_receipt_for_unsubscribe_comes_behind_all_that_was_delivered_before(
     let mut session = Session::open(&cluster.address(0), false).await;
     session.connect(&ann).await;
     session.subscribe(&channel).await;
-    // Between two polls some is given out already and some waits behind it.
+    // Between two polls, some messages are in the session's `outgoing` queue and others still in the send queue.
     for n in 0..5 {
         assert_eq!(bob.write(&channel, &n.to_string()).await.status, 201);
         witness.message().await;
@@ -263,7 +266,7 @@ async fn the_receipt_for_unsubscribe_comes_behind_all_that_was_delivered_before(
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_session_that_ended_stops_one_that_never_stops_sending() {
+async fn the_end_of_a_session_stops_a_client_that_sends_continuously() {
     let cluster = Cluster::start_with(1, &[("MESSAGE_RATE", "100000")]).await;
     let channel = cluster.channel().await;
     let ann = cluster.user(0, "ann").await;
@@ -274,7 +277,7 @@ async fn a_session_that_ended_stops_one_that_never_stops_sending() {
     let body = json!([frames]).to_string();
     let (http, url) = (session.http.clone(), format!("{}/xhr_send", session.url));
     let sending = tokio::spawn(async move {
-        // Always one that is being handled and one that waits.
+        // The node always handles one request while another waits.
         let send = || async {
             let request = http.post(&url).header("Content-Type", "text/plain");
             request.body(body.clone()).send().await.expect("an answer")
@@ -288,7 +291,7 @@ async fn a_session_that_ended_stops_one_that_never_stops_sending() {
     });
     tokio::time::sleep(Duration::from_millis(300)).await;
     assert_eq!(ann.post_csrf("/api/auth/logout").await.status, 204);
-    let begun = tokio::time::Instant::now();
+    let started = tokio::time::Instant::now();
     assert!(
         session
             .expect("ERROR")
@@ -297,16 +300,16 @@ async fn a_session_that_ended_stops_one_that_never_stops_sending() {
     );
     assert_eq!(session.next().await, "c[1008,\"The session has ended.\"]");
     assert!(
-        begun.elapsed() < Duration::from_secs(1),
+        started.elapsed() < Duration::from_secs(1),
         "it took {:?}",
-        begun.elapsed()
+        started.elapsed()
     );
     drop(session);
     sending.await.expect("the session is gone");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_long_resumption_comes_poll_by_poll() {
+async fn a_long_replay_arrives_over_several_polls() {
     let cluster = Cluster::start_with(1, &[("MESSAGE_RATE", "100000")]).await;
     let channel = cluster.channel().await;
     let (ann, bob) = (cluster.user(0, "ann").await, cluster.user(0, "bob").await);

@@ -12,7 +12,7 @@ use tokio_tungstenite::{
 use crate::support::{Cluster, Stomp, eventually};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn connect_is_answered_or_refused_as_the_specification_says() {
+async fn connect_is_accepted_or_rejected_as_the_specification_says() {
     let cluster = Cluster::start(1).await;
     let user = cluster.user(0, "ann").await;
     let token = user.token();
@@ -73,7 +73,7 @@ async fn connect_is_answered_or_refused_as_the_specification_says() {
                 assert_eq!(
                     stomp.text().await.as_deref(),
                     Some("c[1002,\"\"]"),
-                    "after the ERROR, SockJS's own close"
+                    "the close frame of SockJS follows the ERROR"
                 );
             }
             assert_eq!(stomp.close_code().await, Some(1002));
@@ -87,7 +87,7 @@ async fn frames_are_handled_in_order_and_receipts_come_after_the_effect() {
     let channel = cluster.channel().await;
     let user = cluster.user(0, "ann").await;
     let mut stomp = Stomp::connect(&user).await;
-    // One message with several frames, beats in between, and one frame over several messages.
+    // One WebSocket message has several frames and heart-beats. Later, one frame spans several messages.
     let body = json!({ "content": "한 😀", "channelId": channel, "authorId": user.id }).to_string();
     stomp.send(&format!("\n\nSUBSCRIBE\r\nid:s\\c1\r\ndestination:/sub/channels.{channel}.messages\r\n\r\n\0\nSEND\ndestination:/pub/messages\nreceipt:r1\n\n{body}\0\n")).await;
     let frames = [
@@ -97,7 +97,7 @@ async fn frames_are_handled_in_order_and_receipts_come_after_the_effect() {
     let message = frames
         .iter()
         .find(|frame| frame.command == "MESSAGE")
-        .expect("subscribed before the SEND that followed");
+        .expect("the SUBSCRIBE takes effect before the SEND");
     assert!(
         frames
             .iter()
@@ -121,7 +121,7 @@ async fn frames_are_handled_in_order_and_receipts_come_after_the_effect() {
     assert_eq!(
         message.header("subscription"),
         Some("s\\c1"),
-        "escaped as it was"
+        "the id is escaped"
     );
     assert_eq!(message.json()["content"], "한 😀");
     for piece in [
@@ -135,24 +135,24 @@ async fn frames_are_handled_in_order_and_receipts_come_after_the_effect() {
         stomp.send(piece).await;
     }
     assert_eq!(stomp.message().await["content"], "split");
-    // A burst keeps its order.
+    // A burst of SENDs keeps its order.
     for n in 0..1_000 {
         stomp.say(&user, &channel, &n.to_string()).await;
     }
     for n in 0..1_000 {
         assert_eq!(stomp.message().await["content"], n.to_string());
     }
-    // After UNSUBSCRIBE nothing more comes.
+    // No message follows the receipt for UNSUBSCRIBE.
     stomp.send("UNSUBSCRIBE\nid:s\\c1\nreceipt:r2\n\n\0").await;
     stomp.receipt("r2").await;
-    stomp.say_surely(&user, &channel, "unheard").await;
+    stomp.say_surely(&user, &channel, "after UNSUBSCRIBE").await;
     stomp.send("DISCONNECT\nreceipt:close-1\n\n\0").await;
     stomp.receipt("close-1").await;
     assert_eq!(stomp.close_code().await, Some(1000));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_is_published_after_a_receipt_for_subscribe_arrives() {
+async fn messages_published_after_the_receipt_for_subscribe_arrive() {
     let cluster = Cluster::start_with(2, &[("MESSAGE_RATE", "100000")]).await;
     let channel = cluster.channel().await;
     let (ann, bob) = (cluster.user(0, "ann").await, cluster.user(1, "bob").await);
@@ -161,7 +161,7 @@ async fn what_is_published_after_a_receipt_for_subscribe_arrives() {
         let mut reader = Stomp::connect(&bob).await;
         reader.subscribe(&channel).await;
         writer.say(&ann, &channel, &n.to_string()).await;
-        // Messages committed before may still come: only those behind the receipt are promised.
+        // Older messages may arrive, too. Only messages published after the receipt are guaranteed.
         loop {
             let content = reader.message().await["content"]
                 .as_str()
@@ -205,14 +205,14 @@ async fn sockjs_frames_carry_stomp() {
     let controls: String = ('\u{1}'..='\u{1f}').chain(['\u{7f}', '\u{85}']).collect();
     stomp.say(&user, &channel, &controls).await;
     assert_eq!(stomp.message().await["content"], controls);
-    // 60 KiB of what JSON escapes worst still fits a frame; it is the text that is too long.
+    // 30,000 quotation marks, which JSON escapes as 60 kB, fit in a frame, but the text is too long.
     stomp.subscribe_with("/user/queue/errors", "").await;
     stomp.say(&user, &channel, &"\"".repeat(30_000)).await;
     assert_eq!(
         stomp.message().await["details"]["content"],
         "must be at most 2000 characters"
     );
-    // Bare control characters take six octets each in SockJS's JSON, and make none of ours.
+    // SockJS's JSON escapes each control character as 6 bytes. A SEND body with bare control characters is invalid JSON.
     let controls = "\u{1}".repeat(60 * 1024);
     stomp
         .send(&format!("SEND\ndestination:/pub/messages\n\n{controls}\0"))
@@ -235,14 +235,14 @@ async fn sockjs_frames_carry_stomp() {
     assert_eq!(
         visitor.get("/ws/server/session/websocket").await.status,
         400,
-        "no upgrade was asked for"
+        "the request has no upgrade"
     );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_sub_protocol_that_was_offered_is_chosen() {
+async fn the_first_supported_subprotocol_is_selected() {
     let cluster = Cluster::start(1).await;
-    for (offered, chosen) in [
+    for (offered, selected) in [
         ("v12.stomp, v11.stomp", Some("v12.stomp")),
         ("v10.stomp,v12.stomp", Some("v10.stomp")),
         ("graphql", None),
@@ -253,11 +253,11 @@ async fn a_sub_protocol_that_was_offered_is_chosen() {
         request
             .headers_mut()
             .insert("sec-websocket-protocol", HeaderValue::from_static(offered));
-        match (connect_async(request).await, chosen) {
-            (Ok((_, response)), Some(chosen)) => {
-                assert_eq!(response.headers()["sec-websocket-protocol"], chosen);
+        match (connect_async(request).await, selected) {
+            (Ok((_, response)), Some(selected)) => {
+                assert_eq!(response.headers()["sec-websocket-protocol"], selected);
             }
-            // The client itself insists on one of its protocols.
+            // The client library requires one of the offered subprotocols.
             (Err(_), None) => {}
             (result, _) => panic!("{offered}: {result:?}"),
         }
@@ -274,13 +274,13 @@ async fn compression_is_not_negotiated() {
         let offer = HeaderValue::from_static("permessage-deflate; client_max_window_bits");
         let headers = request.headers_mut();
         headers.insert("sec-websocket-extensions", offer);
-        let (_, response) = connect_async(request).await.expect("it opens");
+        let (_, response) = connect_async(request).await.expect("the WebSocket opens");
         assert_eq!(response.headers().get("sec-websocket-extensions"), None);
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_error_that_names_a_colon_can_be_read_strictly() {
+async fn a_colon_in_an_error_header_is_escaped() {
     let cluster = Cluster::start(1).await;
     let user = cluster.user(0, "ann").await;
     let mut stomp = Stomp::connect(&user).await;
@@ -293,11 +293,11 @@ async fn an_error_that_names_a_colon_can_be_read_strictly() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn sockets_open_and_info_is_told_whatever_is_away() {
+async fn websockets_open_and_info_responds_without_any_store() {
     let mut cluster = Cluster::start(1).await;
     let (postgres, database_url) = cluster.cut("DATABASE_URL").await;
     let (redis, redis_url) = cluster.cut("REDIS_URL").await;
-    let alone = cluster
+    let isolated = cluster
         .add_unready(&[
             ("DATABASE_URL", &database_url),
             ("REDIS_URL", &redis_url),
@@ -306,41 +306,41 @@ async fn sockets_open_and_info_is_told_whatever_is_away() {
         .await;
     postgres.cut();
     redis.cut();
-    let visitor = cluster.visitor(alone);
+    let visitor = cluster.visitor(isolated);
     let ready = visitor.get("/api/health/ready").await;
     assert_eq!(ready.status, 503);
     for _ in 0..20 {
-        let begun = Instant::now();
-        let mut stomp = Stomp::open_sockjs(&cluster.address(alone)).await;
-        let opened = begun.elapsed();
+        let started = Instant::now();
+        let mut stomp = Stomp::open_sockjs(&cluster.address(isolated)).await;
+        let opened = started.elapsed();
         assert!(opened < Duration::from_millis(100), "it took {opened:?}");
-        let begun = Instant::now();
+        let started = Instant::now();
         assert_eq!(visitor.get("/ws/info").await.status, 200);
-        let took = begun.elapsed();
+        let took = started.elapsed();
         assert!(took < Duration::from_millis(100), "/info took {took:?}");
         stomp.send("DISCONNECT\n\n\0").await;
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_tab_that_closes_takes_nothing_from_the_other() {
+async fn closing_one_tab_keeps_the_subscription_of_another() {
     let cluster = Cluster::start(1).await;
     let channel = cluster.channel().await;
     let user = cluster.user(0, "ann").await;
-    // Both call their subscription the same, as tabs of one page do.
+    // Both connections use the same subscription id, like two tabs of one page.
     let mut first = Stomp::connect(&user).await;
     first.subscribe(&channel).await;
     let mut second = Stomp::connect(&user).await;
     second.subscribe(&channel).await;
     let hub = &cluster.node(0).app().delivery.hub;
     drop(first);
-    eventually("the first is gone", async || hub.len() == 1).await;
-    user.write(&channel, "heard").await;
-    assert_eq!(second.message().await["content"], "heard");
+    eventually("the first connection is closed", async || hub.len() == 1).await;
+    user.write(&channel, "second tab").await;
+    assert_eq!(second.message().await["content"], "second tab");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn after_the_receipt_for_unsubscribe_nothing_of_it_comes() {
+async fn no_message_follows_the_receipt_for_unsubscribe() {
     let cluster = Cluster::start_with(1, &[("MESSAGE_RATE", "100000")]).await;
     let channel = cluster.channel().await;
     let (ann, bob) = (cluster.user(0, "ann").await, cluster.user(0, "bob").await);
@@ -364,7 +364,7 @@ async fn after_the_receipt_for_unsubscribe_nothing_of_it_comes() {
                 "SUBSCRIBE\nid:{n}\ndestination:/sub/channels.{channel}.messages\n\n\0"
             ))
             .await;
-        // Something has come, and more is on its way.
+        // Messages are being delivered.
         reader.expect("MESSAGE").await;
         reader
             .send(&format!(
@@ -382,11 +382,11 @@ async fn after_the_receipt_for_unsubscribe_nothing_of_it_comes() {
         assert_eq!(mark.header("receipt-id"), Some("mark"));
     }
     stop.cancel();
-    writing.await.expect("the writer went on");
+    writing.await.expect("the writer ends without a panic");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_send_refused_for_its_content_does_not_end_the_connection() {
+async fn a_send_with_invalid_content_keeps_the_connection_open() {
     let cluster = Cluster::start_with(1, &[("MESSAGE_RATE", "2")]).await;
     let channel = cluster.channel().await;
     let (ann, bob) = (cluster.user(0, "ann").await, cluster.user(0, "bob").await);
@@ -407,13 +407,17 @@ async fn a_send_refused_for_its_content_does_not_end_the_connection() {
         .send("SEND\ndestination:/pub/messages\n\nnot json\0")
         .await;
     assert_eq!(stomp.message().await["code"], "MALFORMED_REQUEST");
-    stomp.say(&bob, &channel, "as somebody else").await;
+    stomp.say(&bob, &channel, "as another user").await;
     assert_eq!(stomp.message().await["code"], "FORBIDDEN");
     stomp
-        .say(&ann, &uuid::Uuid::new_v4().to_string(), "into nothing")
+        .say(
+            &ann,
+            &uuid::Uuid::new_v4().to_string(),
+            "to an unknown channel",
+        )
         .await;
     assert_eq!(stomp.message().await["code"], "CHANNEL_NOT_FOUND");
-    // With a receipt asked for, STOMP has only ERROR to say that it will not come.
+    // If the SEND asks for a receipt, STOMP can reject it only with ERROR, which closes the connection.
     let body = json!({ "content": "", "channelId": channel, "authorId": ann.id }).to_string();
     stomp
         .send(&format!(
@@ -434,7 +438,7 @@ async fn a_send_refused_for_its_content_does_not_end_the_connection() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn nobody_can_forge_what_the_server_sends_or_subscribe_to_patterns() {
+async fn a_client_cannot_forge_server_frames_or_subscribe_to_patterns() {
     let cluster = Cluster::start(1).await;
     let channel = cluster.channel().await;
     let (ann, eve) = (cluster.user(0, "ann").await, cluster.user(0, "eve").await);
@@ -467,7 +471,7 @@ async fn nobody_can_forge_what_the_server_sends_or_subscribe_to_patterns() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_end_of_a_session_or_channel_is_felt_on_every_node_within_a_second() {
+async fn the_end_of_a_session_or_channel_takes_effect_on_every_node_within_1_s() {
     let cluster = Cluster::start(2).await;
     let channel = cluster.channel().await;
     let user = cluster.user(0, "ann").await;
@@ -477,10 +481,10 @@ async fn the_end_of_a_session_or_channel_is_felt_on_every_node_within_a_second()
     for node in 0..2 {
         sockets.push(Stomp::connect(&user.at_node(&cluster.address(node))).await);
     }
-    let mut unharmed = Stomp::connect(&other_login).await;
-    unharmed.subscribe(&channel).await;
+    let mut other_socket = Stomp::connect(&other_login).await;
+    other_socket.subscribe(&channel).await;
     assert_eq!(user.post_csrf("/api/auth/logout").await.status, 204);
-    let begun = Instant::now();
+    let started = Instant::now();
     for socket in &mut sockets {
         assert_eq!(
             socket.expect("ERROR").await.header("code"),
@@ -489,9 +493,9 @@ async fn the_end_of_a_session_or_channel_is_felt_on_every_node_within_a_second()
         assert_eq!(socket.close_code().await, Some(1008));
     }
     assert!(
-        begun.elapsed() < Duration::from_secs(1),
+        started.elapsed() < Duration::from_secs(1),
         "it took {:?}",
-        begun.elapsed()
+        started.elapsed()
     );
     let mut late = Stomp::open(&cluster.address(1)).await;
     late.send(&format!(
@@ -504,9 +508,9 @@ async fn the_end_of_a_session_or_channel_is_felt_on_every_node_within_a_second()
         Some("UNAUTHENTICATED")
     );
 
-    // Another session of the same user lives on, until the account is gone.
+    // Another session of the same user stays open until the account is deleted.
     assert_eq!(other_login.write(&channel, "still here").await.status, 201);
-    assert_eq!(unharmed.message().await["content"], "still here");
+    assert_eq!(other_socket.message().await["content"], "still here");
     let admin = cluster.admin(0).await;
     assert_eq!(
         admin
@@ -515,7 +519,7 @@ async fn the_end_of_a_session_or_channel_is_felt_on_every_node_within_a_second()
             .status,
         204
     );
-    eventually("nobody follows the channel", async || {
+    eventually("the channel has no subscription", async || {
         cluster.node(1).app().delivery.hub.positions().is_empty()
     })
     .await;
@@ -527,18 +531,18 @@ async fn the_end_of_a_session_or_channel_is_felt_on_every_node_within_a_second()
         204
     );
     assert_eq!(
-        unharmed.expect("ERROR").await.header("code"),
+        other_socket.expect("ERROR").await.header("code"),
         Some("SESSION_ENDED")
     );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn connections_that_come_and_go_leave_nothing_behind() {
+async fn closed_connections_leave_no_subscription() {
     let cluster = Cluster::start(1).await;
     let channel = cluster.channel().await;
     let user = cluster.user(0, "ann").await;
     let mut work = tokio::task::JoinSet::new();
-    // Few enough that those whose end is not noticed yet do not count as too many.
+    // Six tasks stay below the limit of 20 connections, even if the node has not detected some closed connections yet.
     for n in 0..6 {
         let (user, channel) = (user.clone(), channel.clone());
         work.spawn(async move {
@@ -563,7 +567,7 @@ async fn connections_that_come_and_go_leave_nothing_behind() {
         app.delivery.hub.is_empty() && app.delivery.hub.positions().is_empty()
     })
     .await;
-    // One more than a user may have is refused, and not by closing another.
+    // The node rejects the 21st connection of a user and closes no other.
     let mut open = Vec::new();
     for _ in 0..20 {
         open.push(Stomp::connect(&user).await);

@@ -1,4 +1,6 @@
-//! `/pub/typing`: told to those who follow a channel's events, now and then, and stored nowhere.
+//! `/pub/typing`.
+//!
+//! Nodes publish typing announcements to subscribers of a channel's events at a limited rate, and never store them.
 
 use std::time::Duration;
 
@@ -15,7 +17,7 @@ async fn type_in(stomp: &mut Stomp, body: &serde_json::Value, receipt: &str) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn typing_is_told_on_every_node_at_most_every_two_seconds_and_channel() {
+async fn typing_reaches_every_node_at_most_once_per_channel_in_two_seconds() {
     let cluster = Cluster::start(2).await;
     let (ann, bob) = (cluster.user(0, "ann").await, cluster.user(1, "bob").await);
     let channels = [cluster.channel().await, ann.create_private(&[&bob]).await];
@@ -26,14 +28,14 @@ async fn typing_is_told_on_every_node_at_most_every_two_seconds_and_channel() {
     }
     let mut anns = Stomp::connect(&ann).await;
     let typing = |channel: &str| json!({ "type": "typing", "channelId": channel, "userId": ann.id, "username": ann.name });
-    // Said ten times, told once; each time there is a receipt, for it is no mistake.
+    // The node publishes one of ten frames and sends a receipt for each: a dropped announcement is no error.
     for n in 0..10 {
         let receipt = format!("t-{n}");
         type_in(&mut anns, &json!({ "channelId": channels[0] }), &receipt).await;
         anns.receipt(&receipt).await;
     }
     assert_eq!(bobs.message().await, typing(&channels[0]));
-    // Another channel has a time of its own.
+    // The interval applies per channel.
     type_in(&mut anns, &json!({ "channelId": channels[1] }), "other").await;
     anns.receipt("other").await;
     assert_eq!(bobs.message().await, typing(&channels[1]));
@@ -42,13 +44,13 @@ async fn typing_is_told_on_every_node_at_most_every_two_seconds_and_channel() {
     type_in(&mut anns, &json!({ "channelId": channels[0] }), "later").await;
     anns.receipt("later").await;
     assert_eq!(bobs.message().await, typing(&channels[0]));
-    // It is no message: nothing is stored, and no position is taken.
+    // Typing is not stored and takes no position.
     let seq = ann.write(&channels[0], "written").await.body["seq"].clone();
     assert_eq!(seq, 1);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn typing_where_one_may_not_read_is_refused_and_heard_by_nobody() {
+async fn typing_in_an_invisible_channel_is_rejected_and_not_published() {
     let cluster = Cluster::start(1).await;
     let (ann, bob, eve) = (
         cluster.user(0, "ann").await,
@@ -73,10 +75,10 @@ async fn typing_where_one_may_not_read_is_refused_and_heard_by_nobody() {
         assert_eq!(eves.message().await["code"], code, "{body}");
     }
     bobs.expect_nothing(Duration::from_millis(200)).await;
-    // Asked for a receipt, the refusal is an ERROR that names it.
+    // The frame arrives within 2 s of the last, so the node drops it and sends the receipt without a check.
     type_in(&mut eves, &json!({ "channelId": channel }), "r").await;
-    // Said less than two seconds ago, so it is passed over: nobody is told either way.
     eves.receipt("r").await;
+    // On a new connection, an ERROR with the receipt id rejects the frame.
     let mut again = Stomp::connect(&eve).await;
     type_in(&mut again, &json!({ "channelId": channel }), "r").await;
     let error = again.expect("ERROR").await;
@@ -89,7 +91,7 @@ async fn typing_over_the_rate_is_delayed() {
     let ann: User = cluster.user(0, "ann").await;
     let mut stomp = Stomp::connect(&ann).await;
     stomp.subscribe_with("/user/queue/errors", "").await;
-    let begun = tokio::time::Instant::now();
+    let started = tokio::time::Instant::now();
     for _ in 0..12 {
         let body = json!({ "channelId": uuid::Uuid::new_v4() });
         stomp
@@ -99,6 +101,6 @@ async fn typing_over_the_rate_is_delayed() {
     for _ in 0..12 {
         assert_eq!(stomp.message().await["code"], "CHANNEL_NOT_FOUND");
     }
-    // Five a second, and a burst of ten.
-    assert!(begun.elapsed() >= Duration::from_millis(300));
+    // The rate is 5 per second after a burst of 10.
+    assert!(started.elapsed() >= Duration::from_millis(300));
 }

@@ -1,4 +1,6 @@
-//! The visibility rule at every reader: a private channel is invisible to users who do not participate in it.
+//! The visibility rule at every reader.
+//!
+//! A private channel is invisible to users who do not participate in it.
 
 use std::time::Duration;
 
@@ -16,7 +18,7 @@ const SECRET: &str = "the secret text";
 /// A file name that only participants may read.
 const SECRET_FILE: &str = "secret-file.txt";
 
-/// A private channel of two users with something in it for every reader.
+/// A private channel of two users with content for every reader.
 struct Private {
     channel: String,
     message: String,
@@ -46,7 +48,7 @@ impl Private {
         }
     }
 
-    /// Every GET request that could show something of the channel, with the stranger's or participant's own user id.
+    /// Every GET request that could show content of the channel to the reader.
     fn lists(&self, reader: &User) -> Vec<String> {
         let (channel, file, user) = (&self.channel, &self.file, &reader.id);
         vec![
@@ -67,7 +69,9 @@ fn id(object: &Value) -> String {
     object["id"].as_str().expect("an id").to_owned()
 }
 
-/// Rows that name the stranger in the private channel, as if a bug had written them or a deletion had missed them.
+/// Inserts rows that name the stranger in the private channel.
+///
+/// A bug could write such rows, or a deletion could miss them.
 async fn plant_rows(cluster: &Cluster, private: &Private, stranger: &User) {
     for sql in [
         "insert into read_statuses (id, user_id, channel_id, last_read_at, notification_enabled) \
@@ -98,7 +102,7 @@ fn assert_no_leak(request: &str, answer: &Answer, private: &Private) {
     }
 }
 
-/// Sends one frame on a connection of its own and returns the code of the ERROR that answers it.
+/// Sends one frame on a new connection and returns the code of the ERROR reply.
 async fn refused_frame(user: &User, frame: &str) -> Option<String> {
     let mut stomp = Stomp::connect(user).await;
     stomp.send(frame).await;
@@ -115,7 +119,7 @@ async fn a_stranger_reads_nothing_of_a_private_channel() {
         cluster.user(0, "bob").await,
         cluster.user(0, "eve").await,
     );
-    // The role gives no access either.
+    // The administrator's role gives no access.
     let admin = cluster.admin(0).await;
     cluster.settled().await;
     let mut streams = Vec::new();
@@ -131,13 +135,13 @@ async fn a_stranger_reads_nothing_of_a_private_channel() {
         assert_eq!(answer.status, 200, "a participant may read {path}");
     }
     for (stranger, stream, start) in &mut streams {
-        // Live, while the channel, its messages and its file came into being.
+        // No live event arrived when the channel, its messages and its file were created.
         stream.expect_nothing(Duration::from_millis(200)).await;
         plant_rows(&cluster, &private, stranger).await;
         assert_reads_nothing(&private, stranger).await;
         assert_changes_nothing(&private, stranger, &ann, &bob).await;
         assert_subscribes_to_nothing(&private, stranger).await;
-        // By replay.
+        // A replay has no event, either.
         let mut replay = Sse::open(stranger, Some(start)).await;
         replay.expect("sync").await;
     }
@@ -174,7 +178,7 @@ async fn assert_reads_nothing(private: &Private, stranger: &User) {
     }
 }
 
-/// Every request that changes something in the channel is answered as if the channel did not exist.
+/// Asserts that each change gets the response for an unknown channel.
 async fn assert_changes_nothing(private: &Private, stranger: &User, ann: &User, bob: &User) {
     let Private {
         channel,
