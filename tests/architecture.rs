@@ -1,7 +1,7 @@
 //! The order of the modules in `src/lib.rs` is the order of their dependencies.
 //!
 //! These tests read the `use` lines of `src/`. A module imports only modules that `lib.rs` lists below it, no two files import
-//! each other, directly or through others, no source file has more than 600 lines, and the documents name files that exist.
+//! each other, directly or through others, and no source file has more than 600 lines.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -233,32 +233,4 @@ fn the_reader_of_use_lines_finds_every_form() {
     for path in expected {
         assert!(found.contains(path), "{path} is missing from {found:?}");
     }
-}
-
-#[test]
-fn documents_name_files_that_exist() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let mut documents = ["README.md", "CONTRIBUTING.md", "SECURITY.md"]
-        .map(|name| root.join(name))
-        .to_vec();
-    for folder in ["docs", "docs/decisions"] {
-        let entries = fs::read_dir(root.join(folder)).expect("a folder can be read");
-        documents.extend(entries.map(|entry| entry.expect("an entry can be read").path()));
-    }
-    documents.retain(|path| path.extension().is_some_and(|extension| extension == "md"));
-    let mut missing = Vec::new();
-    for document in documents {
-        let text = fs::read_to_string(&document).expect("a text");
-        let in_path = |c: char| c.is_alphanumeric() || matches!(c, '/' | '_' | '-' | '.');
-        for name in text.split(|c| !in_path(c)) {
-            let name = name.trim_end_matches('.');
-            let is_source = Path::new(name)
-                .extension()
-                .is_some_and(|extension| extension == "rs");
-            if name.starts_with("src/") && is_source && !root.join(name).exists() {
-                missing.push(format!("{} names {name}", document.display()));
-            }
-        }
-    }
-    assert!(missing.is_empty(), "{missing:#?}");
 }
