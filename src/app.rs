@@ -10,7 +10,7 @@ use sqlx::PgPool;
 
 use crate::{
     auth::{passwords::Passwords, sessions::Sessions, tokens::Tokens},
-    blobs::Files,
+    blobs::Blobs,
     config::Config,
     delivery::{Delivery, presence::Presence},
     events::{history::History, kafka::Kafka, outbox::Outbox},
@@ -43,7 +43,7 @@ pub struct App {
     /// Publishes committed events.
     pub outbox: Arc<Outbox>,
     /// Bytes of files.
-    pub files: Arc<Files>,
+    pub blobs: Arc<Blobs>,
     /// Commits new messages, many in one transaction.
     pub posts: GroupCommit,
     /// Tasks of this node.

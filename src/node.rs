@@ -15,7 +15,7 @@ use crate::{
     api,
     app::App,
     auth::{passwords::Passwords, sessions::Sessions, tokens::Tokens},
-    blobs::Files,
+    blobs::Blobs,
     config::Config,
     delivery::{
         Delivery, ReportedGap,
@@ -87,7 +87,7 @@ impl Node {
         let db = store::pool(&config).map_err(StartError::Setting)?;
         let redis = connect_redis(&config)?;
         let tasks = Tasks::new();
-        let files = Files::open(&config, &tasks).map_err(StartError::Setting)?;
+        let blobs = Blobs::open(&config, &tasks).map_err(StartError::Setting)?;
         let kafka = Arc::new(Kafka::new(&config)?);
         let (outbox, outbox_task) = Outbox::new(kafka.clone());
         let (posts, groups) = GroupCommit::new();
@@ -109,7 +109,7 @@ impl Node {
             delivery: Arc::new(delivery),
             kafka,
             outbox: Arc::new(outbox),
-            files,
+            blobs,
             posts,
             tasks,
             prepared: false.into(),

@@ -23,7 +23,7 @@ const ONE_TYPE_IN_SEVERAL_FILES: [(&str, &[&str]); 4] = [
         "Delivery",
         &["delivery", "delivery::repair", "delivery::presence"],
     ),
-    ("Files", &["blobs", "blobs::upload"]),
+    ("Blobs", &["blobs", "blobs::upload"]),
 ];
 
 /// Every source file by the path of its module, `delivery::hub`; the binary is left out.

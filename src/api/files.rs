@@ -160,8 +160,8 @@ pub(super) async fn download(id: FileId, request: Request) -> Result<Response, P
     let mut response = if length == 0 || request.is_head() {
         Response::default()
     } else {
-        let files = &request.app.files;
-        let chunks = files.read(id, file.size, range.clone()).await?;
+        let blobs = &request.app.blobs;
+        let chunks = blobs.read(id, file.size, range.clone()).await?;
         // Never locked. warp needs a stream that is Sync, which the chunks are not.
         let mut chunks = Mutex::new(chunks);
         let chunks = stream::poll_fn(move |context| chunks.get_mut().poll_next_unpin(context));

@@ -52,7 +52,7 @@ pub enum UploadPool {
 }
 
 /// The object storage of a node.
-pub struct Files {
+pub struct Blobs {
     store: Arc<dyn ObjectStore>,
     /// The folder with unfinished uploads, which the store does not list; `None` for a bucket.
     folder: Option<PathBuf>,
@@ -125,7 +125,7 @@ pub(super) fn open_bucket(
     Ok(Arc::new(PrefixStore::new(store, prefix.clone())))
 }
 
-impl Files {
+impl Blobs {
     /// Opens the storage that the settings name.
     ///
     /// Creates a folder; does not connect to a bucket.
@@ -159,7 +159,7 @@ impl Files {
     /// An empty set of staged files for one request.
     pub fn stage(self: &Arc<Self>, pool: UploadPool) -> Staged {
         Staged {
-            files: self.clone(),
+            blobs: self.clone(),
             permits: match pool {
                 UploadPool::Members => self.uploads.clone(),
                 UploadPool::Anybody => self.sign_ups.clone(),

@@ -8,7 +8,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tracing::debug;
 
 use crate::{
-    blobs::{Files, incoming, with_timeout},
+    blobs::{Blobs, incoming, with_timeout},
     ids::FileId,
     model::BinaryContent,
     problem::{Dependency, Problem, chain},
@@ -16,7 +16,7 @@ use crate::{
 
 /// The files of one request. A drop before [`Self::release_to_commit`] deletes them, however the request ends.
 pub struct Staged {
-    pub(super) files: Arc<Files>,
+    pub(super) blobs: Arc<Blobs>,
     pub(super) permits: Arc<Semaphore>,
     /// Complete files and the file that is being written.
     pub(super) started: Vec<FileId>,
@@ -42,7 +42,7 @@ impl Staged {
         let id = FileId::new();
         self.started.push(id);
         Ok(Upload {
-            files: self.files.clone(),
+            blobs: self.blobs.clone(),
             id,
             part: BytesMut::new(),
             parts: None,
@@ -66,13 +66,13 @@ impl Staged {
 
 impl Drop for Staged {
     fn drop(&mut self) {
-        self.files.discard(std::mem::take(&mut self.started));
+        self.blobs.discard(std::mem::take(&mut self.started));
     }
 }
 
 /// A file that is being uploaded to the storage. At most one part is in memory.
 pub struct Upload {
-    pub(super) files: Arc<Files>,
+    pub(super) blobs: Arc<Blobs>,
     pub(super) id: FileId,
     pub(super) part: BytesMut,
     /// `None` while the file may fit into one part.
@@ -93,12 +93,12 @@ impl Upload {
     pub async fn write(&mut self, mut chunk: &[u8]) -> Result<(), Problem> {
         self.size += chunk.len() as u64;
         while !chunk.is_empty() {
-            let room = self.files.part_bytes - self.part.len();
+            let room = self.blobs.part_bytes - self.part.len();
             let (head, tail) = chunk.split_at(chunk.len().min(room));
             // Copied, because a chunk of one byte would keep its whole buffer alive.
             self.part.extend_from_slice(head);
             chunk = tail;
-            if self.part.len() == self.files.part_bytes {
+            if self.part.len() == self.blobs.part_bytes {
                 self.send_part().await?;
             }
         }
@@ -111,7 +111,7 @@ impl Upload {
             Some(parts) => parts,
             none => {
                 let path = incoming(self.id);
-                none.insert(with_timeout(self.files.store.put_multipart(&path)).await?)
+                none.insert(with_timeout(self.blobs.store.put_multipart(&path)).await?)
             }
         };
         with_timeout(parts.put_part(part.into())).await
@@ -132,7 +132,7 @@ impl Upload {
             self.parts = None;
         } else {
             let whole = std::mem::take(&mut self.part).freeze();
-            with_timeout(self.files.store.put(&incoming(self.id), whole.into())).await?;
+            with_timeout(self.blobs.store.put(&incoming(self.id), whole.into())).await?;
         }
         Ok(self.id)
     }
@@ -141,7 +141,7 @@ impl Upload {
 impl Drop for Upload {
     fn drop(&mut self) {
         if let Some(mut parts) = self.parts.take() {
-            self.files.tasks.spawn("files.abort", async move {
+            self.blobs.tasks.spawn("files.abort", async move {
                 if let Err(error) = parts.abort().await {
                     debug!(error = %chain(&error), "aborting an upload failed; its parts remain");
                 }

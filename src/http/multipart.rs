@@ -96,7 +96,7 @@ impl Request {
             head_bytes,
             started: Instant::now(),
             received: 0,
-            staged: self.app.files.stage(parts.pool),
+            staged: self.app.blobs.stage(parts.pool),
             max_file_size: self.app.config.max_file_size,
         };
         let json = reader.read(parts).await?;

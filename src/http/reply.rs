@@ -3,7 +3,7 @@
 use headers::{ContentRange, HeaderMapExt};
 use http::{
     HeaderValue, StatusCode,
-    header::{ALLOW, CONTENT_TYPE, RETRY_AFTER},
+    header::{ALLOW, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE},
 };
 use serde::Serialize;
 use time::OffsetDateTime;
@@ -38,6 +38,11 @@ pub fn problem(problem: &Problem) -> Response {
     );
     if let Some(seconds) = problem.retry_after_seconds() {
         response.headers_mut().insert(RETRY_AFTER, seconds.into());
+    }
+    if response.status() == StatusCode::UNAUTHORIZED {
+        // RFC 9110 §15.5.2. Browsers open no dialog for this scheme.
+        let headers = response.headers_mut();
+        headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
     }
     if let Problem::RangeNotSatisfiable { size } = problem {
         let size = u64::try_from(*size).unwrap_or(0);

@@ -65,7 +65,7 @@ async fn commit_with_picture(
     let ids = picture.release_to_commit();
     commit(app, transaction, vec![Event::user(user)]).await?;
     if !ids.is_empty() {
-        app.files.notify_accepted();
+        app.blobs.notify_accepted();
     }
     Ok(())
 }

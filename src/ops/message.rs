@@ -95,16 +95,16 @@ pub async fn post_with_files(
     match posted {
         Ok(Posted { body, new }) => {
             if new && !ids.is_empty() {
-                app.files.notify_accepted();
+                app.blobs.notify_accepted();
             } else {
-                app.files.discard(ids);
+                app.blobs.discard(ids);
             }
             Ok(body)
         }
         // The commit may have happened. If not, the sweep deletes the files.
         Err(problem) if problem.is_server_error() => Err(problem),
         Err(problem) => {
-            app.files.discard(ids);
+            app.blobs.discard(ids);
             Err(problem)
         }
     }

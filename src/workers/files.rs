@@ -52,7 +52,7 @@ pub async fn complete(app: Arc<App>) {
     loop {
         while log.check(complete_one(&app).await, "completing uploads failed") == Some(true) {}
         tokio::select! {
-            () = app.files.accepted() => {}
+            () = app.blobs.accepted() => {}
             () = sleep(jittered(POLL_INTERVAL)) => {}
         }
     }
@@ -64,7 +64,7 @@ async fn complete_one(app: &App) -> Result<bool, Problem> {
         return Ok(false);
     };
     let (id, size, tries) = (waiting.file.id, waiting.file.size, waiting.tries);
-    let published = tokio::time::timeout(TRY_TIMEOUT, app.files.publish(id, size)).await;
+    let published = tokio::time::timeout(TRY_TIMEOUT, app.blobs.publish(id, size)).await;
     let error = match published {
         Ok(Ok(())) => {
             finish(app, &waiting, UploadStatus::Success).await?;
@@ -81,7 +81,7 @@ async fn complete_one(app: &App) -> Result<bool, Problem> {
     }
     warn!(file.id = %id, tries, error, "publishing a file failed for the last time");
     if finish(app, &waiting, UploadStatus::Failed).await? {
-        app.files.discard(vec![id]);
+        app.blobs.discard(vec![id]);
     }
     Ok(true)
 }
@@ -180,7 +180,7 @@ async fn sweep_orphans(app: &App) -> Result<bool, Problem> {
     if orphans.is_empty() {
         return Ok(false);
     }
-    app.files.delete(&orphans).await?;
+    app.blobs.delete(&orphans).await?;
     store::files::delete(&mut transaction, &orphans).await?;
     transaction.commit().await?;
     debug!(files = orphans.len(), "deleted unreferenced files");
@@ -192,15 +192,15 @@ async fn sweep_orphans(app: &App) -> Result<bool, Problem> {
 /// # Errors
 /// The database's or the storage's.
 pub async fn sweep_incoming(app: &App, age: Duration) -> Result<usize, Problem> {
-    let unfinished = app.files.delete_unfinished(age).await?;
-    let found = app.files.old_incoming(age, ABANDONED_BATCH).await?;
+    let unfinished = app.blobs.delete_unfinished(age).await?;
+    let found = app.blobs.old_incoming(age, ABANDONED_BATCH).await?;
     let needed = store::files::waiting_among(&app.db, &found).await?;
     let abandoned: Vec<FileId> = found
         .into_iter()
         .filter(|id| !needed.contains(id))
         .collect();
     for id in &abandoned {
-        app.files.delete_incoming(*id).await?;
+        app.blobs.delete_incoming(*id).await?;
     }
     Ok(unfinished + abandoned.len())
 }

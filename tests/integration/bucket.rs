@@ -91,7 +91,7 @@ async fn a_bucket_outage_rejects_uploads_and_ends_without_a_restart() {
 
     // A staged upload whose request never commits.
     let app = cluster.node(0).app();
-    let mut staged = app.files.stage(discodeit::blobs::UploadPool::Members);
+    let mut staged = app.blobs.stage(discodeit::blobs::UploadPool::Members);
     let mut upload = staged.begin().expect("there is room");
     upload.write(b"x").await.expect("stored");
     upload.finish().await.expect("stored");

@@ -486,6 +486,7 @@ async fn every_endpoint_requires_a_token() {
                 (401, "UNAUTHENTICATED"),
                 "{method} {path}"
             );
+            assert_eq!(answer.header("www-authenticate"), Some("Bearer"));
             assert_eq!(answer.body["details"], json!({}));
         }
         let query = format!(

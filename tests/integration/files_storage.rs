@@ -57,7 +57,7 @@ async fn slow_storage_neither_delays_messages_nor_keeps_them_from_being_deleted(
     assert_eq!(count(&cluster, "binary_contents").await, 1);
     let app = cluster.node(0).app();
     let file: FileId = id.parse().expect("an id");
-    app.files.publish(file, 1).await.expect("moved");
+    app.blobs.publish(file, 1).await.expect("moved");
     let mut connection = cluster.db.acquire().await.expect("PostgreSQL answers");
     let success = UploadStatus::Success;
     let finished = store::files::finish(&mut connection, file, waiting.tries, success).await;
