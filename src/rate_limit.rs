@@ -34,7 +34,7 @@ impl TokenBucket {
     /// Takes a token if there is one.
     pub fn try_take(&mut self, now: Instant) -> bool {
         self.refill(now);
-        let enough = self.tokens >= 1.0;
+        let enough = self.has_token();
         if enough {
             self.tokens -= 1.0;
         }
@@ -47,9 +47,14 @@ impl TokenBucket {
         self.tokens -= cost;
     }
 
+    /// Whether a token is left, without those gained since the last change.
+    pub fn has_token(&self) -> bool {
+        self.tokens >= 1.0
+    }
+
     /// When the next token comes, up to 1 ms late, never early; in the past if there is one.
     pub fn next_token_at(&self) -> Instant {
-        if self.tokens >= 1.0 {
+        if self.has_token() {
             return self.updated_at;
         }
         let missing = 1.0 - self.tokens;

@@ -3,7 +3,7 @@
 use std::{future::Future, panic::AssertUnwindSafe, time::Duration};
 
 use futures_util::FutureExt;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{Instrument, debug_span, error, warn};
 
@@ -169,6 +169,14 @@ impl Backoff {
 /// The duration, up to 20 % shorter or longer at random, so that nodes that started together do not stay in step.
 pub fn jittered(duration: Duration) -> Duration {
     duration.mul_f64(rand::random_range(0.8..1.2))
+}
+
+/// Sleeps until the deadline. Without a deadline it never completes, so that a `select!` waits for its other branches.
+pub async fn sleep_until_some(deadline: Option<Instant>) {
+    match deadline {
+        Some(deadline) => sleep_until(deadline).await,
+        None => std::future::pending().await,
+    }
 }
 
 /// Logs the first failure of a series; the next failure is logged after a success.

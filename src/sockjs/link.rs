@@ -9,7 +9,7 @@ use std::{collections::VecDeque, sync::Arc, time::Duration};
 use bytes::Bytes;
 use tokio::{
     net::TcpStream,
-    time::{Instant, sleep_until, timeout},
+    time::{Instant, timeout},
 };
 use tracing::debug;
 
@@ -26,6 +26,7 @@ use crate::{
         session::SockJsSession,
         websocket::{WebSocketStream, close_stream},
     },
+    tasks::sleep_until_some,
 };
 
 /// Bytes in the send queue above which the node stops reading from the client. The rest of the queue has room for the
@@ -191,7 +192,12 @@ impl Link {
 
     /// When reading continues, while [`Self::set_read_rate`] has paused it.
     fn paused_until(&self) -> Option<Instant> {
-        let resumes_at = self.read_rate.as_ref()?.next_token_at();
+        let rate = self.read_rate.as_ref()?;
+        // The usual case needs no clock.
+        if rate.has_token() {
+            return None;
+        }
+        let resumes_at = rate.next_token_at();
         (resumes_at > Instant::now()).then_some(resumes_at)
     }
 
@@ -266,12 +272,7 @@ impl Link {
     pub async fn ready(&mut self, reads: bool) -> Result<(), Disconnect> {
         let reads = reads && !self.is_full();
         let paused_until = self.paused_until().filter(|_| reads);
-        let resumed = async {
-            match paused_until {
-                Some(resumes_at) => sleep_until(resumes_at).await,
-                None => std::future::pending().await,
-            }
-        };
+        let resumed = sleep_until_some(paused_until);
         let changed = self.send_queue.changed();
         match &mut self.transport {
             Transport::WebSocket(socket) => {
@@ -350,15 +351,9 @@ impl Link {
                 continue;
             }
             let deadline = self.deadline();
-            let due = async {
-                match deadline {
-                    Some(deadline) => sleep_until(deadline).await,
-                    None => std::future::pending().await,
-                }
-            };
             tokio::select! {
                 result = self.ready(true) => result?,
-                () = due => self.tick()?,
+                () = sleep_until_some(deadline) => self.tick()?,
             }
         }
     }

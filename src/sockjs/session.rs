@@ -17,12 +17,13 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use tokio::{
     sync::{Notify, Semaphore},
-    time::{Instant, sleep_until},
+    time::Instant,
 };
 
 use crate::{
     delivery::{disconnect::CloseReason, outbound::SendQueue},
     limits::STALL_TIMEOUT,
+    tasks::sleep_until_some,
 };
 
 /// Bytes that a queued message costs beside its text.
@@ -129,14 +130,8 @@ impl SockJsSession {
                 }
                 until
             };
-            let passed = async {
-                match until {
-                    Some(until) => sleep_until(until).await,
-                    None => std::future::pending().await,
-                }
-            };
             tokio::select! {
-                () = passed => {}
+                () = sleep_until_some(until) => {}
                 () = self.wake_task.notified() => {}
             }
         }
