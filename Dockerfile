@@ -32,6 +32,9 @@ RUN npm run --silent vendor && rm -rf node_modules tools package.json package-lo
 
 FROM nginx:1.29 AS reverse-proxy
 COPY nginx.conf deploy/nginx/upstream.conf deploy/nginx/listen.conf /etc/nginx/
+COPY deploy/nginx/outer-proxies /usr/local/bin/
+COPY deploy/nginx/40-outer-proxies.sh /docker-entrypoint.d/
+RUN ln -s /tmp/outer_proxies.conf /etc/nginx/outer_proxies.conf
 COPY --from=web /web /srv/web
 USER nginx
 EXPOSE 3000
