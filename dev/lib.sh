@@ -54,7 +54,8 @@ kafka_jars() {
   echo "$run/kafka-$version"
 }
 
-# A Node that can run the browser tests: the one in PATH unless it is too old, else the one that dev/install fetched.
+# A Node that can run the checks of the web app and the browser tests: the one in PATH unless it is too old, else the one
+# that dev/install fetched.
 new_node() {
   local candidate
   for candidate in "$(command -v node || true)" "$run/node/node_modules/node/bin/node"; do
