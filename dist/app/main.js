@@ -6,6 +6,7 @@
 //   views/                        components, which render the state
 //   text/                         formats of times and sizes; message text as elements
 //   picture.js, visible.js        scales a profile picture; whether this tab is visible
+//   focus.js                      whether the next composer takes the focus
 //   workspace.js, route.js        what runs while a user is signed in; the channel in the URL
 //
 // Views call state, state calls api and live; never the reverse.

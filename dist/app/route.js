@@ -1,4 +1,5 @@
 // The open channel, kept in location.hash so that links, reloads and the back button work.
+import { allowFocus } from "./focus.js";
 import { signal } from "./ui.js";
 
 const LAST = "discodeit.last-channel";
@@ -6,7 +7,10 @@ const LAST = "discodeit.last-channel";
 /** The id of the open channel, or null. */
 export const openChannelId = signal(read());
 
-addEventListener("hashchange", () => (openChannelId.value = read()));
+addEventListener("hashchange", () => {
+  allowFocus();
+  openChannelId.value = read();
+});
 
 function read() {
   return /^#\/channels\/([\w-]+)$/.exec(location.hash)?.[1] ?? null;

@@ -6,11 +6,13 @@
 
 import { ApiError, request } from "./http.js";
 import { backoff, pauseOrOnline } from "./backoff.js";
+import { allowFocus, forbidFocus } from "./focus.js";
 import { batch, signal } from "./ui.js";
 
 const ROTATE_AFTER_MS = 24 * 60 * 60 * 1000;
 const ROTATED_AT = "discodeit.rotated-at";
 const LOCK = "discodeit.session";
+const OTHER_ACCOUNT = "Another account signed in in this browser. Sign in again, or reload the page to use that account.";
 
 /** @typedef {"starting" | "unreachable" | "signed-out" | "signed-in"} Phase */
 
@@ -28,10 +30,15 @@ let renewTimer;
 
 const tabs = new BroadcastChannel("discodeit.session");
 tabs.onmessage = ({ data }) => {
-  if (data.type === "signed-out" && phase.peek() === "signed-in") endSession(null);
-  if (data.type === "signed-in" && phase.peek() === "signed-out") void start();
-  // The cookie now belongs to another user, and this page shows data of the previous one.
-  if (data.type === "signed-in" && me.peek() && me.peek()?.id !== data.userId) location.reload();
+  if (data.type === "signed-out" && phase.peek() === "signed-in") endSession("You signed out in another tab.");
+  if (data.type === "signed-in" && phase.peek() === "signed-out") {
+    // The user may be typing a password here.
+    forbidFocus();
+    void start();
+  } else if (data.type === "signed-in" && me.peek() && me.peek()?.id !== data.userId) {
+    // The cookie now belongs to the other user. This page must not become theirs while the previous one types in it.
+    endSession(OTHER_ACCOUNT);
+  }
 };
 
 /** Restores the session from the cookie, if any; retries while the server is unreachable. */
@@ -44,7 +51,7 @@ export async function start() {
       if (rotationDue()) await renew().catch(() => {});
       return;
     } catch (error) {
-      if (!(error instanceof ApiError && error.transient)) return endSession(null);
+      if (!(error instanceof ApiError && error.transient)) return endSession(notice.peek());
       phase.value = "unreachable";
       await pauseOrOnline(backoff(attempt));
     }
@@ -55,6 +62,7 @@ export async function start() {
 export async function signIn(username, password) {
   const { data } = await request("POST", "/auth/login", { json: { username, password }, headers: await csrf() });
   localStorage.setItem(ROTATED_AT, String(Date.now()));
+  allowFocus();
   useToken(data);
   tabs.postMessage({ type: "signed-in", userId: me.peek()?.id });
 }
@@ -159,10 +167,16 @@ function readCookie(name) {
   return pair && decodeURIComponent(pair.slice(name.length + 1));
 }
 
-/** @param {string} bearer */
+/**
+ * @param {string} bearer
+ * @throws {ApiError} when the token is another user's: nothing that this page sends may use it
+ */
 function useToken(bearer) {
   const claims = readClaims(bearer);
-  if (me.peek() && me.peek()?.id !== claims.userDto.id) return location.reload();
+  if (me.peek() && me.peek()?.id !== claims.userDto.id) {
+    endSession(OTHER_ACCOUNT);
+    throw new ApiError({ status: 401, code: "OTHER_ACCOUNT", message: OTHER_ACCOUNT });
+  }
   // Counts the lifetime from now, because the clocks of server and browser may differ.
   const lifetime = (claims.exp - claims.iat) * 1000;
   access = { value: bearer, expiresAt: Date.now() + lifetime };

@@ -1,11 +1,13 @@
 // What runs while a user is signed in: the lists, the event stream, the STOMP connection, and the open channel.
 import * as events from "./live/events.js";
 import { connect, disconnect } from "./live/stomp.js";
+import { forbidFocus } from "./focus.js";
 import { lastChannelId, openChannelId, replaceChannel } from "./route.js";
 import { channels, clearChannels, openChannel, publicChannels, refreshChannels } from "./state/channels.js";
 import { loadedFiles, show, startConversations } from "./state/conversations.js";
-import { clearDrafts } from "./state/drafts.js";
+import { clearDrafts, openDrafts } from "./state/drafts.js";
 import { refreshFiles, clearFiles, updateFile } from "./state/files.js";
+import { watchLost } from "./state/lost.js";
 import {
   dismissRead,
   dropNotification,
@@ -14,18 +16,19 @@ import {
   refreshNotifications,
 } from "./state/notifications.js";
 import { startOutbox } from "./state/outbox.js";
-import { clearPending } from "./state/pending.js";
 import { clearPeople, refreshPeople } from "./state/people.js";
 import { clearReadStatuses, refreshReadStatuses } from "./state/read-statuses.js";
 import { toastError } from "./state/toasts.js";
-import { me } from "./session.js";
+import { returnAllToDraft } from "./state/unsent.js";
+import { me, notice } from "./session.js";
 import { computed, effect, untracked } from "./ui.js";
 
 /** @returns {() => void} ends the workspace and clears its state */
 export function openWorkspace() {
   const user = me.peek()?.id;
+  openDrafts(user ?? "");
   connect({ onRejected: refreshChannels });
-  const cleanups = [startConversations(), startOutbox(), followRoute(), dismissRead()];
+  const cleanups = [startConversations(), startOutbox(), watchLost(), followRoute(), dismissRead()];
   readLists()
     .then((cursor) => me.peek()?.id === user && listen(cursor))
     .catch(toastError);
@@ -33,8 +36,12 @@ export function openWorkspace() {
     events.stop();
     for (const end of cleanups) end();
     disconnect();
-    clearPending();
-    clearDrafts();
+    returnAllToDraft();
+    // Without a notice, the user signed out here. Otherwise the drafts wait until the same user signs in again.
+    if (notice.peek() === null) {
+      clearDrafts();
+      replaceChannel(null);
+    }
     clearFiles();
     clearChannels();
     clearNotifications();
@@ -66,7 +73,11 @@ function listen(cursor) {
   });
 }
 
-/** Shows the channel the address names, and finds one when it names none or one that is not there. */
+/**
+ * Shows the channel that the address names, and chooses one when it names none.
+ *
+ * It never chooses another one in place of a channel that is not there: the user may be typing.
+ */
 function followRoute() {
   const loaded = computed(() => channels.value !== null);
   const target = computed(() => openChannel.value?.id);
@@ -74,12 +85,13 @@ function followRoute() {
     if (!loaded.value) return;
     const id = target.value;
     if (id) return untracked(() => show(id));
-    const all = channels.value ?? [];
-    const named = openChannelId.value;
+    const all = openChannelId.value ? [] : (channels.value ?? []);
     untracked(() => {
       show(null);
-      const instead = all.find((each) => each.id === lastChannelId()) ?? publicChannels.peek()[0] ?? all[0];
-      if (instead || named) replaceChannel(instead?.id ?? null);
+      const choice = all.find((each) => each.id === lastChannelId()) ?? publicChannels.peek()[0] ?? all[0];
+      if (choice && !openChannelId.peek()) replaceChannel(choice.id);
+      // A channel that appears later is not the user's choice.
+      else forbidFocus();
     });
   });
 }

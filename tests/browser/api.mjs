@@ -59,6 +59,8 @@ export async function apiOf(base, username, password) {
     token,
     /** @returns {Promise<any[]>} */
     channels: () => request(base, `/channels?userId=${userDto.id}`, { headers }),
+    /** The newest page. @param {string} channelId @returns {Promise<any[]>} */
+    messages: async (channelId) => (await request(base, `/messages?channelId=${channelId}&size=50`, { headers })).content,
     /** @returns {Promise<any[]>} */
     notifications: () => request(base, "/notifications", { headers }),
     /** Needs the role CHANNEL_MANAGER. @param {string} name @returns {Promise<any>} */
@@ -67,6 +69,13 @@ export async function apiOf(base, username, password) {
     createPrivate: (participantIds) => call("POST", "/channels/private", { participantIds }),
     /** Needs the role CHANNEL_MANAGER. @param {string} channelId @param {string} newDescription @returns {Promise<any>} */
     describeChannel: (channelId, newDescription) => call("PATCH", `/channels/${channelId}`, { newDescription }),
+    /** Needs the role CHANNEL_MANAGER. @param {string} channelId */
+    deleteChannel: (channelId) => request(base, `/channels/${channelId}`, { method: "DELETE", headers }),
+    /** Needs the role CHANNEL_MANAGER. @param {string} channelId @param {string} userId */
+    removeParticipant: (channelId, userId) =>
+      request(base, `/channels/${channelId}/participants/${userId}`, { method: "DELETE", headers }),
+    /** @param {string} messageId */
+    deleteMessage: (messageId) => request(base, `/messages/${messageId}`, { method: "DELETE", headers }),
     /** @param {string} channelId @param {string} content @param {string} [clientMessageId] makes a retry idempotent */
     post: (channelId, content, clientMessageId) => {
       const body = multipart("messageCreateRequest", { content, channelId, authorId: userDto.id, clientMessageId });

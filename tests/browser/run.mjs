@@ -13,6 +13,7 @@ import { appearance } from "./scenarios/appearance.mjs";
 import { conversations } from "./scenarios/conversations.mjs";
 import { files } from "./scenarios/files.mjs";
 import { interruptions } from "./scenarios/interruptions.mjs";
+import { lost } from "./scenarios/lost.mjs";
 import { notifications } from "./scenarios/notifications.mjs";
 import { sessions } from "./scenarios/sessions.mjs";
 import { text } from "./scenarios/text.mjs";
@@ -107,7 +108,7 @@ async function attempt([name, run], fixture) {
 
 try {
   const fixture = await setUp();
-  for (const scenario of [...sessions, ...conversations, ...notifications, ...typing, ...text, ...files, ...interruptions, ...appearance]) {
+  for (const scenario of [...sessions, ...conversations, ...notifications, ...typing, ...text, ...files, ...interruptions, ...lost, ...appearance]) {
     const before = failed.length;
     await attempt(scenario, fixture);
     // Stops the run when the system is down, because every further scenario would time out.

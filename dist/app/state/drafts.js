@@ -1,5 +1,6 @@
-// The unsent message of each channel, kept when the user opens another channel.
-import { signal } from "../ui.js";
+// The unsent message of each channel. It stays when the user opens another channel, when the channel is gone, and when the
+// session ends without a sign-out in this tab.
+import { computed, signal } from "../ui.js";
 import { release, withFiles } from "./attachments.js";
 
 /** @typedef {import("./attachments.js").Attachment} Attachment */
@@ -14,11 +15,29 @@ import { release, withFiles } from "./attachments.js";
 /** @type {Draft} */
 const EMPTY = { text: "", files: [], refused: null };
 
-/** By channel id. */
+/** Of the user who is signed in, or was last. By channel id. */
 const drafts = signal(/** @type {Map<string, Draft>} */ (new Map()));
+let owner = "";
+/** Of other users who were signed in in this tab. @type {Map<string, Map<string, Draft>>} */
+const others = new Map();
+
+/** @param {string} userId */
+export function openDrafts(userId) {
+  others.set(owner, drafts.peek());
+  drafts.value = others.get(userId) ?? new Map();
+  owner = userId;
+}
 
 /** @param {string} channelId @returns {Draft} */
 export const draftOf = (channelId) => drafts.value.get(channelId) ?? EMPTY;
+
+/** @param {string} channelId */
+export function hasDraft(channelId) {
+  const { text, files } = draftOf(channelId);
+  return text !== "" || files.length > 0;
+}
+
+export const anyDraft = computed(() => [...drafts.value.keys()].some(hasDraft));
 
 /** @param {string} channelId @param {Partial<Draft>} changes */
 function change(channelId, changes) {
@@ -48,6 +67,12 @@ export function removeFile(channelId, attachment) {
 
 /** Clears the draft of a message that is being sent. @param {string} channelId */
 export const clearDraft = (channelId) => change(channelId, EMPTY);
+
+/** @param {string} channelId */
+export function discardDraft(channelId) {
+  for (const each of peek(channelId).files) release(each);
+  clearDraft(channelId);
+}
 
 /**
  * Puts an unsent message back, before the text written since.

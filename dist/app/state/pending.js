@@ -81,7 +81,3 @@ export function settle(message) {
   keepPreviews(confirmed.files, message.attachments ?? []);
   drop(message.clientMessageId);
 }
-
-export function clearPending() {
-  for (const { clientMessageId } of pending.peek()) removePending(clientMessageId);
-}

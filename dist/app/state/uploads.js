@@ -4,7 +4,6 @@ import { ApiError } from "../http.js";
 import { connection } from "../live/stomp.js";
 import { backoff, pauseOrOnline } from "../backoff.js";
 import { me } from "../session.js";
-import { restoreDraft } from "./drafts.js";
 import { addPending, setCleanup, changePending, findPending, removePending } from "./pending.js";
 
 /** @typedef {import("./attachments.js").Attachment} Attachment */
@@ -22,14 +21,6 @@ export function upload(channelId, content, files) {
 export function retryUpload(clientMessageId) {
   changePending(clientMessageId, { state: "uploading", reason: undefined });
   void deliver(clientMessageId);
-}
-
-/** Cancels a pending message and puts it back into the draft. @param {string} clientMessageId */
-export function returnToDraft(clientMessageId) {
-  const message = findPending(clientMessageId);
-  if (!message) return;
-  removePending(clientMessageId);
-  restoreDraft(message.channelId, message.content, message.files.map(({ file }) => file));
 }
 
 /** @param {string} clientMessageId */

@@ -1,5 +1,7 @@
 import { signIn, signUp } from "../session.js";
+import { anyDraft } from "../state/drafts.js";
 import { html, useLayoutEffect, useRef, useState } from "../ui.js";
+import { DropZone } from "./drop-zone.js";
 import { Field, FormError, useForm } from "./form.js";
 import { Logo } from "./icons.js";
 import { PictureField } from "./picture-field.js";
@@ -12,14 +14,17 @@ export function Auth({ notice }) {
   const [joining, setJoining] = useState(false);
   return html`
     <main class="auth">
+      <${DropZone} into=${null} />
       <section class="auth-card">
         <header>
           <${Logo} />
           <h1>${joining ? "Create your account" : "Welcome back"}</h1>
           <p>${joining ? "It takes a name, an address and a password." : "Sign in to go on where you left off."}</p>
         </header>
-        ${notice && !joining && html`<p class="form-notice" role="status">${notice}</p>`}
-        ${joining ? html`<${SignUp} key="up" />` : html`<${SignIn} key="in" />`}
+        ${notice && !joining && html`<p class="form-notice" role="status">
+          ${notice}${anyDraft.value && " Your unsent text is kept for when you sign in again."}
+        </p>`}
+        ${joining ? html`<${SignUp} key="up" />` : html`<${SignIn} key="in" focus=${notice === null} />`}
         <footer>
           ${joining ? "Already have an account? " : "New here? "}
           <button type="button" class="link" onClick=${() => setJoining(!joining)}>
@@ -32,9 +37,11 @@ export function Auth({ notice }) {
   `;
 }
 
-function SignIn() {
+/** @param {{focus: boolean}} props */
+function SignIn({ focus }) {
   const form = useForm(({ username, password }) => signIn(username.trim(), password));
-  const ref = useFirstFieldFocus();
+  // A session that ended by itself may have interrupted the typing of a message.
+  const ref = useFirstFieldFocus(focus);
   return html`
     <form ref=${ref} onSubmit=${form.onSubmit} onInput=${form.clear}>
       <${Field} label="Username" name="username" autocomplete="username" required autofocus />
@@ -73,11 +80,11 @@ function SignUp() {
   `;
 }
 
-/** Sets the focus: the autofocus attribute works only once per page. */
-function useFirstFieldFocus() {
+/** Sets the focus: the autofocus attribute works only once per page. @param {boolean} [wanted] */
+function useFirstFieldFocus(wanted = true) {
   const ref = useRef(/** @type {HTMLFormElement | null} */ (null));
   useLayoutEffect(() => {
-    /** @type {HTMLElement | null | undefined} */ (ref.current?.querySelector("[data-autofocus]"))?.focus();
+    if (wanted) /** @type {HTMLElement | null | undefined} */ (ref.current?.querySelector("[data-autofocus]"))?.focus();
   }, []);
   return ref;
 }

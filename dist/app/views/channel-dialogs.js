@@ -10,9 +10,10 @@ import { Field, FormError, useForm } from "./form.js";
 /** @typedef {import("../types.js").Channel} Channel */
 
 export function CreateChannel() {
-  const form = useForm(async ({ name, description }) => {
+  const form = useForm(async ({ name, description }, isShown) => {
     const channel = await api.createPublicChannel(name.trim(), description.trim());
     await refreshChannels();
+    if (!isShown()) return;
     closeDialog();
     goToChannel(channel.id);
   });
@@ -33,9 +34,9 @@ export function CreateChannel() {
 
 /** @param {{channel: Channel}} props a PUBLIC one */
 export function EditChannel({ channel }) {
-  const form = useForm(async ({ name, description }) => {
+  const form = useForm(async ({ name, description }, isShown) => {
     putChannel(await api.updateChannel(channel.id, name.trim(), description.trim()));
-    closeDialog();
+    if (isShown()) closeDialog();
   });
   return html`
     <${Dialog} title=${`Edit #${channel.name}`}>

@@ -1,12 +1,13 @@
+import { takeFocus } from "../focus.js";
 import { me } from "../session.js";
 import { channelTitle } from "../state/channels.js";
 import { current } from "../state/conversations.js";
 import { addFiles, clearDraft, draftOf, refuseFiles, setText } from "../state/drafts.js";
-import { editing } from "../state/editing.js";
+import { startEditing } from "../state/editing.js";
 import { send } from "../state/outbox.js";
 import { sendTyping } from "../state/typing.js";
 import { upload } from "../state/uploads.js";
-import { html, useRef } from "../ui.js";
+import { html, useRef, useState } from "../ui.js";
 import { DropZone } from "./drop-zone.js";
 import { AttachIcon, SendIcon } from "./icons.js";
 import { Tray } from "./tray.js";
@@ -14,8 +15,13 @@ import { Counter, focusComposer, lengthOf, MAX_LENGTH, trimmed, WritingArea } fr
 
 const finePointer = matchMedia("(pointer: fine)");
 
-/** @param {{channel: import("../types.js").Channel, ready: boolean}} props */
+/**
+ * Writes to one channel only: another channel has another composer.
+ *
+ * @param {{channel: import("../types.js").Channel, ready: boolean}} props
+ */
 export function Composer({ channel, ready }) {
+  const [focus] = useState(takeFocus);
   const { text, files, refused } = draftOf(channel.id);
   const name = `${channel.type === "PUBLIC" ? "#" : ""}${channelTitle(channel)}`;
   const content = trimmed(text);
@@ -30,7 +36,7 @@ export function Composer({ channel, ready }) {
   /** @param {File[]} more */
   const onFiles = (more) => {
     addFiles(channel.id, more);
-    focusComposer();
+    focusComposer(channel.id);
   };
   const onFolder = () => refuseFiles(channel.id, "A folder cannot be attached, only files.");
   const submit = () => {
@@ -48,16 +54,16 @@ export function Composer({ channel, ready }) {
   };
 
   return html`
-    <form class="composer" onPaste=${onPaste}
+    <form class="composer" data-channel=${channel.id} onPaste=${onPaste}
       onSubmit=${(/** @type {Event} */ event) => (event.preventDefault(), submit())}>
       <${DropZone} into=${name} onFiles=${onFiles} onFolder=${onFolder} />
       <div role="alert">${refused && html`<p class="refused">${refused}</p>`}</div>
       <div class=${length > MAX_LENGTH ? "composer-box over" : "composer-box"}>
-        ${files.length > 0 && html`<${Tray} channelId=${channel.id} files=${files} onEmpty=${focusComposer} />`}
+        ${files.length > 0 && html`<${Tray} channelId=${channel.id} files=${files} onEmpty=${() => focusComposer(channel.id)} />`}
         <div class="composer-row">
           <${AttachButton} onFiles=${onFiles} />
           <${WritingArea} label=${`Message ${name}`} placeholder=${`Message ${name}`} text=${text} onText=${onText}
-            onSubmit=${submit} onUp=${editLastOwn} focus=${finePointer.matches ? channel.id : undefined} />
+            onSubmit=${submit} onUp=${editLastOwn} focus=${focus && finePointer.matches ? channel.id : undefined} />
           <${Counter} length=${length} />
           <button class="send" aria-label="Send" title="Send" disabled=${!sendable}><${SendIcon} /></button>
         </div>
@@ -97,5 +103,5 @@ function pastedFiles(clipboard) {
 
 function editLastOwn() {
   const own = current.peek()?.messages.peek().findLast((message) => message.author?.id === me.peek()?.id);
-  if (own) editing.value = own.id;
+  if (own) startEditing(own);
 }

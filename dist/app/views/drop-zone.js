@@ -5,11 +5,14 @@ import { AttachIcon } from "./icons.js";
 /** Browsers fire dragover at least this often. */
 const STILL_MS = 500;
 
-/** @param {{into: string, onFiles: (files: File[]) => void, onFolder: () => void}} props */
+/**
+ * @param {{into: string | null, onFiles?: (files: File[]) => void, onFolder?: () => void}} props `into`: the name of the
+ *   channel, null to reject files
+ */
 export function DropZone({ into, onFiles, onFolder }) {
   const [over, setOver] = useState(false);
-  const handlers = useRef({ onFiles, onFolder });
-  handlers.current = { onFiles, onFolder };
+  const handlers = useRef({ into, onFiles, onFolder });
+  handlers.current = { into, onFiles, onFolder };
   useEffect(() => {
     /** @type {ReturnType<typeof setTimeout>} */
     let timer;
@@ -17,11 +20,12 @@ export function DropZone({ into, onFiles, onFolder }) {
       clearTimeout(timer);
       setOver(false);
     };
+    const isWelcome = () => handlers.current.into !== null && !document.querySelector("dialog[open]");
     /** @param {DragEvent} event */
     const onDragOver = (event) => {
       if (!event.dataTransfer?.types.includes("Files")) return;
       event.preventDefault();
-      const welcome = !document.querySelector("dialog[open]");
+      const welcome = isWelcome();
       event.dataTransfer.dropEffect = welcome ? "copy" : "none";
       clearTimeout(timer);
       timer = setTimeout(away, STILL_MS);
@@ -32,11 +36,11 @@ export function DropZone({ into, onFiles, onFolder }) {
       if (!event.dataTransfer?.types.includes("Files")) return;
       event.preventDefault();
       away();
-      if (document.querySelector("dialog[open]")) return;
+      if (!isWelcome()) return;
       const items = [...event.dataTransfer.items].filter((item) => item.kind === "file");
       const files = items.filter((item) => !item.webkitGetAsEntry?.()?.isDirectory).map((item) => item.getAsFile());
-      if (files.length) handlers.current.onFiles(files.filter((file) => file !== null));
-      else handlers.current.onFolder();
+      if (files.length) handlers.current.onFiles?.(files.filter((file) => file !== null));
+      else handlers.current.onFolder?.();
     };
     /** @param {DragEvent} event */
     const onDragLeave = (event) => event.relatedTarget === null && away();

@@ -9,16 +9,24 @@ import { ChatIcon, HashIcon, LockIcon, MenuIcon } from "./icons.js";
 import { NewConversation } from "./new-conversation.js";
 import { Bell } from "./notifications.js";
 
-/** Shown without an open channel. @param {{loading: boolean}} props */
-export function Nowhere({ loading }) {
-  const mayCreate = hasRole("CHANNEL_MANAGER");
+/** A header without actions on a channel. @param {{title?: string}} props */
+export function Topbar({ title = "" }) {
   return html`
     <header class="topbar">
       <button type="button" class="icon-button only-narrow" aria-label="Show channels" onClick=${openChannelsDrawer}>
         <${MenuIcon} />
       </button>
+      ${title !== "" && html`<h1>${title}</h1>`}
       <${Bell} className="only-narrow" />
     </header>
+  `;
+}
+
+/** Shown without an open channel. @param {{loading: boolean}} props */
+export function Nowhere({ loading }) {
+  const mayCreate = hasRole("CHANNEL_MANAGER");
+  return html`
+    <${Topbar} />
     <div class="empty">
       ${!loading &&
       html`

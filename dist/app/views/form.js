@@ -1,14 +1,17 @@
 // Forms: one request at a time, with errors shown at their fields.
 import { ApiError } from "../http.js";
-import { html, useId, useState } from "../ui.js";
+import { html, useEffect, useId, useRef, useState } from "../ui.js";
 
 /**
- * @param {(values: Record<string, string>) => Promise<unknown>} submit
+ * @param {(values: Record<string, string>, isShown: () => boolean) => Promise<unknown>} submit `isShown`: false when the
+ *   user has closed the form during the request. The user does something else then, and must not be interrupted
  * @returns {{busy: boolean, error: ApiError | Error | null, fieldErrors: Record<string, string>,
  *   onSubmit: (event: SubmitEvent) => Promise<void>, clear: () => void}}
  */
 export function useForm(submit) {
   const [busy, setBusy] = useState(false);
+  const shown = useRef(true);
+  useEffect(() => () => void (shown.current = false), []);
   const [error, setError] = useState(/** @type {ApiError | Error | null} */ (null));
 
   /** @param {SubmitEvent} event */
@@ -20,7 +23,7 @@ export function useForm(submit) {
     setBusy(true);
     setError(null);
     try {
-      await submit(values);
+      await submit(values, () => shown.current);
     } catch (caught) {
       if (!(caught instanceof ApiError)) console.error(caught);
       setError(caught instanceof Error ? caught : new Error(String(caught)));

@@ -1,15 +1,28 @@
 import * as api from "../api.js";
 import { current } from "../state/conversations.js";
-import { editing } from "../state/editing.js";
-import { toastError } from "../state/toasts.js";
-import { html, useState } from "../ui.js";
+import { editing, returnEditToDraft, stopEditing } from "../state/editing.js";
+import { toast, toastError } from "../state/toasts.js";
+import { html, useLayoutEffect, useState } from "../ui.js";
 import { Counter, lengthOf, MAX_LENGTH, trimmed, WritingArea } from "./writing.js";
 
 /** @param {{message: import("../types.js").Message}} props */
 export function MessageEditor({ message }) {
-  const [text, setText] = useState(message.content);
+  const text = editing.value?.text ?? "";
   const [busy, setBusy] = useState(false);
-  const stop = () => (editing.value = null);
+  const stop = () => stopEditing(message.id);
+  /** @param {string} next */
+  const setText = (next) => {
+    const edit = editing.peek();
+    if (edit?.messageId === message.id) editing.value = { ...edit, text: next };
+  };
+  useLayoutEffect(
+    () => () => {
+      // The row is gone, although the user did not stop.
+      const gone = editing.peek()?.messageId === message.id;
+      if (gone && returnEditToDraft()) toast("The message you were editing is gone. Your text is in the draft.");
+    },
+    [message.id],
+  );
   const content = trimmed(text);
   const sendable = (content !== "" || (message.attachments?.length ?? 0) > 0) && lengthOf(content) <= MAX_LENGTH;
 

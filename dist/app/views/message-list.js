@@ -1,5 +1,5 @@
 import { me } from "../session.js";
-import { editing } from "../state/editing.js";
+import { editedId } from "../state/editing.js";
 import { pending } from "../state/pending.js";
 import { hasRole, people, self } from "../state/people.js";
 import { toastError } from "../state/toasts.js";
@@ -38,7 +38,7 @@ export function MessageList({ timeline, channel }) {
             : html`<${MessageRow} key=${row.key} id=${row.key} entry=${row.entry} head=${row.head}
                 author=${people.value?.get(row.entry.author?.id ?? "") ?? row.entry.author}
                 own=${row.entry.author?.id === me.value?.id} mayDelete=${mayDeleteAll}
-                editing=${row.entry.message !== null && editing.value === row.entry.message.id} />`,
+                editing=${row.entry.message !== null && editedId.value === row.entry.message.id} />`,
         )}
       <//>
       ${!atBottom &&

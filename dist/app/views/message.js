@@ -1,10 +1,11 @@
 import * as api from "../api.js";
 import { current } from "../state/conversations.js";
-import { editing } from "../state/editing.js";
+import { startEditing } from "../state/editing.js";
 import { resend } from "../state/outbox.js";
 import { removePending } from "../state/pending.js";
 import { toastError } from "../state/toasts.js";
-import { returnToDraft, retryUpload } from "../state/uploads.js";
+import { returnToDraft } from "../state/unsent.js";
+import { retryUpload } from "../state/uploads.js";
 import { isOnlyEmoji, rich } from "../text/rich.js";
 import { exactTime, timeOfDay } from "../text/time.js";
 import { Component, html } from "../ui.js";
@@ -89,13 +90,13 @@ function Text({ content, edited }) {
 const isEdited = ({ createdAt, updatedAt }) => updatedAt !== null && Date.parse(updatedAt) > Date.parse(createdAt);
 
 /** @param {{pending: import("../state/pending.js").Pending}} props */
-function Failure({ pending: { clientMessageId, files, reason } }) {
+function Failure({ pending: { clientMessageId, channelId, files, reason } }) {
   const again = files.length ? retryUpload : resend;
   return html`
     <p class="failure" role="alert">
       Not sent. ${reason}
       <button type="button" class="link" onClick=${() => again(clientMessageId)}>Retry</button>
-      <button type="button" class="link" onClick=${() => (returnToDraft(clientMessageId), focusComposer())}>Edit</button>
+      <button type="button" class="link" onClick=${() => (returnToDraft(clientMessageId), focusComposer(channelId))}>Edit</button>
       <button type="button" class="link" onClick=${() => removePending(clientMessageId)}>Discard</button>
     </p>
   `;
@@ -107,7 +108,7 @@ function Tools({ message, own }) {
     <div class="tools">
       ${own &&
       html`<button type="button" class="icon-button" aria-label="Edit message" title="Edit"
-        onClick=${() => (editing.value = message.id)}>
+        onClick=${() => startEditing(message)}>
         <${EditIcon} />
       </button>`}
       <button type="button" class="icon-button" aria-label="Delete message" title="Delete" onClick=${() => askToDelete(message)}>

@@ -17,11 +17,12 @@ const MAX_OTHERS = 99;
 export function NewConversation({ chosen = [] }) {
   const [picked, setPicked] = useState(() => new Set(chosen));
   const [query, setQuery] = useState("");
-  const form = useForm(async () => {
+  const form = useForm(async (_values, isShown) => {
     const others = [...picked];
     const known = findPrivateChannel(others);
     const channel = known ?? (await api.createPrivateChannel([me.value?.id ?? "", ...others]));
     if (!known) await refreshChannels();
+    if (!isShown()) return;
     closeDialog();
     goToChannel(channel.id);
   });

@@ -1,5 +1,5 @@
 // The files of a pending message, with upload progress.
-import { returnToDraft } from "../state/uploads.js";
+import { returnToDraft } from "../state/unsent.js";
 import { sizeOf } from "../text/size.js";
 import { html } from "../ui.js";
 import { FileKind } from "./file-kind.js";
@@ -33,7 +33,7 @@ export function OutgoingFiles({ pending }) {
 }
 
 /** @param {{pending: import("../state/pending.js").Pending}} props */
-function Progress({ pending: { clientMessageId, progress } }) {
+function Progress({ pending: { clientMessageId, channelId, progress } }) {
   const percent = Math.floor(progress.value * 100);
   return html`
     <div class="upload">
@@ -42,7 +42,7 @@ function Progress({ pending: { clientMessageId, progress } }) {
       </span>
       <span class="percent" aria-hidden="true">${percent < 100 ? `${percent} %` : "Processing…"}</span>
       ${percent < 100 &&
-      html`<button type="button" class="link" onClick=${() => (returnToDraft(clientMessageId), focusComposer())}>Cancel</button>`}
+      html`<button type="button" class="link" onClick=${() => (returnToDraft(clientMessageId), focusComposer(channelId))}>Cancel</button>`}
     </div>
   `;
 }

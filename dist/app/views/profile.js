@@ -10,7 +10,7 @@ import { PictureField } from "./picture-field.js";
 export function Profile() {
   const user = self.value;
   const [picture, setPicture] = useState(/** @type {File | null} */ (null));
-  const form = useForm(async ({ username, email, password }) => {
+  const form = useForm(async ({ username, email, password }, isShown) => {
     if (!user) return;
     const changes = {
       ...(username.trim() !== user.username && { newUsername: username.trim() }),
@@ -21,7 +21,7 @@ export function Profile() {
       putPerson(await api.updateUser(user.id, changes, picture));
       toast("Your profile has been saved.");
     }
-    closeDialog();
+    if (isShown()) closeDialog();
   });
   if (!user) return null;
   const { fieldErrors } = form;

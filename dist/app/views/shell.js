@@ -1,5 +1,6 @@
 // The frame of the signed-in app: channels, the conversation, members.
 import { connection } from "../live/stomp.js";
+import { openChannelId } from "../route.js";
 import { channels } from "../state/channels.js";
 import { current } from "../state/conversations.js";
 import { closeDrawer, drawer, membersBeside } from "../state/drawers.js";
@@ -7,6 +8,7 @@ import { html, useEffect, useState } from "../ui.js";
 import { Conversation } from "./conversation.js";
 import { closeDialog, DialogHost } from "./dialog.js";
 import { Nowhere } from "./empty.js";
+import { Lost } from "./lost.js";
 import { Members } from "./members.js";
 import { Announcer } from "./notifications.js";
 import { Sidebar } from "./sidebar.js";
@@ -18,6 +20,7 @@ export function Shell() {
   useDrawerKeys();
   useEffect(() => closeDialog, []);
   const timeline = current.value;
+  const lost = !timeline && channels.value !== null ? openChannelId.value : null;
   const beside = membersBeside.value ? "with-members" : "";
   return html`
     <div class=${`shell ${beside}`} data-drawer=${drawer.value ?? "none"}>
@@ -25,7 +28,8 @@ export function Shell() {
       <main class="centre">
         <${ConnectionBar} />
         ${timeline && html`<${Conversation} key=${timeline.channelId} timeline=${timeline} />`}
-        ${!timeline && html`<${Nowhere} loading=${channels.value === null} />`}
+        ${lost && html`<${Lost} key=${lost} channelId=${lost} />`}
+        ${!timeline && !lost && html`<${Nowhere} loading=${channels.value === null} />`}
       </main>
       <${Members} />
       <div class="drawer-shade" onClick=${closeDrawer}></div>

@@ -3,6 +3,7 @@ import { channelLink, openChannelId } from "../route.js";
 import { signOut } from "../session.js";
 import { channels, channelTitle, companions, privateChannels, publicChannels } from "../state/channels.js";
 import { closeDrawer } from "../state/drawers.js";
+import { lostWithDraft } from "../state/lost.js";
 import { countByChannel } from "../state/notifications.js";
 import { hasRole, self } from "../state/people.js";
 import { toastError } from "../state/toasts.js";
@@ -47,13 +48,21 @@ export function Sidebar() {
           ${privateChannels.value.map((channel) => html`<${PrivateLink} key=${channel.id} channel=${channel} />`)}
           ${channels.value && !privateChannels.value.length && html`<li class="none">Nobody yet</li>`}
         <//>
+        ${lostWithDraft.value.length > 0 &&
+        html`<${Section} title="Gone, with unsent text">
+          ${lostWithDraft.value.map((channel) =>
+            channel.type === "PUBLIC"
+              ? html`<${PublicLink} key=${channel.id} channel=${channel} />`
+              : html`<${PrivateLink} key=${channel.id} channel=${channel} />`,
+          )}
+        <//>`}
       </div>
       <${UserPanel} />
     </nav>
   `;
 }
 
-/** @param {{title: string, action: string | false, onAction: () => void, children?: unknown}} props */
+/** @param {{title: string, action?: string | false, onAction?: () => void, children?: unknown}} props */
 function Section({ title, action, onAction, children }) {
   return html`
     <section class="channel-section">

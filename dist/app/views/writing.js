@@ -9,9 +9,11 @@ const TALLEST_PX = 320;
 /** Length in code points, not UTF-16 code units. @param {string} text */
 export const lengthOf = (text) => (text.length <= NEARLY ? text.length : [...text].length);
 
-/** For buttons that disappear when pressed. */
-export const focusComposer = () =>
-  /** @type {HTMLElement | null} */ (document.querySelector(".composer textarea"))?.focus({ preventScroll: true });
+/** Focuses the composer if it is this channel's. For buttons that disappear when pressed. @param {string} channelId */
+export function focusComposer(channelId) {
+  const composer = /** @type {HTMLElement | null} */ (document.querySelector(".composer"));
+  if (composer?.dataset.channel === channelId) composer.querySelector("textarea")?.focus({ preventScroll: true });
+}
 
 /** The text to send, without blank lines around it. @param {string} text */
 export const trimmed = (text) => text.replace(/^(?:[^\S\n]*\n)+/, "").trimEnd();

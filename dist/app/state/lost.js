@@ -1,0 +1,41 @@
+// Channels that the user has lost since the page was opened: deleted, or the user is no longer in them. Unsent text stays in
+// their drafts, to be copied.
+import { openChannelId } from "../route.js";
+import { computed, effect, signal, untracked } from "../ui.js";
+import { channels } from "./channels.js";
+import { hasDraft } from "./drafts.js";
+import { returnAllToDraft } from "./unsent.js";
+
+/** @typedef {import("../types.js").Channel} Channel */
+
+/** As last read: the open one, and those with a draft. */
+const lost = signal(/** @type {Channel[]} */ ([]));
+
+/** @param {string} id */
+export const lostChannel = (id) => lost.value.find((each) => each.id === id) ?? null;
+
+export const lostWithDraft = computed(() => lost.value.filter(({ id }) => hasDraft(id)));
+
+/** @returns {() => void} stops */
+export function watchLost() {
+  /** @type {Channel[]} */
+  let known = [];
+  const end = effect(() => {
+    const now = channels.value;
+    if (!now) return;
+    untracked(() => {
+      const ids = new Set(now.map(({ id }) => id));
+      const gone = known.filter(({ id }) => !ids.has(id));
+      known = now;
+      // Nothing is sent to a lost channel, even if it comes back: only the user sends.
+      for (const { id } of gone) returnAllToDraft(id);
+      lost.value = [...lost.peek(), ...gone].filter(
+        ({ id }) => !ids.has(id) && (hasDraft(id) || id === openChannelId.peek()),
+      );
+    });
+  });
+  return () => {
+    end();
+    lost.value = [];
+  };
+}
