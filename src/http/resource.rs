@@ -3,19 +3,23 @@
 //! Only an unknown path is a rejection; everything else is a response. An error of one route therefore never falls through
 //! to another route, and a 405 names the methods of its own path.
 
-use std::{future::Future, sync::Arc};
+use std::{future::Future, sync::Arc, time::Duration};
 
 use futures_util::{FutureExt, future::BoxFuture};
 use http::Method;
-use tokio::sync::oneshot;
+use tokio::{sync::oneshot, time::timeout};
 use tracing::{Instrument, Span};
 use warp::{Filter, Rejection, filters::BoxedFilter, path, reply::Response};
 
 use crate::{
     http::{reply::problem, request::Request},
-    problem::{Problem, Resource},
+    problem::{Dependency, Problem, Resource},
     tasks::{Group, Tasks},
 };
+
+/// How long a client waits for the response to a request without a body, which a store that stalls could delay for as long as it
+/// stalls. The handler runs on, because it may own a database connection.
+const SAFE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A boxed router. Boxing keeps the type small, so that it compiles faster.
 pub type Route = BoxedFilter<(Response,)>;
@@ -78,11 +82,13 @@ pub fn resource<T: Send + 'static>(
             let result = if let Some((_, handler)) = found {
                 let tasks = request.app.tasks.clone();
                 let is_safe = request.method.is_safe();
-                let work = handler(parameter, request);
+                let work = run_to_completion(&tasks, handler(parameter, request));
                 if is_safe {
-                    work.await
+                    let late = |_| Err(Problem::Unavailable(Dependency::Node, None));
+                    timeout(SAFE_TIMEOUT, work).await.unwrap_or_else(late)
                 } else {
-                    run_to_completion(&tasks, work).await
+                    // Reads the body, so its time is bounded where it reads and where it waits for a store.
+                    work.await
                 }
             } else {
                 let methods = methods.iter().map(|(method, _)| method);
@@ -107,10 +113,10 @@ fn allow<'a>(methods: impl Iterator<Item = &'a Method>) -> String {
     names.join(", ")
 }
 
-/// Runs an unsafe method's handler to completion, even if the client disconnects.
+/// Runs a handler to completion, even if the caller is dropped: hyper drops it when the client disconnects.
 ///
-/// hyper drops the handler of a closed connection. Between two stores this would leave a change half done: for example, a
-/// session that has ended in Redis while its sockets stay open.
+/// Dropped between two stores, a handler would leave a change half done: for example, a session that has ended in Redis while its
+/// sockets stay open. Dropped during a statement, it would return a connection to the pool with the answer still to come.
 async fn run_to_completion(
     tasks: &Tasks,
     work: BoxFuture<'static, Result<Response, Problem>>,

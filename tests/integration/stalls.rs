@@ -74,6 +74,30 @@ async fn a_stall_in_begin_leaves_no_connection_inside_a_transaction() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_read_under_way_when_a_stall_begins_fails_within_6_s() {
+    let mut cluster = Cluster::start(1).await;
+    let (postgres, url) = cluster.cut("DATABASE_URL").await;
+    let node = cluster.add(&[("DATABASE_URL", &url)]).await;
+    let ann = cluster.user(node, "ann").await;
+    let started = Instant::now();
+    let ((), answer) = tokio::join!(
+        postgres.stall_at(b"from notifications"),
+        ann.get("/api/notifications")
+    );
+    assert_eq!(answer.code(), "SERVICE_UNAVAILABLE");
+    assert!(
+        started.elapsed() < Duration::from_secs(6),
+        "it took {:?}",
+        started.elapsed()
+    );
+    postgres.resume();
+    eventually_within(RECOVERY, "PostgreSQL answers", async || {
+        ann.get("/api/notifications").await.status == 200
+    })
+    .await;
+}
+
 /// `TEST_STALL_ROUNDS=50` takes about ten minutes.
 fn rounds() -> u32 {
     let rounds = std::env::var("TEST_STALL_ROUNDS").ok();
