@@ -67,6 +67,13 @@ new_node() {
 
 secret() { od -An -N24 -tx1 /dev/urandom | tr -d ' \n'; }
 
+# lint_while_compiling: from here on, cargo runs clippy in place of rustc for this package, and a warning is an error.
+# "cargo clippy" instead would compile every dependency a second time.
+lint_while_compiling() {
+  command -v clippy-driver > /dev/null || die "clippy is missing: rustup component add clippy"
+  export RUSTC_WORKSPACE_WRAPPER=clippy-driver CLIPPY_ARGS=-Dwarnings__CLIPPY_HACKERY__
+}
+
 # ---- processes ---------------------------------------------------------------------------------------------------
 # A pid file holds "pid start-time": a pid that the kernel has reused since is not mistaken for our process.
 

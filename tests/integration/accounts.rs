@@ -127,7 +127,7 @@ async fn only_an_administrator_changes_roles_and_a_change_ends_the_users_session
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn users_update_their_own_account_and_administrators_any_account() {
-    let cluster = Cluster::start(1).await;
+    let cluster = Cluster::shared(1).await;
     let (ann, bob, admin) = (
         cluster.user(0, "ann").await,
         cluster.user(0, "bob").await,

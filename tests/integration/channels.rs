@@ -80,7 +80,7 @@ pub(crate) fn ids(list: &[Value]) -> Vec<&str> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn only_managers_and_administrators_manage_public_channels() {
-    let cluster = Cluster::start(1).await;
+    let cluster = Cluster::shared(1).await;
     let (ann, admin) = (cluster.user(0, "ann").await, cluster.admin(0).await);
     let manager = with_role(&cluster, 0, "CHANNEL_MANAGER").await;
     let answer = public(&ann, "mine", "").await;
@@ -166,7 +166,7 @@ async fn only_managers_and_administrators_manage_public_channels() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn channel_names_and_descriptions_are_validated() {
-    let cluster = Cluster::start(1).await;
+    let cluster = Cluster::shared(1).await;
     let admin = cluster.admin(0).await;
     let channel = admin.create_channel("general").await;
     let path = format!("/api/channels/{channel}");
@@ -244,7 +244,7 @@ async fn channel_names_and_descriptions_are_validated() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_private_channel_needs_2_to_100_distinct_users_including_its_creator() {
-    let cluster = Cluster::start(1).await;
+    let cluster = Cluster::shared(1).await;
     let (ann, bob, moe) = (
         cluster.user(0, "ann").await,
         cluster.user(0, "bob").await,
@@ -341,7 +341,7 @@ async fn a_private_channel_needs_2_to_100_distinct_users_including_its_creator()
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_private_channel_is_not_found_for_non_participants() {
-    let cluster = Cluster::start(1).await;
+    let cluster = Cluster::shared(1).await;
     let (ann, bob, eve, admin) = (
         cluster.user(0, "ann").await,
         cluster.user(0, "bob").await,
@@ -410,7 +410,7 @@ async fn a_private_channel_is_not_found_for_non_participants() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_private_channel_cannot_be_updated_and_a_participating_manager_deletes_it() {
-    let cluster = Cluster::start(1).await;
+    let cluster = Cluster::shared(1).await;
     let ann = cluster.user(0, "ann").await;
     let manager = with_role(&cluster, 0, "CHANNEL_MANAGER").await;
     let channel = manager.create_private(&[&ann]).await;

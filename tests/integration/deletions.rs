@@ -166,7 +166,7 @@ async fn deleting_a_channel_deletes_its_messages_and_read_statuses() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn messages_of_a_deleted_account_stay_without_an_author() {
-    let cluster = Cluster::start(2).await;
+    let cluster = Cluster::shared(2).await;
     let (ann, bob, admin) = (
         cluster.user(0, "ann").await,
         cluster.user(1, "bob").await,
@@ -247,7 +247,7 @@ async fn messages_of_a_deleted_account_stay_without_an_author() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn concurrent_deletions_of_users_channels_and_messages_all_succeed() {
-    let cluster = Cluster::start(2).await;
+    let cluster = Cluster::shared(2).await;
     let admin = cluster.admin(0).await;
     let admin_on_node_1 = admin.at_node(&cluster.address(1));
     let (one, two) = (

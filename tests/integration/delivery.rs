@@ -344,7 +344,7 @@ async fn an_event_published_twice_is_delivered_once() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_deleted_message_does_not_block_a_replay() {
-    let cluster = Cluster::start(1).await;
+    let cluster = Cluster::shared(1).await;
     let channel = cluster.channel().await;
     let user = cluster.user(0, "ann").await;
     let ids: Vec<String> = {
@@ -390,7 +390,7 @@ async fn a_deleted_message_does_not_block_a_replay() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn message_edits_and_deletions_are_delivered_to_subscribers() {
-    let cluster = Cluster::start(2).await;
+    let cluster = Cluster::shared(2).await;
     let channel = cluster.channel().await;
     let (ann, bob) = (cluster.user(0, "ann").await, cluster.user(1, "bob").await);
     let mut stomp = Stomp::connect(&bob).await;
@@ -487,7 +487,7 @@ async fn a_client_that_does_not_read_is_disconnected_without_delaying_others() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_position_beyond_the_channels_end_gets_a_gap_and_then_live_messages() {
-    let cluster = Cluster::start(1).await;
+    let cluster = Cluster::shared(1).await;
     let channel = cluster.channel().await;
     let user = cluster.user(0, "ann").await;
     for n in 1..=3 {

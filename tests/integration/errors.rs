@@ -103,7 +103,7 @@ pub(crate) async fn alive(visitor: &Visitor) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn unknown_paths_and_methods_get_json_errors() {
-    let cluster = Cluster::start(1).await;
+    let cluster = Cluster::shared(1).await;
     let ann = cluster.user(0, "ann").await;
     let unknown = [
         "/",
@@ -194,7 +194,7 @@ async fn unknown_paths_and_methods_get_json_errors() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_invalid_json_body_is_rejected() {
-    let cluster = Cluster::start(1).await;
+    let cluster = Cluster::shared(1).await;
     let admin = cluster.admin(0).await;
     let send = async |content_type: Option<&str>, body: &[u8]| {
         let request = admin
@@ -287,7 +287,7 @@ async fn an_invalid_json_body_is_rejected() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_body_over_the_limit_is_rejected_before_it_is_read() {
-    let cluster = Cluster::start(1).await;
+    let cluster = Cluster::shared(1).await;
     let visitor = cluster.visitor(0);
     let head = "POST /api/auth/login HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n";
     for length in ["65537", "9999999999"] {
@@ -351,7 +351,7 @@ async fn a_body_over_the_limit_is_rejected_before_it_is_read() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_response_without_connection_close_leaves_the_connection_usable() {
-    let cluster = Cluster::start(1).await;
+    let cluster = Cluster::shared(1).await;
     let ann = cluster.user(0, "ann").await;
     // A proxy reuses a connection for the next client unless the response has `Connection: close`.
     for (request, status) in [
@@ -385,7 +385,7 @@ async fn a_response_without_connection_close_leaves_the_connection_usable() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_invalid_multipart_body_is_rejected() {
-    let cluster = Cluster::start(1).await;
+    let cluster = Cluster::shared(1).await;
     let visitor = cluster.visitor(0);
     let form = multipart::Form::new()
         .text("other", "{}")
@@ -453,7 +453,7 @@ async fn an_invalid_multipart_body_is_rejected() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_endpoint_requires_a_token() {
-    let cluster = Cluster::start(1).await;
+    let cluster = Cluster::shared(1).await;
     let visitor = cluster.visitor(0);
     let garbage = Visitor {
         token: Some("garbage".to_owned()),
@@ -508,7 +508,7 @@ async fn every_endpoint_requires_a_token() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_response_has_a_request_id() {
-    let cluster = Cluster::start(1).await;
+    let cluster = Cluster::shared(1).await;
     let ann = cluster.user(0, "ann").await;
     let ask = async |path: &str, id: Option<&[u8]>| {
         let request = ann.request(Method::GET, path);

@@ -119,7 +119,7 @@ pub(crate) async fn with_picture(by: &User, picture: multipart::Part) -> Answer 
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_file_uploaded_to_one_node_is_downloaded_from_another() {
-    let cluster = Cluster::start(2).await;
+    let cluster = Cluster::shared(2).await;
     let (ann, bob, channel) = (
         cluster.user(0, "ann").await,
         cluster.user(1, "bob").await,
@@ -265,7 +265,7 @@ async fn only_users_who_may_read_a_file_get_its_status_events() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_private_attachment_is_not_found_for_non_participants() {
-    let cluster = Cluster::start(1).await;
+    let cluster = Cluster::shared(1).await;
     let (ann, bob, eve, admin) = (
         cluster.user(0, "ann").await,
         cluster.user(0, "bob").await,
@@ -385,7 +385,7 @@ async fn a_duplicate_message_stores_its_files_once() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_message_with_files_needs_no_content() {
-    let cluster = Cluster::start(1).await;
+    let cluster = Cluster::shared(1).await;
     let (ann, channel) = (cluster.user(0, "ann").await, cluster.channel().await);
     for content in [json!(""), Value::Null] {
         let message = json!({ "content": content, "channelId": channel, "authorId": ann.id });

@@ -25,7 +25,7 @@ async fn download(
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn downloads_support_ranges_and_conditional_requests() {
-    let cluster = Cluster::start(1).await;
+    let cluster = Cluster::shared(1).await;
     let (ann, channel) = (cluster.user(0, "ann").await, cluster.channel().await);
     let all = bytes(700_001);
     let ids = attach(

@@ -11,7 +11,7 @@ use crate::support::{Cluster, SOON};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn head_has_the_headers_of_get_and_no_body() {
-    let cluster = Cluster::start(1).await;
+    let cluster = Cluster::shared(1).await;
     let (ann, channel) = (cluster.user(0, "ann").await, cluster.channel().await);
     let attachment = file("a.bin", "video/mp4", bytes(1_000));
     let id = attach(&ann, &channel, vec![attachment]).await.remove(0);
@@ -70,7 +70,7 @@ async fn head_has_the_headers_of_get_and_no_body() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn head_is_refused_as_get_is() {
-    let cluster = Cluster::start(1).await;
+    let cluster = Cluster::shared(1).await;
     let ann = cluster.user(0, "ann").await;
     for (path, status) in [
         ("/nothing", 404),

@@ -12,7 +12,7 @@ use crate::support::{Cluster, User};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_unusual_request_target_does_not_crash_the_node() {
-    let cluster = Cluster::start(1).await;
+    let cluster = Cluster::shared(1).await;
     let visitor = cluster.visitor(0);
     // warp itself panics on a target without a path.
     for line in [
@@ -80,7 +80,7 @@ async fn an_unusual_request_target_does_not_crash_the_node() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_request_cannot_be_smuggled_in_another() {
-    let cluster = Cluster::start(1).await;
+    let cluster = Cluster::shared(1).await;
     let hidden = "GET /api/users HTTP/1.1\r\nHost: x\r\nDiscodeit-Request-ID: hidden\r\n\r\n";
     let head = "POST /api/auth/login HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n";
     for framing in [

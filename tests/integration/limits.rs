@@ -65,7 +65,7 @@ async fn invalid_sends_over_the_rate_are_delayed_and_answered_once() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn frequent_subscribes_are_delayed_not_rejected() {
-    let cluster = Cluster::start(1).await;
+    let cluster = Cluster::shared(1).await;
     let channel = cluster.channel().await;
     let user = cluster.user(0, "ann").await;
     let mut stomp = Stomp::connect(&user).await;
@@ -98,7 +98,7 @@ async fn frequent_subscribes_are_delayed_not_rejected() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_revoked_connection_closes_before_its_queued_frames_are_handled() {
-    let cluster = Cluster::start(1).await;
+    let cluster = Cluster::shared(1).await;
     let channel = cluster.channel().await;
     let user = cluster.user(0, "ann").await;
     let mut stomp = Stomp::connect(&user).await;
@@ -172,7 +172,7 @@ async fn a_replay_may_exceed_the_send_queue() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_message_limit_is_lower_before_authentication() {
-    let cluster = Cluster::start(1).await;
+    let cluster = Cluster::shared(1).await;
     let user = cluster.user(0, "ann").await;
     let long = format!("CONNECT\nx:{}\n\n\0", "y".repeat(16 * 1024));
     for sockjs in [false, true] {

@@ -78,7 +78,7 @@ pub(crate) async fn status_with(visitor: &Visitor, token: &str) -> u16 {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_failed_login_does_not_reveal_whether_the_name_exists() {
-    let cluster = Cluster::start(1).await;
+    let cluster = Cluster::shared(1).await;
     let (visitor, ann) = (cluster.visitor(0), cluster.user(0, "ann").await);
     let wrong = visitor.login(&ann.name, "not the password").await;
     assert_eq!((wrong.status, wrong.code()), (401, "WRONG_CREDENTIALS"));
@@ -197,7 +197,7 @@ async fn concurrent_guesses_count_like_sequential_guesses() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_access_token_names_its_user_session_and_expiry() {
-    let cluster = Cluster::start(1).await;
+    let cluster = Cluster::shared(1).await;
     let ann = cluster.user(0, "ann").await;
     let now = time::OffsetDateTime::now_utc().unix_timestamp();
     let claims = User::claims(ann.token());
@@ -292,7 +292,7 @@ async fn cookies_have_the_attributes_that_protect_them() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn me_returns_a_token_and_keeps_the_cookie() {
-    let cluster = Cluster::start(1).await;
+    let cluster = Cluster::shared(1).await;
     let ann = cluster.user(0, "ann").await;
     let visitor = bare(&ann);
     let (token, refresh) = tokens(&ann, &ann.name).await;
@@ -340,7 +340,7 @@ async fn me_returns_a_token_and_keeps_the_cookie() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn logging_out_ends_the_session_on_every_node_at_once() {
-    let cluster = Cluster::start(2).await;
+    let cluster = Cluster::shared(2).await;
     let ann = cluster.user(0, "ann").await;
     let (here, there) = (bare(&cluster.visitor(0)), bare(&cluster.visitor(1)));
     for _ in 0..3 {
@@ -379,7 +379,7 @@ async fn logging_out_ends_the_session_on_every_node_at_once() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_concurrent_login_does_not_keep_an_old_role_or_password() {
-    let cluster = Cluster::start(1).await;
+    let cluster = Cluster::shared(1).await;
     let (admin, visitor) = (cluster.admin(0).await, cluster.visitor(0));
     let manager = with_role(&cluster, 0, "CHANNEL_MANAGER").await;
     // Hashing has a concurrency limit, so most logins have read the user's row and wait when the row changes.

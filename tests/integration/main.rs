@@ -1,6 +1,7 @@
 //! Tests of real nodes in one process, on real PostgreSQL, Redis and Kafka.
 //!
-//! `make test` starts the stores. Each test has its own database, Redis database and Kafka topics.
+//! `make test` starts the stores. A test has its own database, Redis database and Kafka topics (`Cluster::start`) or shares two
+//! nodes with other tests (`Cluster::shared`).
 
 #![expect(unreachable_pub, reason = "a test binary exports nothing")]
 #![expect(

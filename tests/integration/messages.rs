@@ -52,7 +52,7 @@ async fn last_message_at(by: &User, channel: &str) -> Value {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_message_is_shown_as_it_was_written() {
-    let cluster = Cluster::start(1).await;
+    let cluster = Cluster::shared(1).await;
     let (ann, channel) = (cluster.user(0, "ann").await, cluster.channel().await);
     let written = "  <b>\"quoted\"</b>\r\n\u{2028}\u{feff}😀 e\u{301} \\u0041 ' ; --\t\u{1} ";
     let answer = ann.write(&channel, written).await;
@@ -109,7 +109,7 @@ async fn a_message_is_shown_as_it_was_written() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_invalid_or_forbidden_write_is_rejected() {
-    let cluster = Cluster::start(1).await;
+    let cluster = Cluster::shared(1).await;
     let (ann, bob, channel) = (
         cluster.user(0, "ann").await,
         cluster.user(0, "bob").await,
@@ -202,7 +202,7 @@ async fn an_invalid_or_forbidden_write_is_rejected() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn only_the_author_edits_and_only_the_author_or_an_administrator_deletes() {
-    let cluster = Cluster::start(2).await;
+    let cluster = Cluster::shared(2).await;
     let (ann, bob, admin) = (
         cluster.user(0, "ann").await,
         cluster.user(1, "bob").await,
@@ -275,7 +275,7 @@ async fn only_the_author_edits_and_only_the_author_or_an_administrator_deletes()
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn deleting_the_newest_message_resets_last_message_at() {
-    let cluster = Cluster::start(1).await;
+    let cluster = Cluster::shared(1).await;
     let (ann, channel) = (cluster.user(0, "ann").await, cluster.channel().await);
     let empty = last_message_at(&ann, &channel).await;
     let mut messages = Vec::new();
@@ -310,7 +310,7 @@ async fn deleting_the_newest_message_resets_last_message_at() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn positions_have_no_gaps_across_writers_and_nodes() {
-    let cluster = Cluster::start(2).await;
+    let cluster = Cluster::shared(2).await;
     let (ann, bob, admin) = (
         cluster.user(0, "ann").await,
         cluster.user(1, "bob").await,
@@ -355,7 +355,7 @@ async fn positions_have_no_gaps_across_writers_and_nodes() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_message_resent_with_its_client_id_is_stored_once() {
-    let cluster = Cluster::start(2).await;
+    let cluster = Cluster::shared(2).await;
     let (ann, bob, channel) = (
         cluster.user(0, "ann").await,
         cluster.user(0, "bob").await,

@@ -118,7 +118,7 @@ async fn a_message_notifies_the_other_participants_once_and_nobody_else() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_public_channel_notifies_users_only_while_they_have_it_enabled() {
-    let cluster = Cluster::start(1).await;
+    let cluster = Cluster::shared(1).await;
     let (ann, bob, eve) = (
         cluster.user(0, "ann").await,
         cluster.user(0, "bob").await,
@@ -220,7 +220,7 @@ async fn deleting_a_message_or_channel_deletes_its_notifications() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_role_change_notifies_the_user_once() {
-    let cluster = Cluster::start(1).await;
+    let cluster = Cluster::shared(1).await;
     let ann = cluster.user(0, "ann").await;
     let admin = cluster.admin(0).await;
     let change = json!({ "userId": ann.id, "newRole": "CHANNEL_MANAGER" });

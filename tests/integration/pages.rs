@@ -61,7 +61,7 @@ async fn all_pages(by: &User, channel: &str, sort: &str, size: usize) -> Vec<Val
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn pages_neither_skip_nor_repeat_while_others_write() {
-    let cluster = Cluster::start(2).await;
+    let cluster = Cluster::shared(2).await;
     let (ann, bob, channel) = (
         cluster.user(0, "ann").await,
         cluster.user(1, "bob").await,
@@ -188,7 +188,7 @@ async fn messages_with_equal_timestamps_are_each_on_one_page() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_page_has_limits_and_an_end() {
-    let cluster = Cluster::start(1).await;
+    let cluster = Cluster::shared(1).await;
     let (ann, channel) = (cluster.user(0, "ann").await, cluster.channel().await);
     let empty = page(&ann, &channel, "").await;
     assert_eq!(

@@ -12,7 +12,7 @@ use crate::support::Cluster;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_user_has_one_read_status_per_channel() {
-    let cluster = Cluster::start(2).await;
+    let cluster = Cluster::shared(2).await;
     let (ann, bob, admin) = (
         cluster.user(0, "ann").await,
         cluster.user(0, "bob").await,
@@ -120,7 +120,7 @@ async fn a_user_has_one_read_status_per_channel() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn only_its_owner_reads_and_changes_a_read_status() {
-    let cluster = Cluster::start(1).await;
+    let cluster = Cluster::shared(1).await;
     let (ann, bob, admin) = (
         cluster.user(0, "ann").await,
         cluster.user(0, "bob").await,

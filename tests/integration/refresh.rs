@@ -97,7 +97,7 @@ async fn a_refresh_requires_the_csrf_token_and_rotates_the_cookie() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn exactly_one_of_several_concurrent_refreshes_succeeds() {
-    let cluster = Cluster::start(2).await;
+    let cluster = Cluster::shared(2).await;
     let ann = cluster.user(0, "ann").await;
     let visitors = [bare(&cluster.visitor(0)), bare(&cluster.visitor(1))];
     for round in 0..5 {
@@ -125,7 +125,7 @@ async fn exactly_one_of_several_concurrent_refreshes_succeeds() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_refresh_token_used_twice_ends_its_session_everywhere() {
-    let cluster = Cluster::start(2).await;
+    let cluster = Cluster::shared(2).await;
     let ann = cluster.user(0, "ann").await;
     let (here, there) = (bare(&cluster.visitor(0)), bare(&cluster.visitor(1)));
     let (first_token, first) = tokens(&here, &ann.name).await;

@@ -110,7 +110,7 @@ async fn a_sign_up_reports_every_invalid_field_at_once() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_sign_up_part_may_lack_a_content_type_and_stand_among_other_parts() {
-    let cluster = Cluster::start(1).await;
+    let cluster = Cluster::shared(1).await;
     let visitor = cluster.visitor(0);
     let body = |name: &str| {
         json!({ "username": name, "email": format!("{name}@example.org"), "password": "password" })
@@ -181,7 +181,7 @@ async fn the_sign_up_part_may_lack_a_content_type_and_stand_among_other_parts() 
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn usernames_and_email_addresses_are_unique_regardless_of_case() {
-    let cluster = Cluster::start(2).await;
+    let cluster = Cluster::shared(2).await;
     let visitor = cluster.visitor(0);
     assert_eq!(
         visitor

@@ -122,7 +122,7 @@ impl Session {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn stomp_works_over_http_without_websockets() {
-    let cluster = Cluster::start(2).await;
+    let cluster = Cluster::shared(2).await;
     let channel = cluster.channel().await;
     let (ann, bob) = (cluster.user(0, "ann").await, cluster.user(1, "bob").await);
     let mut other = Stomp::connect(&bob).await;
@@ -171,7 +171,7 @@ async fn stomp_works_over_http_without_websockets() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_error_frame_precedes_the_close() {
-    let cluster = Cluster::start(1).await;
+    let cluster = Cluster::shared(1).await;
     for streams in [true, false] {
         let mut session = Session::open(&cluster.address(0), streams).await;
         session.send("FOO\n\n\0").await;
@@ -245,7 +245,7 @@ async fn stomp_heart_beats_replace_sockjs_heartbeats() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_receipt_for_unsubscribe_follows_every_message_delivered_before() {
-    let cluster = Cluster::start(1).await;
+    let cluster = Cluster::shared(1).await;
     let channel = cluster.channel().await;
     let (ann, bob) = (cluster.user(0, "ann").await, cluster.user(0, "bob").await);
     let mut witness = Stomp::connect(&bob).await;

@@ -13,7 +13,7 @@ use crate::support::{Cluster, Stomp, eventually};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn connect_is_accepted_or_rejected_as_the_specification_says() {
-    let cluster = Cluster::start(1).await;
+    let cluster = Cluster::shared(1).await;
     let user = cluster.user(0, "ann").await;
     let token = user.token();
     for (versions, version) in [
@@ -178,7 +178,7 @@ async fn messages_published_after_the_receipt_for_subscribe_arrive() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn sockjs_frames_carry_stomp() {
-    let cluster = Cluster::start(1).await;
+    let cluster = Cluster::shared(1).await;
     let channel = cluster.channel().await;
     let user = cluster.user(0, "ann").await;
     let visitor = cluster.visitor(0);
@@ -241,7 +241,7 @@ async fn sockjs_frames_carry_stomp() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_first_supported_subprotocol_is_selected() {
-    let cluster = Cluster::start(1).await;
+    let cluster = Cluster::shared(1).await;
     for (offered, selected) in [
         ("v12.stomp, v11.stomp", Some("v12.stomp")),
         ("v10.stomp,v12.stomp", Some("v10.stomp")),
@@ -266,7 +266,7 @@ async fn the_first_supported_subprotocol_is_selected() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn compression_is_not_negotiated() {
-    let cluster = Cluster::start(1).await;
+    let cluster = Cluster::shared(1).await;
     for path in ["/ws/websocket", "/ws/042/abcdefgh/websocket"] {
         let mut request = format!("ws://{}{path}", cluster.address(0))
             .into_client_request()
@@ -281,7 +281,7 @@ async fn compression_is_not_negotiated() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_colon_in_an_error_header_is_escaped() {
-    let cluster = Cluster::start(1).await;
+    let cluster = Cluster::shared(1).await;
     let user = cluster.user(0, "ann").await;
     let mut stomp = Stomp::connect(&user).await;
     stomp.send("SEND\nno colon\n\n\0").await;
@@ -439,7 +439,7 @@ async fn a_send_with_invalid_content_keeps_the_connection_open() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_client_cannot_forge_server_frames_or_subscribe_to_patterns() {
-    let cluster = Cluster::start(1).await;
+    let cluster = Cluster::shared(1).await;
     let channel = cluster.channel().await;
     let (ann, eve) = (cluster.user(0, "ann").await, cluster.user(0, "eve").await);
     let mut victim = Stomp::connect(&ann).await;

@@ -18,7 +18,7 @@ async fn type_in(stomp: &mut Stomp, body: &serde_json::Value, receipt: &str) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn typing_reaches_every_node_at_most_once_per_channel_in_two_seconds() {
-    let cluster = Cluster::start(2).await;
+    let cluster = Cluster::shared(2).await;
     let (ann, bob) = (cluster.user(0, "ann").await, cluster.user(1, "bob").await);
     let channels = [cluster.channel().await, ann.create_private(&[&bob]).await];
     let mut bobs = Stomp::connect(&bob).await;
@@ -51,7 +51,7 @@ async fn typing_reaches_every_node_at_most_once_per_channel_in_two_seconds() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn typing_in_an_invisible_channel_is_rejected_and_not_published() {
-    let cluster = Cluster::start(1).await;
+    let cluster = Cluster::shared(1).await;
     let (ann, bob, eve) = (
         cluster.user(0, "ann").await,
         cluster.user(0, "bob").await,

@@ -1,6 +1,6 @@
 //! An HTTP client of the API.
 
-use reqwest::{Method, multipart};
+use reqwest::{Method, header::HeaderName, multipart};
 use serde_json::{Value, json};
 
 use super::{START, eventually_within};
@@ -63,9 +63,19 @@ pub struct Visitor {
 impl Visitor {
     /// A browser without cookies that sends to that address.
     pub fn new(address: &str) -> Self {
+        Self::behind_proxy(address, None)
+    }
+
+    /// A browser whose requests carry `X-Forwarded-For`, like those that nginx passes on.
+    pub fn behind_proxy(address: &str, client_address: Option<&str>) -> Self {
+        let forwarded = client_address.map(|client| {
+            let value = client.parse().expect("an IP address is a header value");
+            (HeaderName::from_static("x-forwarded-for"), value)
+        });
         let http = reqwest::Client::builder()
             .cookie_store(true)
             .no_proxy()
+            .default_headers(forwarded.into_iter().collect())
             .build()
             .expect("a client");
         Self {

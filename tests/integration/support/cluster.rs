@@ -1,10 +1,13 @@
-//! Nodes with their own database, Redis database and Kafka topics.
+//! Nodes with their own database, Redis database and Kafka topics, and nodes that tests share.
 
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    sync::LazyLock,
+};
 
 use discodeit::{Config, Node, store};
 use sqlx::{Connection, PgConnection, PgPool};
-use tokio::sync::OnceCell;
+use tokio::{runtime::Runtime, sync::OnceCell, task::spawn_blocking};
 
 use super::{Cut, User, Visitor, eventually};
 
@@ -21,12 +24,25 @@ const REDIS_DATABASES: u64 = 1_000;
 /// Name of an empty database with the schema. A copy of it takes less time than the schema.
 static TEMPLATE: OnceCell<String> = OnceCell::const_new();
 
-/// Nodes on a database, a Redis database and Kafka topics that no other test uses.
+/// Number of nodes that tests share.
+const SHARED_NODES: usize = 2;
+
+/// Runs the shared nodes: the runtime of a test ends with the test.
+static SHARED_RUNTIME: LazyLock<Runtime> =
+    LazyLock::new(|| Runtime::new().expect("threads can be started"));
+
+static SHARED_CLUSTER: OnceCell<Cluster> = OnceCell::const_new();
+
+/// Nodes on a database, a Redis database and Kafka topics.
 pub struct Cluster {
     settings: Vec<(String, String)>,
     /// The folder of `FILES_URL`.
     pub files: PathBuf,
+    /// Empty if other tests use the nodes too.
     nodes: Vec<Option<Node>>,
+    addresses: Vec<String>,
+    /// Value of `X-Forwarded-For` in requests to shared nodes, whose limits per address must not add up over tests.
+    client_address: Option<String>,
     /// Direct access to the nodes' database.
     pub db: PgPool,
     /// Direct access to the nodes' Redis database.
@@ -41,6 +57,18 @@ async fn connect_to_server() -> (PgConnection, String) {
         .expect("TEST_DATABASE_URL names a database");
     let connection = PgConnection::connect(&url).await;
     (connection.expect("PostgreSQL answers"), address.to_owned())
+}
+
+/// A pool without connections yet.
+fn connect_lazily(url: &str) -> PgPool {
+    let options = sqlx::postgres::PgPoolOptions::new().max_connections(2);
+    options.connect_lazy(url).expect("a URL")
+}
+
+async fn connect_to_redis(url: &str) -> redis::aio::MultiplexedConnection {
+    let client = redis::Client::open(url).expect("a URL");
+    let connection = client.get_multiplexed_async_connection().await;
+    connection.expect("Redis answers")
 }
 
 async fn create_database(connection: &mut PgConnection, name: &str, options: &str) {
@@ -71,8 +99,10 @@ pub const ADMIN: (&str, &str) = ("admin", "admin-password");
 
 impl Drop for Cluster {
     fn drop(&mut self) {
-        // May fail, because a node that still runs may be writing there.
-        drop(std::fs::remove_dir_all(&self.files));
+        if !self.is_shared() {
+            // May fail, because a node that still runs may be writing there.
+            drop(std::fs::remove_dir_all(&self.files));
+        }
     }
 }
 
@@ -92,6 +122,33 @@ impl Cluster {
         cluster
     }
 
+    /// The first `nodes` of the nodes that tests share, which takes less time than nodes of one's own.
+    ///
+    /// For tests that neither stop nodes nor change settings, and that ignore what other tests do at the same time: public
+    /// channels and users appear, and events about them reach every SSE stream.
+    pub async fn shared(nodes: usize) -> Self {
+        assert!(
+            nodes <= SHARED_NODES,
+            "there are {SHARED_NODES} shared nodes"
+        );
+        let start = || {
+            let settings = [("TRUSTED_PROXIES", "127.0.0.0/8")];
+            SHARED_RUNTIME.block_on(Self::start_with(SHARED_NODES, &settings))
+        };
+        let start = || async { spawn_blocking(start).await.expect("the nodes start") };
+        let shared = SHARED_CLUSTER.get_or_init(start).await;
+        let [a, b, c, ..] = uuid::Uuid::new_v4().into_bytes();
+        Self {
+            settings: shared.settings.clone(),
+            files: shared.files.clone(),
+            nodes: Vec::new(),
+            addresses: shared.addresses[..nodes].to_vec(),
+            client_address: Some(format!("10.{a}.{b}.{c}")),
+            db: connect_lazily(shared.setting("DATABASE_URL")),
+            redis: connect_to_redis(shared.setting("REDIS_URL")).await,
+        }
+    }
+
     /// A cluster without nodes, on a database without a schema.
     pub async fn without_schema() -> Self {
         Self::on_new_database("", &[]).await
@@ -104,22 +161,14 @@ impl Cluster {
         let database = format!("{address}/{name}");
 
         let server = environment("TEST_REDIS_URL");
-        let client = redis::Client::open(server.as_str()).expect("TEST_REDIS_URL is a URL");
-        let mut redis = client
-            .get_multiplexed_async_connection()
-            .await
-            .expect("Redis answers");
+        let mut redis = connect_to_redis(&server).await;
         let number: u64 = redis::cmd("INCR")
             .arg("databases")
             .query_async(&mut redis)
             .await
             .expect("Redis counts");
         let redis_url = format!("{server}/{}", 1 + number % (REDIS_DATABASES - 1));
-        let client = redis::Client::open(redis_url.as_str()).expect("a URL");
-        let mut redis = client
-            .get_multiplexed_async_connection()
-            .await
-            .expect("Redis answers");
+        let mut redis = connect_to_redis(&redis_url).await;
         let () = redis::cmd("FLUSHDB")
             .query_async(&mut redis)
             .await
@@ -151,17 +200,24 @@ impl Cluster {
                 .iter()
                 .map(|(name, value)| ((*name).to_owned(), (*value).to_owned())),
         );
-        let db = sqlx::postgres::PgPoolOptions::new()
-            .max_connections(2)
-            .connect_lazy(&database)
-            .expect("a URL");
         Self {
             settings,
             files,
             nodes: Vec::new(),
-            db,
+            addresses: Vec::new(),
+            client_address: None,
+            db: connect_lazily(&database),
             redis,
         }
+    }
+
+    fn is_shared(&self) -> bool {
+        self.client_address.is_some()
+    }
+
+    fn setting(&self, name: &str) -> &str {
+        let setting = self.settings.iter().find(|(key, _)| key == name);
+        setting.map(|(_, value)| value).expect("a setting")
     }
 
     /// Starts another node with extra settings, waits until it is ready, and returns its number.
@@ -190,8 +246,9 @@ impl Cluster {
                 .map(|(_, value)| value.clone())
         };
         let config = Config::read(&find).expect("the tests' settings are valid");
-        self.nodes
-            .push(Some(Node::start(config).await.expect("a node starts")));
+        let node = Node::start(config).await.expect("a node starts");
+        self.addresses.push(node.address().to_string());
+        self.nodes.push(Some(node));
         number
     }
 
@@ -202,12 +259,7 @@ impl Cluster {
 
     /// A proxy in front of the store that a setting names, and the setting's value for clients of the proxy.
     pub async fn cut(&self, setting: &str) -> (Cut, String) {
-        let value = self
-            .settings
-            .iter()
-            .find(|(name, _)| name == setting)
-            .map(|(_, value)| value.clone())
-            .expect("a setting");
+        let value = self.setting(setting);
         let start = value
             .find('@')
             .map(|at| at + 1)
@@ -223,7 +275,7 @@ impl Cluster {
 
     /// Address of a node, `127.0.0.1:12345`.
     pub fn address(&self, number: usize) -> String {
-        self.node(number).address().to_string()
+        self.addresses[number].clone()
     }
 
     /// Stops a node at once, like a crash.
@@ -246,7 +298,7 @@ impl Cluster {
 
     /// A client of a node that has not signed in.
     pub fn visitor(&self, node: usize) -> Visitor {
-        Visitor::new(&self.address(node))
+        Visitor::behind_proxy(&self.address(node), self.client_address.as_deref())
     }
 
     /// Signs a new user up and in at a node. The name gets a random suffix.
@@ -260,9 +312,18 @@ impl Cluster {
         User::sign_in(visitor, &name, "password").await
     }
 
-    /// Signs the administrator in at a node.
+    /// Signs an administrator in at a node: the configured one, or one of the test's own in a shared cluster.
     pub async fn admin(&self, node: usize) -> User {
-        User::sign_in(self.visitor(node), ADMIN.0, ADMIN.1).await
+        if !self.is_shared() {
+            return User::sign_in(self.visitor(node), ADMIN.0, ADMIN.1).await;
+        }
+        let user = self.user(node, "admin").await;
+        sqlx::query("update users set role = 'ADMIN' where id = $1::uuid")
+            .bind(&user.id)
+            .execute(&self.db)
+            .await
+            .expect("PostgreSQL answers");
+        User::sign_in(self.visitor(node), &user.name, "password").await
     }
 
     /// Waits until all past events are published: a stream that is opened then does not receive them.
