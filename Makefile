@@ -1,4 +1,4 @@
-.PHONY: help up down check test
+.PHONY: help up down check test fuzz
 
 help:
 	@echo "make up            start the whole system on http://localhost:3000; Ctrl-C stops it"
@@ -6,6 +6,7 @@ help:
 	@echo "make check         the quick loop: formatting, lints, dependencies, tests without stores"
 	@echo "make test          every check and test, with its own stores"
 	@echo "make test T=NAME   the Rust tests whose name contains NAME, with stores if they need them"
+	@echo "make fuzz          each fuzz target for a minute; needs a nightly compiler"
 
 up:
 	@dev/up
@@ -18,3 +19,6 @@ check:
 
 test:
 	@dev/test $(T)
+
+fuzz:
+	@dev/fuzz

@@ -1,6 +1,11 @@
 //! Properties of the decoders for any bytes, called by the fuzz targets and by a test on the corpus.
 
-use discodeit::protocol::{sockjs as sj, stomp as st, websocket as ws};
+use discodeit::{
+    delivery::destination::{ChannelStream, send, subscribe},
+    events::position::{Cursor, Position},
+    ids::UserId,
+    protocol::{sockjs as sj, stomp as st, websocket as ws},
+};
 
 /// Splits the input at a place that its first byte determines.
 fn halves(data: &[u8]) -> (&[u8], &[u8]) {
@@ -113,4 +118,31 @@ pub(crate) fn websocket(data: &[u8]) {
     };
     let (first, second) = halves(data);
     assert_eq!(decode(&[data]), decode(&[first, second]));
+}
+
+/// Checks that a parsed `Last-Event-ID` or Redis position has one meaning: its printed form parses to the same value.
+pub(crate) fn positions(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else {
+        return;
+    };
+    let owner = UserId(uuid::Uuid::nil());
+    if let Some(cursor) = Cursor::parse(text, owner) {
+        assert_eq!(Cursor::parse(&cursor.to_string(), owner), Some(cursor));
+    }
+    if let Some(position) = Position::parse(text) {
+        assert_eq!(Position::parse(&position.to_string()), Some(position));
+        assert!(position.previous() <= position);
+    }
+}
+
+/// Checks that no destination accepts both SEND and SUBSCRIBE, and that a channel's printed destination names that channel.
+pub(crate) fn destinations(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else {
+        return;
+    };
+    assert!(subscribe(text).is_none() || send(text).is_none());
+    if let Some((channel, stream)) = ChannelStream::parse(text) {
+        let printed = stream.destination(channel);
+        assert_eq!(ChannelStream::parse(&printed), Some((channel, stream)));
+    }
 }

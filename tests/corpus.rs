@@ -1,5 +1,4 @@
-//! Runs the fuzz targets' checks on their corpus with the stable compiler. `cargo +nightly fuzz run stomp` (or `sockjs`,
-//! `websocket`) searches for new inputs.
+//! Runs the fuzz targets' checks on their corpus with the stable compiler. `make fuzz` searches for new inputs.
 
 #[path = "../fuzz/checks.rs"]
 mod checks;
@@ -32,4 +31,14 @@ fn the_sockjs_decoder_passes_its_corpus() {
 #[test]
 fn the_websocket_decoder_passes_its_corpus() {
     check_corpus("websocket", checks::websocket);
+}
+
+#[test]
+fn the_parsers_of_positions_pass_their_corpus() {
+    check_corpus("positions", checks::positions);
+}
+
+#[test]
+fn the_parsers_of_destinations_pass_their_corpus() {
+    check_corpus("destinations", checks::destinations);
 }

@@ -48,6 +48,7 @@ mod presence;
 mod read_statuses;
 mod readme;
 mod refresh;
+mod security;
 mod sessions;
 mod sign_up;
 mod sockjs_http;

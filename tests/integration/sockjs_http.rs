@@ -1,124 +1,11 @@
 //! STOMP over the HTTP transports of SockJS, end to end.
 
-use std::{collections::VecDeque, time::Duration};
+use std::time::Duration;
 
 use discodeit::tasks::Group;
 use serde_json::json;
-use tokio::time::timeout;
 
-use crate::support::{Cluster, SOON, Stomp, User, eventually};
-
-/// A client that receives by polling or streaming and sends with separate requests.
-struct Session {
-    http: reqwest::Client,
-    url: String,
-    stream: Option<reqwest::Response>,
-    received: Vec<u8>,
-    /// STOMP frames, and at the end the close frame of SockJS.
-    queued: VecDeque<String>,
-}
-
-impl Session {
-    async fn open(address: &str, streams: bool) -> Self {
-        let name = uuid::Uuid::new_v4().simple();
-        let mut session = Self {
-            http: reqwest::Client::builder()
-                .no_proxy()
-                .build()
-                .expect("a client"),
-            url: format!("http://{address}/ws/000/{name}"),
-            stream: None,
-            received: Vec::new(),
-            queued: VecDeque::new(),
-        };
-        if streams {
-            session.stream = Some(session.post("xhr_streaming", "").await);
-            assert_eq!(session.line().await, "h".repeat(2048));
-        }
-        assert_eq!(session.line().await, "o");
-        session
-    }
-
-    async fn post(&self, transport: &str, body: &str) -> reqwest::Response {
-        self.http
-            .post(format!("{}/{transport}", self.url))
-            .header("Content-Type", "text/plain")
-            .body(body.to_owned())
-            .send()
-            .await
-            .expect("an answer")
-    }
-
-    /// The next SockJS frame.
-    async fn line(&mut self) -> String {
-        let line = async {
-            loop {
-                if let Some(end) = self.received.iter().position(|byte| *byte == b'\n') {
-                    let rest = self.received.split_off(end + 1);
-                    let mut line = std::mem::replace(&mut self.received, rest);
-                    line.pop();
-                    return String::from_utf8(line).expect("text");
-                }
-                let chunk = match &mut self.stream {
-                    Some(stream) => stream.chunk().await.expect("the stream continues"),
-                    None => self.post("xhr", "").await.bytes().await.ok(),
-                };
-                self.received
-                    .extend_from_slice(&chunk.expect("the stream continues"));
-            }
-        };
-        timeout(SOON, line)
-            .await
-            .expect("the server sends data in time")
-    }
-
-    async fn send(&self, text: &str) {
-        let answer = self.post("xhr_send", &json!([text]).to_string()).await;
-        assert_eq!(answer.status(), 204);
-    }
-
-    /// The next STOMP frame, or the close frame of SockJS. Skips heart-beats.
-    async fn next(&mut self) -> String {
-        loop {
-            if let Some(frame) = self.queued.pop_front() {
-                return frame;
-            }
-            let line = self.line().await;
-            match line.strip_prefix('a') {
-                Some(array) => {
-                    let frames: Vec<String> = serde_json::from_str(array).expect("an array");
-                    self.queued
-                        .extend(frames.into_iter().filter(|frame| frame != "\n"));
-                }
-                None if line == "h" => {}
-                None => return line,
-            }
-        }
-    }
-
-    async fn expect(&mut self, command: &str) -> String {
-        let frame = self.next().await;
-        assert!(frame.starts_with(&format!("{command}\n")), "{frame:?}");
-        frame
-    }
-
-    async fn connect(&mut self, user: &User) {
-        let token = user.token();
-        self.send(&format!(
-            "CONNECT\nAuthorization:Bearer {token}\naccept-version:1.2\nheart-beat:10000,10000\n\n\0"
-        ))
-        .await;
-        self.expect("CONNECTED").await;
-    }
-
-    async fn subscribe(&mut self, channel: &str) {
-        self.send(&format!(
-            "SUBSCRIBE\nid:s\ndestination:/sub/channels.{channel}.messages\nreceipt:r\n\n\0"
-        ))
-        .await;
-        assert!(self.expect("RECEIPT").await.contains("receipt-id:r\n"));
-    }
-}
+use crate::support::{Cluster, SockJs, Stomp, eventually};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn stomp_works_over_http_without_websockets() {
@@ -128,7 +15,7 @@ async fn stomp_works_over_http_without_websockets() {
     let mut other = Stomp::connect(&bob).await;
     other.subscribe(&channel).await;
     for streams in [true, false] {
-        let mut session = Session::open(&cluster.address(0), streams).await;
+        let mut session = SockJs::open(&cluster.address(0), streams).await;
         session.connect(&ann).await;
         session.subscribe(&channel).await;
         let odd = "\"\\ \u{1}\u{200d}\u{2028}\u{ffff} 😀 100%";
@@ -173,7 +60,7 @@ async fn stomp_works_over_http_without_websockets() {
 async fn an_error_frame_precedes_the_close() {
     let cluster = Cluster::shared(1).await;
     for streams in [true, false] {
-        let mut session = Session::open(&cluster.address(0), streams).await;
+        let mut session = SockJs::open(&cluster.address(0), streams).await;
         session.send("FOO\n\n\0").await;
         let error = session.expect("ERROR").await;
         assert!(error.contains("code:UNKNOWN_COMMAND\n"), "{error}");
@@ -186,7 +73,7 @@ async fn a_disconnected_client_leaves_no_subscription_or_task() {
     let cluster = Cluster::start(1).await;
     let channel = cluster.channel().await;
     let ann = cluster.user(0, "ann").await;
-    let mut session = Session::open(&cluster.address(0), true).await;
+    let mut session = SockJs::open(&cluster.address(0), true).await;
     session.connect(&ann).await;
     session.subscribe(&channel).await;
     let app = cluster.node(0).app();
@@ -207,9 +94,9 @@ async fn a_disconnected_client_leaves_no_subscription_or_task() {
 async fn a_draining_node_and_an_ended_session_close_http_transports_with_a_reason() {
     let mut cluster = Cluster::start(1).await;
     let (ann, bob) = (cluster.user(0, "ann").await, cluster.user(0, "bob").await);
-    let mut revoked = Session::open(&cluster.address(0), true).await;
+    let mut revoked = SockJs::open(&cluster.address(0), true).await;
     revoked.connect(&ann).await;
-    let mut drained = Session::open(&cluster.address(0), true).await;
+    let mut drained = SockJs::open(&cluster.address(0), true).await;
     drained.connect(&bob).await;
     assert_eq!(ann.post_csrf("/api/auth/logout").await.status, 204);
     assert!(
@@ -228,7 +115,7 @@ async fn a_draining_node_and_an_ended_session_close_http_transports_with_a_reaso
 async fn stomp_heart_beats_replace_sockjs_heartbeats() {
     let cluster = Cluster::start_with(1, &[("HEART_BEAT", "1s")]).await;
     let ann = cluster.user(0, "ann").await;
-    let mut session = Session::open(&cluster.address(0), true).await;
+    let mut session = SockJs::open(&cluster.address(0), true).await;
     let token = ann.token();
     session
         .send(&format!(
@@ -250,7 +137,7 @@ async fn the_receipt_for_unsubscribe_follows_every_message_delivered_before() {
     let (ann, bob) = (cluster.user(0, "ann").await, cluster.user(0, "bob").await);
     let mut witness = Stomp::connect(&bob).await;
     witness.subscribe(&channel).await;
-    let mut session = Session::open(&cluster.address(0), false).await;
+    let mut session = SockJs::open(&cluster.address(0), false).await;
     session.connect(&ann).await;
     session.subscribe(&channel).await;
     // Between two polls, some messages are in the session's `outgoing` queue and others still in the send queue.
@@ -270,7 +157,7 @@ async fn the_end_of_a_session_stops_a_client_that_sends_continuously() {
     let cluster = Cluster::start_with(1, &[("MESSAGE_RATE", "100000")]).await;
     let channel = cluster.channel().await;
     let ann = cluster.user(0, "ann").await;
-    let mut session = Session::open(&cluster.address(0), true).await;
+    let mut session = SockJs::open(&cluster.address(0), true).await;
     session.connect(&ann).await;
     let send = json!({ "content": "x", "channelId": channel, "authorId": ann.id });
     let frames = format!("SEND\ndestination:/pub/messages\n\n{send}\0ACK\nid:1\n\n\0").repeat(500);
@@ -319,7 +206,7 @@ async fn a_long_replay_arrives_over_several_polls() {
         writer.say(&bob, &channel, &long).await;
     }
     writer.say_surely(&bob, &channel, &long).await;
-    let mut session = Session::open(&cluster.address(0), false).await;
+    let mut session = SockJs::open(&cluster.address(0), false).await;
     session.connect(&ann).await;
     session
         .send(&format!(

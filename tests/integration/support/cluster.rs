@@ -5,7 +5,12 @@ use std::{
     sync::LazyLock,
 };
 
-use discodeit::{Config, Node, store};
+use discodeit::{Config, Node, model::Topic, store};
+use rdkafka::{
+    ClientConfig,
+    admin::{AdminClient, AdminOptions},
+    client::DefaultClientContext,
+};
 use sqlx::{Connection, PgConnection, PgPool};
 use tokio::{runtime::Runtime, sync::OnceCell, task::spawn_blocking};
 
@@ -99,11 +104,45 @@ pub const ADMIN: (&str, &str) = ("admin", "admin-password");
 
 impl Drop for Cluster {
     fn drop(&mut self) {
-        if !self.is_shared() {
-            // May fail, because a node that still runs may be writing there.
-            drop(std::fs::remove_dir_all(&self.files));
+        if self.is_shared() {
+            return;
         }
+        // May fail, because a node that still runs may be writing there.
+        drop(std::fs::remove_dir_all(&self.files));
+        let database = self.setting("DATABASE_URL").to_owned();
+        let prefix = self.setting("KAFKA_TOPIC_PREFIX").to_owned();
+        // Not waited for: the test's runtime, and its nodes with it, end after this.
+        SHARED_RUNTIME.spawn(async move {
+            delete_database(&database).await;
+            delete_topics(&prefix).await;
+        });
     }
+}
+
+/// Deletes a cluster's database, which may be gone or still in use: with hundreds of databases, PostgreSQL is busy with vacuuming.
+async fn delete_database(url: &str) {
+    let (_, name) = url.rsplit_once('/').expect("a URL with a database");
+    let (mut connection, _) = connect_to_server().await;
+    let delete = format!("drop database if exists {name} with (force)");
+    let deleted = sqlx::query(sqlx::AssertSqlSafe(delete));
+    drop(deleted.execute(&mut connection).await);
+}
+
+/// Deletes a cluster's topics, which may not exist: with thousands of topics, Kafka takes seconds to create one.
+async fn delete_topics(prefix: &str) {
+    let brokers = environment("TEST_KAFKA_BROKERS");
+    let admin: AdminClient<DefaultClientContext> = ClientConfig::new()
+        .set("bootstrap.servers", brokers)
+        .create()
+        .expect("an admin client");
+    let names = Topic::ALL.map(|topic| format!("{prefix}{}", topic.name()));
+    let dead_letters = format!("{prefix}{}.dlq", Topic::Jobs.name());
+    let topics: Vec<&str> = names
+        .iter()
+        .chain([&dead_letters])
+        .map(String::as_str)
+        .collect();
+    drop(admin.delete_topics(&topics, &AdminOptions::new()).await);
 }
 
 impl Cluster {

@@ -6,6 +6,7 @@ mod client;
 mod cluster;
 mod cut;
 mod redis_server;
+mod sockjs;
 mod sse;
 mod stomp;
 
@@ -15,6 +16,7 @@ pub use client::{Answer, User, Visitor};
 pub use cluster::{ADMIN, Cluster};
 pub use cut::Cut;
 pub use redis_server::RedisServer;
+pub use sockjs::SockJs;
 pub use sse::Sse;
 pub use stomp::Stomp;
 
