@@ -26,17 +26,23 @@ create table channels (
     -- visible in the order of their positions, without gaps.
     last_seq        bigint      not null default 0,
     last_message_at timestamptz,
-    created_at      timestamptz not null default clock_timestamp()
+    created_at      timestamptz not null default clock_timestamp(),
+    -- The user who created a private channel, for a quota. No foreign key, see pending_deletions.
+    created_by      uuid
 );
 create index channels_by_creation on channels (created_at, id);
+create index channels_by_creator on channels (created_by) where created_by is not null;
 
 -- The users in a private channel. A public channel has no rows here.
 create table channel_participants (
     channel_id uuid not null constraint channel_participants_channel references channels on delete cascade,
     user_id    uuid not null constraint channel_participants_user references users on delete cascade,
+    -- The other user who put this one into the channel, for quotas. No foreign key, see pending_deletions.
+    invited_by uuid,
     constraint channel_participants_once primary key (channel_id, user_id)
 );
 create index channel_participants_by_user on channel_participants (user_id);
+create index channel_participants_invited on channel_participants (user_id, invited_by) where invited_by is not null;
 
 -- Deleted channels, accounts and messages with rows left to purge. A channel may have millions of messages, more than one
 -- statement can delete before its timeout. So a deletion removes only the channel's own row, which hides the other rows, and
@@ -119,7 +125,8 @@ create table binary_contents (
     constraint binary_contents_one_picture unique (picture_of),
     constraint binary_contents_one_owner check (message_id is null or picture_of is null)
 );
-create index binary_contents_by_uploader on binary_contents (uploader_id);
+-- With the sizes, so that the sum of a user's files is read from the index.
+create index binary_contents_by_uploader on binary_contents (uploader_id) include (size);
 create index binary_contents_waiting on binary_contents (next_try_at) where status = 'WAITING';
 create index binary_contents_orphans on binary_contents (id) where message_id is null and picture_of is null;
 

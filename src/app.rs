@@ -15,6 +15,7 @@ use crate::{
     delivery::{Delivery, presence::Presence},
     events::{history::History, kafka::Kafka, outbox::Outbox},
     group_commit::GroupCommit,
+    rate_limit::clients::Clients,
     tasks::Tasks,
 };
 
@@ -36,6 +37,8 @@ pub struct App {
     pub tokens: Tokens,
     /// Password hashes.
     pub passwords: Passwords,
+    /// Rates and concurrent work of each client.
+    pub limits: Clients,
     /// The clients of this node.
     pub delivery: Arc<Delivery>,
     /// Kafka.

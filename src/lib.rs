@@ -18,6 +18,7 @@
 //! - [`store`]: statements of PostgreSQL
 //! - [`auth`]: tokens, passwords, sessions, login limits
 //! - [`blobs`]: bytes of files
+//! - [`rate_limit`]: token buckets, and the rates of each client
 //! - [`model`]: values and their rules
 //! - [`protocol`]: WebSocket, STOMP, SockJS and SSE without IO
 //! - [`config`]: settings from the environment
@@ -27,7 +28,6 @@
 //! - [`secret`]: values that must not reach a log
 //! - [`ids`]: typed identifiers
 //! - [`limits`]: limits of one client
-//! - [`rate_limit`]: a token bucket
 //!
 //! A module imports only modules below it in this list; `tests/architecture.rs` checks that.
 

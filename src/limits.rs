@@ -1,7 +1,7 @@
 //! Limits for clients of `/ws`, each with the error code that the client gets.
 //!
-//! Two more are settings: `CONNECTIONS_PER_USER` (`TOO_MANY_CONNECTIONS`), and `MESSAGE_RATE` in SENDs per second and
-//! connection, above which SENDs are delayed.
+//! Two more are settings: `CONNECTIONS_PER_USER` (`TOO_MANY_CONNECTIONS`), and `MESSAGE_RATE` in messages per second and
+//! user, above which SENDs are delayed.
 
 use std::time::Duration;
 

@@ -116,6 +116,16 @@ pub enum Problem {
         /// Time until the next attempt may succeed.
         retry_after: Duration,
     },
+    /// The account, or the account of another user that the request names, has used up a quota.
+    #[error("A quota of the account is used up.")]
+    QuotaExceeded {
+        /// Name of the quota, in camel case.
+        quota: &'static str,
+        /// The limit.
+        limit: u64,
+        /// The other user whose quota is used up.
+        user: Option<UserId>,
+    },
     /// A part of the system that the request needs is down.
     #[error("A part of the service is unavailable; try again in a moment.")]
     Unavailable(Dependency, #[source] Option<Box<dyn Error + Send + Sync>>),
@@ -160,7 +170,7 @@ impl Problem {
             | Self::PrivateChannelUnchangeable
             | Self::NotPrivate => 400,
             Self::Unauthenticated | Self::WrongCredentials | Self::SessionEnded => 401,
-            Self::CsrfMismatch | Self::Forbidden(_) => 403,
+            Self::CsrfMismatch | Self::Forbidden(_) | Self::QuotaExceeded { .. } => 403,
             Self::NotFound(_) => 404,
             Self::MethodNotAllowed { .. } => 405,
             Self::RequestTimeout => 408,
@@ -202,6 +212,7 @@ impl Problem {
             Self::RangeNotSatisfiable { .. } => "RANGE_NOT_SATISFIABLE",
             Self::RequestTimeout => "REQUEST_TIMEOUT",
             Self::TooMany { .. } => "TOO_MANY_REQUESTS",
+            Self::QuotaExceeded { .. } => "QUOTA_EXCEEDED",
             Self::Unavailable(..) => "SERVICE_UNAVAILABLE",
             Self::NotReady(_) => "NOT_READY",
             Self::Internal(_) => "INTERNAL_ERROR",
@@ -220,6 +231,12 @@ impl Problem {
             Self::NotFound(Resource::Notification(id)) => json!({ "notificationId": id }),
             Self::TooLarge { limit_bytes } => json!({ "limitBytes": limit_bytes }),
             Self::RangeNotSatisfiable { size } => json!({ "size": size }),
+            Self::QuotaExceeded {
+                quota,
+                limit,
+                user: Some(user),
+            } => json!({ "quota": quota, "limit": limit, "userId": user }),
+            Self::QuotaExceeded { quota, limit, .. } => json!({ "quota": quota, "limit": limit }),
             Self::NotReady(states) => states.clone(),
             _ => json!({}),
         }
@@ -240,7 +257,11 @@ impl Problem {
     /// Seconds for `Retry-After`, for errors that a retry can resolve.
     pub fn retry_after_seconds(&self) -> Option<u64> {
         match self {
-            Self::TooMany { retry_after } => Some(retry_after.as_secs().max(1)),
+            // Rounded up: a retry one moment early is refused again.
+            Self::TooMany { retry_after } => {
+                let seconds = retry_after.as_millis().div_ceil(1_000).max(1);
+                Some(u64::try_from(seconds).unwrap_or(u64::MAX))
+            }
             Self::Unavailable(..) | Self::NotReady(_) => Some(2),
             _ => None,
         }

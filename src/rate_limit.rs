@@ -1,4 +1,6 @@
-//! A token bucket that takes the time as an argument.
+//! Rate limits: a token bucket that takes the time as an argument, and the buckets of each client.
+
+pub mod clients;
 
 use std::time::Duration;
 
@@ -33,10 +35,17 @@ impl TokenBucket {
 
     /// Takes a token if there is one.
     pub fn try_take(&mut self, now: Instant) -> bool {
+        self.try_spend(1.0, now)
+    }
+
+    /// Takes `cost` tokens if there is one token; the bucket is in debt afterwards if it has fewer than `cost`.
+    ///
+    /// So work that costs more than the burst is possible, and delays the next work.
+    pub fn try_spend(&mut self, cost: f64, now: Instant) -> bool {
         self.refill(now);
         let enough = self.has_token();
         if enough {
-            self.tokens -= 1.0;
+            self.tokens -= cost;
         }
         enough
     }
@@ -50,6 +59,12 @@ impl TokenBucket {
     /// Whether a token is left, without those gained since the last change.
     pub fn has_token(&self) -> bool {
         self.tokens >= 1.0
+    }
+
+    /// Whether the bucket is full.
+    pub fn is_full(&mut self, now: Instant) -> bool {
+        self.refill(now);
+        self.tokens >= self.burst
     }
 
     /// When the next token comes, up to 1 ms late, never early; in the past if there is one.
@@ -77,6 +92,17 @@ mod tests {
         // The bucket never holds more than its burst.
         let late = begin + Duration::from_hours(1);
         assert!((0..3).all(|_| bucket.try_take(late)) && !bucket.try_take(late));
+    }
+
+    #[test]
+    fn dear_work_needs_one_token_and_delays_the_next() {
+        let begin = Instant::now();
+        let mut bucket = TokenBucket::new(10.0, 3.0, begin);
+        assert!(bucket.is_full(begin));
+        assert!(bucket.try_spend(13.0, begin) && !bucket.try_spend(1.0, begin));
+        let next = bucket.next_token_at();
+        assert!(next > begin + Duration::from_secs(1) && bucket.try_spend(1.0, next));
+        assert!(!bucket.is_full(next));
     }
 
     #[test]

@@ -5,7 +5,7 @@ use serde::Deserialize;
 use warp::reply::Response;
 
 use crate::{
-    api::cursor,
+    api::{cursor, list::List},
     http::{
         reply::{json, no_content},
         request::Request,
@@ -14,6 +14,7 @@ use crate::{
     model::{Field, Role, Validate, channel},
     ops,
     problem::Problem,
+    rate_limit::clients::{Client, PARTICIPANT_COST},
     store,
 };
 
@@ -67,9 +68,11 @@ pub(super) async fn create_private(mut request: Request) -> Result<Response, Pro
             "must contain the caller",
         ));
     }
+    let cost = PARTICIPANT_COST * f64::from(u32::try_from(count).unwrap_or(u32::MAX));
+    request.app.limits.spend(Client::User(caller.id), cost)?;
     json(
         StatusCode::CREATED,
-        &ops::channel::create_private(&request.app, &participants).await?,
+        &ops::channel::create_private(&request.app, caller.id, &participants).await?,
     )
 }
 
@@ -115,13 +118,16 @@ pub(super) async fn leave(
     Ok(no_content())
 }
 
+/// Channels that a whole list reads at once, each with up to 100 participants.
+const BATCH: usize = 100;
+
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct ListQuery {
     user_id: UserId,
 }
 
-/// `GET /api/channels?userId={id}`
+/// `GET /api/channels?userId={id}`, with `limit` and `cursor` for a page
 pub(super) async fn list(request: Request) -> Result<Response, Problem> {
     let caller = request.caller().await?;
     let query: ListQuery = request.query()?;
@@ -129,9 +135,15 @@ pub(super) async fn list(request: Request) -> Result<Response, Problem> {
         return Err(Problem::Forbidden("These are another user's channels."));
     }
     let position = cursor::newest(&request.app, caller.id).await;
-    let channels = store::channels::visible_to(&request.app.db, query.user_id).await?;
-    Ok(cursor::with_cursor(
-        json(StatusCode::OK, &channels)?,
-        position,
-    ))
+    let app = request.app.clone();
+    let list = List {
+        read: Box::new(move |after, limit| {
+            let (app, user) = (app.clone(), query.user_id);
+            Box::pin(async move { store::channels::visible_to(&app.db, user, after, limit).await })
+        }),
+        batch: BATCH,
+        most: usize::MAX,
+    };
+    let response = list.respond(&request, caller.id).await?;
+    Ok(cursor::with_cursor(response, position))
 }

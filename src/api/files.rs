@@ -2,7 +2,6 @@
 
 use std::ops::Range;
 
-use futures_util::{StreamExt, stream};
 use headers::{
     AcceptRanges, ContentLength, ContentRange, ETag, HeaderMapExt, IfNoneMatch, IfRange,
 };
@@ -13,15 +12,18 @@ use http::{
         X_CONTENT_TYPE_OPTIONS,
     },
 };
-use parking_lot::Mutex;
 use warp::reply::Response;
 
 use crate::{
     auth::tokens::TokenError,
-    http::{reply::json, request::Request},
+    http::{
+        reply::{json, stream},
+        request::Request,
+    },
     ids::{FileId, UserId},
     model::{BinaryContent, UploadStatus, file},
     problem::{Problem, Resource},
+    rate_limit::clients::READ_COST,
     store,
 };
 
@@ -67,13 +69,13 @@ pub(super) async fn list(request: Request) -> Result<Response, Problem> {
 
 /// The user of the bearer token or, if the token has expired or is absent, of the session cookie: `<img>` sends no token.
 async fn authenticate(request: &Request) -> Result<UserId, Problem> {
-    match request.claims() {
-        Err(None) => Ok(request.cookie_session(None).await?.0),
-        Err(Some(TokenError::Expired(caller))) => {
-            Ok(request.cookie_session(Some(&caller)).await?.0)
-        }
-        _ => Ok(request.caller().await?.id),
-    }
+    let (user, _) = match request.claims() {
+        Err(None) => request.cookie_session(None).await?,
+        Err(Some(TokenError::Expired(caller))) => request.cookie_session(Some(&caller)).await?,
+        _ => return Ok(request.caller().await?.id),
+    };
+    request.admit(user, READ_COST).await?;
+    Ok(user)
 }
 
 /// The bytes of a file that a request selects.
@@ -161,11 +163,7 @@ pub(super) async fn download(id: FileId, request: Request) -> Result<Response, P
         Response::default()
     } else {
         let blobs = &request.app.blobs;
-        let chunks = blobs.read(id, file.size, range.clone()).await?;
-        // Never locked. warp needs a stream that is Sync, which the chunks are not.
-        let mut chunks = Mutex::new(chunks);
-        let chunks = stream::poll_fn(move |context| chunks.get_mut().poll_next_unpin(context));
-        warp::Reply::into_response(warp::reply::stream(chunks))
+        stream(blobs.read(id, file.size, range.clone()).await?)
     };
     *response.status_mut() = status;
     let headers = response.headers_mut();

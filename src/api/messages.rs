@@ -1,21 +1,21 @@
 //! `/api/messages`: messages with attachments, pages of a channel.
 
 use http::StatusCode;
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use warp::reply::Response;
 
 use crate::{
-    api::cursor,
-    blobs::UploadPool,
+    api::{cursor, list::Page},
     http::{
         multipart::Parts,
         reply::{json, json_bytes, no_content},
         request::Request,
     },
     ids::{ChannelId, MessageId},
-    model::{Message, instant},
+    model::instant,
     ops,
     problem::Problem,
+    rate_limit::clients::Client,
     store::{self, messages::PageCursor},
 };
 
@@ -24,13 +24,12 @@ const PARTS: Parts = Parts {
     files: "attachments",
     max_files: 10,
     pictures: false,
-    pool: UploadPool::Members,
 };
 
 /// `POST /api/messages`
 pub(super) async fn create(mut request: Request) -> Result<Response, Problem> {
-    let caller = request.caller().await?;
-    let (body, files) = request.multipart(&PARTS).await?;
+    let caller = request.author().await?;
+    let (body, files) = request.multipart(&PARTS, Client::User(caller.id)).await?;
     let message = ops::message::post_with_files(&request.app, caller.id, body, files).await?;
     Ok(json_bytes(StatusCode::CREATED, message))
 }
@@ -68,16 +67,6 @@ struct PageQuery {
     cursor: Option<String>,
     size: Option<String>,
     sort: Option<String>,
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Page {
-    content: Vec<Message>,
-    next_cursor: Option<String>,
-    size: usize,
-    has_next: bool,
-    total_elements: Option<u64>,
 }
 
 /// Parses a cursor: the position in `nextCursor` of an earlier page, or an instant.

@@ -7,6 +7,7 @@ mod channels;
 mod cursor;
 mod files;
 mod health;
+mod list;
 mod messages;
 mod notifications;
 mod read_statuses;

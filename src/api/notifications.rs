@@ -1,33 +1,38 @@
 //! `/api/notifications`: the notifications of the caller.
 
-use http::StatusCode;
 use warp::reply::Response;
 
 use crate::{
-    api::cursor,
-    http::{
-        reply::{json, no_content},
-        request::Request,
-    },
+    api::{cursor, list::List},
+    http::{reply::no_content, request::Request},
     ids::NotificationId,
     ops,
     problem::Problem,
     store,
 };
 
-/// Maximum notifications of a list, which has no pages. Older ones appear when newer ones are deleted.
-const MAX_LISTED: i64 = 1_000;
+/// Maximum notifications of a list that is not paged. Older ones appear when newer ones are deleted.
+const MAX_LISTED: usize = 1_000;
+/// Notifications that a whole list reads at once.
+const BATCH: usize = 250;
 
-/// `GET /api/notifications`
+/// `GET /api/notifications`, with `limit` and `cursor` for a page
 pub(super) async fn list(request: Request) -> Result<Response, Problem> {
     let caller = request.caller().await?;
-    let app = &request.app;
-    let position = cursor::newest(app, caller.id).await;
-    let notifications = store::notifications::list(&app.db, caller.id, MAX_LISTED).await?;
-    Ok(cursor::with_cursor(
-        json(StatusCode::OK, &notifications)?,
-        position,
-    ))
+    let position = cursor::newest(&request.app, caller.id).await;
+    let app = request.app.clone();
+    let list = List {
+        read: Box::new(move |after, limit| {
+            let app = app.clone();
+            Box::pin(
+                async move { store::notifications::list(&app.db, caller.id, after, limit).await },
+            )
+        }),
+        batch: BATCH,
+        most: MAX_LISTED,
+    };
+    let response = list.respond(&request, caller.id).await?;
+    Ok(cursor::with_cursor(response, position))
 }
 
 /// `DELETE /api/notifications/{id}`

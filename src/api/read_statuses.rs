@@ -6,7 +6,7 @@ use time::OffsetDateTime;
 use warp::reply::Response;
 
 use crate::{
-    api::cursor,
+    api::{cursor, list::List},
     http::{reply::json, request::Request},
     ids::{ChannelId, ReadStatusId, UserId},
     model::{Field, Validate, instant},
@@ -68,13 +68,16 @@ pub(super) async fn update(id: ReadStatusId, mut request: Request) -> Result<Res
     )
 }
 
+/// Read statuses that a whole list reads at once.
+const BATCH: usize = 500;
+
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct ListQuery {
     user_id: UserId,
 }
 
-/// `GET /api/readStatuses?userId={id}`
+/// `GET /api/readStatuses?userId={id}`, with `limit` and `cursor` for a page
 pub(super) async fn list(request: Request) -> Result<Response, Problem> {
     let caller = request.caller().await?;
     let query: ListQuery = request.query()?;
@@ -84,11 +87,17 @@ pub(super) async fn list(request: Request) -> Result<Response, Problem> {
         ));
     }
     let position = cursor::newest(&request.app, caller.id).await;
-    Ok(cursor::with_cursor(
-        json(
-            StatusCode::OK,
-            &store::read_statuses::list(&request.app.db, caller.id).await?,
-        )?,
-        position,
-    ))
+    let app = request.app.clone();
+    let list = List {
+        read: Box::new(move |after, limit| {
+            let app = app.clone();
+            Box::pin(
+                async move { store::read_statuses::list(&app.db, caller.id, after, limit).await },
+            )
+        }),
+        batch: BATCH,
+        most: usize::MAX,
+    };
+    let response = list.respond(&request, caller.id).await?;
+    Ok(cursor::with_cursor(response, position))
 }

@@ -1,13 +1,14 @@
 //! `/api/users`: accounts and their profile pictures.
 
+use std::sync::Arc;
+
 use http::StatusCode;
 use serde::Deserialize;
 use warp::reply::Response;
 
 use crate::{
-    api::cursor,
+    api::{cursor, list::List},
     auth::tokens::Caller,
-    blobs::UploadPool,
     http::{
         multipart::Parts,
         reply::{json, no_content},
@@ -17,8 +18,12 @@ use crate::{
     model::{Email, Field, NewPassword, Role, Username, Validate},
     ops::account,
     problem::Problem,
+    rate_limit::clients::Client,
     store,
 };
+
+/// Users that a whole list reads at once.
+const BATCH: usize = 500;
 
 #[derive(Deserialize)]
 struct UserCreateRequest {
@@ -27,20 +32,20 @@ struct UserCreateRequest {
     password: Option<String>,
 }
 
-fn parts(json: &'static str, pool: UploadPool) -> Parts {
+fn parts(json: &'static str) -> Parts {
     Parts {
         json,
         files: "profile",
         max_files: 1,
         pictures: true,
-        pool,
     }
 }
 
 /// `POST /api/users`
 pub(super) async fn sign_up(mut request: Request) -> Result<Response, Problem> {
-    let parts = parts("userCreateRequest", UploadPool::Anybody);
-    let (body, picture): (UserCreateRequest, _) = request.multipart(&parts).await?;
+    let parts = parts("userCreateRequest");
+    let client = Client::at(request.head.client);
+    let (body, picture): (UserCreateRequest, _) = request.multipart(&parts, client).await?;
     let (username, email, password) = (
         Field::required("username", body.username).parse(|text| Username::parse(&text)),
         Field::required("email", body.email).parse(|text| Email::parse(&text)),
@@ -53,17 +58,29 @@ pub(super) async fn sign_up(mut request: Request) -> Result<Response, Problem> {
     )
 }
 
-/// `GET /api/users`
+/// `GET /api/users`, with `limit` and `cursor` for a page
 pub(super) async fn list(request: Request) -> Result<Response, Problem> {
     let caller = request.caller().await?;
     let position = cursor::newest(&request.app, caller.id).await;
-    let mut users = store::users::all(&request.app.db).await?;
     // Unknown without Redis; the list can still be read.
-    let online = request.app.presence.online().await.ok();
-    for user in &mut users {
-        user.online = online.as_ref().map(|online| online.contains(&user.id));
-    }
-    Ok(cursor::with_cursor(json(StatusCode::OK, &users)?, position))
+    let online = request.app.presence.online().await.ok().map(Arc::new);
+    let app = request.app.clone();
+    let list = List {
+        read: Box::new(move |after, limit| {
+            let (app, online) = (app.clone(), online.clone());
+            Box::pin(async move {
+                let mut users = store::users::list(&app.db, after, limit).await?;
+                for (_, user) in &mut users {
+                    user.online = online.as_ref().map(|online| online.contains(&user.id));
+                }
+                Ok(users)
+            })
+        }),
+        batch: BATCH,
+        most: usize::MAX,
+    };
+    let response = list.respond(&request, caller.id).await?;
+    Ok(cursor::with_cursor(response, position))
 }
 
 /// The caller, if the account is the caller's own or the caller is an administrator.
@@ -88,8 +105,9 @@ struct UserUpdateRequest {
 /// `PATCH /api/users/{id}`
 pub(super) async fn update(id: UserId, mut request: Request) -> Result<Response, Problem> {
     let caller = self_or_admin(id, &request).await?;
-    let parts = parts("userUpdateRequest", UploadPool::Members);
-    let (body, picture): (UserUpdateRequest, _) = request.multipart(&parts).await?;
+    let parts = parts("userUpdateRequest");
+    let client = Client::User(caller.id);
+    let (body, picture): (UserUpdateRequest, _) = request.multipart(&parts, client).await?;
     let (username, email, password) = (
         Field::optional("newUsername", body.new_username, |text| {
             Username::parse(&text)

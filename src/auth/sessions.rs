@@ -17,6 +17,8 @@ use crate::{
 
 /// Entries of a user's index that a login checks.
 const SCAN_LIMIT: usize = 8;
+/// Sessions of a user that one login ends at most.
+const END_LIMIT: usize = 16;
 
 /// The sessions of all users.
 #[derive(Clone)]
@@ -113,6 +115,45 @@ impl Sessions {
             .await?;
         self.prune_index(user).await?;
         Ok((session, join(session, &secret)))
+    }
+
+    /// Ends the sessions of a user that were opened or refreshed longest ago, until at most `keep` remain. Returns them.
+    ///
+    /// Each login adds one session. At most [`END_LIMIT`] end at once, in case an earlier version left more.
+    ///
+    /// # Errors
+    /// [`Problem::Unavailable`] without Redis.
+    pub async fn end_oldest(&self, user: UserId, keep: usize) -> Result<Vec<SessionId>, Problem> {
+        let mut redis = self.redis.clone();
+        let count: usize = redis.scard(index(user)).await?;
+        if count <= keep {
+            return Ok(Vec::new());
+        }
+        let excess = (count - keep).min(END_LIMIT);
+        // A sample, because an index of any size must not delay a login. It has every session unless there are far too many.
+        let ids: Vec<String> = redis::cmd("SRANDMEMBER")
+            .arg(index(user))
+            .arg(keep + END_LIMIT)
+            .query_async(&mut redis)
+            .await?;
+        let mut pipe = redis::pipe();
+        for id in &ids {
+            pipe.hget(format!("session:{id}"), "expires");
+        }
+        let expires: Vec<Option<String>> = pipe.query_async(&mut redis).await?;
+        // Each refresh extends a session. Those without an expiry have ended; they come first.
+        let mut by_age: Vec<(Option<String>, String)> = expires.into_iter().zip(ids).collect();
+        by_age.sort_unstable();
+        let mut ended = Vec::new();
+        for (expires, id) in by_age.into_iter().take(excess) {
+            if let (Some(_), Ok(session)) = (expires, id.parse()) {
+                self.revoke(user, session).await?;
+                ended.push(session);
+            } else {
+                let () = redis.srem(index(user), id).await?;
+            }
+        }
+        Ok(ended)
     }
 
     /// Removes some expired sessions from a user's index.

@@ -22,6 +22,7 @@ use crate::{
     config::{Config, blob_url::BlobUrl},
     ids::FileId,
     problem::{Dependency, Problem, chain},
+    rate_limit::clients::Client,
     secret::Secret,
     tasks::Tasks,
 };
@@ -34,22 +35,17 @@ const FOLDER_PART_BYTES: usize = 256 * 1024;
 const BUCKET_PART_BYTES: usize = 5 * 1024 * 1024;
 /// Minimum bytes per second of an upload: a bad mobile connection.
 pub const MIN_UPLOAD_RATE: u64 = 16 * 1024;
+/// Bytes of an upload that are held in memory before it takes one of the node's slots.
+///
+/// An upload that has sent little blocks no other upload.
+pub const UNSLOTTED_BYTES: usize = 64 * 1024;
 /// Maximum concurrent sign-ups with a picture.
 ///
-/// Sign-ups have permits of their own: anybody can send them, slowly too, and they must not block the uploads of users. An
-/// account signs up once, so few permits suffice.
+/// Sign-ups have slots of their own: anybody can send them, slowly too, and they must not block the uploads of users. An
+/// account signs up once, so few slots suffice.
 const SIGN_UPS: usize = 8;
 /// Maximum objects that one sweep of `incoming/` lists.
 const SCAN_LIMIT: usize = 10_000;
-
-/// The permits that the uploads of a request use.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum UploadPool {
-    /// Uploads of users who have signed in.
-    Members,
-    /// Uploads of sign-ups, which anybody can send.
-    Anybody,
-}
 
 /// The object storage of a node.
 pub struct Blobs {
@@ -156,17 +152,18 @@ impl Blobs {
         }))
     }
 
-    /// An empty set of staged files for one request.
-    pub fn stage(self: &Arc<Self>, pool: UploadPool) -> Staged {
+    /// An empty set of staged files for one request of a client, who has the slots `own`.
+    pub fn stage(self: &Arc<Self>, client: Client, own: Arc<Semaphore>) -> Staged {
         Staged {
             blobs: self.clone(),
-            permits: match pool {
-                UploadPool::Members => self.uploads.clone(),
-                UploadPool::Anybody => self.sign_ups.clone(),
+            node_slots: match client {
+                Client::User(_) => self.uploads.clone(),
+                Client::Network(_) => self.sign_ups.clone(),
             },
+            own_slots: own,
             started: Vec::new(),
             list: Vec::new(),
-            permit: None,
+            slots: None,
         }
     }
 

@@ -1,6 +1,6 @@
 //! An upload in progress, and its staged object until the message or account that owns it is committed.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use bytes::BytesMut;
 use object_store::{MultipartUpload, ObjectStoreExt};
@@ -14,14 +14,20 @@ use crate::{
     problem::{Dependency, Problem, chain},
 };
 
+/// When a client whose slots are taken may try again.
+const RETRY_AFTER: Duration = Duration::from_secs(2);
+
 /// The files of one request. A drop before [`Self::release_to_commit`] deletes them, however the request ends.
 pub struct Staged {
     pub(super) blobs: Arc<Blobs>,
-    pub(super) permits: Arc<Semaphore>,
+    /// The slots of the node for uploads.
+    pub(super) node_slots: Arc<Semaphore>,
+    /// The slots of the client for uploads.
+    pub(super) own_slots: Arc<Semaphore>,
     /// Complete files and the file that is being written.
     pub(super) started: Vec<FileId>,
     pub(super) list: Vec<BinaryContent>,
-    pub(super) permit: Option<OwnedSemaphorePermit>,
+    pub(super) slots: Option<[OwnedSemaphorePermit; 2]>,
 }
 
 impl Staged {
@@ -31,23 +37,36 @@ impl Staged {
     }
 
     /// Starts the next file.
-    ///
-    /// # Errors
-    /// [`Problem::Unavailable`] when this node has its maximum of concurrent uploads.
-    pub fn begin(&mut self) -> Result<Upload, Problem> {
-        if self.permit.is_none() {
-            let permit = self.permits.clone().try_acquire_owned();
-            self.permit = Some(permit.map_err(|_| Problem::Unavailable(Dependency::Node, None))?);
-        }
+    pub fn begin(&mut self) -> Upload {
         let id = FileId::new();
         self.started.push(id);
-        Ok(Upload {
+        Upload {
             blobs: self.blobs.clone(),
             id,
             part: BytesMut::new(),
             parts: None,
             size: 0,
-        })
+        }
+    }
+
+    /// Takes a slot of the client and one of the node, until the request ends. Does nothing if the request has them.
+    ///
+    /// The caller takes them when bytes flow: before it writes more than [`super::UNSLOTTED_BYTES`], and before it finishes a
+    /// file. So idle uploads have none.
+    ///
+    /// # Errors
+    /// [`Problem::TooMany`] when the client has its maximum of concurrent uploads; [`Problem::Unavailable`] when this node has.
+    pub fn take_slot(&mut self) -> Result<(), Problem> {
+        if self.slots.is_none() {
+            let own = self.own_slots.clone().try_acquire_owned();
+            let own = own.map_err(|_| Problem::TooMany {
+                retry_after: RETRY_AFTER,
+            })?;
+            let node = self.node_slots.clone().try_acquire_owned();
+            let node = node.map_err(|_| Problem::Unavailable(Dependency::Node, None))?;
+            self.slots = Some([own, node]);
+        }
+        Ok(())
     }
 
     /// Adds a complete file.

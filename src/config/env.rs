@@ -68,10 +68,11 @@ impl EnvReader<'_> {
         })
     }
 
-    pub(super) fn size(&mut self, name: &str, default: u64) -> u64 {
-        let form = "a size from 1 to 256MiB, like 512KiB or 10MiB";
-        self.parsed(name, default, form, |value| {
-            parse_size(value).filter(|size| (1..=256 << 20).contains(size))
+    /// Reads a size in bytes of at most `max`, with its name for the error.
+    pub(super) fn size(&mut self, name: &str, default: u64, max: (&str, u64)) -> u64 {
+        let form = format!("a size from 1 to {}, like 512KiB or 10MiB", max.0);
+        self.parsed(name, default, &form, |value| {
+            parse_size(value).filter(|size| (1..=max.1).contains(size))
         })
     }
 
@@ -96,7 +97,7 @@ impl EnvReader<'_> {
     }
 }
 
-/// Parses a size in bytes: `512`, `64KiB`, `10MiB`, `1GiB`.
+/// Parses a size in bytes: `512`, `64KiB`, `10MiB`, `1GiB`, `1TiB`.
 pub(super) fn parse_size(text: &str) -> Option<u64> {
     let digits = text.len() - text.trim_start_matches(|c: char| c.is_ascii_digit()).len();
     let (number, unit) = text.split_at_checked(digits)?;
@@ -106,6 +107,7 @@ pub(super) fn parse_size(text: &str) -> Option<u64> {
         "KiB" => 1 << 10,
         "MiB" => 1 << 20,
         "GiB" => 1 << 30,
+        "TiB" => 1 << 40,
         _ => return None,
     };
     number.checked_mul(unit)

@@ -81,8 +81,27 @@ pub struct Config {
     /// `MAX_UPLOADS`, default 64: concurrent requests with files, beyond which a request gets 503. Sign-ups have their own
     /// slots. Each request uses 256 KiB of memory for a folder, 5 MiB for a bucket.
     pub max_uploads: usize,
-    /// `MESSAGE_RATE`, default 20: STOMP SENDs per second of one connection, with bursts of twice as many. Further SENDs are delayed.
+    /// `UPLOADS_PER_USER`, default 6: of these, requests of one user.
+    pub uploads_per_user: usize,
+    /// `MESSAGE_RATE`, default 20: messages per second of one user on this node, by STOMP and HTTP, with bursts of twice as many.
+    /// Further SENDs are delayed; `POST /api/messages` gets 429.
     pub message_rate: u32,
+    /// `REQUEST_RATE`, default 100: tokens per second of one user on this node for other requests, with bursts of 5 times as
+    /// many, beyond which requests get 429. [`crate::rate_limit::clients`] lists what a request costs.
+    pub request_rate: u32,
+    /// `REQUESTS_PER_USER`, default 10: requests of one user that this node handles at the same time; further ones wait. Less
+    /// than `DATABASE_POOL`, so that one user cannot use all connections.
+    pub requests_per_user: usize,
+    /// `PRIVATE_CHANNELS_PER_USER`, default 1000: private channels that one user has created and that exist.
+    pub private_channels_per_user: u32,
+    /// `INVITATIONS_PER_USER`, default 1000: private channels that others have created and that one user is in.
+    pub invitations_per_user: u32,
+    /// `INVITATIONS_PER_PAIR`, default 30: of these, private channels that the same other user has created.
+    pub invitations_per_pair: u32,
+    /// `SESSIONS_PER_USER`, default 100: a login beyond it ends the session that was refreshed longest ago.
+    pub sessions_per_user: usize,
+    /// `STORAGE_PER_USER`, default `10GiB`: size of all files of one user. A file counts as 64 KiB at least.
+    pub storage_per_user: u64,
     /// `LOGIN_FAILURES`, default 10: failed logins per minute for one username from one address, beyond which logins get 429.
     pub login_failures: u32,
     /// `HEART_BEAT`, default `10s`: STOMP heart-beat interval offered in both directions; `0s` turns heart-beats off.
@@ -103,6 +122,7 @@ impl Config {
     ///
     /// # Errors
     /// Every invalid setting at once, none with a secret's value.
+    #[expect(clippy::too_many_lines, reason = "all settings in one place")]
     pub fn read(get: &dyn Fn(&str) -> Option<String>) -> Result<Self, ConfigErrors> {
         let mut from = EnvReader {
             get,
@@ -155,10 +175,23 @@ impl Config {
                 .into_iter()
                 .filter_map(|name| Some((name, Secret::new(from.text(name)?))))
                 .collect(),
-            max_file_size: from.size("MAX_FILE_SIZE", 10 << 20),
-            max_request_size: from.size("MAX_REQUEST_SIZE", 50 << 20),
+            max_file_size: from.size("MAX_FILE_SIZE", 10 << 20, ("256MiB", 256 << 20)),
+            max_request_size: from.size("MAX_REQUEST_SIZE", 50 << 20, ("256MiB", 256 << 20)),
             max_uploads: from.number("MAX_UPLOADS", 64, 1, 100_000),
+            uploads_per_user: from.number("UPLOADS_PER_USER", 6, 1, 100_000),
             message_rate: from.number("MESSAGE_RATE", 20, 1, 1_000_000),
+            request_rate: from.number("REQUEST_RATE", 100, 1, 1_000_000),
+            requests_per_user: from.number("REQUESTS_PER_USER", 10, 1, 100_000),
+            private_channels_per_user: from.number(
+                "PRIVATE_CHANNELS_PER_USER",
+                1_000,
+                1,
+                1_000_000,
+            ),
+            invitations_per_user: from.number("INVITATIONS_PER_USER", 1_000, 1, 1_000_000),
+            invitations_per_pair: from.number("INVITATIONS_PER_PAIR", 30, 1, 1_000_000),
+            sessions_per_user: from.number("SESSIONS_PER_USER", 100, 1, 100_000),
+            storage_per_user: from.size("STORAGE_PER_USER", 10 << 30, ("1024TiB", 1 << 50)),
             login_failures: from.number("LOGIN_FAILURES", 10, 1, 1_000_000),
             heart_beat: from.duration("HEART_BEAT", Duration::from_secs(10)),
             sse_keep_alive: from.duration("SSE_KEEP_ALIVE", Duration::from_secs(15)),

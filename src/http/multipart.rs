@@ -21,10 +21,11 @@ use thiserror::Error;
 use tokio::time::Instant;
 
 use crate::{
-    blobs::{MIN_UPLOAD_RATE, UploadPool, upload::Staged},
+    app::App,
+    blobs::{MIN_UPLOAD_RATE, UNSLOTTED_BYTES, upload::Staged},
     http::{
         body::BodyStream,
-        request::{CHUNK_TIMEOUT, MAX_JSON_BYTES, Request},
+        request::{MAX_JSON_BYTES, Request},
     },
     model::{
         BinaryContent, UploadStatus,
@@ -32,6 +33,8 @@ use crate::{
         from_json,
     },
     problem::Problem,
+    rate_limit::clients::{Client, FILE_COST},
+    store::{self, files::MIN_STORED_BYTES},
 };
 
 /// Maximum parts of a body: the JSON, ten files, and as many unknown parts.
@@ -40,8 +43,8 @@ const MAX_PARTS: usize = 22;
 const MAX_PART_HEAD_BYTES: usize = 16 * 1024;
 /// Bytes that multer may buffer before it parses.
 const BUFFER_BYTES: usize = 64 * 1024;
-/// Timeout of a body, plus 1 s for each [`MIN_UPLOAD_RATE`] bytes received, so that it cannot trickle.
-const BODY_TIMEOUT: Duration = Duration::from_secs(30);
+/// How far a body may be behind [`MIN_UPLOAD_RATE`], from its start on, before it gets 408.
+const UPLOAD_GRACE: Duration = Duration::from_secs(10);
 
 /// The parts that a multipart body may contain.
 pub struct Parts {
@@ -53,8 +56,6 @@ pub struct Parts {
     pub max_files: usize,
     /// Whether only pictures are accepted.
     pub pictures: bool,
-    /// The pool whose permits the uploads use.
-    pub pool: UploadPool,
 }
 
 impl Request {
@@ -63,10 +64,12 @@ impl Request {
     /// A drop of the returned value, or of this future, deletes the files.
     ///
     /// # Errors
-    /// 415, 413, 408, 400, or 503 when storage does not accept a file.
+    /// 415, 413, 408, 400; 403 and 429 when `client` has used up its storage or its rate; 503 when storage does not accept a
+    /// file.
     pub async fn multipart<T: DeserializeOwned>(
         &mut self,
         parts: &Parts,
+        client: Client,
     ) -> Result<(T, Staged), Problem> {
         let boundary = self
             .header(CONTENT_TYPE)
@@ -94,10 +97,14 @@ impl Request {
         let mut reader = MultipartReader {
             multipart: Multipart::with_constraints(body, boundary, constraints),
             head_bytes,
-            started: Instant::now(),
-            received: 0,
-            staged: self.app.blobs.stage(parts.pool),
-            max_file_size: self.app.config.max_file_size,
+            app: self.app.clone(),
+            client,
+            deadline: Instant::now() + UPLOAD_GRACE,
+            stored: None,
+            staged: self
+                .app
+                .blobs
+                .stage(client, self.app.limits.uploads(client)),
         };
         let json = reader.read(parts).await?;
         Ok((from_json(&json)?, reader.staged))
@@ -114,10 +121,13 @@ struct MultipartReader {
     multipart: Multipart<'static>,
     /// Shared with the [`HeadLimitedBody`] that multer reads.
     head_bytes: Arc<AtomicUsize>,
-    started: Instant,
-    received: u64,
+    app: Arc<App>,
+    client: Client,
+    /// When the body is too far behind [`MIN_UPLOAD_RATE`].
+    deadline: Instant,
+    /// Bytes that the client has stored, with those of this request; unknown before the first file.
+    stored: Option<u64>,
     staged: Staged,
-    max_file_size: u64,
 }
 
 impl MultipartReader {
@@ -141,15 +151,15 @@ impl MultipartReader {
         json.ok_or_else(|| Problem::invalid(parts.json, "this part is missing"))
     }
 
-    fn deadline(&self) -> Instant {
-        let transfer = Duration::from_secs(self.received / MIN_UPLOAD_RATE);
-        let end_of_body = self.started + BODY_TIMEOUT + transfer;
-        end_of_body.min(Instant::now() + CHUNK_TIMEOUT)
+    /// Moves the deadline on by the time that these bytes may take, up to [`UPLOAD_GRACE`] from now.
+    fn received(&mut self, bytes: usize) {
+        let time = Duration::from_micros(bytes as u64 * 1_000_000 / MIN_UPLOAD_RATE);
+        self.deadline = (self.deadline + time).min(Instant::now() + UPLOAD_GRACE);
     }
 
     async fn next_part(&mut self) -> Result<Option<Field<'static>>, Problem> {
         self.head_bytes.store(0, Ordering::Relaxed);
-        let part = tokio::time::timeout_at(self.deadline(), self.multipart.next_field())
+        let part = tokio::time::timeout_at(self.deadline, self.multipart.next_field())
             .await
             .map_err(|_| Problem::RequestTimeout)?
             .map_err(problem);
@@ -158,11 +168,11 @@ impl MultipartReader {
     }
 
     async fn chunk(&mut self, part: &mut Field<'static>) -> Result<Option<Bytes>, Problem> {
-        let chunk = tokio::time::timeout_at(self.deadline(), part.chunk())
+        let chunk = tokio::time::timeout_at(self.deadline, part.chunk())
             .await
             .map_err(|_| Problem::RequestTimeout)?
             .map_err(problem)?;
-        self.received += chunk.as_ref().map_or(0, Bytes::len) as u64;
+        self.received(chunk.as_ref().map_or(0, Bytes::len));
         Ok(chunk)
     }
 
@@ -207,17 +217,34 @@ impl MultipartReader {
                 "must be a PNG, JPEG, GIF or WebP picture with the matching content type",
             ));
         }
-        let mut upload = self.staged.begin()?;
+        self.app.limits.spend(self.client, FILE_COST)?;
+        let max_file_size = self.app.config.max_file_size;
+        let stored = self.stored().await?;
+        let mut upload = self.staged.begin();
         let mut next = Some(start.freeze());
         while let Some(chunk) = next {
-            if upload.size() + chunk.len() as u64 > self.max_file_size {
-                return Err(too_large(self.max_file_size));
+            let size = upload.size() + chunk.len() as u64;
+            if size > max_file_size {
+                return Err(too_large(max_file_size));
             }
+            self.check_quota(stored + size.max(MIN_STORED_BYTES))?;
+            if size > UNSLOTTED_BYTES as u64 {
+                self.staged.take_slot()?;
+            }
+            let before = Instant::now();
             upload.write(&chunk).await?;
+            // The client has no part in the time that the storage takes.
+            self.deadline += before.elapsed();
             next = self.chunk(&mut part).await?;
         }
-        let size = i64::try_from(upload.size()).map_err(Problem::internal)?;
+        self.staged.take_slot()?;
+        let size = upload.size();
+        self.check_quota(stored + size.max(MIN_STORED_BYTES))?;
+        self.stored = Some(stored + size.max(MIN_STORED_BYTES));
+        let before = Instant::now();
         let id = upload.finish().await?;
+        self.deadline += before.elapsed();
+        let size = i64::try_from(size).map_err(Problem::internal)?;
         self.staged.add(BinaryContent {
             id,
             file_name: name.unwrap_or_else(|| file::display_name("")),
@@ -226,6 +253,29 @@ impl MultipartReader {
             upload_status: UploadStatus::Waiting,
         });
         Ok(())
+    }
+
+    /// Bytes that the client has stored, with those of this request.
+    ///
+    /// Requests at the same time do not see each other, so a user can exceed the quota by `UPLOADS_PER_USER` requests.
+    async fn stored(&self) -> Result<u64, Problem> {
+        match (self.stored, self.client) {
+            (Some(stored), _) => Ok(stored),
+            (None, Client::User(user)) => store::files::stored_bytes(&self.app.db, user).await,
+            (None, Client::Network(_)) => Ok(0),
+        }
+    }
+
+    fn check_quota(&self, stored: u64) -> Result<(), Problem> {
+        let limit = self.app.config.storage_per_user;
+        if stored <= limit {
+            return Ok(());
+        }
+        Err(Problem::QuotaExceeded {
+            quota: "storage",
+            limit,
+            user: None,
+        })
     }
 }
 

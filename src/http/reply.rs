@@ -1,10 +1,18 @@
 //! Responses: JSON, no content, and the error body of the API.
 
+use std::error::Error;
+
+use bytes::Bytes;
+use futures_util::{
+    Stream, StreamExt,
+    stream::{self, BoxStream},
+};
 use headers::{ContentRange, HeaderMapExt};
 use http::{
     HeaderValue, StatusCode,
     header::{ALLOW, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE},
 };
+use parking_lot::Mutex;
 use serde::Serialize;
 use time::OffsetDateTime;
 use tracing::{debug, error, warn};
@@ -67,7 +75,7 @@ pub fn json(status: StatusCode, body: &impl Serialize) -> Result<Response, Probl
 }
 
 /// A response with a JSON text.
-pub fn json_bytes(status: StatusCode, body: impl Into<bytes::Bytes>) -> Response {
+pub fn json_bytes(status: StatusCode, body: impl Into<Bytes>) -> Response {
     let mut response = Response::new(body.into().into());
     *response.status_mut() = status;
     response
@@ -78,6 +86,26 @@ pub fn json_bytes(status: StatusCode, body: impl Into<bytes::Bytes>) -> Response
         HeaderValue::from_static("no-store"),
     );
     response
+}
+
+/// A response with a JSON text that is sent in chunks. An error of the stream cuts the connection.
+pub fn json_stream(
+    chunks: impl Stream<Item = Result<Bytes, Problem>> + Send + 'static,
+) -> Response {
+    let mut response = json_bytes(StatusCode::OK, Bytes::new());
+    *response.body_mut() = stream(chunks.boxed()).into_body();
+    response
+}
+
+/// A response whose body is sent in chunks. An error of the stream cuts the connection.
+pub fn stream<E>(chunks: BoxStream<'static, Result<Bytes, E>>) -> Response
+where
+    E: Into<Box<dyn Error + Send + Sync>> + Send + 'static,
+{
+    // Never locked. warp needs a stream that is Sync, which the chunks are not.
+    let mut chunks = Mutex::new(chunks);
+    let chunks = stream::poll_fn(move |context| chunks.get_mut().poll_next_unpin(context));
+    warp::Reply::into_response(warp::reply::stream(chunks))
 }
 
 /// A 204 response.

@@ -2,7 +2,10 @@
 //!
 //! A handler extracts the caller first and the body last, so that the node reads no body from a caller who may not send it.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use headers::{Authorization, HeaderMapExt, authorization::Bearer};
 use http::{
@@ -11,6 +14,7 @@ use http::{
 };
 use hyper::upgrade::OnUpgrade;
 use serde::de::DeserializeOwned;
+use tokio::sync::OwnedSemaphorePermit;
 use warp::{Filter, filters::BoxedFilter};
 
 use crate::{
@@ -23,6 +27,7 @@ use crate::{
     ids::{SessionId, UserId},
     model::{Role, from_json},
     problem::Problem,
+    rate_limit::clients::{CHANGE_COST, Client, READ_COST},
 };
 
 /// Maximum length of a JSON body, and of the JSON part of a multipart body. A message of 2,000 characters takes 24,000
@@ -50,6 +55,8 @@ pub struct Request {
     pub head: Arc<Head>,
     body: RequestBody,
     upgrade: Option<OnUpgrade>,
+    /// The turn of a request whose caller is known. It ends with the request.
+    turn: OnceLock<OwnedSemaphorePermit>,
 }
 
 /// The filter that extracts a [`Request`].
@@ -65,6 +72,7 @@ pub fn filter(app: &Arc<App>) -> BoxedFilter<(Request,)> {
             head,
             body: RequestBody::new(body),
             upgrade,
+            turn: OnceLock::new(),
         })
         .boxed()
 }
@@ -90,11 +98,51 @@ impl Request {
         self.method == Method::HEAD
     }
 
-    /// The authenticated caller.
+    /// The authenticated caller, after [`Self::admit`].
     ///
     /// # Errors
-    /// [`Problem::Unauthenticated`], or [`Problem::Unavailable`] without Redis.
+    /// [`Problem::Unauthenticated`], [`Problem::TooMany`], or [`Problem::Unavailable`] without Redis.
     pub async fn caller(&self) -> Result<Caller, Problem> {
+        let cost = if self.method.is_safe() {
+            READ_COST
+        } else {
+            CHANGE_COST
+        };
+        let caller = self.authenticate().await?;
+        self.admit(caller.id, cost).await?;
+        Ok(caller)
+    }
+
+    /// The authenticated author of a message, which has a rate of its own, shared with STOMP.
+    ///
+    /// # Errors
+    /// As [`Self::caller`].
+    pub async fn author(&self) -> Result<Caller, Problem> {
+        let caller = self.authenticate().await?;
+        self.app.limits.spend_message(caller.id)?;
+        self.wait_for_turn(caller.id).await?;
+        Ok(caller)
+    }
+
+    /// Takes the tokens of a user's request, and waits for its turn among the user's other requests.
+    ///
+    /// # Errors
+    /// [`Problem::TooMany`]
+    pub async fn admit(&self, user: UserId, cost: f64) -> Result<(), Problem> {
+        self.app.limits.spend(Client::User(user), cost)?;
+        self.wait_for_turn(user).await
+    }
+
+    async fn wait_for_turn(&self, user: UserId) -> Result<(), Problem> {
+        if self.turn.get().is_none() {
+            let turn = self.app.limits.turn(user).await?;
+            // Fails never: nothing else sets the turn of this request.
+            drop(self.turn.set(turn));
+        }
+        Ok(())
+    }
+
+    async fn authenticate(&self) -> Result<Caller, Problem> {
         crate::auth::authenticate(
             &self.app.tokens,
             &self.app.sessions,

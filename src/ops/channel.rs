@@ -24,10 +24,20 @@ pub async fn create_public(app: &App, name: &str, description: &str) -> Result<C
 /// Creates a private channel.
 ///
 /// # Errors
-/// Not found, with the first participant who does not exist; PostgreSQL fails.
-pub async fn create_private(app: &App, participants: &[UserId]) -> Result<Channel, Problem> {
+/// Not found, with the first participant who does not exist; [`Problem::QuotaExceeded`]; PostgreSQL fails.
+pub async fn create_private(
+    app: &App,
+    creator: UserId,
+    participants: &[UserId],
+) -> Result<Channel, Problem> {
+    let quotas = store::channels::Quotas {
+        created: app.config.private_channels_per_user,
+        invitations: app.config.invitations_per_user,
+        invitations_by_one: app.config.invitations_per_pair,
+    };
     let mut transaction = store::begin(&app.db).await?;
-    let channel = store::channels::insert_private(&mut transaction, participants).await?;
+    let channel =
+        store::channels::insert_private(&mut transaction, creator, participants, quotas).await?;
     let events = participants
         .iter()
         .map(|participant| Event::private_channel(channel.id, *participant))

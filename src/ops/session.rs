@@ -60,6 +60,10 @@ pub async fn login(
                 && hash.is_some_and(|hash| hash.expose() == now.password_hash) =>
         {
             let access = app.tokens.issue(&user, session)?;
+            let keep = app.config.sessions_per_user;
+            for oldest in app.sessions.end_oldest(user.id, keep).await? {
+                announce_revoked(app, user.id, oldest);
+            }
             Ok(SessionTokens { access, refresh })
         }
         changed => {

@@ -9,7 +9,7 @@ use crate::{
     ids::{ChannelId, MessageId, UserId},
     model::{Channel, ChannelKind, User},
     problem::{Problem, Resource},
-    store::{purge, users, visibility::visible},
+    store::{CreationKey, purge, users, visibility::visible},
 };
 
 /// A row of `channels`, without participants.
@@ -64,15 +64,28 @@ pub async fn insert_public(
     Ok(channel.with(Vec::new()))
 }
 
+/// Limits of private channels.
+#[derive(Clone, Copy, Debug)]
+pub struct Quotas {
+    /// Channels that one user has created.
+    pub created: u32,
+    /// Channels that others have created and that one user is in.
+    pub invitations: u32,
+    /// Of these, channels that the same other user has created.
+    pub invitations_by_one: u32,
+}
+
 /// Creates a private channel.
 ///
 /// Each participant gets a read status with notifications on.
 ///
 /// # Errors
-/// [`Problem::NotFound`] with the first user who does not exist, or PostgreSQL fails.
+/// [`Problem::NotFound`] with the first user who does not exist, [`Problem::QuotaExceeded`], or PostgreSQL fails.
 pub async fn insert_private(
     db: &mut PgConnection,
+    creator: UserId,
     participants: &[UserId],
+    quotas: Quotas,
 ) -> Result<Channel, Problem> {
     const MEMBERS: &str = concat!(
         "select ",
@@ -81,10 +94,13 @@ pub async fn insert_private(
         users::picture!(),
         "where u.id = any($1) order by u.created_at, u.id for key share of u"
     );
-    const SQL: &str = "insert into channels (id, type) values ($1, 'PRIVATE') returning id, name, description, type, created_at as last_message_at";
-    const JOIN: &str = "with joined as (insert into channel_participants (channel_id, user_id) select $1, unnest($2)) \
+    const SQL: &str = "insert into channels (id, type, created_by) values ($1, 'PRIVATE', $2) \
+                       returning id, name, description, type, created_at as last_message_at";
+    const JOIN: &str = "with joined as (insert into channel_participants (channel_id, user_id, invited_by) \
+                          select $1, p.id, nullif($4, p.id) from unnest($2) as p (id)) \
                         insert into read_statuses (id, user_id, channel_id, last_read_at, notification_enabled) \
                         select gen_random_uuid(), unnest($2), $1, $3, true";
+    check_quotas(db, creator, participants, quotas).await?;
     // Locked until the commit: deleting one of these users at the same time would violate the foreign key.
     let members: Vec<User> = sqlx::query_as(MEMBERS)
         .bind(participants)
@@ -98,15 +114,66 @@ pub async fn insert_private(
     }
     let channel: ChannelRow = sqlx::query_as(SQL)
         .bind(ChannelId::new())
+        .bind(creator)
         .fetch_one(&mut *db)
         .await?;
     sqlx::query(JOIN)
         .bind(channel.id)
         .bind(participants)
         .bind(channel.last_message_at)
+        .bind(creator)
         .execute(db)
         .await?;
     Ok(channel.with(members))
+}
+
+/// Fails if a new private channel would exceed a quota of its creator or of another participant.
+///
+/// The creator's row is locked, so requests of one creator take turns. Requests of several creators do not see each other: a
+/// user may be in as many channels more as requests run at the same time.
+async fn check_quotas(
+    db: &mut PgConnection,
+    creator: UserId,
+    participants: &[UserId],
+    quotas: Quotas,
+) -> Result<(), Problem> {
+    const LOCK: &str = "select 1 from users where id = $1 for no key update";
+    const CREATED: &str = "select count(*) from channels where created_by = $1";
+    const INVITED: &str = "select user_id, count(*) >= $3 from channel_participants \
+                           where user_id = any($2) and user_id <> $1 and invited_by is not null group by user_id \
+                           having count(*) >= $3 or count(*) filter (where invited_by = $1) >= $4 limit 1";
+    sqlx::query(LOCK).bind(creator).execute(&mut *db).await?;
+    let created: i64 = sqlx::query_scalar(CREATED)
+        .bind(creator)
+        .fetch_one(&mut *db)
+        .await?;
+    if created >= i64::from(quotas.created) {
+        return Err(Problem::QuotaExceeded {
+            quota: "privateChannels",
+            limit: quotas.created.into(),
+            user: None,
+        });
+    }
+    let full: Option<(UserId, bool)> = sqlx::query_as(INVITED)
+        .bind(creator)
+        .bind(participants)
+        .bind(i64::from(quotas.invitations))
+        .bind(i64::from(quotas.invitations_by_one))
+        .fetch_optional(db)
+        .await?;
+    let Some((user, by_all)) = full else {
+        return Ok(());
+    };
+    let (quota, limit) = if by_all {
+        ("invitations", quotas.invitations)
+    } else {
+        ("invitationsByOne", quotas.invitations_by_one)
+    };
+    Err(Problem::QuotaExceeded {
+        quota,
+        limit: limit.into(),
+        user: Some(user),
+    })
 }
 
 /// Locks a channel until the transaction ends.
@@ -253,45 +320,73 @@ pub async fn private_of(
     Ok(sqlx::query_as(SQL).bind(user).fetch_all(db).await?)
 }
 
-/// The channels visible to a user, by creation time.
+/// The channels visible to a user, by creation time, after the channel at `after` and at most `limit`.
 ///
 /// # Errors
 /// PostgreSQL fails.
-pub async fn visible_to(db: &PgPool, user: UserId) -> Result<Vec<Channel>, Problem> {
+pub async fn visible_to(
+    db: &PgPool,
+    user: UserId,
+    after: Option<CreationKey>,
+    limit: i64,
+) -> Result<Vec<(CreationKey, Channel)>, Problem> {
     const CHANNELS: &str = concat!(
-        "select id, name, description, type, coalesce(last_message_at, created_at) as last_message_at from channels c where ",
+        "select id, name, description, type, coalesce(last_message_at, created_at) as last_message_at, created_at \
+         from channels c where (created_at, id) > ($2, $3) and ",
         visible!("c", "$1"),
-        " order by created_at, id"
+        " order by created_at, id limit $4"
     );
     const MEMBERS: &str = concat!(
         "select p.channel_id, ",
         users::columns!(),
         " from channel_participants p join users u on u.id = p.user_id",
         users::picture!(),
-        "where p.channel_id in (select channel_id from channel_participants where user_id = $1) \
-         order by u.created_at, u.id"
+        "where p.channel_id = any($1) order by u.created_at, u.id"
     );
+    #[derive(sqlx::FromRow)]
+    struct Created {
+        created_at: OffsetDateTime,
+        #[sqlx(flatten)]
+        channel: ChannelRow,
+    }
     #[derive(sqlx::FromRow)]
     struct Member {
         channel_id: ChannelId,
         #[sqlx(flatten)]
         user: User,
     }
-    let channels: Vec<ChannelRow> = sqlx::query_as(CHANNELS).bind(user).fetch_all(db).await?;
-    let mut members: HashMap<ChannelId, Vec<User>> = HashMap::new();
-    if channels
+    let CreationKey { at, id } = after.unwrap_or(CreationKey::FIRST);
+    let channels: Vec<Created> = sqlx::query_as(CHANNELS)
+        .bind(user)
+        .bind(at)
+        .bind(id)
+        .bind(limit)
+        .fetch_all(db)
+        .await?;
+    let private: Vec<ChannelId> = channels
         .iter()
-        .any(|channel| channel.kind == ChannelKind::Private)
-    {
-        for Member { channel_id, user } in sqlx::query_as(MEMBERS).bind(user).fetch_all(db).await? {
+        .filter(|created| created.channel.kind == ChannelKind::Private)
+        .map(|created| created.channel.id)
+        .collect();
+    let mut members: HashMap<ChannelId, Vec<User>> = HashMap::new();
+    if !private.is_empty() {
+        let rows = sqlx::query_as(MEMBERS).bind(private).fetch_all(db).await?;
+        for Member { channel_id, user } in rows {
             members.entry(channel_id).or_default().push(user);
         }
     }
-    Ok(channels
-        .into_iter()
-        .map(|channel| (members.remove(&channel.id).unwrap_or_default(), channel))
-        .map(|(m, c)| c.with(m))
-        .collect())
+    let row = |Created {
+                   created_at: at,
+                   channel,
+               }| {
+        let key = CreationKey {
+            at,
+            id: channel.id.0,
+        };
+        let participants = members.remove(&channel.id).unwrap_or_default();
+        (key, channel.with(participants))
+    };
+    Ok(channels.into_iter().map(row).collect())
 }
 
 /// A channel that is visible to a user.

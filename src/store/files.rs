@@ -133,6 +133,25 @@ pub async fn readable(
         .await?)
 }
 
+/// Bytes that a file counts as at least in `STORAGE_PER_USER`, so that a quota of bytes also limits the number of files.
+pub const MIN_STORED_BYTES: u64 = 64 * 1024;
+
+/// The size of all files that a user has uploaded; each counts as [`MIN_STORED_BYTES`] at least.
+///
+/// PostgreSQL reads it from an index.
+///
+/// # Errors
+/// PostgreSQL fails.
+pub async fn stored_bytes(db: &PgPool, uploader: UserId) -> Result<u64, Problem> {
+    const SQL: &str = "select coalesce(sum(greatest(size, $2)), 0)::bigint from binary_contents where uploader_id = $1";
+    let bytes: i64 = sqlx::query_scalar(SQL)
+        .bind(uploader)
+        .bind(i64::try_from(MIN_STORED_BYTES).map_err(Problem::internal)?)
+        .fetch_one(db)
+        .await?;
+    u64::try_from(bytes).map_err(Problem::internal)
+}
+
 /// A file whose upload a worker completes.
 #[derive(sqlx::FromRow)]
 pub struct WaitingFile {

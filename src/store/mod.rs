@@ -12,14 +12,17 @@ pub mod read_statuses;
 pub mod users;
 mod visibility;
 
-use std::time::Duration;
+use std::{fmt, str::FromStr, time::Duration};
 
 use sqlx::{
     ConnectOptions, Connection, Executor, PgPool, Postgres, Transaction,
     migrate::Migrator,
     postgres::{PgConnectOptions, PgPoolOptions},
 };
+use thiserror::Error;
+use time::OffsetDateTime;
 use tokio::sync::oneshot;
+use uuid::Uuid;
 
 use crate::{config::Config, problem::Problem};
 
@@ -107,6 +110,46 @@ pub async fn prepare(db: &PgPool) -> Result<(), sqlx::Error> {
     connection.close().await
 }
 
+/// The place of a row in a list by creation time. Its text is the cursor of a page.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CreationKey {
+    at: OffsetDateTime,
+    id: Uuid,
+}
+
+impl CreationKey {
+    /// Before every row.
+    const FIRST: Self = Self {
+        at: OffsetDateTime::UNIX_EPOCH,
+        id: Uuid::nil(),
+    };
+}
+
+impl fmt::Display for CreationKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}", self.at.unix_timestamp_nanos() / 1_000, self.id)
+    }
+}
+
+/// The text is no cursor of a page.
+#[derive(Debug, Error)]
+#[error("not a cursor")]
+pub struct BadCursor;
+
+impl FromStr for CreationKey {
+    type Err = BadCursor;
+
+    fn from_str(text: &str) -> Result<Self, BadCursor> {
+        let (micros, id) = text.split_once('.').ok_or(BadCursor)?;
+        let micros: i64 = micros.parse().map_err(|_| BadCursor)?;
+        let at = OffsetDateTime::from_unix_timestamp_nanos(i128::from(micros) * 1_000);
+        Ok(Self {
+            at: at.map_err(|_| BadCursor)?,
+            id: id.parse().map_err(|_| BadCursor)?,
+        })
+    }
+}
+
 /// Names of constraints, each with the problem that its violation becomes.
 pub type Constraints<'a> = [(&'a str, fn() -> Problem)];
 
@@ -128,5 +171,30 @@ impl<T> OnConstraint<T> for Result<T, sqlx::Error> {
                 .find(|(constraint, _)| Some(*constraint) == name);
             found.map_or_else(|| Problem::from(error), |(_, problem)| problem())
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cursor_names_one_place() {
+        let key = CreationKey {
+            at: time::macros::datetime!(2026-01-31 09:15:02.123456 UTC),
+            id: Uuid::now_v7(),
+        };
+        assert_eq!(key.to_string().parse::<CreationKey>().ok(), Some(key));
+        for wrong in [
+            "",
+            ".",
+            "1",
+            "1.x",
+            "x.00000000-0000-0000-0000-000000000000",
+        ] {
+            assert!(wrong.parse::<CreationKey>().is_err(), "{wrong}");
+        }
+        let far = format!("{}.{}", i64::MAX, Uuid::nil());
+        assert!(far.parse::<CreationKey>().is_err());
     }
 }

@@ -180,21 +180,32 @@ pub async fn present(
     Ok(ids.into_iter().collect())
 }
 
-/// A user's notifications, newest first, at most `limit`.
+/// A user's notifications, newest first, after the notification `after` and at most `limit`.
 ///
 /// # Errors
 /// PostgreSQL fails.
-pub async fn list(db: &PgPool, receiver: UserId, limit: i64) -> Result<Vec<Notification>, Problem> {
+pub async fn list(
+    db: &PgPool,
+    receiver: UserId,
+    after: Option<NotificationId>,
+    limit: i64,
+) -> Result<Vec<(NotificationId, Notification)>, Problem> {
     const SQL: &str = concat!(
-        "select id, created_at, receiver_id, title, content, type, target_id from notifications n where receiver_id = $1 and ",
+        "select id, created_at, receiver_id, title, content, type, target_id from notifications n \
+         where receiver_id = $1 and id < $2 and ",
         present!(),
-        " order by id desc limit $2"
+        " order by id desc limit $3"
     );
-    Ok(sqlx::query_as(SQL)
+    let notifications: Vec<Notification> = sqlx::query_as(SQL)
         .bind(receiver)
+        .bind(after.unwrap_or(NotificationId(Uuid::max())))
         .bind(limit)
         .fetch_all(db)
-        .await?)
+        .await?;
+    Ok(notifications
+        .into_iter()
+        .map(|notification| (notification.id, notification))
+        .collect())
 }
 
 /// Dismisses a notification and clears its texts.

@@ -2,6 +2,7 @@
 
 use sqlx::PgPool;
 use time::OffsetDateTime;
+use uuid::Uuid;
 
 use crate::{
     ids::{ChannelId, ReadStatusId, UserId},
@@ -67,16 +68,32 @@ pub async fn update(
         .ok_or(Problem::NotFound(Resource::ReadStatus(id)))
 }
 
-/// A user's read statuses, for the channels that are visible to the user.
+/// A user's read statuses, for the channels that are visible to the user, in the order of their ids.
+///
+/// Starts after `after` and has at most `limit`.
 ///
 /// # Errors
 /// PostgreSQL fails.
-pub async fn list(db: &PgPool, user: UserId) -> Result<Vec<ReadStatus>, Problem> {
+pub async fn list(
+    db: &PgPool,
+    user: UserId,
+    after: Option<ReadStatusId>,
+    limit: i64,
+) -> Result<Vec<(ReadStatusId, ReadStatus)>, Problem> {
     const SQL: &str = concat!(
         "select r.id, r.user_id, r.channel_id, r.last_read_at, r.notification_enabled \
-         from read_statuses r join channels c on c.id = r.channel_id where r.user_id = $1 and ",
+         from read_statuses r join channels c on c.id = r.channel_id where r.user_id = $1 and r.id > $2 and ",
         visible!("c", "r.user_id"),
-        " order by r.id"
+        " order by r.id limit $3"
     );
-    Ok(sqlx::query_as(SQL).bind(user).fetch_all(db).await?)
+    let statuses: Vec<ReadStatus> = sqlx::query_as(SQL)
+        .bind(user)
+        .bind(after.unwrap_or(ReadStatusId(Uuid::nil())))
+        .bind(limit)
+        .fetch_all(db)
+        .await?;
+    Ok(statuses
+        .into_iter()
+        .map(|status| (status.id, status))
+        .collect())
 }

@@ -1,13 +1,14 @@
 //! Users.
 
 use sqlx::{PgConnection, PgPool, Row, postgres::PgRow};
+use time::OffsetDateTime;
 
 use crate::{
     ids::{FileId, UserId},
     model::{BinaryContent, Email, Role, User, Username},
     problem::{Problem, Resource},
     secret::Secret,
-    store::{Constraints, OnConstraint, purge},
+    store::{Constraints, CreationKey, OnConstraint, purge},
 };
 
 /// The columns of a [`User`], from the table with the alias `u` joined with [`picture`].
@@ -190,19 +191,40 @@ pub async fn delete(db: &mut PgConnection, id: UserId) -> Result<(), Problem> {
     purge::add(db, purge::Kind::User, &[id.0]).await
 }
 
-/// Every user, by creation time.
+/// The users by creation time, after the user at `after` and at most `limit`.
 ///
 /// # Errors
 /// PostgreSQL fails.
-pub async fn all(db: &PgPool) -> Result<Vec<User>, Problem> {
+pub async fn list(
+    db: &PgPool,
+    after: Option<CreationKey>,
+    limit: i64,
+) -> Result<Vec<(CreationKey, User)>, Problem> {
     const SQL: &str = concat!(
-        "select ",
+        "select u.created_at, ",
         columns!(),
         " from users u",
         picture!(),
-        "order by u.created_at, u.id"
+        "where (u.created_at, u.id) > ($1, $2) order by u.created_at, u.id limit $3"
     );
-    Ok(sqlx::query_as(SQL).fetch_all(db).await?)
+    #[derive(sqlx::FromRow)]
+    struct Created {
+        created_at: OffsetDateTime,
+        #[sqlx(flatten)]
+        user: User,
+    }
+    let CreationKey { at, id } = after.unwrap_or(CreationKey::FIRST);
+    let users: Vec<Created> = sqlx::query_as(SQL)
+        .bind(at)
+        .bind(id)
+        .bind(limit)
+        .fetch_all(db)
+        .await?;
+    let row = |Created {
+                   created_at: at,
+                   user,
+               }| (CreationKey { at, id: user.id.0 }, user);
+    Ok(users.into_iter().map(row).collect())
 }
 
 /// One user.

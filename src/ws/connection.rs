@@ -117,7 +117,8 @@ pub(super) struct StompConnection {
     pub(super) user: Option<(Caller, Arc<Connection>)>,
     pub(super) subscriptions: HashMap<String, Subscription>,
     pub(super) pending_sends: VecDeque<PendingSend>,
-    pub(super) send_rate: TokenBucket,
+    /// When the user may send the next message, if the deferred frame is a SEND.
+    send_at: Instant,
     subscribe_rate: TokenBucket,
     /// A frame that waits for earlier ones. Boxed like the next two fields: an idle connection has none.
     deferred: Option<Box<Action>>,
@@ -126,7 +127,7 @@ pub(super) struct StompConnection {
     /// A subscription whose stored messages wait for room in the send queue.
     pub(super) replaying: Option<Box<Subscribing>>,
     /// When the node last announced that the user types in a channel. Bounded: entries older than
-    /// [`limits::TYPING_INTERVAL`] are removed, and `send_rate` limits newer ones.
+    /// [`limits::TYPING_INTERVAL`] are removed, and `MESSAGE_RATE` limits newer ones.
     pub(super) typing_announced_at: HashMap<ChannelId, Instant>,
     /// When to close because the node drains.
     drain_at: Option<Instant>,
@@ -143,7 +144,6 @@ impl StompConnection {
             heart_beat_ms: (beat, beat),
             ..Settings::default()
         };
-        let rate = f64::from(app.config.message_rate);
         Self {
             app,
             link,
@@ -153,7 +153,7 @@ impl StompConnection {
             user: None,
             subscriptions: HashMap::new(),
             pending_sends: VecDeque::new(),
-            send_rate: TokenBucket::new(rate, 2.0 * rate, now),
+            send_at: now,
             subscribe_rate: TokenBucket::new(
                 limits::SUBSCRIBE_RATE,
                 f64::from(limits::MAX_SUBSCRIPTIONS),
@@ -248,7 +248,7 @@ impl StompConnection {
         let session = self.session.deadline().map(|at| self.opened_at + at);
         let drain_at = self.drain_at.filter(|_| self.pending_sends.is_empty());
         let deferred_until = match self.deferred.as_deref() {
-            Some(Action::Send { .. }) => Some(self.send_rate.next_token_at()),
+            Some(Action::Send { .. }) => Some(self.send_at),
             Some(_) if self.pending_sends.is_empty() => Some(self.subscribe_rate.next_token_at()),
             _ => None,
         };
@@ -307,7 +307,7 @@ impl StompConnection {
             // Only SENDs overlap. Every other frame waits for the SENDs before it, and later frames wait for it. A SEND over
             // the rate waits too: stock clients do not subscribe to the error queue, so a rejected SEND would be lost.
             let early = match &action {
-                Action::Send { .. } => !self.send_rate.try_take(Instant::now()),
+                Action::Send { .. } => !self.may_send(),
                 _ if !self.pending_sends.is_empty() => true,
                 Action::Subscribe { .. } => !self.subscribe_rate.try_take(Instant::now()),
                 _ => false,
@@ -319,6 +319,20 @@ impl StompConnection {
             self.handle_action(action)?;
         }
         Ok(Pause::Yield)
+    }
+
+    /// Takes the token of a SEND, or notes when the next token comes. All connections of a user share the tokens.
+    fn may_send(&mut self) -> bool {
+        let Some((caller, _)) = &self.user else {
+            return true;
+        };
+        match self.app.limits.try_message(caller.id) {
+            Ok(()) => true,
+            Err(next) => {
+                self.send_at = next;
+                false
+            }
+        }
     }
 
     /// The action of the next frame that has arrived.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use discodeit::workers::files::sweep_incoming;
+use discodeit::{rate_limit::clients::Client, workers::files::sweep_incoming};
 use reqwest::Method;
 use serde_json::json;
 
@@ -91,8 +91,10 @@ async fn a_bucket_outage_rejects_uploads_and_ends_without_a_restart() {
 
     // A staged upload whose request never commits.
     let app = cluster.node(0).app();
-    let mut staged = app.blobs.stage(discodeit::blobs::UploadPool::Members);
-    let mut upload = staged.begin().expect("there is room");
+    let client = Client::at([127, 0, 0, 1].into());
+    let mut staged = app.blobs.stage(client, app.limits.uploads(client));
+    staged.take_slot().expect("there is room");
+    let mut upload = staged.begin();
     upload.write(b"x").await.expect("stored");
     upload.finish().await.expect("stored");
     staged.release_to_commit();

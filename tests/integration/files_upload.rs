@@ -29,18 +29,18 @@ const BOUNDARY: &str = "----x";
 /// The head of a POST to `/api/messages` without the body's length.
 ///
 /// The caller appends `Content-Length` or `Transfer-Encoding` and the empty line.
-fn head(user: &User) -> String {
+pub(crate) fn head(user: &User) -> String {
     format!(
         "POST /api/messages HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {}\r\nContent-Type: multipart/form-data; boundary={BOUNDARY}\r\n",
         user.token()
     )
 }
 
-fn part(name: &str, rest: &str) -> String {
+pub(crate) fn part(name: &str, rest: &str) -> String {
     format!("--{BOUNDARY}\r\nContent-Disposition: form-data; name=\"{name}\"{rest}\r\n\r\n")
 }
 
-fn chunk(data: &[u8]) -> Vec<u8> {
+pub(crate) fn chunk(data: &[u8]) -> Vec<u8> {
     [format!("{:x}\r\n", data.len()).as_bytes(), data, b"\r\n"].concat()
 }
 
@@ -335,19 +335,23 @@ async fn a_node_limits_concurrent_uploads_but_not_text_messages() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn slow_sign_ups_do_not_block_uploads_of_members() {
     const SIGN_UPS: usize = 8;
-    let cluster = Cluster::start(1).await;
+    let cluster = Cluster::start_with(1, &[("TRUSTED_PROXIES", "127.0.0.0/8")]).await;
     let (ann, channel) = (cluster.user(0, "ann").await, cluster.channel().await);
-    let head = format!(
-        "POST /api/users HTTP/1.1\r\nHost: x\r\nContent-Type: multipart/form-data; boundary={BOUNDARY}\r\nTransfer-Encoding: chunked\r\n\r\n"
-    );
+    let head = |address: usize| {
+        format!(
+            "POST /api/users HTTP/1.1\r\nHost: x\r\nX-Forwarded-For: 203.0.113.{address}\r\n\
+             Content-Type: multipart/form-data; boundary={BOUNDARY}\r\nTransfer-Encoding: chunked\r\n\r\n"
+        )
+    };
     let picture = part(
         "profile",
         "; filename=\"me.png\"\r\nContent-Type: image/png",
     );
     let mut slow = Vec::new();
-    for _ in 0..SIGN_UPS {
+    // Two from each address; a third one is refused.
+    for number in (0..SIGN_UPS).chain([0]) {
         let mut raw = Raw::open(&cluster).await;
-        raw.send(&head).await;
+        raw.send(head(number / 2)).await;
         raw.send(chunk(picture.as_bytes())).await;
         raw.send(chunk(PNG)).await;
         raw.send(chunk(&bytes(300_000))).await;
@@ -357,6 +361,9 @@ async fn slow_sign_ups_do_not_block_uploads_of_members() {
         stored(&cluster, "incoming").len() == SIGN_UPS
     })
     .await;
+    let third = slow.pop().expect("a sign-up").answer().await;
+    let third = third.expect("an answer");
+    assert_eq!((third.status, third.code()), (429, "TOO_MANY_REQUESTS"));
     let sign_up = async |name: &str, with_picture: bool| {
         let account = json!({ "username": name, "email": format!("{name}@example.org"), "password": "password" });
         let mut form = multipart::Form::new().text("userCreateRequest", account.to_string());

@@ -16,6 +16,9 @@ const FLOOD: Duration = Duration::from_secs(2);
 /// What the kernels of both sides may hold, and what a node reads at once before it slows down.
 const BUFFERS: usize = 8 * 1024 * 1024;
 
+/// The default rate, which also bounds what a node reads.
+const RATE: (&str, &str) = ("MESSAGE_RATE", "20");
+
 /// Opens a WebSocket without a STOMP session.
 async fn open(address: &str) -> TcpStream {
     let mut stream = TcpStream::connect(address).await.expect("it listens");
@@ -71,7 +74,7 @@ async fn flood(mut stream: TcpStream, start: &[u8], unit: &[u8]) -> usize {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[expect(clippy::print_stdout, reason = "prints what it measures")]
 async fn a_stranger_that_floods_a_node_slows_down_only_itself() {
-    let cluster = Cluster::start(1).await;
+    let cluster = Cluster::start_with(1, &[RATE]).await;
     let channel = cluster.channel().await;
     let (ann, address) = (cluster.user(0, "ann").await, cluster.address(0));
     let mut stomp = Stomp::connect(&ann).await;
@@ -112,7 +115,7 @@ async fn a_stranger_that_floods_a_node_slows_down_only_itself() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_burst_of_sends_over_the_rate_arrives_late_and_whole() {
     const SENDS: usize = 60;
-    let cluster = Cluster::start(1).await;
+    let cluster = Cluster::start_with(1, &[RATE]).await;
     let channel = cluster.channel().await;
     let (ann, bob) = (cluster.user(0, "ann").await, cluster.user(0, "bob").await);
     let mut listener = Stomp::connect(&bob).await;

@@ -16,6 +16,7 @@ use crate::{
     events::position::{Cursor, Position},
     http::request::Request,
     problem::Problem,
+    rate_limit::clients::{Client, LIST_COST},
 };
 
 use stream::{MAX_QUEUED_CHUNKS, SseWriter, StreamOwner};
@@ -57,13 +58,19 @@ fn last_event_id(request: &Request) -> Option<String> {
 
 /// `GET /api/sse`
 pub(super) async fn open(request: Request) -> Result<Response, Problem> {
-    let owner = match authenticate(&request).await {
+    let limits = &request.app.limits;
+    let owner = authenticate(&request).await;
+    let admitted = owner.and_then(|owner| {
+        limits.spend(Client::User(owner.user), LIST_COST)?;
+        Ok(owner)
+    });
+    let owner = match admitted {
         Ok(owner) => owner,
-        // Redis is down and the request has only a cookie. The client retries after a stream that ends at once, but not after
-        // an error response.
-        Err(Problem::Unavailable(..)) => {
+        // Redis is down and the request has only a cookie, or the user opens streams too fast. The client retries after a
+        // stream that ends at once, but not after an error response.
+        Err(Problem::Unavailable(..) | Problem::TooMany { .. }) => {
             return Ok(response(streams::iter([Ok(Bytes::from(
-                "retry:2000\n: a store is unavailable\n\n",
+                "retry:2000\n: try again later\n\n",
             ))])));
         }
         Err(problem) => return Err(problem),

@@ -109,14 +109,27 @@ impl Drop for Cluster {
         }
         // May fail, because a node that still runs may be writing there.
         drop(std::fs::remove_dir_all(&self.files));
+        let database = self.setting("DATABASE_URL").to_owned();
         let prefix = self.setting("KAFKA_TOPIC_PREFIX").to_owned();
         // Not waited for: the test's runtime, and its nodes with it, end after this.
-        SHARED_RUNTIME.spawn(delete_topics(prefix));
+        SHARED_RUNTIME.spawn(async move {
+            delete_database(&database).await;
+            delete_topics(&prefix).await;
+        });
     }
 }
 
+/// Deletes a cluster's database, which may be gone or still in use: with hundreds of databases, PostgreSQL is busy with vacuuming.
+async fn delete_database(url: &str) {
+    let (_, name) = url.rsplit_once('/').expect("a URL with a database");
+    let (mut connection, _) = connect_to_server().await;
+    let delete = format!("drop database if exists {name} with (force)");
+    let deleted = sqlx::query(sqlx::AssertSqlSafe(delete));
+    drop(deleted.execute(&mut connection).await);
+}
+
 /// Deletes a cluster's topics, which may not exist: with thousands of topics, Kafka takes seconds to create one.
-async fn delete_topics(prefix: String) {
+async fn delete_topics(prefix: &str) {
     let brokers = environment("TEST_KAFKA_BROKERS");
     let admin: AdminClient<DefaultClientContext> = ClientConfig::new()
         .set("bootstrap.servers", brokers)
@@ -217,6 +230,11 @@ impl Cluster {
             ("ADMIN_PASSWORD", ADMIN.1),
             ("DRAIN_DELAY", "50ms"),
             ("DRAIN_SPREAD", "200ms"),
+            // Rates that no test reaches, unless it sets its own: tests act faster than people.
+            ("MESSAGE_RATE", "1000"),
+            ("REQUEST_RATE", "10000"),
+            ("REQUESTS_PER_USER", "50"),
+            ("UPLOADS_PER_USER", "64"),
         ]
         .map(|(name, value)| (name.to_owned(), value.to_owned()))
         .into();
