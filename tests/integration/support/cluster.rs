@@ -109,27 +109,14 @@ impl Drop for Cluster {
         }
         // May fail, because a node that still runs may be writing there.
         drop(std::fs::remove_dir_all(&self.files));
-        let database = self.setting("DATABASE_URL").to_owned();
         let prefix = self.setting("KAFKA_TOPIC_PREFIX").to_owned();
         // Not waited for: the test's runtime, and its nodes with it, end after this.
-        SHARED_RUNTIME.spawn(async move {
-            delete_database(&database).await;
-            delete_topics(&prefix).await;
-        });
+        SHARED_RUNTIME.spawn(delete_topics(prefix));
     }
 }
 
-/// Deletes a cluster's database, which may be gone or still in use: with hundreds of databases, PostgreSQL is busy with vacuuming.
-async fn delete_database(url: &str) {
-    let (_, name) = url.rsplit_once('/').expect("a URL with a database");
-    let (mut connection, _) = connect_to_server().await;
-    let delete = format!("drop database if exists {name} with (force)");
-    let deleted = sqlx::query(sqlx::AssertSqlSafe(delete));
-    drop(deleted.execute(&mut connection).await);
-}
-
 /// Deletes a cluster's topics, which may not exist: with thousands of topics, Kafka takes seconds to create one.
-async fn delete_topics(prefix: &str) {
+async fn delete_topics(prefix: String) {
     let brokers = environment("TEST_KAFKA_BROKERS");
     let admin: AdminClient<DefaultClientContext> = ClientConfig::new()
         .set("bootstrap.servers", brokers)
