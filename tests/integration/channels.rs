@@ -295,8 +295,11 @@ async fn a_private_channel_needs_2_to_100_distinct_users_including_its_creator()
     let answer = private(&ann, &[&ann.id, &bob.id, &unknown_id]).await;
     assert_eq!((answer.status, answer.code()), (404, "USER_NOT_FOUND"));
     assert_eq!(answer.body["details"], json!({ "userId": unknown_id }));
+    // Other tests create public channels meanwhile.
+    let channels = list(&ann).await;
     assert!(
-        list(&ann).await.is_empty() && read_statuses(&bob).await.is_empty(),
+        channels.iter().all(|channel| channel["type"] == "PUBLIC")
+            && read_statuses(&bob).await.is_empty(),
         "a rejected creation leaves no channel and no read status"
     );
 
@@ -428,7 +431,9 @@ async fn a_private_channel_cannot_be_updated_and_a_participating_manager_deletes
     }
     assert_eq!(ann.delete(&path).await.status, 403);
     assert_eq!(manager.delete(&path).await.status, 204);
-    assert!(list(&ann).await.is_empty());
+    // Other tests create public channels meanwhile.
+    let channels = list(&ann).await;
+    assert!(channels.iter().all(|channel| channel["type"] == "PUBLIC"));
     assert!(read_statuses(&ann).await.is_empty());
     assert_eq!(
         ann.get(&format!("/api/messages?channelId={channel}"))
