@@ -6,14 +6,18 @@
 create table users (
     id            uuid        primary key,
     username      text        not null,
-    -- The name, case-folded by the node: the result of lower() would depend on the database's locale.
+    -- The name in the form that is equal for all its spellings, computed by the node: the result of lower() would depend on the
+    -- database's locale.
     username_key  text        not null constraint users_username_unique unique,
     email         text        not null,
     -- The address, case-folded likewise.
     email_key     text        not null constraint users_email_unique unique,
     password_hash text        not null,
     role          text        not null constraint users_role_known check (role in ('USER', 'CHANNEL_MANAGER', 'ADMIN')),
-    created_at    timestamptz not null default clock_timestamp()
+    created_at    timestamptz not null default clock_timestamp(),
+    -- The skeleton of the name, computed by the node: equal for names that look the same. Null for a name that an earlier version
+    -- accepted although it looks like another one.
+    username_look text        constraint users_username_look_unique unique
 );
 create index users_by_creation on users (created_at, id);
 

@@ -13,7 +13,7 @@ use crate::{
         request::{REFRESH_COOKIE, Request},
     },
     ids::UserId,
-    model::{Field, Role, Validate},
+    model::{Field, Role, Validate, text, user::MAX_PASSWORD_LEN},
     ops::{account, session},
     problem::Problem,
     secret::Secret,
@@ -21,9 +21,6 @@ use crate::{
 
 const CSRF_COOKIE: &str = "XSRF-TOKEN";
 const CSRF_HEADER: &str = "x-xsrf-token";
-
-/// Maximum bytes of a password at login: 128 characters of 4 bytes, as at sign-up.
-const MAX_PASSWORD_BYTES: usize = 4 * 128;
 
 /// Adds a `Set-Cookie` header with the attributes that all cookies of the node share.
 fn set_cookie(
@@ -107,10 +104,10 @@ pub(super) async fn login(mut request: Request) -> Result<Response, Problem> {
     let body: LoginRequest = request.json().await?;
     // No account has a longer password, so the node need not hash it.
     let parse_password = |password: Secret| {
-        if password.expose().len() > MAX_PASSWORD_BYTES {
-            Err("must be at most 128 characters")
-        } else {
+        if text::fits(password.expose(), MAX_PASSWORD_LEN) {
             Ok(password)
+        } else {
+            Err("must be at most 128 characters")
         }
     };
     let (username, password) = (

@@ -9,6 +9,7 @@ use argon2::{
 use tokio::{sync::Semaphore, task::spawn_blocking};
 
 use crate::{
+    model::text,
     problem::{Dependency, Problem},
     secret::Secret,
 };
@@ -38,7 +39,7 @@ impl Passwords {
         })
     }
 
-    /// Hashes a new password into a PHC string.
+    /// Hashes a valid new password into a PHC string.
     ///
     /// # Errors
     /// [`Problem::Unavailable`] if no core is free within 4 s.
@@ -46,7 +47,9 @@ impl Passwords {
         self.run(move || hash(password.expose())).await?
     }
 
-    /// Whether the password matches the hash. Takes as long without a hash.
+    /// Whether the password matches the hash, in its composed form or as typed: earlier versions hashed it as typed.
+    ///
+    /// The duration depends on the typed text only: not on which form matches, nor on whether there is a hash.
     ///
     /// # Errors
     /// [`Problem::Unavailable`] if no core is free within 4 s.
@@ -55,12 +58,18 @@ impl Passwords {
         let hash = hash.unwrap_or_else(|| self.dummy_hash.clone());
         let matches = self
             .run(move || {
-                let hash = PasswordHash::new(hash.expose());
-                hash.is_ok_and(|hash| {
+                let Ok(hash) = PasswordHash::new(hash.expose()) else {
+                    return false;
+                };
+                let matches = |password: &str| {
                     Argon2::default()
-                        .verify_password(password.expose().as_bytes(), &hash)
+                        .verify_password(password.as_bytes(), &hash)
                         .is_ok()
-                })
+                };
+                let typed = password.expose();
+                let composed = Secret::new(text::password(typed));
+                let typed_matches = typed != composed.expose() && matches(typed);
+                matches(composed.expose()) | typed_matches
             })
             .await?;
         Ok(matches && known)
@@ -124,5 +133,22 @@ mod tests {
                 .await
                 .expect("verified")
         );
+    }
+
+    #[tokio::test]
+    async fn a_password_matches_composed_decomposed_and_as_an_earlier_version_hashed_it() {
+        let passwords = Passwords::new().expect("randomness");
+        let (composed, decomposed) = ("caf\u{e9}", "cafe\u{301}");
+        for (hashed, typed, expected) in [
+            (composed, composed, true),
+            (composed, decomposed, true),
+            (decomposed, decomposed, true),
+            // Only an account of an earlier version has such a hash. Its owner types the password as then.
+            (decomposed, composed, false),
+        ] {
+            let hash = hash(hashed).expect("hashed");
+            let matches = passwords.verify(Secret::new(typed), Some(hash)).await;
+            assert_eq!(matches.expect("verified"), expected, "{hashed:?} {typed:?}");
+        }
     }
 }

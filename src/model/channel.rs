@@ -3,7 +3,10 @@
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
-use crate::{ids::ChannelId, model::user::User};
+use crate::{
+    ids::ChannelId,
+    model::{text, user::User},
+};
 
 /// The type of a channel, which decides to whom it is visible.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, sqlx::Type)]
@@ -36,35 +39,71 @@ pub struct Channel {
     pub last_message_at: OffsetDateTime,
 }
 
-/// Validates the name of a public channel.
+/// Maximum length of a channel's name in characters (Unicode scalar values) of its composed form.
+const MAX_NAME_LEN: usize = 100;
+/// Maximum length of a channel's description in characters (Unicode scalar values) of its composed form.
+const MAX_DESCRIPTION_LEN: usize = 500;
+
+/// Validates the name of a public channel and composes it (NFC).
 ///
 /// # Errors
 /// The rule that the name breaks.
-pub fn name(text: &str) -> Result<String, &'static str> {
-    let ok = (1..=100).contains(&text.chars().count())
-        && !text.trim().is_empty()
-        && !text.chars().any(char::is_control);
-    if ok {
-        Ok(text.to_owned())
+pub fn name(sent: &str) -> Result<String, &'static str> {
+    let name = text::composed(sent);
+    if name.trim().is_empty() || !text::fits(&name, MAX_NAME_LEN) {
+        Err("must be 1 to 100 characters, not only space")
+    } else if text::is_visible(&name) {
+        Ok(name)
     } else {
-        Err("must be 1 to 100 characters, not only space, without control characters")
+        Err("must not contain control characters or invisible characters")
     }
 }
 
-/// Validates the description of a public channel.
+/// Validates the description of a public channel and composes it (NFC).
 ///
 /// Line breaks and tabs are the only control characters allowed.
 ///
 /// # Errors
 /// The rule that the description breaks.
-pub fn description(text: &str) -> Result<String, &'static str> {
-    let ok = text.chars().count() <= 500
-        && !text
+pub fn description(sent: &str) -> Result<String, &'static str> {
+    let description = text::composed(sent);
+    let ok = text::fits(&description, MAX_DESCRIPTION_LEN)
+        && !description
             .chars()
             .any(|c| c.is_control() && c != '\n' && c != '\r' && c != '\t');
     if ok {
-        Ok(text.to_owned())
+        Ok(description)
     } else {
         Err("must be at most 500 characters without control characters")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_composed_and_visible() {
+        let decomposed = "\u{1100}\u{1161}\u{11a8}".repeat(100);
+        assert_eq!(name(&decomposed), Ok("각".repeat(100)));
+        assert_eq!(name("잡담 💬️"), Ok("잡담 💬️".to_owned()));
+        for hidden in [
+            "",
+            "  ",
+            "\u{3164}",
+            "\u{2800}\u{2800}",
+            "general\u{200b}",
+            "a\u{202e}b",
+        ] {
+            assert!(name(hidden).is_err(), "{hidden:?}");
+        }
+        assert!(name(&"a".repeat(101)).is_err());
+    }
+
+    #[test]
+    fn descriptions_are_counted_composed() {
+        let decomposed = "e\u{301}".repeat(500);
+        assert_eq!(description(&decomposed), Ok("é".repeat(500)));
+        assert!(description(&"a".repeat(501)).is_err());
     }
 }

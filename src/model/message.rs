@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use crate::{
     ids::{ChannelId, MessageId},
-    model::{BinaryContent, user::User},
+    model::{BinaryContent, text, user::User},
 };
 
 /// A message, as in the API, STOMP and Kafka.
@@ -41,7 +41,7 @@ pub struct Message {
 pub struct MessageText(String);
 
 impl MessageText {
-    /// Maximum length in characters (Unicode scalar values).
+    /// Maximum length in characters (Unicode scalar values) of the composed form (NFC).
     pub const MAX_LEN: usize = 2_000;
 
     /// Validates the text of a message without files.
@@ -61,8 +61,8 @@ impl MessageText {
     /// # Errors
     /// The rule that the text breaks.
     pub fn parse_beside_files(text: &str) -> Result<Self, &'static str> {
-        // A character has at most 4 bytes, so the first comparison rejects a huge text without counting its characters.
-        if text.len() > 4 * Self::MAX_LEN || text.chars().count() > Self::MAX_LEN {
+        // The text is stored as sent: NFC would replace characters that look different, such as Han variants.
+        if !text::fits(text, Self::MAX_LEN) {
             Err("must be at most 2000 characters")
         } else if text.contains('\0') {
             // PostgreSQL's type text cannot store it.
@@ -86,6 +86,14 @@ mod tests {
     fn text_length_is_counted_in_characters() {
         assert!(MessageText::parse(&"😀".repeat(2_000)).is_ok());
         assert!(MessageText::parse(&"a".repeat(2_001)).is_err());
+    }
+
+    #[test]
+    fn a_decomposed_text_is_counted_composed_and_kept_as_sent() {
+        let sent = "\u{1100}\u{1161}\u{11a8}".repeat(2_000);
+        let text = MessageText::parse(&sent).expect("2,000 characters");
+        assert_eq!(text.into_string(), sent);
+        assert!(MessageText::parse(&"e\u{301}".repeat(2_001)).is_err());
     }
 
     #[test]

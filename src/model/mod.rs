@@ -7,6 +7,7 @@ pub mod file;
 pub mod message;
 pub mod notification;
 pub mod read_status;
+pub mod text;
 pub mod user;
 
 use serde::de::DeserializeOwned;

@@ -2,7 +2,11 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{ids::UserId, model::BinaryContent, secret::Secret};
+use crate::{
+    ids::UserId,
+    model::{BinaryContent, text},
+    secret::Secret,
+};
 
 /// A user's role. A higher role includes the rights of the lower ones.
 #[derive(
@@ -36,7 +40,7 @@ impl Role {
 pub struct User {
     /// Identifier.
     pub id: UserId,
-    /// Name, unique without regard to case.
+    /// Name, unique without regard to case and form.
     pub username: String,
     /// Address, unique without regard to case.
     pub email: String,
@@ -58,52 +62,54 @@ impl User {
     }
 }
 
+/// Maximum length of a username in characters (Unicode scalar values) of its composed form.
+const MAX_USERNAME_LEN: usize = 50;
+
 /// A valid username.
 ///
-/// It has 1 to 50 characters, no invisible characters and no surrounding space.
+/// It has 1 to 50 characters, no hidden characters and no surrounding space.
 #[derive(Clone, Debug)]
 pub struct Username(String);
 
 impl Username {
-    /// Validates a username.
+    /// Validates a username and composes it (NFC).
     ///
     /// # Errors
     /// The rule that the name breaks.
     pub fn parse(text: &str) -> Result<Self, &'static str> {
-        let ok = (1..=50).contains(&text.chars().count())
-            && text.trim() == text
-            && !text.chars().any(invisible);
-        if ok {
-            Ok(Self(text.to_owned()))
+        let name = text::composed(text);
+        if name.is_empty() || !text::fits(&name, MAX_USERNAME_LEN) || name.trim() != name {
+            Err("must be 1 to 50 characters without surrounding space")
+        } else if text::is_visible(&name) {
+            Ok(Self(name))
         } else {
-            Err("must be 1 to 50 characters without control characters or surrounding space")
+            Err("must not contain control characters or invisible characters")
         }
     }
 
-    /// As the user wrote it.
+    /// The composed name, for display.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// The case-folded name: equal for names that differ only in case.
+    /// The identity of the name; see [`text::name_key`].
     pub fn key(&self) -> String {
-        fold(&self.0)
+        text::name_key(&self.0)
     }
-}
 
-/// Folds case for uniqueness.
-///
-/// Converts to lower, upper and lower case, so that letters with several lower-case forms (σ and ς, ß and ẞ) become equal.
-pub fn fold(text: &str) -> String {
-    text.to_lowercase().to_uppercase().to_lowercase()
-}
+    /// The look of the name; see [`text::name_look`].
+    pub fn look(&self) -> String {
+        text::name_look(&self.0)
+    }
 
-/// Whether a character controls, has no width, or changes the direction of text.
-///
-/// A name with such characters could look like another name.
-pub(super) fn invisible(c: char) -> bool {
-    c.is_control()
-        || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}')
+    /// The keys under which a login finds an account, the best one first.
+    ///
+    /// The first is the key of an account whose name an earlier version stored, and whose newer key another account has.
+    pub fn login_keys(typed: &str) -> [String; 2] {
+        // A character of a name has at most 4 when it is decomposed; the rest is no name.
+        let typed: String = typed.chars().take(4 * MAX_USERNAME_LEN).collect();
+        [text::fold_case(&typed), text::name_key(&typed)]
+    }
 }
 
 /// A valid email address of at most 100 characters.
@@ -146,22 +152,26 @@ impl Email {
 
     /// The case-folded address: equal for addresses that differ only in case.
     pub fn key(&self) -> String {
-        fold(&self.0)
+        text::fold_case(&self.0)
     }
 }
+
+/// Maximum length of a password in characters (Unicode scalar values) of its composed form.
+pub const MAX_PASSWORD_LEN: usize = 128;
 
 /// A valid new password: 5 to 128 characters.
 #[derive(Clone, Debug)]
 pub struct NewPassword(Secret);
 
 impl NewPassword {
-    /// Validates a new password.
+    /// Validates a new password and composes it; see [`text::password`].
     ///
     /// # Errors
     /// The rule that the password breaks.
     pub fn parse(text: &str) -> Result<Self, &'static str> {
-        if (5..=128).contains(&text.chars().count()) {
-            Ok(Self(Secret::new(text)))
+        let password = text::password(text);
+        if password.chars().nth(4).is_some() && text::fits(&password, MAX_PASSWORD_LEN) {
+            Ok(Self(Secret::new(password)))
         } else {
             Err("must be 5 to 128 characters")
         }
@@ -190,6 +200,8 @@ mod tests {
             "a\u{0}b",
             "evil\u{202e}",
             "a\u{200b}b",
+            "ann\u{fe0f}",
+            "\u{3164}",
             &"x".repeat(51),
         ] {
             assert!(Username::parse(bad).is_err(), "{bad:?}");
@@ -197,11 +209,20 @@ mod tests {
     }
 
     #[test]
-    fn names_that_differ_only_in_case_have_the_same_key() {
-        let key = |name| Username::parse(name).expect("valid").key();
-        assert_eq!(key("Ångström"), key("ÅNGSTRÖM"));
-        assert_eq!(key("ΣΊΣΥΦΟΣ"), key("σίσυφος"));
-        assert_ne!(key("ann"), key("anna"));
+    fn a_decomposed_name_is_shown_and_counted_composed() {
+        let decomposed = "\u{1100}\u{1161}\u{11a8}".repeat(50);
+        let name = Username::parse(&decomposed).expect("50 characters");
+        assert_eq!(name.as_str(), "각".repeat(50));
+        let [_, key] = Username::login_keys(&decomposed);
+        assert_eq!(key, name.key());
+    }
+
+    #[test]
+    fn a_decomposed_password_is_counted_composed() {
+        for (count, is_valid) in [(4, false), (5, true), (128, true), (129, false)] {
+            let decomposed = "\u{1100}\u{1161}\u{11a8}".repeat(count);
+            assert_eq!(NewPassword::parse(&decomposed).is_ok(), is_valid, "{count}");
+        }
     }
 
     #[test]

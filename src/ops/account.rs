@@ -229,7 +229,7 @@ pub async fn ensure_admin(app: &App, admin: &Admin) -> Result<(), Problem> {
         ),
     )
         .validate()?;
-    if store::users::credentials(&app.db, &username.key())
+    if store::users::credentials(&app.db, &[username.key()])
         .await?
         .is_some()
     {

@@ -8,7 +8,7 @@ use crate::{
     app::App,
     auth::{login_attempts::LoginAttempt, sessions::Rotation},
     ids::{SessionId, UserId},
-    model::{Control, Event, user::fold},
+    model::{Control, Event, Username},
     problem::Problem,
     secret::Secret,
     store,
@@ -32,14 +32,15 @@ pub async fn login(
     password: Secret,
     peer: IpAddr,
 ) -> Result<SessionTokens, Problem> {
-    let key = fold(username);
+    let keys = Username::login_keys(username);
+    let [_, key] = &keys;
     let attempt =
-        LoginAttempt::begin(app.redis.clone(), app.config.login_failures, &key, peer).await?;
+        LoginAttempt::begin(app.redis.clone(), app.config.login_failures, key, peer).await?;
     // PostgreSQL refuses text with this character, so no user has such a name.
     let found = if key.contains('\0') {
         None
     } else {
-        store::users::credentials(&app.db, &key).await?
+        store::users::credentials(&app.db, &keys).await?
     };
     let (user, hash) = found
         .map(|found| (found.user, Secret::new(found.password_hash)))
@@ -53,7 +54,7 @@ pub async fn login(
     let (session, refresh) = app.sessions.open(user.id, user.role).await?;
     // A change of an account revokes the sessions after its commit. So either the change is visible here, or the change revokes this
     // session.
-    let now = store::users::credentials(&app.db, &key).await;
+    let now = store::users::credentials(&app.db, &keys).await;
     match now {
         Ok(Some(now))
             if now.user.is_same_account(&user)

@@ -88,7 +88,7 @@ pub async fn begin(db: &PgPool) -> Result<Transaction<'static, Postgres>, sqlx::
     begun.await.unwrap_or(Err(sqlx::Error::WorkerCrashed))
 }
 
-/// Runs the migrations that the database does not have yet.
+/// Runs the migrations that the database does not have yet, and brings the keys of names up to date, which SQL cannot compute.
 ///
 /// Nodes that start together take turns: the migrator holds an advisory lock of the session. The connection is not from the pool:
 /// a failed run leaves the lock to the connection, and a migration may take longer than the pool's 4 s.
@@ -107,6 +107,7 @@ pub async fn prepare(db: &PgPool) -> Result<(), sqlx::Error> {
         .await?;
     // Not `run`: the future of its `Acquire` argument is not `Send` for every lifetime, which a spawned task needs.
     MIGRATIONS.run_direct(None, &mut connection, false).await?;
+    users::update_keys(&mut connection).await?;
     connection.close().await
 }
 

@@ -2,10 +2,12 @@
 
 use sqlx::{PgConnection, PgPool, Row, postgres::PgRow};
 use time::OffsetDateTime;
+use tracing::warn;
+use uuid::Uuid;
 
 use crate::{
     ids::{FileId, UserId},
-    model::{BinaryContent, Email, Role, User, Username},
+    model::{BinaryContent, Email, Role, User, Username, text},
     problem::{Problem, Resource},
     secret::Secret,
     store::{Constraints, CreationKey, OnConstraint, purge},
@@ -72,6 +74,7 @@ pub struct Changes {
 
 const UNIQUE: &Constraints<'_> = &[
     ("users_username_unique", || Problem::UsernameTaken),
+    ("users_username_look_unique", || Problem::UsernameTaken),
     ("users_email_unique", || Problem::EmailTaken),
 ];
 
@@ -87,8 +90,8 @@ pub async fn insert(
     role: Role,
 ) -> Result<User, Problem> {
     const SQL: &str = concat!(
-        "with u as (insert into users (id, username, username_key, email, email_key, password_hash, role) \
-         values ($1, $2, $3, $4, $5, $6, $7) returning id, username, email, role) select ",
+        "with u as (insert into users (id, username, username_key, username_look, email, email_key, password_hash, role) \
+         values ($1, $2, $3, $4, $5, $6, $7, $8) returning id, username, email, role) select ",
         columns!(),
         " from u",
         picture!()
@@ -97,6 +100,7 @@ pub async fn insert(
         .bind(UserId::new())
         .bind(username.as_str())
         .bind(username.key())
+        .bind(username.look())
         .bind(email.as_str())
         .bind(email.key())
         .bind(hash.expose())
@@ -113,8 +117,9 @@ pub async fn insert(
 pub async fn update(db: &mut PgConnection, id: UserId, changes: &Changes) -> Result<User, Problem> {
     const SQL: &str = concat!(
         "with u as (update users set username = coalesce($2, username), username_key = coalesce($3, username_key), \
-         email = coalesce($4, email), email_key = coalesce($5, email_key), \
-         password_hash = coalesce($6, password_hash) where id = $1 returning id, username, email, role) select ",
+         username_look = case when $3 is null then username_look else $4 end, \
+         email = coalesce($5, email), email_key = coalesce($6, email_key), \
+         password_hash = coalesce($7, password_hash) where id = $1 returning id, username, email, role) select ",
         columns!(),
         " from u",
         picture!()
@@ -123,6 +128,7 @@ pub async fn update(db: &mut PgConnection, id: UserId, changes: &Changes) -> Res
         .bind(id)
         .bind(changes.username.as_ref().map(Username::as_str))
         .bind(changes.username.as_ref().map(Username::key))
+        .bind(changes.username.as_ref().map(Username::look))
         .bind(changes.email.as_ref().map(Email::as_str))
         .bind(changes.email.as_ref().map(Email::key))
         .bind(changes.password_hash.as_ref().map(Secret::expose))
@@ -242,20 +248,89 @@ pub async fn find(db: &PgPool, id: UserId) -> Result<Option<User>, Problem> {
     Ok(sqlx::query_as(SQL).bind(id).fetch_optional(db).await?)
 }
 
-/// The user with this case-folded name, and the password's hash.
+/// The user with the first of these keys that a user has, and the password's hash.
 ///
 /// # Errors
 /// PostgreSQL fails.
-pub async fn credentials(db: &PgPool, username_key: &str) -> Result<Option<Credentials>, Problem> {
+pub async fn credentials(db: &PgPool, keys: &[String]) -> Result<Option<Credentials>, Problem> {
     const SQL: &str = concat!(
         "select ",
         columns!(),
         ", u.password_hash from users u",
         picture!(),
-        "where u.username_key = $1"
+        "where u.username_key = any($1) order by array_position($1, u.username_key) limit 1"
     );
-    Ok(sqlx::query_as(SQL)
-        .bind(username_key)
-        .fetch_optional(db)
-        .await?)
+    Ok(sqlx::query_as(SQL).bind(keys).fetch_optional(db).await?)
+}
+
+/// Users read at once by [`update_keys`].
+const KEYS_BATCH: i64 = 1_000;
+
+/// Brings the keys of existing names up to date.
+///
+/// Nodes of an earlier version store other keys, and a later version of Unicode may change them. Of two names with the same key,
+/// which an earlier version accepted, the later one keeps the key that it has, or has none, until the key is free.
+///
+/// # Errors
+/// PostgreSQL fails.
+pub(super) async fn update_keys(db: &mut PgConnection) -> Result<(), sqlx::Error> {
+    // Both keys of an ASCII name are equal, so that most rows need not be read.
+    const SQL: &str = "select id, username, username_key, username_look from users where id > $1 \
+        and (username_look is distinct from username_key or octet_length(username) <> char_length(username)) \
+        order by id limit $2";
+    type Row = (Uuid, String, String, Option<String>);
+    let (mut last, mut shared) = (Uuid::nil(), 0);
+    loop {
+        let rows: Vec<Row> = sqlx::query_as(SQL)
+            .bind(last)
+            .bind(KEYS_BATCH)
+            .fetch_all(&mut *db)
+            .await?;
+        for (id, name, key, look) in &rows {
+            last = *id;
+            let (new_key, new_look) = (text::name_key(name), text::name_look(name));
+            if *key == new_key && look.as_ref() == Some(&new_look) {
+                continue;
+            }
+            let choices = [(&new_key, Some(&new_look)), (&new_key, None), (key, None)];
+            for choice in choices {
+                if set_keys(db, *id, name, choice).await? {
+                    shared += i32::from(choice.1.is_none());
+                    break;
+                }
+            }
+        }
+        if rows.is_empty() {
+            break;
+        }
+    }
+    if shared > 0 {
+        warn!(users = shared, "some names look like other names");
+    }
+    Ok(())
+}
+
+/// Sets the keys of a name. False if another user has one of them.
+async fn set_keys(
+    db: &mut PgConnection,
+    id: Uuid,
+    name: &str,
+    (key, look): (&String, Option<&String>),
+) -> Result<bool, sqlx::Error> {
+    const SQL: &str = "update users set username_key = $3, username_look = $4 where id = $1 and username = $2 \
+        and not exists (select from users other where other.id <> $1 and (other.username_key = $3 or other.username_look = $4))";
+    // The user may be gone or have another name since; then its keys are new.
+    let result = sqlx::query(SQL)
+        .bind(id)
+        .bind(name)
+        .bind(key)
+        .bind(look)
+        .execute(db)
+        .await;
+    match result {
+        Ok(done) => Ok(done.rows_affected() > 0),
+        // Another transaction has committed the key meanwhile.
+        Err(sqlx::Error::Database(error)) if error.is_unique_violation() => Ok(false),
+        Err(error) => Err(error),
+    }
 }

@@ -44,6 +44,7 @@ mod logins;
 mod memberships;
 mod messages;
 mod migrations;
+mod names;
 mod notifications;
 mod pages;
 mod presence;

@@ -82,6 +82,8 @@ async fn current_schema() -> Vec<String> {
 }
 
 /// The rows of every table as JSON without nulls, so that a column added later, which is null, makes no difference.
+///
+/// Leaves out the looks of names, which a node computes for existing rows.
 async fn rows(db: &PgPool) -> BTreeMap<String, Vec<String>> {
     const TABLES: &str = "select tablename::text from pg_tables where schemaname = 'public' and tablename not like '\\_sqlx%'";
     let tables: Vec<String> = sqlx::query_scalar(TABLES)
@@ -90,7 +92,9 @@ async fn rows(db: &PgPool) -> BTreeMap<String, Vec<String>> {
         .expect("the catalogue can be read");
     let mut all = BTreeMap::new();
     for table in tables {
-        let sql = format!("select jsonb_strip_nulls(to_jsonb(t))::text from {table} t order by 1");
+        let sql = format!(
+            "select (jsonb_strip_nulls(to_jsonb(t)) - 'username_look')::text from {table} t order by 1"
+        );
         let rows = sqlx::query_scalar(AssertSqlSafe(sql))
             .fetch_all(db)
             .await
@@ -191,6 +195,96 @@ async fn foreign_keys_of_the_first_files_and_notifications_are_dropped_and_lost_
             .expect("read");
     let deleted = "00000000-0000-0000-0000-0000000000d9";
     assert_eq!(pending, [("MESSAGE".to_owned(), deleted.to_owned())]);
+}
+
+/// A database of an earlier version, which folded only the case of names.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn names_of_an_earlier_version_get_their_keys_and_keep_their_accounts() {
+    let mut cluster = empty().await;
+    run(&cluster.db, BEFORE_MIGRATIONS).await;
+    run(&cluster.db, FIRST_ROWS).await;
+    let insert = async |name: &str, key: &str| {
+        sqlx::query(
+            "insert into users (id, username, username_key, email, email_key, password_hash, role) \
+             select format('00000000-0000-0000-0001-%s', lpad(count(*)::text, 12, '0'))::uuid, \
+             $1, $2, count(*) || '@b.c', count(*) || '@b.c', 'hash of ' || $1, 'USER' from users",
+        )
+        .bind(name)
+        .bind(key)
+        .execute(&cluster.db)
+        .await
+        .expect("inserted");
+    };
+    let decomposed = "\u{1100}\u{1175}\u{11b7}";
+    for (name, key) in [
+        ("admin", "admin"),
+        ("ａｄｍｉｎ", "ａｄｍｉｎ"),
+        ("аdmin", "аdmin"),
+        ("Νίκος", "νίκος"),
+        (decomposed, decomposed),
+        ("😀", "😀"),
+    ] {
+        insert(name, key).await;
+    }
+    migrate(&cluster.db).await;
+    let users = async || -> Vec<(String, String, Option<String>)> {
+        sqlx::query_as("select username, username_key, username_look from users order by id")
+            .fetch_all(&cluster.db)
+            .await
+            .expect("read")
+    };
+    let found = users().await;
+    let expected = [
+        ("Ann", "ann", Some("ann")),
+        ("Bob", "bob", Some("bob")),
+        ("admin", "admin", Some("admin")),
+        ("ａｄｍｉｎ", "ａｄｍｉｎ", None),
+        ("аdmin", "аdmin", None),
+    ];
+    for (user, expected) in found.iter().zip(expected) {
+        assert_eq!((&*user.0, &*user.1, user.2.as_deref()), expected);
+    }
+    for (name, key, look) in &found[5..] {
+        assert_eq!(*key, discodeit::model::text::name_key(name));
+        assert_eq!(
+            look.as_deref(),
+            Some(&*discodeit::model::text::name_look(name))
+        );
+    }
+    assert_eq!(found[6].1, "김");
+    for (name, hash_of) in [
+        ("ADMIN", "admin"),
+        ("ａｄｍｉｎ", "ａｄｍｉｎ"),
+        ("аdmin", "аdmin"),
+        ("ΝΊΚΟΣ", "Νίκος"),
+        ("김", decomposed),
+        (decomposed, decomposed),
+    ] {
+        let keys = discodeit::model::Username::login_keys(name);
+        let found = store::users::credentials(&cluster.db, &keys).await;
+        let found = found.expect("read").unwrap_or_else(|| panic!("{name}"));
+        assert_eq!(found.password_hash, format!("hash of {hash_of}"), "{name}");
+    }
+
+    // The next start gives a free look to the user who lacks it, and a look to a name that an older node has changed.
+    run(
+        &cluster.db,
+        "delete from users where username = 'admin'; \
+         update users set username = 'bobby', username_key = 'bobby' where username = 'Bob'",
+    )
+    .await;
+    migrate(&cluster.db).await;
+    let found = users().await;
+    assert_eq!(found[1].2.as_deref(), Some("bobby"));
+    let admin = (
+        "ａｄｍｉｎ".to_owned(),
+        "admin".to_owned(),
+        Some("admin".to_owned()),
+    );
+    assert_eq!(found[2], admin);
+    assert_eq!(found[3].2, None);
+    assert_eq!(schema(&cluster.db).await, current_schema().await);
+    cluster.add(&[]).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
