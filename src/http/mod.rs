@@ -1,6 +1,7 @@
 //! The HTTP layer below the API: server, requests, responses.
 
 pub mod body;
+mod disposition;
 pub mod head;
 pub mod multipart;
 pub mod reply;

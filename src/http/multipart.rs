@@ -25,6 +25,7 @@ use crate::{
     blobs::{MIN_UPLOAD_RATE, UNSLOTTED_BYTES, upload::Staged},
     http::{
         body::BodyStream,
+        disposition::Disposition,
         request::{MAX_JSON_BYTES, Request},
     },
     model::{
@@ -111,6 +112,20 @@ impl Request {
     }
 }
 
+/// Whether a part that no request expects may contain a file.
+fn is_file(part: &Field<'_>, disposition: &Disposition) -> bool {
+    let is_text = |essence: &str| essence.eq_ignore_ascii_case("text/plain");
+    // A browser sends an empty file name for a file input without a file.
+    disposition
+        .file_name
+        .as_deref()
+        .is_some_and(|name| !name.is_empty())
+        || disposition.file_name.is_none()
+            && part
+                .content_type()
+                .is_some_and(|declared| !is_text(declared.essence_str()))
+}
+
 fn too_large(limit: u64) -> Problem {
     Problem::TooLarge {
         limit_bytes: usize::try_from(limit).unwrap_or(usize::MAX),
@@ -140,11 +155,20 @@ impl MultipartReader {
             if number > MAX_PARTS {
                 return Err(Problem::Malformed("The body has too many parts.".into()));
             }
-            if part.name() == Some(parts.json) {
+            let disposition = Disposition::of(part.headers());
+            let Some(name) = &disposition.name else {
+                return Err(Problem::Malformed("A part has no name.".into()));
+            };
+            if name == parts.json {
                 json = Some(self.read_in_memory(&mut part).await?);
-            } else if part.name() == Some(parts.files) {
-                self.store_file(part, parts).await?;
+            } else if name == parts.files {
+                self.store_file(part, disposition.file_name, parts).await?;
+            } else if is_file(&part, &disposition) {
+                // The client would believe that the file is stored.
+                let why = format!("A part with a file must have the name {}.", parts.files);
+                return Err(Problem::Malformed(why.into()));
             } else {
+                // A text field of a form, such as its submit button.
                 self.read_in_memory(&mut part).await?;
             }
         }
@@ -188,10 +212,15 @@ impl MultipartReader {
     }
 
     /// Streams a part into storage.
-    async fn store_file(&mut self, mut part: Field<'static>, parts: &Parts) -> Result<(), Problem> {
-        let name = part.file_name().filter(|name| !name.is_empty());
-        let name = name.map(file::display_name);
-        let content_type = part
+    async fn store_file(
+        &mut self,
+        mut part: Field<'static>,
+        name: Option<String>,
+        parts: &Parts,
+    ) -> Result<(), Problem> {
+        let name = name.filter(|name| !name.is_empty());
+        let name = name.map(|name| file::display_name(&name));
+        let mut content_type = part
             .headers()
             .get(CONTENT_TYPE)
             .and_then(|value| value.to_str().ok())
@@ -211,11 +240,19 @@ impl MultipartReader {
             let why = format!("must be at most {}", parts.max_files);
             return Err(Problem::invalid(parts.files, &why));
         }
-        if parts.pictures && !file::is_picture(&content_type, &start) {
-            return Err(Problem::invalid(
-                parts.files,
-                "must be a PNG, JPEG, GIF or WebP picture with the matching content type",
-            ));
+        if parts.pictures {
+            let picture_type = file::picture_type(&start);
+            match picture_type {
+                Some(found) if [found, UNKNOWN_TYPE].contains(&&*content_type) => {
+                    found.clone_into(&mut content_type);
+                }
+                _ => {
+                    return Err(Problem::invalid(
+                        parts.files,
+                        "must be a PNG, JPEG, GIF or WebP picture; its content type, if any, must match",
+                    ));
+                }
+            }
         }
         self.app.limits.spend(self.client, FILE_COST)?;
         let max_file_size = self.app.config.max_file_size;

@@ -1,8 +1,9 @@
 //! Files: names, media types, and the headers under which browsers get them.
 
 use serde::{Deserialize, Serialize};
+use unicode_segmentation::UnicodeSegmentation;
 
-use crate::{ids::FileId, model::user::invisible};
+use crate::{ids::FileId, model::text};
 
 /// The upload status of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, sqlx::Type)]
@@ -39,19 +40,49 @@ pub const UNKNOWN_TYPE: &str = "application/octet-stream";
 /// Maximum length of a file name, in characters.
 const MAX_NAME_LEN: usize = 255;
 
+/// Maximum length of a file name's extension without its dot, in characters. What is longer is part of the name.
+const MAX_EXTENSION_LEN: usize = 16;
+
 /// Makes a name for display from a client's file name.
 ///
-/// Removes folders, control characters and characters that change the direction of text, and keeps at most 255 characters.
+/// Removes folders and hidden characters, composes it (NFC), and keeps at most 255 characters: the extension, and before it as
+/// many whole graphemes as fit.
 pub fn display_name(sent: &str) -> String {
     let last = sent.rsplit(['/', '\\']).next().unwrap_or_default();
-    let name: String = last.chars().filter(|c| !invisible(*c)).collect();
-    let name: String = name.trim().chars().take(MAX_NAME_LEN).collect();
+    let name = text::composed(&text::without_hidden(last));
+    let name = shorten(name.trim());
     // Only dots name a folder.
     if name.chars().all(|c| c == '.' || c.is_whitespace()) {
         "file".to_owned()
     } else {
         name
     }
+}
+
+fn shorten(name: &str) -> String {
+    if text::fits(name, MAX_NAME_LEN) {
+        return name.to_owned();
+    }
+    let extension = name
+        .rsplit_once('.')
+        .map(|(_, extension)| extension)
+        .filter(|extension| text::fits(extension, MAX_EXTENSION_LEN))
+        .map(|extension| format!(".{extension}"))
+        .unwrap_or_default();
+    let room = MAX_NAME_LEN - extension.chars().count();
+    let mut len = 0;
+    let mut short: String = name
+        .graphemes(true)
+        .take_while(|grapheme| {
+            len += grapheme.chars().count();
+            len <= room
+        })
+        .collect();
+    // One grapheme alone may have more characters.
+    if short.is_empty() {
+        short = name.chars().take(room).collect();
+    }
+    short + &extension
 }
 
 /// Normalises a declared media type (RFC 9110 §8.3.1).
@@ -76,20 +107,24 @@ pub fn media_type(declared: &str) -> String {
     }
 }
 
-/// Whether a file that starts with these bytes is a picture of the declared type.
+/// The media type of a picture that starts with these bytes.
 ///
 /// Needs [`PICTURE_START`] bytes.
-pub fn is_picture(media_type: &str, start: &[u8]) -> bool {
-    match media_type {
-        "image/png" => start.starts_with(b"\x89PNG\r\n\x1a\n"),
-        "image/jpeg" => start.starts_with(b"\xff\xd8\xff"),
-        "image/gif" => start.starts_with(b"GIF87a") || start.starts_with(b"GIF89a"),
-        "image/webp" => start.starts_with(b"RIFF") && start.get(8..12) == Some(b"WEBP"),
-        _ => false,
+pub fn picture_type(start: &[u8]) -> Option<&'static str> {
+    if start.starts_with(b"\x89PNG\r\n\x1a\n") {
+        Some("image/png")
+    } else if start.starts_with(b"\xff\xd8\xff") {
+        Some("image/jpeg")
+    } else if start.starts_with(b"GIF87a") || start.starts_with(b"GIF89a") {
+        Some("image/gif")
+    } else if start.starts_with(b"RIFF") && start.get(8..12) == Some(b"WEBP") {
+        Some("image/webp")
+    } else {
+        None
     }
 }
 
-/// Number of bytes at the start of a file that [`is_picture`] needs.
+/// Number of bytes at the start of a file that [`picture_type`] needs.
 pub const PICTURE_START: usize = 12;
 
 /// The media type of a download, and whether a browser may display the file.
@@ -181,7 +216,57 @@ mod tests {
         ] {
             assert_eq!(display_name(sent), shown, "{sent:?}");
         }
-        assert_eq!(display_name(&"ä".repeat(300)).chars().count(), 255);
+    }
+
+    #[test]
+    fn display_names_are_composed_and_keep_emoji() {
+        for (sent, shown) in [
+            ("\u{1112}\u{1161}\u{11ab}글.txt", "한글.txt"),
+            ("cafe\u{301}.png", "café.png"),
+            ("👨‍👩‍👧 ❤️.png", "👨‍👩‍👧 ❤️.png"),
+            ("a\u{3164}.png", "a.png"),
+        ] {
+            assert_eq!(display_name(sent), shown, "{sent:?}");
+        }
+        let decomposed = "\u{1100}\u{1161}\u{11a8}".repeat(85);
+        assert_eq!(
+            display_name(&format!("{decomposed}.txt")),
+            format!("{}.txt", "각".repeat(85))
+        );
+    }
+
+    #[test]
+    fn long_display_names_keep_their_extension_and_whole_graphemes() {
+        for (sent, shown) in [
+            ("ä".repeat(300), "ä".repeat(255)),
+            (
+                format!("{}.txt", "가".repeat(300)),
+                format!("{}.txt", "가".repeat(251)),
+            ),
+            (
+                format!("{}.tar.gz", "a".repeat(300)),
+                format!("{}.gz", "a".repeat(252)),
+            ),
+            // Two characters each, with the variation selector.
+            (
+                format!("{}.png", "❤️".repeat(300)),
+                format!("{}.png", "❤️".repeat(125)),
+            ),
+            (
+                format!("a.{}", "b".repeat(300)),
+                format!("a.{}", "b".repeat(253)),
+            ),
+            (
+                format!(".{}", "b".repeat(300)),
+                format!(".{}", "b".repeat(254)),
+            ),
+        ] {
+            assert_eq!(display_name(&sent), shown, "{sent:?}");
+        }
+        let one_grapheme = format!("a{}.txt", "\u{301}\u{316}".repeat(300));
+        let shown = display_name(&one_grapheme);
+        assert_eq!(shown.chars().count(), 255);
+        assert!(shown.ends_with("\u{316}.txt") || shown.ends_with("\u{301}.txt"));
     }
 
     #[test]
@@ -220,11 +305,17 @@ mod tests {
 
     #[test]
     fn pictures_start_with_the_bytes_of_their_type() {
-        assert!(is_picture("image/png", b"\x89PNG\r\n\x1a\n1234"));
-        assert!(is_picture("image/webp", b"RIFF\0\0\0\0WEBPVP8 "));
-        assert!(!is_picture("image/png", b"\xff\xd8\xff\xe012345678"));
-        assert!(!is_picture("image/svg+xml", b"<svg xmlns='"));
-        assert!(!is_picture("image/gif", b""));
+        for (start, expected) in [
+            (&b"\x89PNG\r\n\x1a\n1234"[..], Some("image/png")),
+            (b"\xff\xd8\xff\xe012345678", Some("image/jpeg")),
+            (b"GIF89a123456", Some("image/gif")),
+            (b"RIFF\0\0\0\0WEBPVP8 ", Some("image/webp")),
+            (b"RIFF\0\0\0\0WAVE", None),
+            (b"<svg xmlns='", None),
+            (b"", None),
+        ] {
+            assert_eq!(picture_type(start), expected);
+        }
     }
 
     #[test]

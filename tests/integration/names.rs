@@ -1,6 +1,6 @@
 //! Names and passwords in every form of Unicode.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::accounts::{keys, text, update};
 use crate::support::{ADMIN, Answer, Cluster, User, Visitor};
@@ -209,4 +209,34 @@ async fn a_password_that_an_earlier_version_hashed_decomposed_still_signs_in() {
         .expect("updated");
     assert_eq!(visitor.login("ann", decomposed).await.status, 200);
     assert_eq!(visitor.login("ann", "비밀번호1").await.status, 401);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_file_of_another_system_keeps_its_name_and_extension() {
+    use super::files::{file, post};
+    let cluster = Cluster::start(1).await;
+    let (ann, channel) = (cluster.user(0, "ann").await, cluster.channel().await);
+    let message = json!({ "content": "", "channelId": channel, "authorId": ann.id });
+    for (sent, shown) in [
+        (
+            "\u{1112}\u{1161}\u{11ab}글.txt".to_owned(),
+            "한글.txt".to_owned(),
+        ),
+        (
+            format!("{}.txt", DECOMPOSED.repeat(85)),
+            format!("{}.txt", "각".repeat(85)),
+        ),
+        (
+            format!("{}.txt", "가".repeat(300)),
+            format!("{}.txt", "가".repeat(251)),
+        ),
+        ("👨‍👩‍👧.png".to_owned(), "👨‍👩‍👧.png".to_owned()),
+    ] {
+        let answer = post(&ann, &message, vec![file(&sent, "text/plain", "x")]).await;
+        assert_eq!(answer.status, 201, "{answer:?}");
+        assert_eq!(
+            answer.body["attachments"][0]["fileName"],
+            Value::from(shown)
+        );
+    }
 }
