@@ -14,6 +14,7 @@ use http::{
 };
 use hyper::upgrade::OnUpgrade;
 use serde::de::DeserializeOwned;
+use serde_path_to_error::Segment;
 use tokio::sync::OwnedSemaphorePermit;
 use warp::{Filter, filters::BoxedFilter};
 
@@ -197,10 +198,15 @@ impl Request {
     /// The query's parameters.
     ///
     /// # Errors
-    /// [`Problem::Malformed`] when a parameter is missing or cannot be parsed.
+    /// [`Problem::Invalid`] when a parameter cannot be parsed, or [`Problem::Malformed`] when one is missing.
     pub fn query<T: DeserializeOwned>(&self) -> Result<T, Problem> {
-        serde_urlencoded::from_str(self.head.query.as_deref().unwrap_or_default())
-            .map_err(|error| Problem::Malformed(format!("The query is invalid: {error}.").into()))
+        let query = self.head.query.as_deref().unwrap_or_default();
+        let pairs = url::form_urlencoded::parse(query.as_bytes());
+        let parsed = serde_path_to_error::deserialize(serde_urlencoded::Deserializer::new(pairs));
+        parsed.map_err(|error| match error.path().iter().next() {
+            Some(Segment::Map { key }) => Problem::invalid(key, "has a wrong form"),
+            _ => Problem::Malformed(format!("The query is invalid: {}.", error.inner()).into()),
+        })
     }
 
     /// Takes the connection, if the client asked for an upgrade.

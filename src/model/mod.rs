@@ -4,44 +4,22 @@ pub mod channel;
 pub mod event;
 pub mod fields;
 pub mod file;
+mod json;
 pub mod message;
 pub mod notification;
 pub mod read_status;
 pub mod text;
 pub mod user;
 
-use serde::de::DeserializeOwned;
-
-use crate::problem::Problem;
-
 pub use channel::{Channel, ChannelKind};
 pub use event::{Control, Event, Topic};
 pub use fields::{Field, Validate};
 pub use file::{BinaryContent, UploadStatus};
+pub use json::from_json;
 pub use message::{Message, MessageText};
 pub use notification::{Notification, NotificationKind};
 pub use read_status::ReadStatus;
 pub use user::{Email, NewPassword, Role, User, Username};
-
-/// Parses a JSON object of a client.
-///
-/// # Errors
-/// [`Problem::Malformed`] with the line and column of the error, but not with the value, which may be a secret.
-pub fn from_json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
-    // Serde would read an array as the fields in their order.
-    if bytes.trim_ascii_start().first() != Some(&b'{') {
-        return Err(Problem::Malformed("A JSON object is expected.".into()));
-    }
-    serde_json::from_slice(bytes).map_err(|error| {
-        let reason = if error.is_data() {
-            "has a value of a wrong form"
-        } else {
-            "is broken"
-        };
-        let (line, column) = (error.line(), error.column());
-        Problem::Malformed(format!("The JSON {reason} at line {line}, column {column}.").into())
-    })
-}
 
 /// Instants in JSON: RFC 3339, UTC, with at most microseconds.
 pub mod instant {

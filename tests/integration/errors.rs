@@ -245,9 +245,7 @@ async fn an_invalid_json_body_is_rejected() {
         "null",
         "x",
         "{\"name\":}",
-        "{\"name\":\"\\ud800\"}",
         "{\"name\":\"x\"}}",
-        "{\"name\":\"a\",\"name\":\"b\"}",
         "{\"name\":1e999}",
     ];
     let not_utf8: &[u8] = b"{\"name\":\"\xff\xfe\",\"description\":\"\"}";

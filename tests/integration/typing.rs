@@ -68,7 +68,7 @@ async fn typing_in_an_invisible_channel_is_rejected_and_not_published() {
         (json!({ "channelId": channel }), "CHANNEL_NOT_FOUND"),
         (unknown, "CHANNEL_NOT_FOUND"),
         (json!({}), "INVALID_INPUT"),
-        (json!({ "channelId": "x" }), "MALFORMED_REQUEST"),
+        (json!({ "channelId": "x" }), "INVALID_INPUT"),
     ] {
         let frame = format!("SEND\ndestination:/pub/typing\n\n{body}\0");
         eves.send(&frame).await;
