@@ -69,15 +69,26 @@ impl ChannelStream {
             "events" => Self::Events,
             _ => return None,
         };
-        // Only the hyphenated lower-case form, so that a channel has one destination.
-        let id: ChannelId = channel.parse().ok()?;
-        (id.to_string() == channel).then_some((id, stream))
+        // Any form of an id that REST accepts. Frames name the channel in its usual form: clients find the subscription by its
+        // id.
+        Some((channel.parse().ok()?, stream))
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_id_in_any_form_names_the_same_channel() {
+        let id = ChannelId::new();
+        let expected = Some(Subscribe::Channel(id, ChannelStream::Events));
+        let text = id.to_string();
+        for form in [text.to_uppercase(), id.0.simple().to_string(), text] {
+            let destination = format!("/sub/channels.{form}.events");
+            assert_eq!(subscribe(&destination), expected, "{destination}");
+        }
+    }
 
     #[test]
     fn sends_to_subscription_destinations_and_patterns_are_refused() {

@@ -48,13 +48,13 @@ impl Head {
 /// Finds the first value of a cookie that is not empty.
 ///
 /// Does not use `headers::Cookie`, which ignores semicolons between quotation marks: a quotation mark in another application's
-/// cookie would hide every cookie after it. By RFC 6265 §5.2 a semicolon always ends a cookie.
+/// cookie would hide every cookie after it. By RFC 6265 §5.2 a semicolon always ends a cookie. Another application's cookie may
+/// also have bytes that are not ASCII.
 fn cookie<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
     let lines = headers.get_all(COOKIE).iter();
     lines
-        .filter_map(|line| line.to_str().ok())
-        .flat_map(Cookie::split_parse)
-        .filter_map(Result::ok)
+        .flat_map(|line| line.as_bytes().split(|byte| *byte == b';'))
+        .filter_map(|cookie| Cookie::parse(str::from_utf8(cookie).ok()?).ok())
         .filter(|cookie| cookie.name() == name)
         .filter_map(|cookie| cookie.value_raw())
         .find(|value| !value.is_empty())
@@ -116,6 +116,9 @@ mod tests {
             (&["b=\"; a=1"], Some("1")),
             (&["b=\"x; a=1; c=y\""], Some("1")),
             (&["=1; ;; a=1"], Some("1")),
+            (&["theme=한글; a=1"], Some("1")),
+            (&["a=1; theme=한글"], Some("1")),
+            (&["theme=한글", "b=\u{80}", "a=1"], Some("1")),
             (&["a="], None),
             (&["a"], None),
             (&["A=1; aa=1; b=a=1"], None),
@@ -123,10 +126,18 @@ mod tests {
         ] {
             let headers = lines
                 .iter()
-                .map(|line| (COOKIE, HeaderValue::from_static(line)))
+                .map(|line| {
+                    (
+                        COOKIE,
+                        HeaderValue::from_bytes(line.as_bytes()).expect("valid"),
+                    )
+                })
                 .collect();
             assert_eq!(cookie(&headers, "a"), expected, "{lines:?}");
         }
+        let not_utf8 = HeaderValue::from_bytes(b"theme=\xff; a=1").expect("valid");
+        let headers = HeaderMap::from_iter([(COOKIE, not_utf8)]);
+        assert_eq!(cookie(&headers, "a"), Some("1"));
     }
 
     #[test]

@@ -6,7 +6,7 @@
 use std::{future::Future, sync::Arc, time::Duration};
 
 use futures_util::{FutureExt, future::BoxFuture};
-use http::Method;
+use http::{Method, Uri};
 use tokio::{sync::oneshot, time::timeout};
 use tracing::{Instrument, Span};
 use warp::{Filter, Rejection, filters::BoxedFilter, path, reply::Response};
@@ -142,6 +142,44 @@ pub fn any_of<const N: usize>(routes: [Route; N]) -> Route {
     })
 }
 
+/// The URI with a path in which no unreserved character is percent-encoded (RFC 3986 §6.2.2.2), if it differs.
+///
+/// The router compares the segments of a path as text.
+pub(super) fn without_needless_escapes(uri: &Uri) -> Option<Uri> {
+    let path = uri.path();
+    if !path.contains('%') {
+        return None;
+    }
+    let is_unreserved = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
+    let mut pieces = path.split('%');
+    let mut decoded = pieces.next().unwrap_or_default().to_owned();
+    for piece in pieces {
+        let escape = piece.split_at_checked(2);
+        let byte = escape.and_then(|(digits, rest)| {
+            let is_hex = digits.bytes().all(|digit| digit.is_ascii_hexdigit());
+            let byte = u8::from_str_radix(digits, 16).ok()?;
+            (is_hex && is_unreserved(byte)).then_some((byte, rest))
+        });
+        if let Some((byte, rest)) = byte {
+            decoded.push(char::from(byte));
+            decoded.push_str(rest);
+        } else {
+            decoded.push('%');
+            decoded.push_str(piece);
+        }
+    }
+    if decoded == path {
+        return None;
+    }
+    if let Some(query) = uri.query() {
+        decoded.push('?');
+        decoded.push_str(query);
+    }
+    let mut parts = uri.clone().into_parts();
+    parts.path_and_query = Some(decoded.parse().ok()?);
+    Uri::from_parts(parts).ok()
+}
+
 /// Responds to a request whose path no route matches.
 ///
 /// # Errors
@@ -158,6 +196,26 @@ pub async fn recover(rejection: Rejection) -> Result<Response, Rejection> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn escapes_of_unreserved_characters_are_decoded_once() {
+        for (sent, expected) in [
+            ("/api/%75sers", Some("/api/users")),
+            ("/%61%70%69/users?a=%61", Some("/api/users?a=%61")),
+            ("/a%2D%2e%5F%7e", Some("/a-._~")),
+            ("/a%2575", None),
+            ("/a%2f%20%ED%95%9C", None),
+            ("/%zz/%7", None),
+            ("/%+5", None),
+            ("/a%%75", Some("/a%u")),
+            ("/users?a=%75", None),
+            ("http://x/%75?b", Some("http://x/u?b")),
+        ] {
+            let uri = sent.parse().expect("a URI");
+            let decoded = without_needless_escapes(&uri).map(|uri| uri.to_string());
+            assert_eq!(decoded.as_deref(), expected, "{sent}");
+        }
+    }
 
     #[test]
     fn allow_names_head_beside_get() {

@@ -38,7 +38,7 @@ use crate::{
         body::LingeringBody,
         head::{Head, REQUEST_ID, client, request_id},
         reply::problem,
-        resource::Route,
+        resource::{Route, without_needless_escapes},
     },
     problem::Problem,
     protocol::sockjs::urls::redact_session_id,
@@ -201,6 +201,9 @@ where
 {
     let started = Instant::now();
     let id = request_id(request.headers());
+    if let Some(uri) = without_needless_escapes(request.uri()) {
+        *request.uri_mut() = uri;
+    }
     let path = redact_session_id(request.uri().path());
     let span = info_span!("http", method = %request.method(), path = &*path, request.id = id.to_str().unwrap_or_default());
     let unread = Arc::new(AtomicBool::new(false));

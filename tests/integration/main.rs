@@ -35,6 +35,7 @@ mod files_storage;
 mod files_swept;
 mod files_upload;
 mod floods;
+mod forms;
 mod head;
 mod hostile;
 mod lateness;
