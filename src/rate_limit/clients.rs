@@ -34,8 +34,10 @@ const SIGN_UPS_PER_ADDRESS: usize = 2;
 const LISTS_PER_USER: usize = 4;
 /// Requests of one user that wait for each one that is handled. Further ones are refused.
 const WAITING_PER_TURN: usize = 6;
-/// How long a request waits for its turn.
-const TURN_TIMEOUT: Duration = Duration::from_secs(4);
+/// How long a request waits for its turn. Short, because a request that then waits for a stalled store fails within 5 s in all.
+const TURN_TIMEOUT: Duration = Duration::from_secs(1);
+/// How long a whole list waits for its turn.
+const LIST_TURN_TIMEOUT: Duration = Duration::from_secs(4);
 /// Entries of the table that are never worth a search for idle ones.
 const MIN_PRUNED: usize = 1_024;
 
@@ -213,18 +215,19 @@ impl Clients {
             let most = self.settings.requests * (1 + WAITING_PER_TURN);
             (requests < most).then(|| usage.turns.clone())
         });
-        wait(turns.ok_or_else(|| too_many(TURN_TIMEOUT))?).await
+        let turns = turns.ok_or_else(|| too_many(TURN_TIMEOUT))?;
+        wait(turns, TURN_TIMEOUT).await
     }
 
-    /// Waits until fewer than [`LISTS_PER_USER`] whole lists are being sent to a user.
+    /// Waits until fewer than [`LISTS_PER_USER`] whole lists are being sent to a user, at most [`LIST_TURN_TIMEOUT`].
     ///
     /// # Errors
     /// [`Problem::TooMany`]
     pub async fn list(&self, user: UserId) -> Result<OwnedSemaphorePermit, Problem> {
-        wait(self.with(Client::User(user), Instant::now(), |usage| {
+        let lists = self.with(Client::User(user), Instant::now(), |usage| {
             usage.lists.clone()
-        }))
-        .await
+        });
+        wait(lists, LIST_TURN_TIMEOUT).await
     }
 
     /// The permits for requests of a client that store files at the same time.
@@ -239,10 +242,10 @@ impl Clients {
     }
 }
 
-async fn wait(permits: Arc<Semaphore>) -> Result<OwnedSemaphorePermit, Problem> {
-    match timeout(TURN_TIMEOUT, permits.acquire_owned()).await {
+async fn wait(permits: Arc<Semaphore>, most: Duration) -> Result<OwnedSemaphorePermit, Problem> {
+    match timeout(most, permits.acquire_owned()).await {
         Ok(Ok(permit)) => Ok(permit),
-        _ => Err(too_many(TURN_TIMEOUT)),
+        _ => Err(too_many(most)),
     }
 }
 

@@ -178,7 +178,8 @@ async fn catching_up_does_not_disconnect_a_client_that_reads() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_write_fails_within_5_s_while_the_database_stalls() {
     const SENDERS: usize = 400;
-    let cluster = Cluster::start(1).await;
+    // One user represents many.
+    let cluster = Cluster::start_with(1, &[("REQUESTS_PER_USER", "400")]).await;
     let channel = cluster.channel().await;
     let ann = cluster.user(0, "ann").await;
     let mut lock = cluster.db.begin().await.expect("a transaction");

@@ -257,24 +257,24 @@ async fn a_login_over_the_number_of_sessions_ends_the_oldest() {
         .expect("Redis answers");
     assert_eq!(kept, 3);
     // Sessions that an earlier version left: each login ends some of them.
-    let mut pipe = redis::pipe();
-    for _ in 0..1_000 {
-        let session = uuid::Uuid::new_v4();
-        pipe.hset_multiple(
-            format!("session:{session}"),
-            &[
+    for _ in 0..100 {
+        let mut pipe = redis::pipe();
+        for _ in 0..1_000 {
+            let session = uuid::Uuid::new_v4();
+            let fields = [
                 ("user", first.id.as_str()),
                 ("expires", "2026-01-01T00:00:00Z"),
-            ],
-        )
-        .ignore();
-        pipe.sadd(format!("sessions:{}", first.id), session.to_string())
-            .ignore();
+            ];
+            pipe.hset_multiple(format!("session:{session}"), &fields)
+                .ignore();
+            pipe.sadd(format!("sessions:{}", first.id), session.to_string())
+                .ignore();
+        }
+        let () = pipe
+            .query_async(&mut cluster.redis)
+            .await
+            .expect("Redis answers");
     }
-    let () = pipe
-        .query_async(&mut cluster.redis)
-        .await
-        .expect("Redis answers");
     let newest = User::sign_in(cluster.visitor(0), &first.name, "password").await;
     assert_eq!(newest.get("/api/notifications").await.status, 200);
     let kept: usize = redis::cmd("SCARD")
@@ -282,7 +282,7 @@ async fn a_login_over_the_number_of_sessions_ends_the_oldest() {
         .query_async(&mut cluster.redis)
         .await
         .expect("Redis answers");
-    assert!(kept < 1_000, "{kept}");
+    assert!(kept < 100_000, "{kept}");
     let admin = cluster.admin(0).await;
     assert_eq!(
         set_role(&admin, &first.id, "CHANNEL_MANAGER").await.status,
