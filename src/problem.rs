@@ -101,6 +101,21 @@ pub enum Problem {
         /// The supported type.
         expected: &'static str,
     },
+    /// The body is compressed.
+    #[error("The body must not be compressed.")]
+    UnsupportedContentEncoding,
+    /// The file has another entity tag than the request demands.
+    #[error("The file is not the one that the request names.")]
+    PreconditionFailed,
+    /// The request's target is too long.
+    #[error("The request's address is too long.")]
+    UriTooLong,
+    /// The request's headers are too many or too large.
+    #[error("The request's headers are too large.")]
+    HeadersTooLarge,
+    /// The body has a transfer encoding besides chunked.
+    #[error("The transfer encoding is not supported.")]
+    UnsupportedTransferEncoding,
     /// The requested range starts after the end of the file.
     #[error("The file has only {size} bytes.")]
     RangeNotSatisfiable {
@@ -175,11 +190,15 @@ impl Problem {
             Self::MethodNotAllowed { .. } => 405,
             Self::RequestTimeout => 408,
             Self::UsernameTaken | Self::EmailTaken | Self::ReadStatusExists => 409,
+            Self::PreconditionFailed => 412,
             Self::TooLarge { .. } => 413,
-            Self::UnsupportedMediaType { .. } => 415,
+            Self::UriTooLong => 414,
+            Self::UnsupportedMediaType { .. } | Self::UnsupportedContentEncoding => 415,
             Self::RangeNotSatisfiable { .. } => 416,
             Self::TooMany { .. } => 429,
+            Self::HeadersTooLarge => 431,
             Self::Internal(_) => 500,
+            Self::UnsupportedTransferEncoding => 501,
             Self::Unavailable(..) | Self::NotReady(_) => 503,
         }
     }
@@ -209,6 +228,11 @@ impl Problem {
             Self::NotPrivate => "CHANNEL_NOT_PRIVATE",
             Self::TooLarge { .. } => "PAYLOAD_TOO_LARGE",
             Self::UnsupportedMediaType { .. } => "UNSUPPORTED_MEDIA_TYPE",
+            Self::UnsupportedContentEncoding => "UNSUPPORTED_CONTENT_ENCODING",
+            Self::PreconditionFailed => "PRECONDITION_FAILED",
+            Self::UriTooLong => "URI_TOO_LONG",
+            Self::HeadersTooLarge => "HEADERS_TOO_LARGE",
+            Self::UnsupportedTransferEncoding => "NOT_IMPLEMENTED",
             Self::RangeNotSatisfiable { .. } => "RANGE_NOT_SATISFIABLE",
             Self::RequestTimeout => "REQUEST_TIMEOUT",
             Self::TooMany { .. } => "TOO_MANY_REQUESTS",

@@ -124,9 +124,7 @@ pub(super) async fn login(mut request: Request) -> Result<Response, Problem> {
 pub(super) async fn refresh(request: Request) -> Result<Response, Problem> {
     check_csrf(&request)?;
     let app = &request.app;
-    let token = request
-        .cookie(REFRESH_COOKIE)
-        .ok_or(Problem::SessionEnded)?;
+    let token = request.refresh_cookie()?.ok_or(Problem::SessionEnded)?;
     match session::refresh(app, token).await {
         Ok(tokens) => {
             with_refresh_cookie(app, json(StatusCode::OK, &tokens.access)?, &tokens.refresh)
@@ -138,15 +136,13 @@ pub(super) async fn refresh(request: Request) -> Result<Response, Problem> {
 
 /// `GET /api/auth/me`
 pub(super) async fn me(request: Request) -> Result<Response, Problem> {
-    let token = request
-        .cookie(REFRESH_COOKIE)
-        .ok_or(Problem::SessionEnded)?;
+    let token = request.refresh_cookie()?.ok_or(Problem::SessionEnded)?;
     json(StatusCode::OK, &session::me(&request.app, token).await?)
 }
 
 /// `POST /api/auth/logout`
 pub(super) async fn logout(request: Request) -> Result<Response, Problem> {
-    if let Some(token) = request.cookie(REFRESH_COOKIE) {
+    if let Some(token) = request.refresh_cookie()? {
         check_csrf(&request)?;
         session::logout(&request.app, token).await?;
     }

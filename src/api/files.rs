@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use headers::{
-    AcceptRanges, ContentLength, ContentRange, ETag, HeaderMapExt, IfNoneMatch, IfRange,
+    AcceptRanges, ContentLength, ContentRange, ETag, HeaderMapExt, IfMatch, IfNoneMatch, IfRange,
 };
 use http::{
     HeaderMap, HeaderValue, Method, StatusCode,
@@ -89,12 +89,23 @@ enum Selection {
     Part(Range<u64>),
     /// The range starts at or after the end of the file: 416.
     NotSatisfiable,
+    /// The client wants another file: 412.
+    Failed,
 }
 
 /// Evaluates the conditions and the range of a request, in the order of RFC 9110 §13.2.2.
 ///
-/// Only a GET has a range (§14.2). Several ranges, an invalid one and other units select the whole file.
+/// Only a GET has a range (§14.2). Several ranges, an invalid one and other units select the whole file. Conditions on dates are
+/// ignored, since no file has a `Last-Modified` (§13.1.3, §13.1.4).
 fn select(method: &Method, headers: &HeaderMap, etag: &ETag, size: u64) -> Selection {
+    // An unreadable condition fails.
+    let is_wanted = match headers.typed_try_get::<IfMatch>() {
+        Ok(condition) => condition.is_none_or(|condition| condition.precondition_passes(etag)),
+        Err(_) => false,
+    };
+    if !is_wanted {
+        return Selection::Failed;
+    }
     let if_none_match: Option<IfNoneMatch> = headers.typed_get();
     if if_none_match.is_some_and(|condition| !condition.precondition_passes(etag)) {
         return Selection::NotModified;
@@ -154,6 +165,7 @@ pub(super) async fn download(id: FileId, request: Request) -> Result<Response, P
     let etag: ETag = format!("\"{id}\"").parse().map_err(Problem::internal)?;
     let (status, range) = match select(&request.method, &request.head.headers, &etag, size) {
         Selection::NotSatisfiable => return Err(Problem::RangeNotSatisfiable { size: file.size }),
+        Selection::Failed => return Err(Problem::PreconditionFailed),
         Selection::NotModified => (StatusCode::NOT_MODIFIED, 0..0),
         Selection::Whole => (StatusCode::OK, 0..size),
         Selection::Part(part) => (StatusCode::PARTIAL_CONTENT, part),
@@ -249,6 +261,28 @@ mod tests {
             select_with(&Method::HEAD, &[("if-none-match", "\"tag\"")]),
             Selection::NotModified
         );
+    }
+
+    #[test]
+    fn a_download_of_another_file_fails() {
+        for (tags, expected) in [
+            ("\"tag\"", Selection::Whole),
+            ("\"a\", \"tag\"", Selection::Whole),
+            ("*", Selection::Whole),
+            ("\"zzz\"", Selection::Failed),
+            // Only a strong tag matches.
+            ("W/\"tag\"", Selection::Failed),
+            ("zzz", Selection::Failed),
+        ] {
+            assert_eq!(select_get(&[("if-match", tags)]), expected, "{tags}");
+            let with_others = [
+                ("if-match", tags),
+                ("if-unmodified-since", "Thu, 01 Jan 1970 00:00:00 GMT"),
+            ];
+            assert_eq!(select_with(&Method::HEAD, &with_others), expected, "{tags}");
+        }
+        let both = [("if-match", "\"zzz\""), ("if-none-match", "\"tag\"")];
+        assert_eq!(select_get(&both), Selection::Failed);
     }
 
     #[test]

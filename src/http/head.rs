@@ -6,7 +6,7 @@ use cookie::Cookie;
 use headers::{ContentLength, HeaderMapExt};
 use http::{
     HeaderMap, HeaderName, HeaderValue,
-    header::{AsHeaderName, COOKIE},
+    header::{AsHeaderName, COOKIE, HOST, ORIGIN},
 };
 use ipnet::IpNet;
 use tokio::sync::OwnedSemaphorePermit;
@@ -14,6 +14,9 @@ use uuid::Uuid;
 
 /// The header with the id of a request, which is in every log line and response.
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("discodeit-request-id");
+
+/// The header with the name of the node that responds.
+pub(super) const NODE: HeaderName = HeaderName::from_static("discodeit-node");
 
 /// The head of a request.
 #[derive(Debug)]
@@ -43,6 +46,35 @@ impl Head {
     pub fn cookie(&self, name: &str) -> Option<&str> {
         cookie(&self.headers, name)
     }
+
+    /// Whether the page that sent the request has this origin. True for clients that are no browsers.
+    pub fn is_same_origin(&self) -> bool {
+        is_same_origin(&self.headers)
+    }
+}
+
+/// Whether the page that sent the request has this origin, as far as the headers tell.
+///
+/// `SameSite` is not enough: a cookie also goes with requests of pages of the same host with another port, and of its sibling
+/// domains. Browsers send `Sec-Fetch-Site` to origins with TLS and to localhost. To others they send at least `Origin`, except
+/// with a GET whose response the page cannot read.
+fn is_same_origin(headers: &HeaderMap) -> bool {
+    if let Some(site) = headers.get("sec-fetch-site") {
+        return matches!(site.as_bytes(), b"same-origin" | b"none");
+    }
+    let host = headers.get(HOST).and_then(|host| host.to_str().ok());
+    headers.get_all(ORIGIN).iter().all(|origin| {
+        let origin = origin
+            .to_str()
+            .ok()
+            .and_then(|origin| origin.split_once("://"));
+        // The scheme of the request is not known behind a proxy that ends TLS.
+        origin.zip(host).is_some_and(|((scheme, origin), host)| {
+            let port = if scheme == "https" { ":443" } else { ":80" };
+            let name = |host: &str| host.strip_suffix(port).unwrap_or(host).to_ascii_lowercase();
+            name(origin) == name(host)
+        })
+    })
 }
 
 /// Finds the first value of a cookie that is not empty.
@@ -58,6 +90,17 @@ fn cookie<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
         .filter(|cookie| cookie.name() == name)
         .filter_map(|cookie| cookie.value_raw())
         .find(|value| !value.is_empty())
+}
+
+/// The items of a header that holds a list, over all its lines; empty items are left out.
+pub fn tokens(headers: &HeaderMap, name: HeaderName) -> impl Iterator<Item = &str> {
+    let lines = headers.get_all(name).into_iter();
+    // A line that is not ASCII is an item of its own, which matches none.
+    let lines = lines.map(|line| line.to_str().unwrap_or("\u{fffd}"));
+    lines
+        .flat_map(|line| line.split(','))
+        .map(str::trim)
+        .filter(|item| !item.is_empty())
 }
 
 /// The id in the request's headers, if it is 1 to 64 visible ASCII characters, else a new id.
@@ -138,6 +181,37 @@ mod tests {
         let not_utf8 = HeaderValue::from_bytes(b"theme=\xff; a=1").expect("valid");
         let headers = HeaderMap::from_iter([(COOKIE, not_utf8)]);
         assert_eq!(cookie(&headers, "a"), Some("1"));
+    }
+
+    #[test]
+    fn pages_of_other_origins_are_known_by_their_headers() {
+        let host = ("host", "chat.example.org");
+        for (headers, expected) in [
+            (&[host][..], true),
+            (&[host, ("sec-fetch-site", "same-origin")], true),
+            (&[host, ("sec-fetch-site", "none")], true),
+            (&[host, ("sec-fetch-site", "same-site")], false),
+            (&[host, ("sec-fetch-site", "cross-site")], false),
+            (&[host, ("origin", "https://chat.example.org")], true),
+            (&[host, ("origin", "http://chat.example.org:80")], true),
+            (&[host, ("origin", "https://chat.example.org:80")], false),
+            (&[host, ("origin", "http://chat.example.org:8000")], false),
+            (&[host, ("origin", "https://example.org")], false),
+            (&[host, ("origin", "https://chat.example.org.evil")], false),
+            (&[host, ("origin", "null")], false),
+            (&[("origin", "https://chat.example.org")], false),
+            (
+                &[("host", "[::1]:8000"), ("origin", "http://[::1]:8000")],
+                true,
+            ),
+            (&[("host", "Chat:443"), ("origin", "https://chat")], true),
+        ] {
+            let lines = headers.iter().map(|(name, value)| {
+                let name = HeaderName::from_static(name);
+                (name, HeaderValue::from_static(value))
+            });
+            assert_eq!(is_same_origin(&lines.collect()), expected, "{headers:?}");
+        }
     }
 
     #[test]

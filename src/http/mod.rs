@@ -8,3 +8,4 @@ pub mod reply;
 pub mod request;
 pub mod resource;
 pub mod server;
+pub(crate) mod socket;

@@ -10,7 +10,7 @@ use futures_util::{
 use headers::{ContentRange, HeaderMapExt};
 use http::{
     HeaderValue, StatusCode,
-    header::{ALLOW, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE},
+    header::{ACCEPT, ACCEPT_ENCODING, ALLOW, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE},
 };
 use parking_lot::Mutex;
 use serde::Serialize;
@@ -51,6 +51,18 @@ pub fn problem(problem: &Problem) -> Response {
         // RFC 9110 §15.5.2. Browsers open no dialog for this scheme.
         let headers = response.headers_mut();
         headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+    }
+    // RFC 9110 §15.5.16: the response says what the node would accept.
+    match problem {
+        Problem::UnsupportedMediaType { expected } => {
+            let headers = response.headers_mut();
+            headers.insert(ACCEPT, HeaderValue::from_static(expected));
+        }
+        Problem::UnsupportedContentEncoding => {
+            let headers = response.headers_mut();
+            headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+        }
+        _ => {}
     }
     if let Problem::RangeNotSatisfiable { size } = problem {
         let size = u64::try_from(*size).unwrap_or(0);

@@ -89,6 +89,20 @@ impl Request {
         self.head.cookie(name)
     }
 
+    /// The refresh token in the session's cookie, which only pages of this origin may use.
+    ///
+    /// # Errors
+    /// [`Problem::Forbidden`] for a page of another origin.
+    pub fn refresh_cookie(&self) -> Result<Option<&str>, Problem> {
+        let token = self.cookie(REFRESH_COOKIE);
+        if token.is_some() && !self.head.is_same_origin() {
+            return Err(Problem::Forbidden(
+                "A page of another origin may not use the session's cookie.",
+            ));
+        }
+        Ok(token)
+    }
+
     /// The bearer token (RFC 6750 §2.1).
     pub fn bearer(&self) -> Option<Authorization<Bearer>> {
         self.head.headers.typed_get()
@@ -181,14 +195,13 @@ impl Request {
     /// Beside an expired access token the cookie must belong to the same user: with two users the request is ambiguous.
     ///
     /// # Errors
-    /// [`Problem::Unauthenticated`], or [`Problem::Unavailable`] without Redis.
+    /// [`Problem::Unauthenticated`], [`Problem::Forbidden`] for a page of another origin, or [`Problem::Unavailable`] without
+    /// Redis.
     pub async fn cookie_session(
         &self,
         expired: Option<&Caller>,
     ) -> Result<(UserId, SessionId), Problem> {
-        let token = self
-            .cookie(REFRESH_COOKIE)
-            .ok_or(Problem::Unauthenticated)?;
+        let token = self.refresh_cookie()?.ok_or(Problem::Unauthenticated)?;
         let found = self.app.sessions.find_by_token(token).await?;
         found
             .filter(|(user, _)| expired.is_none_or(|caller| caller.id == *user))

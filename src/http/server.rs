@@ -16,11 +16,16 @@ use std::{
 
 use futures_util::FutureExt;
 use http::{
-    HeaderName, HeaderValue, StatusCode,
-    header::{CONNECTION, EXPECT},
+    HeaderMap, HeaderValue, StatusCode, Version,
+    header::{CONNECTION, CONTENT_ENCODING, EXPECT, HOST, TRANSFER_ENCODING},
+    uri::Authority,
 };
-use hyper::{Request, body::Incoming, service::service_fn};
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper::{
+    Request,
+    body::{Body, Incoming},
+    service::service_fn,
+};
+use hyper_util::rt::TokioTimer;
 use ipnet::IpNet;
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 use tokio::{
@@ -36,9 +41,10 @@ use crate::{
     config::Config,
     http::{
         body::LingeringBody,
-        head::{Head, REQUEST_ID, client, request_id},
+        head::{Head, NODE, REQUEST_ID, client, request_id, tokens},
         reply::problem,
         resource::{Route, without_needless_escapes},
+        socket::{HttpSocket, Progress},
     },
     problem::Problem,
     protocol::sockjs::urls::redact_session_id,
@@ -54,9 +60,6 @@ const MAX_HEAD_BYTES: usize = 64 * 1024;
 const UNACKNOWLEDGED_TIMEOUT: Duration = Duration::from_secs(20);
 /// Connections that may wait to be accepted: all clients of a proxy may reconnect at once.
 const BACKLOG: i32 = 4_096;
-
-/// The header with the name of the node that responds.
-const NODE: HeaderName = HeaderName::from_static("discodeit-node");
 
 /// The routes of a server and its limits.
 pub struct ServerConfig {
@@ -157,24 +160,34 @@ async fn serve(
 ) {
     let service = warp::service(config.routes.clone());
     let draining = config.tasks.draining().clone();
+    let node = HeaderValue::from_str(&config.node_name);
+    let node = node.unwrap_or(HeaderValue::from_static("node"));
+    let progress = Progress::default();
+    let socket = HttpSocket::new(stream, progress.clone(), node.clone());
     let service = service_fn(move |request| {
-        // Boxed: hyper reserves memory for the future as long as the connection lives, and an event stream lives for hours.
-        Box::pin(respond(
+        progress.begin();
+        let response = respond(
             request,
             service.clone(),
             config.clone(),
             peer.ip(),
             permit.clone(),
-        ))
+        );
+        let (progress, node) = (progress.clone(), node.clone());
+        // Boxed: hyper reserves memory for the future as long as the connection lives, and an event stream lives for hours.
+        Box::pin(async move {
+            let mut response = response.await;
+            response.headers_mut().insert(NODE, node);
+            Ok::<_, Infallible>(progress.until_end(response))
+        })
     });
     let mut http = hyper::server::conn::http1::Builder::new();
     http.timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIMEOUT)
-        .max_buf_size(MAX_HEAD_BYTES);
-    let mut connection = std::pin::pin!(
-        http.serve_connection(TokioIo::new(stream), service)
-            .with_upgrades()
-    );
+        .max_buf_size(MAX_HEAD_BYTES)
+        // The buffer alone may take more, when much arrives at once.
+        .max_header_size(MAX_HEAD_BYTES);
+    let mut connection = std::pin::pin!(http.serve_connection(socket, service).with_upgrades());
     let result = tokio::select! {
         result = &mut connection => result,
         () = draining.cancelled() => {
@@ -194,7 +207,7 @@ async fn respond<S>(
     config: Arc<ServerConfig>,
     peer: IpAddr,
     permit: Arc<OwnedSemaphorePermit>,
-) -> Result<Response, Infallible>
+) -> Response
 where
     S: Service<Request<LingeringBody>, Response = Response, Error = Infallible> + Send,
     S::Future: Send,
@@ -207,27 +220,26 @@ where
     let path = redact_session_id(request.uri().path());
     let span = info_span!("http", method = %request.method(), path = &*path, request.id = id.to_str().unwrap_or_default());
     let unread = Arc::new(AtomicBool::new(false));
-    // warp panics on a request target without a path, for example `CONNECT host:port` (warp#1166).
-    let mut response = if request.uri().path_and_query().is_none() {
-        problem(&Problem::Malformed(
-            "The request target must be a path.".into(),
-        ))
+    let invalid = check(&request);
+    let head = Head {
+        headers: request.headers().clone(),
+        query: request.uri().query().map(str::to_owned),
+        client: client(request.headers(), peer, &config.trusted_proxies),
+        permit,
+    };
+    request.extensions_mut().insert(Arc::new(head));
+    // A client that sends `Expect: 100-continue` waits with its body; discarding the body would ask for it.
+    let linger = !request.headers().contains_key(EXPECT);
+    let request = request.map(|body| LingeringBody {
+        body: Some(body),
+        ended: false,
+        unread: unread.clone(),
+        linger: linger.then(|| config.tasks.clone()),
+    });
+    let mut response = if let Err(invalid) = invalid {
+        drop(request);
+        span.in_scope(|| problem(&invalid))
     } else {
-        let head = Head {
-            headers: request.headers().clone(),
-            query: request.uri().query().map(str::to_owned),
-            client: client(request.headers(), peer, &config.trusted_proxies),
-            permit,
-        };
-        request.extensions_mut().insert(Arc::new(head));
-        // A client that sends `Expect: 100-continue` waits with its body; discarding the body would ask for it.
-        let linger = !request.headers().contains_key(EXPECT);
-        let request = request.map(|body| LingeringBody {
-            body: Some(body),
-            ended: false,
-            unread: unread.clone(),
-            linger: linger.then(|| config.tasks.clone()),
-        });
         // A panic in a handler becomes a 500 and does not end the connection.
         let work = async {
             std::panic::AssertUnwindSafe(service.call(request))
@@ -246,14 +258,50 @@ where
             .headers_mut()
             .insert(CONNECTION, HeaderValue::from_static("close"));
     }
-    if let Ok(node) = HeaderValue::from_str(&config.node_name) {
-        response.headers_mut().insert(NODE, node);
-    }
     let status = response.status();
     let quiet = status == StatusCode::SWITCHING_PROTOCOLS || span.is_disabled();
     if !quiet {
         let elapsed_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
         span.in_scope(|| debug!(status = status.as_u16(), elapsed_ms, "request served"));
     }
-    Ok(response)
+    response
+}
+
+/// Checks the head of a request by the rules of HTTP that neither hyper nor warp checks.
+fn check(request: &Request<impl Body>) -> Result<(), Problem> {
+    let malformed = |why: &'static str| Err(Problem::Malformed(why.into()));
+    let headers = request.headers();
+    // warp panics on a request target without a path, for example `CONNECT host:port` (warp#1166).
+    if request.uri().path_and_query().is_none() {
+        return malformed("The request target must be a path.");
+    }
+    // RFC 9112 §3.2. Two names may be two different hosts to two servers on the way.
+    if request.version() == Version::HTTP_11 && !has_one_host(headers) {
+        return malformed("The request must have one Host header.");
+    }
+    // RFC 9112 §6.1. hyper checks only that the last coding is chunked, and decodes no other.
+    let mut codings = tokens(headers, TRANSFER_ENCODING);
+    let is_chunked = codings
+        .next()
+        .is_none_or(|coding| coding.eq_ignore_ascii_case("chunked"));
+    if !is_chunked || codings.next().is_some() {
+        return Err(Problem::UnsupportedTransferEncoding);
+    }
+    // RFC 9110 §15.5.16. The node decodes no body.
+    let is_encoded =
+        tokens(headers, CONTENT_ENCODING).any(|coding| !coding.eq_ignore_ascii_case("identity"));
+    if is_encoded && !request.body().is_end_stream() {
+        return Err(Problem::UnsupportedContentEncoding);
+    }
+    Ok(())
+}
+
+/// Whether the headers have one `Host`, which is empty or a host with or without a port.
+fn has_one_host(headers: &HeaderMap) -> bool {
+    let mut hosts = headers.get_all(HOST).iter();
+    let (Some(host), None) = (hosts.next(), hosts.next()) else {
+        return false;
+    };
+    let is_host = |host: Authority| !host.as_str().contains('@');
+    host.is_empty() || Authority::try_from(host.as_bytes()).is_ok_and(is_host)
 }

@@ -68,16 +68,18 @@ pub(super) struct Endpoint {
     sessions: Arc<Sessions>,
     iframe: Bytes,
     iframe_tag: HeaderValue,
+    iframe_policy: HeaderValue,
 }
 
 impl Endpoint {
     pub(super) fn new(sessions: Arc<Sessions>) -> Self {
-        let iframe = http_framing::iframe(&sessions.options.client_url);
+        let (iframe, policy) = http_framing::iframe(&sessions.options.client_url);
         let tag = URL_SAFE_NO_PAD.encode(Sha256::digest(&iframe));
         Self {
             iframe: iframe.into(),
             iframe_tag: HeaderValue::from_str(&format!("\"{tag}\""))
                 .expect("base64 is visible ASCII"),
+            iframe_policy: HeaderValue::from_str(&policy).expect("the client's URL is ASCII"),
             sessions,
         }
     }
@@ -143,6 +145,7 @@ impl Endpoint {
         };
         let headers = response.headers_mut();
         headers.insert(ETAG, self.iframe_tag.clone());
+        headers.insert(CONTENT_SECURITY_POLICY, self.iframe_policy.clone());
         headers.insert(CACHE_CONTROL, ONE_YEAR);
         headers.insert(EXPIRES, EXPIRES_NEVER);
         response

@@ -2,19 +2,19 @@
 
 use std::sync::Arc;
 
+use base64::{Engine, engine::general_purpose::STANDARD};
 use http::{
-    HeaderName, HeaderValue, StatusCode,
+    HeaderMap, HeaderName, HeaderValue, StatusCode,
     header::{
         CONNECTION, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL,
         SEC_WEBSOCKET_VERSION, UPGRADE,
     },
 };
-use hyper_util::rt::TokioIo;
-use tokio::net::TcpStream;
 use tracing::debug;
 use warp::reply::Response;
 
 use crate::{
+    http::{head::tokens, socket::HttpSocket},
     protocol::{encoding::Encoding, websocket},
     sockjs::{
         link::Link,
@@ -29,38 +29,26 @@ pub(super) fn answer(
     mut request: SockJsRequest,
     encoding: Encoding,
 ) -> Response {
+    let headers = &request.head.headers;
     let has = |name: HeaderName, token: &str| {
-        request.header(name).is_some_and(|value| {
-            value
-                .split(',')
-                .any(|item| item.trim().eq_ignore_ascii_case(token))
-        })
+        tokens(headers, name).any(|item| item.eq_ignore_ascii_case(token))
     };
     let refused = |why: &'static str| plain(StatusCode::BAD_REQUEST, why);
     if !has(UPGRADE, "websocket") || !has(CONNECTION, "upgrade") {
         return refused("Can \"Upgrade\" only to \"WebSocket\".");
     }
-    if request.header(SEC_WEBSOCKET_VERSION) != Some("13") {
-        let mut response = plain(
-            StatusCode::UPGRADE_REQUIRED,
-            "The WebSocket version must be 13.",
-        );
-        response
-            .headers_mut()
-            .insert(SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
-        return response;
+    if only(headers, SEC_WEBSOCKET_VERSION) != Some("13") {
+        return version_required();
     }
-    let accept = request
-        .header(SEC_WEBSOCKET_KEY)
+    let accept = only(headers, SEC_WEBSOCKET_KEY)
+        .filter(|key| is_nonce(key))
         .and_then(|key| HeaderValue::from_str(&websocket::accept_key(key)).ok());
     let Some(accept) = accept else {
-        return refused("There is no Sec-WebSocket-Key.");
+        return refused("There must be one Sec-WebSocket-Key of 16 bytes in base64.");
     };
-    let protocols = sessions.options.protocols;
-    let offered = request.header(SEC_WEBSOCKET_PROTOCOL).unwrap_or_default();
-    let chosen = offered
-        .split(',')
-        .find_map(|offer| protocols.iter().find(|known| **known == offer.trim()));
+    let mut protocols = sessions.options.protocols.iter();
+    let chosen = protocols
+        .find(|known| tokens(headers, SEC_WEBSOCKET_PROTOCOL).any(|offer| offer == **known));
     let Some(upgrade) = request.upgrade.take() else {
         return refused("This connection cannot be upgraded.");
     };
@@ -77,7 +65,7 @@ pub(super) fn answer(
             }
         };
         // Takes the TCP stream out of hyper and drops hyper's buffers: an idle link needs none.
-        if let Ok(parts) = upgraded.downcast::<TokioIo<TcpStream>>() {
+        if let Ok(parts) = upgraded.downcast::<HttpSocket>() {
             let stream = parts.io.into_inner();
             let link = Link::websocket(stream, &parts.read_buf, encoding, &owner.options);
             drop(parts.read_buf);
@@ -94,6 +82,37 @@ pub(super) fn answer(
     headers.insert(SEC_WEBSOCKET_ACCEPT, accept);
     if let Some(protocol) = chosen {
         headers.insert(SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(protocol));
+    }
+    response
+}
+
+/// The value of a header that must occur once.
+fn only(headers: &HeaderMap, name: HeaderName) -> Option<&str> {
+    let mut lines = headers.get_all(name).into_iter();
+    match (lines.next(), lines.next()) {
+        (Some(line), None) => line.to_str().ok(),
+        _ => None,
+    }
+}
+
+/// Whether a key is 16 bytes in base64.
+fn is_nonce(key: &str) -> bool {
+    STANDARD.decode(key).is_ok_and(|nonce| nonce.len() == 16)
+}
+
+/// The response to another version of the protocol. RFC 9110 §15.5.22 requires `Upgrade`, and §7.8 then `Connection`.
+fn version_required() -> Response {
+    let mut response = plain(
+        StatusCode::UPGRADE_REQUIRED,
+        "The WebSocket version must be 13.",
+    );
+    let headers = response.headers_mut();
+    for (name, value) in [
+        (SEC_WEBSOCKET_VERSION, "13"),
+        (UPGRADE, "websocket"),
+        (CONNECTION, "Upgrade"),
+    ] {
+        headers.insert(name, HeaderValue::from_static(value));
     }
     response
 }

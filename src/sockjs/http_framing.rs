@@ -1,7 +1,9 @@
 //! The framing of each HTTP transport.
 
+use base64::{Engine, engine::general_purpose::STANDARD};
 use bytes::Bytes;
 use serde_json::json;
+use sha2::{Digest, Sha256};
 
 /// The transport of a receiving request.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -100,19 +102,19 @@ const HTML_REST: &str = r";
   </script>
 ";
 
-/// The iframe page for clients of other origins, byte for byte as the protocol's test suite requires.
-pub(super) fn iframe(client_url: &str) -> String {
-    format!(
+/// The iframe page and its policy, the value of `Content-Security-Policy`.
+///
+/// The page is byte for byte as the protocol's test suite requires. It was made for pages of other origins: such a page could
+/// make it request any URL of this origin, and read the response. So only pages of this origin may embed it.
+pub(super) fn iframe(client_url: &str) -> (String, String) {
+    let page = format!(
         r#"<!DOCTYPE html>
 <html>
 <head>
   <meta http-equiv="X-UA-Compatible" content="IE=edge" />
   <meta http-equiv="Content-Type" content="text/html; charset=UTF-8" />
   <script src="{client_url}"></script>
-  <script>
-    document.domain = document.domain;
-    SockJS.bootstrap_iframe();
-  </script>
+  <script>{IFRAME_SCRIPT}</script>
 </head>
 <body>
   <h2>Don't panic!</h2>
@@ -120,8 +122,24 @@ pub(super) fn iframe(client_url: &str) -> String {
 </body>
 </html>
 "#
-    )
+    );
+    let client = if client_url.starts_with('/') {
+        "'self'"
+    } else {
+        client_url
+    };
+    let script = STANDARD.encode(Sha256::digest(IFRAME_SCRIPT));
+    let policy = format!(
+        "default-src 'none'; script-src {client} 'sha256-{script}'; connect-src 'self'; frame-src 'self'; \
+         base-uri 'none'; form-action 'none'; frame-ancestors 'self'"
+    );
+    (page, policy)
 }
+
+const IFRAME_SCRIPT: &str = "
+    document.domain = document.domain;
+    SockJS.bootstrap_iframe();
+  ";
 
 #[cfg(test)]
 mod tests {

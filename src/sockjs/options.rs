@@ -43,7 +43,7 @@ pub struct Options {
     pub cookie: bool,
     /// URL of SockJS's client script for the iframe page; begins with `/` or `http`.
     pub client_url: String,
-    /// Supported WebSocket sub-protocols. The first of the client's list that is supported is chosen.
+    /// Supported WebSocket sub-protocols, best first. The first one that the client offers is chosen.
     pub protocols: &'static [&'static str],
 }
 

@@ -146,8 +146,8 @@ export class SseClient {
     const now = Date.now();
     this.maxGapMs = Math.max(this.maxGapMs, now - this.lastReadAt);
     this.lastReadAt = now;
-    // A comment in one chunk of three bytes.
-    this.comments = text === "3\r\n:\n\n\r\n" ? this.comments + 1 : 0;
+    // A comment in one chunk of two bytes.
+    this.comments = text === "2\r\n:\n\r\n" ? this.comments + 1 : 0;
     this.maxComments = Math.max(this.maxComments, this.comments);
     for (const [, status] of text.matchAll(/^HTTP\/1\.1 (\d+)/gm)) this.statuses.add(status);
   }

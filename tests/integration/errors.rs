@@ -62,7 +62,7 @@ impl Raw {
 }
 
 /// Parses a response; `None` while it is incomplete.
-fn parse(read: &[u8]) -> Option<Answer> {
+pub(crate) fn parse(read: &[u8]) -> Option<Answer> {
     let end = read.windows(4).position(|four| four == b"\r\n\r\n")?;
     let head = std::str::from_utf8(&read[..end]).expect("a head is text");
     let mut lines = head.split("\r\n");

@@ -38,6 +38,7 @@ mod floods;
 mod forms;
 mod head;
 mod hostile;
+mod http_rules;
 mod lateness;
 mod limits;
 mod lists;

@@ -240,11 +240,13 @@ async fn sockjs_frames_carry_stomp() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_first_supported_subprotocol_is_selected() {
+async fn the_newest_offered_subprotocol_is_selected() {
     let cluster = Cluster::shared(1).await;
     for (offered, selected) in [
         ("v12.stomp, v11.stomp", Some("v12.stomp")),
-        ("v10.stomp,v12.stomp", Some("v10.stomp")),
+        ("v10.stomp,v12.stomp", Some("v12.stomp")),
+        ("v10.stomp, v11.stomp", Some("v11.stomp")),
+        ("v10.stomp, graphql", Some("v10.stomp")),
         ("graphql", None),
     ] {
         let mut request = format!("ws://{}/ws/websocket", cluster.address(0))

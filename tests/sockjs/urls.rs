@@ -99,6 +99,29 @@ async fn every_iframe_url_has_the_same_page() {
 }
 
 #[tokio::test]
+async fn no_page_of_another_origin_can_embed_the_iframe_page() {
+    let server = start().await;
+    let page = server.get("/echo/iframe.html").await;
+    let tag = page.header("etag").expect("a tag").to_owned();
+    let headers = [("If-None-Match", tag.as_str())];
+    let unchanged = server
+        .request("GET", "/echo/iframe.html", &headers, None)
+        .await;
+    assert_eq!((page.status(), unchanged.status()), (200, 304));
+    for answer in [page, unchanged] {
+        let policy = answer.header("content-security-policy").expect("a policy");
+        let directives: Vec<_> = policy.split("; ").collect();
+        for directive in [
+            "default-src 'none'",
+            "connect-src 'self'",
+            "frame-ancestors 'self'",
+        ] {
+            assert!(directives.contains(&directive), "{policy}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_cached_iframe_page_is_not_sent_again() {
     // IframePage.test_cacheability
     let server = start().await;

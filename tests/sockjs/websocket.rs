@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use discodeit::sockjs::Options;
 use futures_util::{SinkExt, StreamExt};
 use tokio::{net::TcpStream, time::timeout};
 use tokio_tungstenite::{
@@ -12,8 +13,11 @@ use tokio_tungstenite::{
 use crate::{
     SOON, Server,
     client::{Connection, masked},
-    session, start,
+    session, start, start_with,
 };
+
+/// The key of a handshake.
+const KEY: &str = "x3JJHMbDL1EzLkh9GBhXDw==";
 
 type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
 
@@ -108,14 +112,76 @@ async fn an_invalid_handshake_is_refused() {
         let headers = [("Upgrade", "WebSocket"), ("Connection", "close")];
         let answer = server.request("GET", path, &headers, None).await;
         assert_eq!(answer.status(), 400);
-        let headers = [
-            ("Upgrade", "websocket"),
-            ("Connection", "Upgrade"),
-            ("Sec-WebSocket-Version", "8"),
+        for versions in [&["8"][..], &[], &["13", "8"]] {
+            let mut headers = vec![
+                ("Upgrade", "websocket"),
+                ("Connection", "Upgrade"),
+                ("Sec-WebSocket-Key", KEY),
+            ];
+            headers.extend(versions.iter().map(|v| ("Sec-WebSocket-Version", *v)));
+            let answer = server.request("GET", path, &headers, None).await;
+            assert_eq!(answer.status(), 426, "{versions:?}");
+            assert_eq!(answer.header("sec-websocket-version"), Some("13"));
+            // RFC 9110 §15.5.22 and §7.8
+            assert_eq!(answer.header("upgrade"), Some("websocket"));
+            let connection = answer.header("connection").map(str::to_lowercase);
+            assert!(connection.is_some_and(|options| options.contains("upgrade")));
+        }
+        // RFC 6455 §4.2.1: the key is 16 bytes in base64.
+        for keys in [
+            &[][..],
+            &[""],
+            &["AAAA"],
+            &["x3JJHMbDL1EzLkh9GBhXDw"],
+            &["x3JJHMbDL1EzLkh9GBhXDw=="; 2],
+            &["x3JJHMbDL1EzLkh9GBhXD!=="],
+            &["x3JJHMbDL1EzLkh9GBhXDwAA"],
+        ] {
+            let mut headers = vec![
+                ("Upgrade", "websocket"),
+                ("Connection", "Upgrade"),
+                ("Sec-WebSocket-Version", "13"),
+            ];
+            headers.extend(keys.iter().map(|key| ("Sec-WebSocket-Key", *key)));
+            let answer = server.request("GET", path, &headers, None).await;
+            assert_eq!(answer.status(), 400, "{keys:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_handshake_may_spread_its_lists_over_lines() {
+    let server = start_with(Options {
+        protocols: &["b", "a"],
+        ..Options::default()
+    })
+    .await;
+    for (offers, chosen) in [
+        (&["a"][..], Some("a")),
+        (&["a, b"], Some("b")),
+        (&["a", "x, b"], Some("b")),
+        (&["x", "A"], None),
+    ] {
+        let mut connection = Connection::open(server.address).await;
+        let mut headers = vec![
+            ("Upgrade", "h2c"),
+            ("Upgrade", "x, WebSocket"),
+            ("Connection", "keep-alive"),
+            ("Connection", "x, upgrade"),
+            ("Sec-WebSocket-Version", "13"),
+            ("Sec-WebSocket-Key", KEY),
         ];
-        let answer = server.request("GET", path, &headers, None).await;
-        assert_eq!(answer.status(), 426);
-        assert_eq!(answer.header("sec-websocket-version"), Some("13"));
+        headers.extend(
+            offers
+                .iter()
+                .map(|offer| ("Sec-WebSocket-Protocol", *offer)),
+        );
+        connection
+            .ask("GET", "/echo/websocket", "1.1", &headers, None)
+            .await;
+        let head = connection.head().await;
+        assert_eq!(head.status, 101, "{offers:?}");
+        assert_eq!(head.header("sec-websocket-protocol"), chosen, "{offers:?}");
     }
 }
 

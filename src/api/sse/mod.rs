@@ -70,7 +70,7 @@ pub(super) async fn open(request: Request) -> Result<Response, Problem> {
         // stream that ends at once, but not after an error response.
         Err(Problem::Unavailable(..) | Problem::TooMany { .. }) => {
             return Ok(response(streams::iter([Ok(Bytes::from(
-                "retry:2000\n: try again later\n\n",
+                "retry:2000\n: try again later\n",
             ))])));
         }
         Err(problem) => return Err(problem),

@@ -29,6 +29,8 @@ const MAX_REPLAYED: usize = 1_000;
 const CHUNK_BYTES: usize = 32 * 1024;
 /// Maximum chunks that wait for the connection.
 pub(super) const MAX_QUEUED_CHUNKS: usize = 2;
+/// A comment.
+const KEEP_ALIVE: &[u8] = b":\n";
 /// Delay in ms before a client reconnects when its node drains, random so that clients do not reconnect all at once.
 const DRAIN_RETRY_MS: std::ops::Range<u32> = 500..3_000;
 /// Delay before the writer retries an unavailable store.
@@ -55,8 +57,9 @@ struct Disconnected;
 
 impl SseWriter {
     pub(super) async fn run(mut self, owner: StreamOwner, resume: Option<String>) {
-        // Sent at once, so that the client gets the headers and knows that it is connected.
-        self.text.extend_from_slice(b"retry:3000\n: welcome\n\n");
+        // Sent at once, so that the client gets the headers and knows that it is connected. Without an empty line, here and after
+        // each comment: several client libraries take it as the end of an event, and dispatch one without data.
+        self.text.extend_from_slice(b"retry:3000\n: welcome\n");
         let stream = self.app.delivery.sse.join(owner.user, owner.session);
         let guard = LeaveGuard {
             app: self.app.clone(),
@@ -122,7 +125,7 @@ impl SseWriter {
                     return Ok(());
                 }
                 () = tokio::time::sleep(app.config.sse_keep_alive) => {
-                    self.text.extend_from_slice(b":\n\n");
+                    self.text.extend_from_slice(KEEP_ALIVE);
                     self.flush().await?;
                 }
             }
@@ -131,7 +134,7 @@ impl SseWriter {
 
     /// Sends a keep-alive and waits for `time`, or until there is a reason to close.
     async fn pause(&mut self, stream: &SseStream, time: Duration) -> Result<(), Disconnected> {
-        self.text.extend_from_slice(b":\n\n");
+        self.text.extend_from_slice(KEEP_ALIVE);
         self.flush().await?;
         tokio::time::timeout(time, self.wait(stream))
             .await
@@ -250,7 +253,7 @@ impl SseWriter {
         if close_reason == CloseReason::Draining {
             self.text.extend_from_slice(
                 format!(
-                    "retry:{}\n: this node is draining\n\n",
+                    "retry:{}\n: this node is draining\n",
                     rand::random_range(DRAIN_RETRY_MS)
                 )
                 .as_bytes(),

@@ -45,6 +45,9 @@ const rejected = [
   ["a NUL in the path", "GET /api/%00 HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n", 400],
   ["an unencoded < in the query", "GET /api/users?a=< HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n", 400],
   ["unencoded UTF-8 in the query", "GET /api/users?a=\xed\x95\x9c HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n", 400],
+  ["a control character in a header", "GET /api/users HTTP/1.1\r\nHost: a\r\nX: a\x01b\r\nConnection: close\r\n\r\n", 400],
+  ["110 headers", `GET /api/users HTTP/1.1\r\nHost: a\r\n${"X: y\r\n".repeat(110)}Connection: close\r\n\r\n`, 431],
+  ["a compressed body", "POST /api/auth/login HTTP/1.1\r\nHost: a\r\nContent-Encoding: gzip\r\nContent-Length: 2\r\nConnection: close\r\n\r\n{}", 415],
   ["no Host", "GET /api/users HTTP/1.1\r\nConnection: close\r\n\r\n", 400],
   ["two Hosts", "GET /api/users HTTP/1.1\r\nHost: a\r\nHost: b\r\nConnection: close\r\n\r\n", 400],
   ["TRACE", "TRACE /api/users HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n", 405],
@@ -102,32 +105,37 @@ export const edge = [
       const ann = await system.person("ann");
       const channel = await system.channel("downloads");
       const text = JSON.stringify(Array.from({ length: 2_000 }, (_, number) => ({ number })));
+      const types = ["application/json", "text/plain", "text/html", "text/css", "text/javascript", "image/svg+xml", "application/xml"];
       const form = new FormData();
-      const message = JSON.stringify({ channelId: channel, authorId: ann.user.id, content: "a file" });
+      const message = JSON.stringify({ channelId: channel, authorId: ann.user.id, content: "files" });
       form.append("messageCreateRequest", new Blob([message], { type: "application/json" }));
-      form.append("attachments", new Blob([text], { type: "application/json" }), "data.json");
+      for (const type of types) form.append("attachments", new Blob([text], { type }), "data");
       const authorization = { Authorization: `Bearer ${ann.token}` };
       const posted = await fetch(new URL("/api/messages", system.base), { method: "POST", headers: authorization, body: form });
       const { attachments } = /** @type {any} */ (await posted.json());
-      const path = `/api/binaryContents/${attachments[0].id}/download`;
-      const download = (/** @type {string} */ more) =>
-        exchange(
-          system.base,
-          `GET ${path} HTTP/1.1\r\nHost: a\r\nConnection: close\r\nAccept-Encoding: gzip\r\nAuthorization: Bearer ${ann.token}\r\n${more}\r\n`,
-        );
-      let whole = await download("");
-      for (const deadline = Date.now() + 10_000; whole.status !== 200 && Date.now() < deadline; whole = await download(""))
-        await new Promise((resolve) => setTimeout(resolve, 100));
-      assert.equal(whole.status, 200);
-      assert.equal(whole.body, text);
-      assert.deepEqual(whole.headers.get("content-length"), [String(text.length)]);
-      const [tag] = whole.headers.get("etag") ?? [];
-      assert.match(tag, /^"/);
-      for (const name of ["content-security-policy", "x-content-type-options", "discodeit-request-id"])
-        assert.equal(whole.headers.get(name)?.length, 1, name);
-      const rest = await download(`Range: bytes=100-\r\nIf-Range: ${tag}\r\n`);
-      assert.equal(rest.status, 206);
-      assert.equal(rest.body, text.slice(100));
+      assert.equal(attachments.length, types.length);
+      for (const [number, type] of types.entries()) {
+        const path = `/api/binaryContents/${attachments[number].id}/download`;
+        const download = (/** @type {string} */ more) =>
+          exchange(
+            system.base,
+            `GET ${path} HTTP/1.1\r\nHost: a\r\nConnection: close\r\nAccept-Encoding: gzip\r\nAuthorization: Bearer ${ann.token}\r\n${more}\r\n`,
+          );
+        let whole = await download("");
+        for (const deadline = Date.now() + 10_000; whole.status !== 200 && Date.now() < deadline; whole = await download(""))
+          await new Promise((resolve) => setTimeout(resolve, 100));
+        assert.equal(whole.status, 200, type);
+        assert.equal(whole.body, text, type);
+        assert.deepEqual(whole.headers.get("content-length"), [String(text.length)], type);
+        const [tag] = whole.headers.get("etag") ?? [];
+        assert.match(tag, /^"/, type);
+        for (const name of ["content-security-policy", "x-content-type-options", "discodeit-request-id"])
+          assert.equal(whole.headers.get(name)?.length, 1, `${type}: ${name}`);
+        const rest = await download(`Range: bytes=100-\r\nIf-Range: ${tag}\r\n`);
+        assert.equal(rest.status, 206, type);
+        assert.equal(rest.body, text.slice(100), type);
+        assert.equal((await download('If-Match: "zzz"\r\n')).status, 412, type);
+      }
     },
   ],
 ];

@@ -80,33 +80,34 @@ impl Sse {
     }
 
     /// The next event; `None` at the end of the stream.
+    ///
+    /// Panics at an empty line that ends no event: several client libraries dispatch an event there.
     pub async fn next(&mut self) -> Option<SseEvent> {
+        let mut event = SseEvent {
+            id: String::new(),
+            name: "message".to_owned(),
+            data: String::new(),
+        };
+        let mut has_data = false;
         loop {
-            while let Some((block, rest)) = self.text.split_once("\n\n") {
-                let (block, rest) = (block.to_owned(), rest.to_owned());
+            while let Some((line, rest)) = self.text.split_once('\n') {
+                let (line, rest) = (line.to_owned(), rest.to_owned());
                 self.text = rest;
-                let mut event = SseEvent {
-                    id: String::new(),
-                    name: "message".to_owned(),
-                    data: String::new(),
-                };
-                let mut has_data = false;
-                for line in block.split('\n') {
-                    match line.split_once(':').unwrap_or((line, "")) {
-                        ("", _) => self.comments += 1,
-                        ("id", value) => value.clone_into(&mut event.id),
-                        ("event", value) => value.clone_into(&mut event.name),
-                        ("data", value) => {
-                            event.data.push_str(value);
-                            has_data = true;
-                        }
-                        ("retry", value) => self.retry_ms = value.parse().expect("milliseconds"),
-                        _ => panic!("an unknown field: {line:?}"),
-                    }
-                }
-                if has_data {
+                if line.is_empty() {
+                    assert!(has_data, "an empty line without an event");
                     event.id.clone_into(&mut self.last_id);
                     return Some(event);
+                }
+                match line.split_once(':').unwrap_or((&line, "")) {
+                    ("", _) => self.comments += 1,
+                    ("id", value) => value.clone_into(&mut event.id),
+                    ("event", value) => value.clone_into(&mut event.name),
+                    ("data", value) => {
+                        event.data.push_str(value);
+                        has_data = true;
+                    }
+                    ("retry", value) => self.retry_ms = value.parse().expect("milliseconds"),
+                    _ => panic!("an unknown field: {line:?}"),
                 }
             }
             match tokio::time::timeout(SOON, self.body.next())
