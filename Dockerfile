@@ -9,6 +9,8 @@ RUN --mount=type=cache,sharing=locked,target=/usr/local/cargo/registry --mount=t
     cargo build --release --locked && install -D target/release/discodeit /out/discodeit
 
 FROM debian:trixie-slim AS backend
+# Kafka's client uses OpenSSL.
+RUN apt-get update && apt-get install -y --no-install-recommends libssl3t64 && rm -rf /var/lib/apt/lists/*
 RUN useradd --uid 10001 --no-create-home --shell /usr/sbin/nologin discodeit
 COPY --from=build /out/discodeit /usr/local/bin/discodeit
 COPY deploy/backend/entrypoint /usr/local/bin/entrypoint

@@ -7,6 +7,7 @@ use std::{
 };
 
 use redis::aio::{ConnectionManager, ConnectionManagerConfig};
+use sqlx::postgres::PgConnectOptions;
 use thiserror::Error;
 use tokio::sync::mpsc;
 use tracing::{info, warn};
@@ -86,6 +87,9 @@ impl Node {
     )]
     pub async fn start(config: Config) -> Result<Self, StartError> {
         let db = store::pool(&config).map_err(StartError::Setting)?;
+        let owner = config.migration_database_url.as_ref();
+        let owner = owner.map(|url| store::options("MIGRATION_DATABASE_URL", url));
+        let owner = owner.transpose().map_err(StartError::Setting)?;
         let redis = connect_redis(&config)?;
         let tasks = Tasks::new();
         let blobs = Blobs::open(&config, &tasks).map_err(StartError::Setting)?;
@@ -125,6 +129,7 @@ impl Node {
             config,
         });
 
+        app.tasks.spawn("prepare", prepare(app.clone(), owner));
         spawn_tasks(&app, outbox_task, groups, gaps);
         let server = server::ServerConfig::new(api::routes(&app), &app.config, &app.tasks);
         app.tasks.spawn("accept", server::run(listener, server));
@@ -182,7 +187,6 @@ fn spawn_tasks(
     gaps: mpsc::Receiver<ReportedGap>,
 ) {
     let tasks = &app.tasks;
-    tasks.spawn("prepare", prepare(app.clone()));
     tasks.spawn("kafka.watch", app.kafka.clone().watch());
     let consumer = app.clone();
     tasks.spawn_restarting("kafka.consume", move || consume(consumer.clone()));
@@ -239,13 +243,17 @@ fn connect_redis(config: &Config) -> Result<ConnectionManager, StartError> {
     ConnectionManager::new_lazy_with_config(client, settings).map_err(invalid)
 }
 
-/// Creates the schema and the admin account, as soon as PostgreSQL answers.
-async fn prepare(app: Arc<App>) {
+/// Creates the schema and the admin account, as soon as PostgreSQL answers. Without a separate owner, the nodes' own role owns
+/// the schema.
+async fn prepare(app: Arc<App>, owner: Option<PgConnectOptions>) {
+    let own = app.db.connect_options();
+    let runtime_role = owner.as_ref().map(|_| own.get_username());
+    let owner = owner.as_ref().unwrap_or(&own);
     let mut log = LogOnce::default();
     let mut backoff = Backoff::new(Duration::from_millis(250), Duration::from_millis(500));
     loop {
         let result = async {
-            store::prepare(&app.db).await?;
+            store::prepare(owner, runtime_role).await?;
             match &app.config.admin {
                 Some(admin) => ops::account::ensure_admin(&app, admin).await,
                 None => Ok(()),

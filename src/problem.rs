@@ -303,7 +303,10 @@ impl From<sqlx::Error> for Problem {
             sqlx::Error::Io(_)
             | sqlx::Error::PoolTimedOut
             | sqlx::Error::PoolClosed
-            | sqlx::Error::WorkerCrashed => true,
+            | sqlx::Error::WorkerCrashed
+            // The server closed a new connection before it agreed to TLS.
+            | sqlx::Error::Protocol(_)
+            | sqlx::Error::Tls(_) => true,
             // Class 57: shutdown, startup or statement timeout; class 53: no resources; class 08: connection; class 40:
             // deadlock; 55P03: lock timeout; 25P03: idle transaction ended; 25006: read-only standby.
             sqlx::Error::Database(db) => db.code().is_some_and(|code| {
@@ -345,4 +348,20 @@ pub fn chain(error: &(dyn Error + 'static)) -> String {
         next = cause.source();
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_connection_that_fails_before_tls_is_an_outage() {
+        for error in [
+            sqlx::Error::Protocol("unexpected response from SSLRequest: 0x00".to_owned()),
+            sqlx::Error::Tls("the certificate is not valid".into()),
+        ] {
+            assert_eq!(Problem::from(error).status(), 503);
+        }
+        assert_eq!(Problem::from(sqlx::Error::RowNotFound).status(), 500);
+    }
 }

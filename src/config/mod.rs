@@ -30,19 +30,43 @@ pub struct Admin {
     pub password: Secret,
 }
 
+/// The credentials for Kafka.
+#[derive(Clone, Debug)]
+pub struct KafkaLogin {
+    /// `KAFKA_USERNAME`
+    pub username: String,
+    /// `KAFKA_PASSWORD`
+    pub password: Secret,
+    /// `KAFKA_SASL_MECHANISM`
+    pub mechanism: &'static str,
+}
+
+/// The supported SASL mechanisms; the first is the default.
+const SASL_MECHANISMS: [&str; 3] = ["SCRAM-SHA-512", "SCRAM-SHA-256", "PLAIN"];
+
 /// The settings of one node.
 #[derive(Clone, Debug)]
 pub struct Config {
     /// `LISTEN`, default `0.0.0.0:8080`: address of the HTTP server.
     pub listen: SocketAddr,
-    /// `DATABASE_URL`, required: `postgres://user:password@host:port/database`.
+    /// `DATABASE_URL`, required: `postgres://user:password@host:port/database`, with `?sslmode=verify-full` for TLS.
     pub database_url: Secret,
+    /// `MIGRATION_DATABASE_URL`, default none: the same database as the role that owns the schema. The node migrates as this role
+    /// at start, and grants the role of `DATABASE_URL` the rights to the rows. Without it, the role of `DATABASE_URL` migrates.
+    pub migration_database_url: Option<Secret>,
     /// `DATABASE_POOL`, default 16: maximum connections to PostgreSQL. More than 4 per core of the database gain nothing.
     pub database_pool: u32,
-    /// `REDIS_URL`, required: `redis://[:password@]host:port/[database]`.
+    /// `REDIS_URL`, required: `redis://[user:password@]host:port/[database]`, or `rediss://` for TLS.
     pub redis_url: Secret,
     /// `KAFKA_BROKERS`, required: `host:port,host:port`.
     pub kafka_brokers: String,
+    /// `KAFKA_TLS`, default `false`: `true` to connect to Kafka with TLS.
+    pub kafka_tls: bool,
+    /// `KAFKA_USERNAME`, `KAFKA_PASSWORD`, `KAFKA_SASL_MECHANISM`: the first two or none; default mechanism `SCRAM-SHA-512`.
+    pub kafka_login: Option<KafkaLogin>,
+    /// `SSL_CERT_FILE`, default the system's file: the authorities that Kafka's client trusts. The other clients read this
+    /// variable themselves.
+    pub kafka_ca_file: Option<String>,
     /// `KAFKA_TOPIC_PREFIX`, default `discodeit.`: prefix of topic names, so that several systems can share a cluster.
     pub kafka_topic_prefix: String,
     /// `KAFKA_PARTITIONS`, default 6: partitions of a topic that this node creates. Existing topics stay unchanged.
@@ -137,8 +161,12 @@ impl Config {
             ),
             database_url: Secret::new(from.required("DATABASE_URL")),
             database_pool: from.number("DATABASE_POOL", 16, 2, 1000),
+            migration_database_url: from.text("MIGRATION_DATABASE_URL").map(Secret::new),
             redis_url: Secret::new(from.required("REDIS_URL")),
             kafka_brokers: from.required("KAFKA_BROKERS"),
+            kafka_tls: from.parsed("KAFKA_TLS", false, "true or false", |v| v.parse().ok()),
+            kafka_login: read_kafka_login(&mut from),
+            kafka_ca_file: from.text("SSL_CERT_FILE"),
             kafka_topic_prefix: from
                 .text("KAFKA_TOPIC_PREFIX")
                 .unwrap_or_else(|| "discodeit.".to_owned()),
@@ -224,17 +252,22 @@ impl Config {
         if !secret.is_empty() && secret.len() < 32 {
             errors.push("JWT_SECRET must have at least 32 bytes".to_owned());
         }
-        let database_url = self.database_url.expose();
-        if !database_url.is_empty() && !has_scheme(database_url, &["postgres", "postgresql"]) {
-            errors.push("DATABASE_URL must begin with postgres://".to_owned());
+        let urls = [
+            ("DATABASE_URL", Some(&self.database_url)),
+            (
+                "MIGRATION_DATABASE_URL",
+                self.migration_database_url.as_ref(),
+            ),
+        ];
+        for (name, url) in urls {
+            let url = url.map_or("", Secret::expose);
+            if !url.is_empty() && !has_scheme(url, &["postgres", "postgresql"]) {
+                errors.push(format!("{name} must begin with postgres://"));
+            }
         }
         let redis_url = self.redis_url.expose();
-        if has_scheme(redis_url, &["rediss"]) {
-            errors.push(
-                "REDIS_URL must begin with redis://; rediss:// is not supported, because the Redis client has no TLS".to_owned(),
-            );
-        } else if !redis_url.is_empty() && !has_scheme(redis_url, &["redis"]) {
-            errors.push("REDIS_URL must begin with redis://".to_owned());
+        if !redis_url.is_empty() && !has_scheme(redis_url, &["redis", "rediss"]) {
+            errors.push("REDIS_URL must begin with redis:// or rediss://".to_owned());
         }
         let is_header_value =
             |text: &str| text.len() <= 64 && text.bytes().all(|b| b.is_ascii_graphic());
@@ -270,6 +303,26 @@ impl Config {
         }
         if self.drain_delay + self.drain_spread > Duration::from_secs(15) {
             errors.push("DRAIN_DELAY and DRAIN_SPREAD must not exceed 15s together".to_owned());
+        }
+    }
+}
+
+fn read_kafka_login(from: &mut EnvReader<'_>) -> Option<KafkaLogin> {
+    let form = format!("one of {}", SASL_MECHANISMS.join(", "));
+    let mechanism = from.parsed("KAFKA_SASL_MECHANISM", SASL_MECHANISMS[0], &form, |value| {
+        SASL_MECHANISMS.into_iter().find(|known| *known == value)
+    });
+    match ["KAFKA_USERNAME", "KAFKA_PASSWORD"].map(|name| from.text(name)) {
+        [Some(username), Some(password)] => Some(KafkaLogin {
+            username,
+            password: Secret::new(password),
+            mechanism,
+        }),
+        [None, None] => None,
+        _ => {
+            let error = "KAFKA_USERNAME and KAFKA_PASSWORD must be set together or not at all";
+            from.errors.push(error.to_owned());
+            None
         }
     }
 }
@@ -348,14 +401,31 @@ mod tests {
     }
 
     #[test]
-    fn redis_over_tls_is_refused_by_name() {
-        let secret = "rediss://:hunter2@localhost";
-        let Err(ConfigErrors(errors)) = read(&[("REDIS_URL", secret)]) else {
-            panic!("accepted")
-        };
-        assert_eq!(errors.len(), 1, "{errors:?}");
-        assert!(errors[0].contains("rediss:// is not supported"));
-        assert!(!errors[0].contains("hunter2"));
+    fn stores_are_reached_with_credentials_and_tls() {
+        let config = read(&[
+            ("REDIS_URL", "rediss://node:hunter2@localhost"),
+            ("MIGRATION_DATABASE_URL", "postgres://owner@localhost/d"),
+            ("KAFKA_TLS", "true"),
+            ("KAFKA_USERNAME", "node"),
+            ("KAFKA_PASSWORD", "hunter2"),
+        ]);
+        let config = config.expect("valid");
+        let mechanism = config.kafka_login.as_ref().map(|login| login.mechanism);
+        assert_eq!((config.kafka_tls, mechanism), (true, Some("SCRAM-SHA-512")));
+        assert!(!format!("{config:?}").contains("hunter2"));
+        for wrong in [
+            ("MIGRATION_DATABASE_URL", "mysql://hunter2@localhost/d"),
+            ("KAFKA_PASSWORD", "hunter2"),
+            ("KAFKA_USERNAME", "node"),
+            ("KAFKA_SASL_MECHANISM", "GSSAPI"),
+            ("KAFKA_TLS", "yes"),
+        ] {
+            let Err(ConfigErrors(errors)) = read(&[wrong]) else {
+                panic!("accepted {wrong:?}")
+            };
+            assert_eq!(errors.len(), 1, "{errors:?}");
+            assert!(!errors[0].contains("hunter2"));
+        }
     }
 
     #[test]

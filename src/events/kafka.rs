@@ -71,6 +71,28 @@ pub struct Kafka {
     dead_letters: AtomicU64,
 }
 
+/// Sets TLS and credentials.
+fn secure(settings: &mut ClientConfig, config: &Config) {
+    let protocol = match (&config.kafka_login, config.kafka_tls) {
+        (None, false) => return,
+        (None, true) => "ssl",
+        (Some(_), false) => "sasl_plaintext",
+        (Some(_), true) => "sasl_ssl",
+    };
+    settings.set("security.protocol", protocol);
+    if config.kafka_tls {
+        // The broker's name is verified by default. "probe" looks for the system's file of authorities.
+        let ca_file = config.kafka_ca_file.as_deref().unwrap_or("probe");
+        settings.set("ssl.ca.location", ca_file);
+    }
+    if let Some(login) = &config.kafka_login {
+        settings
+            .set("sasl.mechanism", login.mechanism)
+            .set("sasl.username", &login.username)
+            .set("sasl.password", login.password.expose());
+    }
+}
+
 impl Kafka {
     /// Connects in the background.
     ///
@@ -87,6 +109,7 @@ impl Kafka {
             .set("reconnect.backoff.max.ms", "500")
             // Each client would log each lost connection; `Kafka::watch` logs an outage once.
             .set("log.connection.close", "false");
+        secure(&mut settings, config);
         let producer = settings
             .clone()
             // Keeps the order of a key across retries.

@@ -24,7 +24,7 @@ use time::OffsetDateTime;
 use tokio::sync::oneshot;
 use uuid::Uuid;
 
-use crate::{config::Config, problem::Problem};
+use crate::{config::Config, problem::Problem, secret::Secret};
 
 /// How long a request waits for a free connection before it fails with 503.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(3);
@@ -43,25 +43,32 @@ static MIGRATIONS: Migrator = Migrator {
 /// They hold it while they run their whole schema at start.
 const SCHEMA_LOCK: i64 = 0x4449_5343_4f44_4549;
 
-/// A pool that connects when it is first used.
+/// Parses the URL in a setting.
 ///
 /// # Errors
 /// When the URL cannot be parsed; the message does not contain it.
-pub fn pool(config: &Config) -> Result<PgPool, String> {
-    let options: PgConnectOptions = config
-        .database_url
+pub fn options(setting: &str, url: &Secret) -> Result<PgConnectOptions, String> {
+    let options: PgConnectOptions = url
         .expose()
         .parse()
-        .map_err(|_| "DATABASE_URL is not a PostgreSQL URL".to_owned())?;
+        .map_err(|_| format!("{setting} is not a PostgreSQL URL"))?;
     // The statement timeout lets a request fail within 5 s, as promised. The idle timeout ends the transaction of a stalled node,
     // which would keep its locks.
-    let options = options.application_name("discodeit").options([
+    Ok(options.application_name("discodeit").options([
         ("statement_timeout", "4000"),
         ("lock_timeout", "3000"),
         // Hides the notice "already exists, skipping" at each start.
         ("client_min_messages", "warning"),
         ("idle_in_transaction_session_timeout", "10000"),
-    ]);
+    ]))
+}
+
+/// A pool that connects when it is first used.
+///
+/// # Errors
+/// When `DATABASE_URL` cannot be parsed; the message does not contain it.
+pub fn pool(config: &Config) -> Result<PgPool, String> {
+    let options = options("DATABASE_URL", &config.database_url)?;
     Ok(PgPoolOptions::new()
         .max_connections(config.database_pool)
         .acquire_timeout(ACQUIRE_TIMEOUT)
@@ -90,13 +97,18 @@ pub async fn begin(db: &PgPool) -> Result<Transaction<'static, Postgres>, sqlx::
 
 /// Runs the migrations that the database does not have yet, and brings the keys of names up to date, which SQL cannot compute.
 ///
-/// Nodes that start together take turns: the migrator holds an advisory lock of the session. The connection is not from the pool:
-/// a failed run leaves the lock to the connection, and a migration may take longer than the pool's 4 s.
+/// `owner` owns the schema. `runtime_role` is another role, of the nodes' pools: it may read and write rows, and nothing else.
+///
+/// Nodes that start together take turns: the migrator holds an advisory lock of the session. The connection is not from a pool:
+/// a failed run leaves the lock to the connection, and a migration may take longer than a pool's 4 s.
 ///
 /// # Errors
 /// The database cannot be reached, refuses a statement, or has run a migration whose text has changed since.
-pub async fn prepare(db: &PgPool) -> Result<(), sqlx::Error> {
-    let mut connection = db.connect_options().connect().await?;
+pub async fn prepare(
+    owner: &PgConnectOptions,
+    runtime_role: Option<&str>,
+) -> Result<(), sqlx::Error> {
+    let mut connection = owner.connect().await?;
     connection
         .execute("set statement_timeout = '60s'; set lock_timeout = '60s'")
         .await?;
@@ -108,8 +120,23 @@ pub async fn prepare(db: &PgPool) -> Result<(), sqlx::Error> {
     // Not `run`: the future of its `Acquire` argument is not `Send` for every lifetime, which a spawned task needs.
     MIGRATIONS.run_direct(None, &mut connection, false).await?;
     users::update_keys(&mut connection).await?;
+    if let Some(role) = runtime_role {
+        // At each start, because a migration may have added a table.
+        let grants: String = sqlx::query_scalar(GRANTS)
+            .bind(role)
+            .fetch_one(&mut connection)
+            .await?;
+        connection.execute(sqlx::AssertSqlSafe(grants)).await?;
+    }
     connection.close().await
 }
+
+/// The statements that give the role $1 its rights. Identity columns need no right to their sequences.
+const GRANTS: &str = "select format( \
+    'grant usage on schema %1$I to %2$I; \
+     grant select, insert, update, delete on all tables in schema %1$I to %2$I; \
+     revoke all on %1$I._sqlx_migrations from %2$I', \
+    current_schema(), $1)";
 
 /// The place of a row in a list by creation time. Its text is the cursor of a page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

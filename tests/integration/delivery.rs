@@ -284,9 +284,9 @@ async fn an_event_published_twice_is_delivered_once() {
     stomp.subscribe(&channel).await;
     let mut events = crate::support::Sse::open(&bob, None).await;
     events.expect("sync").await;
-    // A trigger copies each row of the outbox, so that the test can publish the events again.
+    // A trigger copies each row of the outbox, so that the test can publish the events again. Its function has the owner's rights.
     let copy = "create table copies as table outbox with no data; \
-                create function copy_row() returns trigger language plpgsql as $$ begin insert into copies select new.*; return new; end $$; \
+                create function copy_row() returns trigger language plpgsql security definer as $$ begin insert into copies select new.*; return new; end $$; \
                 create trigger copy_row after insert on outbox for each row execute function copy_row()";
     sqlx::raw_sql(copy)
         .execute(&cluster.db)

@@ -27,7 +27,8 @@ async fn run(db: &PgPool, sql: &'static str) {
 }
 
 async fn migrate(db: &PgPool) {
-    store::prepare(db).await.expect("the migrations run");
+    let migrated = store::prepare(&db.connect_options(), None).await;
+    migrated.expect("the migrations run");
 }
 
 /// Everything in the catalogue that makes up the schema, one line each; sqlx's own table is left out.
@@ -302,8 +303,8 @@ async fn two_nodes_that_start_at_once_both_become_ready() {
 async fn concurrent_runs_take_turns() {
     let cluster = empty().await;
     let runs = (0..8).map(|_| {
-        let db = cluster.db.clone();
-        tokio::spawn(async move { store::prepare(&db).await })
+        let owner = cluster.db.connect_options();
+        tokio::spawn(async move { store::prepare(&owner, Some("discodeit_node")).await })
     });
     for run in runs.collect::<Vec<_>>() {
         run.await.expect("no panic").expect("the migrations run");
@@ -373,6 +374,7 @@ async fn a_migration_with_another_text_is_an_error() {
         "update _sqlx_migrations set checksum = '\\x00' where version = 1",
     )
     .await;
-    let error = store::prepare(&cluster.db).await.expect_err("refused");
+    let owner = cluster.db.connect_options();
+    let error = store::prepare(&owner, None).await.expect_err("refused");
     assert!(error.to_string().contains("has been modified"), "{error}");
 }

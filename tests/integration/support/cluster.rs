@@ -23,6 +23,12 @@ fn environment(name: &str) -> String {
     })
 }
 
+/// Role of the nodes. Each database belongs to the role of `TEST_DATABASE_URL`, a superuser.
+const NODE_ROLE: &str = "discodeit_node";
+
+/// User of the nodes in Redis, with its password.
+pub const NODE_REDIS_USER: (&str, &str) = ("discodeit_node", "node-password");
+
 /// Number of Redis databases that the tests share out. Database 0 holds the counter.
 const REDIS_DATABASES: u64 = 1_000;
 
@@ -76,10 +82,50 @@ async fn connect_to_redis(url: &str) -> redis::aio::MultiplexedConnection {
     connection.expect("Redis answers")
 }
 
+/// A database's URL with the nodes' role, which needs no password on the server of the tests.
+fn as_node(database: &str) -> String {
+    let (_, host) = database.split_once('@').expect("the URL names a user");
+    format!("postgres://{NODE_ROLE}@{host}")
+}
+
 async fn create_database(connection: &mut PgConnection, name: &str, options: &str) {
     let create = sqlx::AssertSqlSafe(format!("create database {name} {options}"));
     let created = sqlx::query(create).execute(connection).await;
     created.expect("a database can be created");
+}
+
+/// Creates the nodes' role as deploy/db/roles.sql does, unless another run of the tests has created it.
+async fn create_node_role(connection: &mut PgConnection) {
+    let create = format!(
+        "do $$ begin \
+            create role {NODE_ROLE} login; \
+            alter role {NODE_ROLE} set log_error_verbosity = terse; \
+         exception when duplicate_object or unique_violation then null; \
+         end $$"
+    );
+    let created = sqlx::query(sqlx::AssertSqlSafe(create))
+        .execute(connection)
+        .await;
+    created.expect("a role can be created");
+}
+
+/// Creates the nodes' user in a Redis server, with the rules of deploy/redis/node.acl.
+async fn create_redis_user(redis: &mut redis::aio::MultiplexedConnection) {
+    let (name, password) = NODE_REDIS_USER;
+    let rules = include_str!("../../../deploy/redis/node.acl");
+    let mut command = redis::cmd("ACL");
+    command
+        .arg("SETUSER")
+        .arg(name)
+        .arg("on")
+        .arg(format!(">{password}"));
+    for rule in rules.split_whitespace() {
+        command.arg(rule);
+    }
+    let () = command
+        .query_async(redis)
+        .await
+        .expect("Redis creates a user");
 }
 
 /// Creates the template at the first call.
@@ -88,12 +134,12 @@ async fn template() -> &'static str {
         .get_or_init(|| async {
             let name = format!("template_{}", uuid::Uuid::new_v4().simple());
             let (mut connection, address) = connect_to_server().await;
+            create_node_role(&mut connection).await;
             create_database(&mut connection, &name, "").await;
-            let db = PgPool::connect(&format!("{address}/{name}")).await;
-            let db = db.expect("PostgreSQL answers");
-            store::prepare(&db).await.expect("the schema is created");
+            let owner = format!("{address}/{name}").parse().expect("a URL");
             // PostgreSQL copies only databases without connections.
-            db.close().await;
+            let prepared = store::prepare(&owner, Some(NODE_ROLE)).await;
+            prepared.expect("the schema is created");
             name
         })
         .await
@@ -183,6 +229,7 @@ impl Cluster {
     async fn on_new_database(options: &str, extra: &[(&str, &str)]) -> Self {
         let name = format!("t{}", uuid::Uuid::new_v4().simple());
         let (mut connection, address) = connect_to_server().await;
+        create_node_role(&mut connection).await;
         create_database(&mut connection, &name, options).await;
         let database = format!("{address}/{name}");
 
@@ -194,6 +241,9 @@ impl Cluster {
             .await
             .expect("Redis counts");
         let redis_url = format!("{server}/{}", 1 + number % (REDIS_DATABASES - 1));
+        create_redis_user(&mut redis).await;
+        let (user, password) = NODE_REDIS_USER;
+        let node_redis_url = redis_url.replace("redis://", &format!("redis://{user}:{password}@"));
         let mut redis = connect_to_redis(&redis_url).await;
         let () = redis::cmd("FLUSHDB")
             .query_async(&mut redis)
@@ -205,9 +255,10 @@ impl Cluster {
         let mut settings: Vec<(String, String)> = [
             ("FILES_URL", format!("file://{}", files.display()).as_str()),
             ("LISTEN", "127.0.0.1:0"),
-            ("DATABASE_URL", &database),
+            ("DATABASE_URL", &as_node(&database)),
+            ("MIGRATION_DATABASE_URL", &database),
             ("DATABASE_POOL", "6"),
-            ("REDIS_URL", &redis_url),
+            ("REDIS_URL", &node_redis_url),
             ("KAFKA_BROKERS", &environment("TEST_KAFKA_BROKERS")),
             ("KAFKA_TOPIC_PREFIX", &format!("{name}.")),
             ("KAFKA_PARTITIONS", "2"),

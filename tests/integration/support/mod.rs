@@ -13,7 +13,7 @@ mod stomp;
 pub use broker::Broker;
 pub use bucket::Bucket;
 pub use client::{Answer, User, Visitor};
-pub use cluster::{ADMIN, Cluster};
+pub use cluster::{ADMIN, Cluster, NODE_REDIS_USER};
 pub use cut::Cut;
 pub use redis_server::RedisServer;
 pub use sockjs::SockJs;
