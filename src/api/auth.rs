@@ -10,7 +10,7 @@ use crate::{
     app::App,
     http::{
         reply::{json, no_content, problem},
-        request::{REFRESH_COOKIE, Request},
+        request::{Request, refresh_cookie_name},
     },
     ids::UserId,
     model::{Field, Role, Validate, text, user::MAX_PASSWORD_LEN},
@@ -48,7 +48,8 @@ fn with_refresh_cookie(
         .session_ttl
         .try_into()
         .map_err(Problem::internal)?;
-    let cookie = Cookie::build((REFRESH_COOKIE, refresh.expose()))
+    let name = refresh_cookie_name(app.config.cookie_secure);
+    let cookie = Cookie::build((name, refresh.expose()))
         .http_only(true)
         .max_age(ttl);
     set_cookie(app, &mut response, cookie)?;
@@ -56,7 +57,8 @@ fn with_refresh_cookie(
 }
 
 fn without_refresh_cookie(app: &App, mut response: Response) -> Result<Response, Problem> {
-    let cookie = Cookie::build((REFRESH_COOKIE, ""))
+    let name = refresh_cookie_name(app.config.cookie_secure);
+    let cookie = Cookie::build((name, ""))
         .http_only(true)
         .max_age(time::Duration::ZERO);
     set_cookie(app, &mut response, cookie)?;

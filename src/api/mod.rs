@@ -16,8 +16,8 @@ mod users;
 
 use std::sync::Arc;
 
-use http::Method;
-use warp::{Filter, path};
+use http::{HeaderValue, Method, header::STRICT_TRANSPORT_SECURITY};
+use warp::{Filter, path, reply::Response};
 
 use crate::{
     app::App,
@@ -29,11 +29,15 @@ use crate::{
     ws,
 };
 
+/// Makes browsers use TLS for this host for a year (RFC 6797).
+const HSTS: HeaderValue = HeaderValue::from_static("max-age=31536000");
+
 /// The routes of a node: the API and `/ws`.
 #[expect(clippy::too_many_lines, reason = "all routes in one place")]
 pub fn routes(app: &Arc<App>) -> Route {
     use Method as M;
     let ws = ws::routes(app);
+    let is_secure = app.config.cookie_secure;
     let app = &request::filter(app);
     let api = path("api");
 
@@ -149,5 +153,15 @@ pub fn routes(app: &Arc<App>) -> Route {
         route(app, path!("sse"), &[(M::GET, handler(sse::open))]),
         path("health").and(health).boxed(),
     ]));
-    any_of([api.boxed(), ws]).recover(recover).unify().boxed()
+    let routes = any_of([api.boxed(), ws]).recover(recover).unify();
+    if !is_secure {
+        return routes.boxed();
+    }
+    let with_hsts = |mut response: Response| {
+        response
+            .headers_mut()
+            .insert(STRICT_TRANSPORT_SECURITY, HSTS);
+        response
+    };
+    routes.map(with_hsts).boxed()
 }

@@ -43,8 +43,17 @@ const JSON_LIMITS: BodyLimits = BodyLimits {
     idle: CHUNK_TIMEOUT,
 };
 
-/// The cookie that holds the refresh token.
-pub const REFRESH_COOKIE: &str = "REFRESH-TOKEN";
+/// The name of the cookie that holds the refresh token.
+///
+/// With TLS it has the prefix `__Host-`: a page of a sibling domain, or a network without TLS, cannot set a cookie of this name.
+/// Scripts cannot read the cookie, so no client knows its name.
+pub fn refresh_cookie_name(is_secure: bool) -> &'static str {
+    if is_secure {
+        "__Host-REFRESH-TOKEN"
+    } else {
+        "REFRESH-TOKEN"
+    }
+}
 
 /// A request to the API.
 pub struct Request {
@@ -94,7 +103,8 @@ impl Request {
     /// # Errors
     /// [`Problem::Forbidden`] for a page of another origin.
     pub fn refresh_cookie(&self) -> Result<Option<&str>, Problem> {
-        let token = self.cookie(REFRESH_COOKIE);
+        let name = refresh_cookie_name(self.app.config.cookie_secure);
+        let token = self.cookie(name);
         if token.is_some() && !self.head.is_same_origin() {
             return Err(Problem::Forbidden(
                 "A page of another origin may not use the session's cookie.",

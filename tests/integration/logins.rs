@@ -259,7 +259,14 @@ async fn cookies_have_the_attributes_that_protect_them() {
         assert_eq!(attributes.contains("Secure"), is_secure, "{attributes:?}");
 
         let answer = visitor.login(&ann.name, "password").await;
-        let (refresh, attributes) = set_cookie(&answer, REFRESH).expect("the cookie is set");
+        let name = if is_secure {
+            "__Host-REFRESH-TOKEN"
+        } else {
+            REFRESH
+        };
+        let (refresh, attributes) = set_cookie(&answer, name).expect("the cookie is set");
+        let hsts = answer.header("strict-transport-security");
+        assert_eq!(hsts, is_secure.then_some("max-age=31536000"));
         for attribute in ["HttpOnly", "Path=/", "SameSite=Lax", "Max-Age=2592000"] {
             assert!(attributes.contains(attribute), "{attributes:?}");
         }
