@@ -123,3 +123,23 @@ fn documents_name_files_that_exist() {
     }
     assert!(missing.is_empty(), "{missing:#?}");
 }
+
+#[test]
+fn the_attacks_name_tests_that_exist() {
+    let document = read("docs/attacks.md");
+    let quoted = document.split('`').skip(1).step_by(2);
+    let mut named = 0;
+    for (module, test) in quoted.filter_map(|name| name.split_once("::")) {
+        if test.ends_with('…') {
+            continue;
+        }
+        let source = read(&format!("tests/integration/{module}.rs"));
+        assert!(source.contains(&format!("async fn {test}()")), "{module}::{test}");
+        named += 1;
+    }
+    assert!(named > 30, "the document names {named} tests");
+    let words: BTreeSet<&str> = document.split(|c: char| !c.is_alphanumeric()).collect();
+    for row in 1..=35 {
+        assert!(words.contains(&*format!("S{row}")), "S{row} is missing");
+    }
+}
