@@ -96,7 +96,7 @@ impl Node {
         let kafka = Arc::new(Kafka::new(&config)?);
         let (outbox, outbox_task) = Outbox::new(kafka.clone());
         let (posts, groups) = GroupCommit::new();
-        let sessions = Sessions::new(redis.clone(), config.session_ttl);
+        let sessions = Sessions::new(redis.clone(), config.session_ttl, &config.jwt_secret);
         let (delivery, gaps) =
             Delivery::new(config.connections_per_user, sessions.clone(), tasks.clone());
         let listener = server::bind(config.listen)

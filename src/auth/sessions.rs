@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD as BASE64};
+use hmac::{Hmac, Mac};
 use rand::RngCore;
 use redis::{AsyncCommands, Script, aio::ConnectionManager};
 use sha2::{Digest, Sha256};
@@ -22,11 +23,20 @@ const REVOKED_AT_ONCE: usize = 1_000;
 /// Sessions of a user that one login ends at most.
 const END_LIMIT: usize = 16;
 
+/// Random bytes of a refresh token's secret. Its MAC follows them.
+const RANDOM_BYTES: usize = 32;
+/// Bytes of an HMAC-SHA256.
+const MAC_BYTES: usize = 32;
+/// Prefix of what the MAC covers. No JWT contains a NUL, so no MAC is the signature of an access token, which has the same key.
+const MAC_CONTEXT: &[u8] = b"refresh token\0";
+
 /// The sessions of all users.
 #[derive(Clone)]
 pub struct Sessions {
     redis: ConnectionManager,
     ttl: Duration,
+    /// Authenticates refresh tokens, so that a token of the past is recognised without a list of them.
+    mac: Hmac<Sha256>,
     rotate: Script,
 }
 
@@ -35,9 +45,9 @@ pub struct Sessions {
 pub enum Rotation {
     /// The token was current; the session continues with this new one.
     Rotated(UserId, Secret),
-    /// The token was rotated before, so two clients have it. The session is revoked.
+    /// The node issued the token and has rotated it since, so two clients have it. The session is revoked.
     Reused(UserId),
-    /// No session has the token.
+    /// The session has ended, or the node never issued the token.
     Unknown,
 }
 
@@ -48,10 +58,14 @@ pub enum Rotation {
 const ROTATION_GRACE: Duration = Duration::from_secs(30);
 
 /// Compares and replaces a token atomically, so that exactly one of two requests with the same token succeeds.
+///
+/// A session's id is in each of its access tokens, and so is no secret. So another token ends the session only if the node issued
+/// it: `ARGV[6]` is the result of the MAC. The tokens of versions without a MAC count while they are `previous`.
 const ROTATE: &str = r"
-local session = redis.call('HMGET', KEYS[1], 'refresh', 'user')
+local session = redis.call('HMGET', KEYS[1], 'refresh', 'user', 'previous')
 if not session[1] then return {0, ''} end
 if session[1] ~= ARGV[1] then
+    if ARGV[6] ~= '1' and session[3] ~= ARGV[1] then return {0, ''} end
     redis.call('DEL', KEYS[1])
     return {2, session[2]}
 end
@@ -71,13 +85,39 @@ fn index(user: UserId) -> String {
 }
 
 impl Sessions {
-    /// Sessions that end `ttl` after their last refresh.
-    pub fn new(redis: ConnectionManager, ttl: Duration) -> Self {
+    /// Sessions that end `ttl` after their last refresh. `secret` authenticates refresh tokens.
+    pub fn new(redis: ConnectionManager, ttl: Duration, secret: &Secret) -> Self {
         Self {
             redis,
             ttl,
+            mac: Hmac::new_from_slice(secret.expose().as_bytes())
+                .expect("HMAC takes a key of any length"),
             rotate: Script::new(ROTATE),
         }
+    }
+
+    fn mac(&self, session: SessionId, random: &[u8]) -> Hmac<Sha256> {
+        self.mac
+            .clone()
+            .chain_update(MAC_CONTEXT)
+            .chain_update(session.to_string())
+            .chain_update(random)
+    }
+
+    /// A new secret of a refresh token: random bytes and their MAC.
+    fn secret(&self, session: SessionId) -> String {
+        let mut bytes = [0; RANDOM_BYTES + MAC_BYTES];
+        let (random, mac) = bytes.split_at_mut(RANDOM_BYTES);
+        rand::rng().fill_bytes(random);
+        mac.copy_from_slice(&self.mac(session, random).finalize().into_bytes());
+        BASE64.encode(bytes)
+    }
+
+    /// Whether a node issued the secret for this session.
+    fn is_issued(&self, session: SessionId, secret: &str) -> bool {
+        let bytes = BASE64.decode(secret).unwrap_or_default();
+        let parts = bytes.split_at_checked(RANDOM_BYTES);
+        parts.is_some_and(|(random, mac)| self.mac(session, random).verify_slice(mac).is_ok())
     }
 
     fn ttl_seconds(&self) -> i64 {
@@ -89,7 +129,8 @@ impl Sessions {
     /// # Errors
     /// [`Problem::Unavailable`] without Redis.
     pub async fn open(&self, user: UserId, role: Role) -> Result<(SessionId, Secret), Problem> {
-        let (session, secret) = (SessionId(uuid::Uuid::new_v4()), random());
+        let session = SessionId(uuid::Uuid::new_v4());
+        let secret = self.secret(session);
         let now = OffsetDateTime::now_utc();
         let fields = [
             ("user", user.to_string()),
@@ -244,7 +285,7 @@ impl Sessions {
         let Some((session, secret)) = split(token) else {
             return Ok((SessionId::default(), Rotation::Unknown));
         };
-        let next = random();
+        let next = self.secret(session);
         let (outcome, user): (u8, String) = self
             .rotate
             .key(key(session))
@@ -253,6 +294,7 @@ impl Sessions {
             .arg(self.ttl_seconds())
             .arg(instant::format(OffsetDateTime::now_utc() + self.ttl))
             .arg(ROTATION_GRACE.as_secs())
+            .arg(u8::from(self.is_issued(session, secret)))
             .invoke_async(&mut self.redis.clone())
             .await?;
         let rotation = match (outcome, user.parse::<UserId>()) {
@@ -310,13 +352,6 @@ impl Sessions {
         }
         Ok(ended)
     }
-}
-
-/// 256 random bits.
-fn random() -> String {
-    let mut bytes = [0; 32];
-    rand::rng().fill_bytes(&mut bytes);
-    BASE64.encode(bytes)
 }
 
 fn digest(secret: &str) -> String {

@@ -1,5 +1,6 @@
 //! Session refreshes: CSRF, rotation of the refresh token, and its reuse.
 
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD as BASE64};
 use futures_util::future::join_all;
 use redis::AsyncCommands;
 
@@ -7,7 +8,7 @@ use super::{
     accounts::text,
     logins::{REFRESH, bare, me_with, post_with, set_cookie, status_with, tokens},
 };
-use crate::support::{Cluster, User};
+use crate::support::{Cluster, Stomp, User, Visitor};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_refresh_requires_the_csrf_token_and_rotates_the_cookie() {
@@ -154,4 +155,88 @@ async fn a_refresh_token_used_twice_ends_its_session_everywhere() {
         200,
         "the user's other session stays valid"
     );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_made_up_refresh_token_ends_no_session() {
+    let cluster = Cluster::shared(2).await;
+    let (ann, bob) = (cluster.user(0, "ann").await, cluster.user(0, "bob").await);
+    let channel = cluster.channel().await;
+    let (here, there) = (bare(&cluster.visitor(0)), bare(&cluster.visitor(1)));
+    let (token, first) = tokens(&here, &ann.name).await;
+    let (_, bobs) = tokens(&here, &bob.name).await;
+    let victim = User {
+        at: Visitor {
+            token: Some(token.clone()),
+            ..there.clone()
+        },
+        id: ann.id.clone(),
+        name: ann.name.clone(),
+    };
+    let mut socket = Stomp::connect(&victim).await;
+    socket.subscribe(&channel).await;
+    let session = text(&User::claims(&token)["sid"]).to_owned();
+    let (_, secret) = first.split_once('.').expect("a session and a secret");
+    let (_, secret_of_bob) = bobs.split_once('.').expect("a session and a secret");
+    let mut altered = BASE64.decode(secret).expect("base64url");
+    altered[0] ^= 1;
+    let made_up = [
+        "x",
+        "",
+        &"A".repeat(43),
+        &"A".repeat(86),
+        &BASE64.encode(altered),
+        &format!("{secret}x"),
+        secret_of_bob,
+    ];
+    for secret in made_up {
+        let answer = post_with(&here, "/api/auth/refresh", &format!("{session}.{secret}")).await;
+        assert_eq!((answer.status, answer.code()), (401, "SESSION_ENDED"));
+        assert_eq!(status_with(&there, &token).await, 200, "{secret}");
+    }
+    assert_eq!(bob.write(&channel, "still there").await.status, 201);
+    assert_eq!(socket.message().await["content"], "still there");
+
+    // Any token that was once real ends the session, not only the last one.
+    let mut current = first.clone();
+    for _ in 0..3 {
+        let answer = post_with(&here, "/api/auth/refresh", &current).await;
+        current = set_cookie(&answer, REFRESH).expect("rotated").0;
+    }
+    let answer = post_with(&here, "/api/auth/refresh", &first).await;
+    assert_eq!((answer.status, answer.code()), (401, "SESSION_ENDED"));
+    assert_eq!(status_with(&there, &token).await, 401);
+    let error = socket.expect("ERROR").await;
+    assert_eq!(error.header("code"), Some("SESSION_ENDED"));
+    assert_eq!(me_with(&there, &current).await.status, 401);
+}
+
+/// A session of a version whose refresh tokens had no MAC.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_refresh_token_of_an_earlier_version_is_rotated_and_its_reuse_noticed() {
+    use sha2::{Digest, Sha256};
+
+    let cluster = Cluster::shared(1).await;
+    let ann = cluster.user(0, "ann").await;
+    let visitor = bare(&ann);
+    let (token, _) = tokens(&ann, &ann.name).await;
+    let session = text(&User::claims(&token)["sid"]).to_owned();
+    let old = "B".repeat(43);
+    let () = cluster
+        .redis
+        .clone()
+        .hset(
+            format!("session:{session}"),
+            "refresh",
+            BASE64.encode(Sha256::digest(&old)),
+        )
+        .await
+        .expect("HSET");
+    let old = format!("{session}.{old}");
+    let answer = post_with(&visitor, "/api/auth/refresh", &old).await;
+    assert_eq!(answer.status, 200, "{answer:?}");
+    assert_eq!(status_with(&visitor, &token).await, 200);
+    let answer = post_with(&visitor, "/api/auth/refresh", &old).await;
+    assert_eq!(answer.status, 401, "{answer:?}");
+    assert_eq!(status_with(&visitor, &token).await, 401);
 }
