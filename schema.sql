@@ -20,6 +20,14 @@ create table users (
     username_look text        constraint users_username_look_unique unique
 );
 create index users_by_creation on users (created_at, id);
+-- Finds the administrators, of whom one must stay.
+create index users_admins on users (id) where role = 'ADMIN';
+
+-- Has a row once the administrator of the settings is created: it is created once, never by its name.
+create table admin_bootstrap (
+    once boolean     primary key default true constraint admin_bootstrap_once check (once),
+    at   timestamptz not null default clock_timestamp()
+);
 
 create table channels (
     id              uuid        primary key,

@@ -4,7 +4,7 @@
 //! lets them idle, sends one message to all of them, lets them idle again, and closes them. Memory is the node's resident set
 //! from `/proc`, so it includes freed memory that the allocator keeps.
 
-use std::{error::Error, process::ExitCode, sync::Arc, time::Duration};
+use std::{error::Error, net::Ipv6Addr, process::ExitCode, sync::Arc, time::Duration};
 
 use futures_util::{SinkExt, StreamExt};
 use reqwest::{Client, multipart};
@@ -160,8 +160,11 @@ impl Api {
         let user = json!({ "username": name, "email": format!("{name}@example.org"), "password": PASSWORD });
         let form = multipart::Form::new().text("userCreateRequest", user.to_string());
         let url = format!("{}/api/users", self.base);
+        // An address for each user: sign-ups are limited by address.
+        let address = Ipv6Addr::from(uuid::Uuid::new_v4().as_u128());
         self.http
             .post(url)
+            .header("X-Forwarded-For", address.to_string())
             .multipart(form)
             .send()
             .await?

@@ -9,12 +9,13 @@ use redis::aio::ConnectionManager;
 use sqlx::PgPool;
 
 use crate::{
-    auth::{passwords::Passwords, sessions::Sessions, tokens::Tokens},
+    auth::{attempts::Attempts, passwords::Passwords, sessions::Sessions, tokens::Tokens},
     blobs::Blobs,
     config::Config,
     delivery::{Delivery, presence::Presence},
     events::{history::History, kafka::Kafka, outbox::Outbox},
     group_commit::GroupCommit,
+    model::FirstAdmin,
     rate_limit::clients::Clients,
     tasks::Tasks,
 };
@@ -23,6 +24,8 @@ use crate::{
 pub struct App {
     /// Settings.
     pub config: Config,
+    /// The first administrator, validated.
+    pub admin: Option<FirstAdmin>,
     /// PostgreSQL.
     pub db: PgPool,
     /// Redis.
@@ -37,6 +40,8 @@ pub struct App {
     pub tokens: Tokens,
     /// Password hashes.
     pub passwords: Passwords,
+    /// Limits on logins and sign-ups, in Redis.
+    pub attempts: Attempts,
     /// Rates and concurrent work of each client.
     pub limits: Clients,
     /// The clients of this node.
@@ -51,14 +56,14 @@ pub struct App {
     pub posts: GroupCommit,
     /// Tasks of this node.
     pub tasks: Tasks,
-    /// Whether the schema and the admin account exist.
+    /// Whether the schema and the first administrator exist, or the latter cannot be created.
     pub prepared: AtomicBool,
     /// Whether the node is draining.
     pub draining: AtomicBool,
 }
 
 impl App {
-    /// Whether the schema and the admin account exist.
+    /// Whether the schema and the first administrator exist, or the latter cannot be created.
     pub fn is_prepared(&self) -> bool {
         self.prepared.load(Ordering::Relaxed)
     }

@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use discodeit::{Config, Node, problem::chain, telemetry};
+use discodeit::{Config, Node, node::StartError, problem::chain, telemetry};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::{error, info};
 
@@ -77,7 +77,10 @@ async fn run(config: Config) -> ExitCode {
         Ok(node) => node,
         Err(error) => {
             error!(error = %chain(&error), "start failed");
-            return ExitCode::FAILURE;
+            return match error {
+                StartError::Setting(_) => ExitCode::from(USAGE),
+                _ => ExitCode::FAILURE,
+            };
         }
     };
     let mut shutdown_signal = async || {

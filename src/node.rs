@@ -15,7 +15,7 @@ use tracing::{info, warn};
 use crate::{
     api,
     app::App,
-    auth::{passwords::Passwords, sessions::Sessions, tokens::Tokens},
+    auth::{attempts::Attempts, passwords::Passwords, sessions::Sessions, tokens::Tokens},
     blobs::Blobs,
     config::Config,
     delivery::{
@@ -86,6 +86,8 @@ impl Node {
         reason = "async, so that the caller has the runtime that the tasks need"
     )]
     pub async fn start(config: Config) -> Result<Self, StartError> {
+        let admin = config.admin.as_ref().map(ops::account::parse_first_admin);
+        let admin = admin.transpose().map_err(StartError::Setting)?;
         let db = store::pool(&config).map_err(StartError::Setting)?;
         let owner = config.migration_database_url.as_ref();
         let owner = owner.map(|url| store::options("MIGRATION_DATABASE_URL", url));
@@ -108,7 +110,9 @@ impl Node {
             sessions,
             history: History::new(redis.clone()),
             presence: Presence::new(redis.clone()),
+            attempts: Attempts::new(redis.clone(), config.login_failures),
             redis,
+            admin,
             tokens: Tokens::new(&config.jwt_secret, config.access_token_ttl),
             passwords: Passwords::new()?,
             limits: Clients::new(ClientSettings {
@@ -243,7 +247,7 @@ fn connect_redis(config: &Config) -> Result<ConnectionManager, StartError> {
     ConnectionManager::new_lazy_with_config(client, settings).map_err(invalid)
 }
 
-/// Creates the schema and the admin account, as soon as PostgreSQL answers. Without a separate owner, the nodes' own role owns
+/// Creates the schema and the first administrator, as soon as PostgreSQL answers. Without a separate owner, the nodes' own role owns
 /// the schema.
 async fn prepare(app: Arc<App>, owner: Option<PgConnectOptions>) {
     let own = app.db.connect_options();
@@ -254,8 +258,8 @@ async fn prepare(app: Arc<App>, owner: Option<PgConnectOptions>) {
     loop {
         let result = async {
             store::prepare(owner, runtime_role).await?;
-            match &app.config.admin {
-                Some(admin) => ops::account::ensure_admin(&app, admin).await,
+            match &app.admin {
+                Some(admin) => ops::account::bootstrap_admin(&app, admin).await,
                 None => Ok(()),
             }
         };

@@ -80,6 +80,9 @@ pub enum Problem {
     /// Another user has this email address.
     #[error("This email address is taken.")]
     EmailTaken,
+    /// Nobody could manage users and roles any more.
+    #[error("The last administrator can be neither deleted nor given another role.")]
+    LastAdmin,
     /// This user and channel already have a read status.
     #[error("There is a read status for this user and channel already.")]
     ReadStatusExists,
@@ -189,7 +192,9 @@ impl Problem {
             Self::NotFound(_) => 404,
             Self::MethodNotAllowed { .. } => 405,
             Self::RequestTimeout => 408,
-            Self::UsernameTaken | Self::EmailTaken | Self::ReadStatusExists => 409,
+            Self::UsernameTaken | Self::EmailTaken | Self::LastAdmin | Self::ReadStatusExists => {
+                409
+            }
             Self::PreconditionFailed => 412,
             Self::TooLarge { .. } => 413,
             Self::UriTooLong => 414,
@@ -223,6 +228,7 @@ impl Problem {
             Self::MethodNotAllowed { .. } => "METHOD_NOT_ALLOWED",
             Self::UsernameTaken => "USERNAME_TAKEN",
             Self::EmailTaken => "EMAIL_TAKEN",
+            Self::LastAdmin => "LAST_ADMIN",
             Self::ReadStatusExists => "READ_STATUS_EXISTS",
             Self::PrivateChannelUnchangeable => "PRIVATE_CHANNEL_UNCHANGEABLE",
             Self::NotPrivate => "CHANNEL_NOT_PRIVATE",

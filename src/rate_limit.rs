@@ -1,5 +1,6 @@
 //! Rate limits: a token bucket that takes the time as an argument, and the buckets of each client.
 
+pub mod client_network;
 pub mod clients;
 
 use std::time::Duration;

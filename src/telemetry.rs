@@ -2,6 +2,9 @@
 
 use tracing_subscriber::{EnvFilter, layer::SubscriberExt, util::SubscriberInitExt};
 
+/// The target of log lines about logins, accounts, roles and sessions, at the level `info`. They contain no secrets.
+pub const AUDIT: &str = "audit";
+
 /// Writes log lines to standard output. Does nothing if the process has a subscriber already.
 ///
 /// # Errors

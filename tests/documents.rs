@@ -134,7 +134,10 @@ fn the_attacks_name_tests_that_exist() {
             continue;
         }
         let source = read(&format!("tests/integration/{module}.rs"));
-        assert!(source.contains(&format!("async fn {test}()")), "{module}::{test}");
+        assert!(
+            source.contains(&format!("async fn {test}()")),
+            "{module}::{test}"
+        );
         named += 1;
     }
     assert!(named > 30, "the document names {named} tests");

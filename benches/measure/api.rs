@@ -1,5 +1,7 @@
 //! Accounts and channels by the HTTP API.
 
+use std::net::Ipv6Addr;
+
 use reqwest::{Client, multipart};
 use serde_json::{Value, json};
 
@@ -49,13 +51,17 @@ impl Api {
     pub(super) async fn sign_up(&self, how_many: usize) -> Outcome<Vec<User>> {
         let mut users = Vec::with_capacity(how_many);
         for _ in 0..how_many {
-            let name = format!("m{:x}", uuid::Uuid::new_v4().as_u64_pair().0);
+            let random = uuid::Uuid::new_v4().as_u64_pair().0;
+            let name = format!("m{random:x}");
+            // An address for each user: sign-ups are limited by address.
+            let address = Ipv6Addr::from(u128::from(random) << 64);
             let body = json!({ "username": name, "email": format!("{name}@example.org"), "password": PASSWORD });
             let part = multipart::Part::text(body.to_string()).mime_str("application/json")?;
             let form = multipart::Form::new().part("userCreateRequest", part);
             let user = Self::answer(
                 self.http
                     .post(format!("{}/users", self.base))
+                    .header("X-Forwarded-For", address.to_string())
                     .multipart(form),
             )
             .await?;

@@ -160,7 +160,7 @@ struct RoleUpdateRequest {
 
 /// `PUT /api/auth/role`
 pub(super) async fn set_role(mut request: Request) -> Result<Response, Problem> {
-    request.caller_with(Role::Admin).await?;
+    let caller = request.caller_with(Role::Admin).await?;
     let body: RoleUpdateRequest = request.json().await?;
     let (user, role) = (
         Field::required("userId", body.user_id),
@@ -169,6 +169,6 @@ pub(super) async fn set_role(mut request: Request) -> Result<Response, Problem> 
         .validate()?;
     json(
         StatusCode::OK,
-        &account::set_role(&request.app, user, role).await?,
+        &account::set_role(&request.app, &caller, user, role).await?,
     )
 }

@@ -54,7 +54,15 @@ pub(super) async fn sign_up(mut request: Request) -> Result<Response, Problem> {
         .validate()?;
     json(
         StatusCode::CREATED,
-        &account::sign_up(&request.app, &username, &email, &password, picture).await?,
+        &account::sign_up(
+            &request.app,
+            request.head.client,
+            &username,
+            &email,
+            &password,
+            picture,
+        )
+        .await?,
     )
 }
 
@@ -126,13 +134,13 @@ pub(super) async fn update(id: UserId, mut request: Request) -> Result<Response,
     };
     json(
         StatusCode::OK,
-        &account::update(&request.app, id, &caller, changes).await?,
+        &account::update(&request.app, &caller, request.head.client, id, changes).await?,
     )
 }
 
 /// `DELETE /api/users/{id}`
 pub(super) async fn delete(id: UserId, request: Request) -> Result<Response, Problem> {
-    self_or_admin(id, &request).await?;
-    account::delete(&request.app, id).await?;
+    let caller = self_or_admin(id, &request).await?;
+    account::delete(&request.app, &caller, id).await?;
     Ok(no_content())
 }

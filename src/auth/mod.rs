@@ -1,6 +1,7 @@
-//! Authentication: access tokens, sessions, passwords, login limits.
+//! Authentication: access tokens, sessions, passwords, limits on logins and sign-ups.
 
-pub mod login_attempts;
+pub mod attempts;
+mod fair_queue;
 pub mod passwords;
 pub mod sessions;
 pub mod tokens;

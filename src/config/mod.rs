@@ -19,7 +19,7 @@ use crate::{
     telemetry::LogFormat,
 };
 
-/// The administrator's account, created at start if no user has that name.
+/// The first administrator's account, created once for a database.
 #[derive(Clone, Debug)]
 pub struct Admin {
     /// `ADMIN_USERNAME`
@@ -126,7 +126,8 @@ pub struct Config {
     pub sessions_per_user: usize,
     /// `STORAGE_PER_USER`, default `10GiB`: size of all files of one user. A file counts as 64 KiB at least.
     pub storage_per_user: u64,
-    /// `LOGIN_FAILURES`, default 10: failed logins per minute for one username from one address, beyond which logins get 429.
+    /// `LOGIN_FAILURES`, default 10: failed logins of one account before delays, counted for each address and for all together. An
+    /// address has ten times as many over all accounts.
     pub login_failures: u32,
     /// `HEART_BEAT`, default `10s`: STOMP heart-beat interval offered in both directions; `0s` turns heart-beats off.
     pub heart_beat: Duration,

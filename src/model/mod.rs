@@ -19,7 +19,7 @@ pub use json::from_json;
 pub use message::{Message, MessageText};
 pub use notification::{Notification, NotificationKind};
 pub use read_status::ReadStatus;
-pub use user::{Email, NewPassword, Role, User, Username};
+pub use user::{Email, FirstAdmin, NewPassword, Role, User, Username};
 
 /// Instants in JSON: RFC 3339, UTC, with at most microseconds.
 pub mod instant {

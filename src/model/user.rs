@@ -183,6 +183,17 @@ impl NewPassword {
     }
 }
 
+/// The account of the first administrator, from the settings.
+#[derive(Clone, Debug)]
+pub struct FirstAdmin {
+    /// Name. No other account can get it, even after the administrator is renamed.
+    pub username: Username,
+    /// Address. No other account can get it.
+    pub email: Email,
+    /// Password, until the administrator changes it.
+    pub password: NewPassword,
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

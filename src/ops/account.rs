@@ -1,7 +1,9 @@
 //! Accounts: sign-up, changes, roles and deletion.
 
+use std::net::{IpAddr, Ipv4Addr};
+
 use sqlx::{PgConnection, Postgres, Transaction};
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 use uuid::Uuid;
 
 use crate::{
@@ -11,11 +13,14 @@ use crate::{
     config::Admin,
     ids::UserId,
     model::{
-        Control, Email, Event, Field, NewPassword, NotificationKind, Role, User, Username, Validate,
+        Control, Email, Event, Field, FirstAdmin, NewPassword, NotificationKind, Role, User,
+        Username, Validate, text,
     },
     ops::commit,
     problem::{Problem, Resource, chain},
+    rate_limit::client_network::ClientNetwork,
     store::{self, purge, users::Changes},
+    telemetry::AUDIT,
 };
 
 use super::session;
@@ -23,22 +28,75 @@ use super::session;
 /// Creates an account with the role USER.
 ///
 /// # Errors
-/// [`Problem::UsernameTaken`], [`Problem::EmailTaken`], or a store fails.
+/// [`Problem::UsernameTaken`], [`Problem::EmailTaken`], [`Problem::TooMany`] after many sign-ups from this address, or a store
+/// fails.
 pub async fn sign_up(
     app: &App,
+    client: IpAddr,
     username: &Username,
     email: &Email,
     password: &NewPassword,
     picture: Staged,
 ) -> Result<User, Problem> {
-    let hash = app.passwords.hash(password.secret().clone()).await?;
+    check_reserved(app, Some(username), Some(email))?;
+    let network = ClientNetwork::of(client);
+    app.attempts.sign_up(network).await?;
+    let hash = app
+        .passwords
+        .hash(network, password.secret().clone())
+        .await?;
     let mut transaction = store::begin(&app.db).await?;
     let mut user =
         store::users::insert(&mut transaction, username, email, &hash, Role::User).await?;
     let uploader = user.id;
     set_picture(&mut transaction, &mut user, uploader, &picture).await?;
     commit_with_picture(app, transaction, user.id, picture).await?;
+    info!(target: AUDIT, { user.id = %user.id, %client }, "account created");
     Ok(user)
+}
+
+/// Refuses the name and the address of the first administrator.
+fn check_reserved(
+    app: &App,
+    username: Option<&Username>,
+    email: Option<&Email>,
+) -> Result<(), Problem> {
+    let Some(admin) = &app.admin else {
+        return Ok(());
+    };
+    let same_name = |username: &Username| {
+        username.key() == admin.username.key() || username.look() == admin.username.look()
+    };
+    if username.is_some_and(same_name) {
+        return Err(Problem::UsernameTaken);
+    }
+    if email.is_some_and(|email| email.key() == admin.email.key()) {
+        return Err(Problem::EmailTaken);
+    }
+    Ok(())
+}
+
+/// Refuses the name and the address of the first administrator to a user who is no administrator and does not have them already.
+async fn check_reserved_from(
+    app: &App,
+    id: UserId,
+    username: Option<&Username>,
+    email: Option<&Email>,
+) -> Result<(), Problem> {
+    if check_reserved(app, username, email).is_ok() {
+        return Ok(());
+    }
+    let user = store::users::find(&app.db, id)
+        .await?
+        .ok_or(Problem::NotFound(Resource::User(id)))?;
+    if user.role == Role::Admin {
+        return Ok(());
+    }
+    check_reserved(
+        app,
+        username.filter(|username| username.key() != text::name_key(&user.username)),
+        email.filter(|email| email.key() != text::fold_case(&user.email)),
+    )
 }
 
 /// Inserts the user's picture, if the request has one.
@@ -75,10 +133,14 @@ async fn commit_with_picture(
 /// Revokes the user's sessions, because their tokens carry the old role.
 ///
 /// # Errors
-/// Not found, or a store fails.
-pub async fn set_role(app: &App, id: UserId, role: Role) -> Result<User, Problem> {
+/// Not found, [`Problem::LastAdmin`], or a store fails.
+pub async fn set_role(app: &App, by: &Caller, id: UserId, role: Role) -> Result<User, Problem> {
     let mut transaction = store::begin(&app.db).await?;
-    let before = store::users::lock_role(&mut transaction, id).await?;
+    let locked = store::users::lock_role(&mut transaction, id).await?;
+    if locked.is_last_admin && role != Role::Admin {
+        return Err(Problem::LastAdmin);
+    }
+    let before = locked.role;
     let user = store::users::set_role(&mut transaction, id, role).await?;
     // The same role again notifies nobody, so an administrator can repeat a request that got no answer.
     let notifications = if before == role {
@@ -96,6 +158,11 @@ pub async fn set_role(app: &App, id: UserId, role: Role) -> Result<User, Problem
     };
     revoke_all_and_commit(app, transaction, id, vec![Event::user(id)]).await?;
     app.outbox.publish(notifications);
+    info!(
+        target: AUDIT,
+        { user.id = %id, by.id = %by.id, from = before.name(), to = role.name() },
+        "role changed"
+    );
     Ok(user)
 }
 
@@ -104,10 +171,16 @@ pub async fn set_role(app: &App, id: UserId, role: Role) -> Result<User, Problem
 /// Its messages stay, without an author. A private channel without other participants is deleted, because it is visible to no user.
 ///
 /// # Errors
-/// Not found, or a store fails.
-pub async fn delete(app: &App, id: UserId) -> Result<(), Problem> {
+/// Not found, [`Problem::LastAdmin`], or a store fails.
+pub async fn delete(app: &App, by: &Caller, id: UserId) -> Result<(), Problem> {
     let mut transaction = store::begin(&app.db).await?;
-    // First, so that no other transaction adds the user to a channel meanwhile.
+    if store::users::lock_role(&mut transaction, id)
+        .await?
+        .is_last_admin
+    {
+        return Err(Problem::LastAdmin);
+    }
+    // Before the rest, so that no other transaction adds the user to a channel meanwhile.
     if !store::users::lock(&mut transaction, id).await? {
         return Err(Problem::NotFound(Resource::User(id)));
     }
@@ -121,7 +194,9 @@ pub async fn delete(app: &App, id: UserId) -> Result<(), Problem> {
     // The purge checks for remaining participants after the commit: they may be deleting their accounts at the same moment.
     let channels: Vec<Uuid> = channels.into_iter().map(|(channel, _)| channel.0).collect();
     purge::add(&mut transaction, purge::Kind::Channel, &channels).await?;
-    revoke_all_and_commit(app, transaction, id, events).await
+    revoke_all_and_commit(app, transaction, id, events).await?;
+    info!(target: AUDIT, { user.id = %id, by.id = %by.id }, "account deleted");
+    Ok(())
 }
 
 /// Commits a change of a user and revokes all sessions of the user.
@@ -132,13 +207,14 @@ async fn revoke_all_and_commit(
     mut events: Vec<Event>,
 ) -> Result<(), Problem> {
     // Before the commit: without Redis, the change fails as a whole.
-    app.sessions.revoke_all(user_id, None).await?;
+    let mut revoked = app.sessions.revoke_all(user_id, None).await?.len();
     let control = Control::UserRevoked { user_id };
     events.push(Event::control(&control));
     commit(app, transaction, events).await?;
     // And after it: a login in between used the row before the change.
     match app.sessions.revoke_all(user_id, None).await {
         Ok(late) => {
+            revoked += late.len();
             for session in late {
                 session::announce_revoked(app, user_id, session);
             }
@@ -148,6 +224,7 @@ async fn revoke_all_and_commit(
         }
     }
     app.delivery.apply(&control);
+    info!(target: AUDIT, { user.id = %user_id, sessions = revoked }, "sessions revoked");
     Ok(())
 }
 
@@ -169,8 +246,9 @@ pub struct AccountChanges {
 /// Not found, a taken name or address, or a store fails.
 pub async fn update(
     app: &App,
-    id: UserId,
     caller: &Caller,
+    client: IpAddr,
+    id: UserId,
     changes: AccountChanges,
 ) -> Result<User, Problem> {
     let AccountChanges {
@@ -179,10 +257,17 @@ pub async fn update(
         password,
         picture,
     } = changes;
+    check_reserved_from(app, id, username.as_ref(), email.as_ref()).await?;
     let password_hash = match &password {
-        Some(password) => Some(app.passwords.hash(password.secret().clone()).await?),
+        Some(password) => {
+            let network = ClientNetwork::of(client);
+            let hash = app.passwords.hash(network, password.secret().clone());
+            Some(hash.await?)
+        }
         None => None,
     };
+    let (new_username, new_email) = (username.is_some(), email.is_some());
+    let new_picture = !picture.list().is_empty();
     let mut transaction = store::begin(&app.db).await?;
     let mut user = store::users::update(
         &mut transaction,
@@ -200,6 +285,12 @@ pub async fn update(
         None => Vec::new(),
     };
     commit_with_picture(app, transaction, id, picture).await?;
+    let new_password = password.is_some();
+    info!(
+        target: AUDIT,
+        { user.id = %id, by.id = %caller.id, %client, new_username, new_email, new_password, new_picture },
+        "account changed"
+    );
     if password.is_some() {
         // And after the commit: a login in between used the old password.
         match app.sessions.revoke_all(id, Some(caller.session)).await {
@@ -208,6 +299,7 @@ pub async fn update(
                 warn!(user.id = %id, error = %chain(&error), "sessions opened during a password change are not revoked");
             }
         }
+        info!(target: AUDIT, { user.id = %id, sessions = revoked.len() }, "sessions revoked");
     }
     for session in revoked {
         session::announce_revoked(app, id, session);
@@ -215,11 +307,11 @@ pub async fn update(
     Ok(user)
 }
 
-/// Creates the configured admin account unless its name exists.
+/// Validates the first administrator of the settings.
 ///
 /// # Errors
-/// An invalid name, address or password in the settings, or a store fails.
-pub async fn ensure_admin(app: &App, admin: &Admin) -> Result<(), Problem> {
+/// A line for each invalid setting, without its value.
+pub fn parse_first_admin(admin: &Admin) -> Result<FirstAdmin, String> {
     let (username, email, password) = (
         Field::new("ADMIN_USERNAME", Username::parse(&admin.username)),
         Field::new("ADMIN_EMAIL", Email::parse(&admin.email)),
@@ -228,23 +320,63 @@ pub async fn ensure_admin(app: &App, admin: &Admin) -> Result<(), Problem> {
             NewPassword::parse(admin.password.expose()),
         ),
     )
-        .validate()?;
-    if store::users::credentials(&app.db, &[username.key()])
-        .await?
-        .is_some()
-    {
+        .validate()
+        .map_err(|problem| match problem {
+            Problem::Invalid(settings) => settings
+                .iter()
+                .map(|(name, why)| format!("{name} {}", why.as_str().unwrap_or_default()))
+                .collect::<Vec<_>>()
+                .join("\n"),
+            other => other.to_string(),
+        })?;
+    Ok(FirstAdmin {
+        username,
+        email,
+        password,
+    })
+}
+
+/// Creates the first administrator, once for a database.
+///
+/// A renamed administrator is not created again. If another account has the name or the address, there is no administrator, and
+/// the next start tries again: that is no reason to serve nobody.
+///
+/// # Errors
+/// A store fails.
+pub async fn bootstrap_admin(app: &App, admin: &FirstAdmin) -> Result<(), Problem> {
+    if store::users::is_admin_bootstrapped(&app.db).await? {
         return Ok(());
     }
-    let hash = app.passwords.hash(password.secret().clone()).await?;
+    let this_host = ClientNetwork::of(Ipv4Addr::LOCALHOST.into());
+    let hash = app
+        .passwords
+        .hash(this_host, admin.password.secret().clone())
+        .await?;
     let mut transaction = store::begin(&app.db).await?;
-    match store::users::insert(&mut transaction, &username, &email, &hash, Role::Admin).await {
-        Ok(user) => {
-            commit(app, transaction, vec![Event::user(user.id)]).await?;
-            info!(user.id = %user.id, "created the admin account");
-            Ok(())
-        }
-        // Another node that starts at the same time has created it.
-        Err(Problem::UsernameTaken) => Ok(()),
-        Err(problem) => Err(problem),
+    // Nodes that start together take turns here. The transaction rolls back when it is dropped.
+    if !store::users::record_admin_bootstrap(&mut transaction).await? {
+        return Ok(());
     }
+    // Without the record: an administrator of an earlier version, or from the database.
+    if store::users::has_admin(&mut transaction).await? {
+        return Ok(transaction.commit().await?);
+    }
+    let (username, email) = (&admin.username, &admin.email);
+    let setting =
+        match store::users::insert(&mut transaction, username, email, &hash, Role::Admin).await {
+            Ok(user) => {
+                commit(app, transaction, vec![Event::user(user.id)]).await?;
+                info!(target: AUDIT, { user.id = %user.id }, "administrator created");
+                return Ok(());
+            }
+            Err(Problem::UsernameTaken) => "ADMIN_USERNAME",
+            Err(Problem::EmailTaken) => "ADMIN_EMAIL",
+            Err(problem) => return Err(problem),
+        };
+    error!(
+        setting,
+        "there is no administrator, because another account has the value of this setting; set another value and restart the \
+         node, or run in PostgreSQL: update users set role = 'ADMIN' where username = '...'"
+    );
+    Ok(())
 }

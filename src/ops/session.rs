@@ -2,17 +2,22 @@
 
 use std::net::IpAddr;
 
-use tracing::warn;
+use tracing::{info, warn};
 
 use crate::{
     app::App,
-    auth::{login_attempts::LoginAttempt, sessions::Rotation},
+    auth::sessions::Rotation,
     ids::{SessionId, UserId},
     model::{Control, Event, Username},
     problem::Problem,
+    rate_limit::client_network::ClientNetwork,
     secret::Secret,
-    store,
+    store::{self, users::Credentials},
+    telemetry::AUDIT,
 };
+
+/// Characters of an unverified username in the log.
+const MAX_LOGGED_CHARS: usize = 64;
 
 /// The two tokens of a session.
 pub struct SessionTokens {
@@ -30,41 +35,42 @@ pub async fn login(
     app: &App,
     username: &str,
     password: Secret,
-    peer: IpAddr,
+    client: IpAddr,
 ) -> Result<SessionTokens, Problem> {
     let keys = Username::login_keys(username);
     let [_, key] = &keys;
-    let attempt =
-        LoginAttempt::begin(app.redis.clone(), app.config.login_failures, key, peer).await?;
-    // PostgreSQL refuses text with this character, so no user has such a name.
-    let found = if key.contains('\0') {
-        None
-    } else {
-        store::users::credentials(&app.db, &keys).await?
-    };
-    let (user, hash) = found
-        .map(|found| (found.user, Secret::new(found.password_hash)))
-        .unzip();
-    // Takes the same time for a name that does not exist.
-    let matches = app.passwords.verify(password, hash.clone()).await?;
-    let Some(user) = user.filter(|_| matches) else {
-        return Err(Problem::WrongCredentials);
+    let network = ClientNetwork::of(client);
+    let attempt = app.attempts.login(key, network).await?;
+    let found = match verify(app, &keys, password, network).await {
+        Ok(Some(found)) => found,
+        Ok(None) => {
+            // People type passwords into the wrong field, so a name that may be one is cut.
+            let account: String = key.chars().take(MAX_LOGGED_CHARS).collect();
+            info!(target: AUDIT, { account, %client }, "login failed");
+            return Err(Problem::WrongCredentials);
+        }
+        Err(problem) => {
+            // Without Redis the attempt counts until it is forgotten.
+            drop(attempt.take_back().await);
+            return Err(problem);
+        }
     };
     attempt.succeeded().await?;
+    let user = found.user;
     let (session, refresh) = app.sessions.open(user.id, user.role).await?;
     // A change of an account revokes the sessions after its commit. So either the change is visible here, or the change revokes this
     // session.
     let now = store::users::credentials(&app.db, &keys).await;
     match now {
         Ok(Some(now))
-            if now.user.is_same_account(&user)
-                && hash.is_some_and(|hash| hash.expose() == now.password_hash) =>
+            if now.user.is_same_account(&user) && now.password_hash == found.password_hash =>
         {
             let access = app.tokens.issue(&user, session)?;
             let keep = app.config.sessions_per_user;
             for oldest in app.sessions.end_oldest(user.id, keep).await? {
                 announce_revoked(app, user.id, oldest);
             }
+            info!(target: AUDIT, { user.id = %user.id, session.id = %session, %client }, "login succeeded");
             Ok(SessionTokens { access, refresh })
         }
         changed => {
@@ -75,9 +81,29 @@ pub async fn login(
     }
 }
 
+/// The account with this name, if the password is the account's. Takes as long for a name that does not exist.
+async fn verify(
+    app: &App,
+    keys: &[String; 2],
+    password: Secret,
+    network: ClientNetwork,
+) -> Result<Option<Credentials>, Problem> {
+    // PostgreSQL refuses text with this character, so no user has such a name.
+    let found = if keys.iter().any(|key| key.contains('\0')) {
+        None
+    } else {
+        store::users::credentials(&app.db, keys).await?
+    };
+    let hash = found
+        .as_ref()
+        .map(|found| Secret::new(found.password_hash.clone()));
+    let matches = app.passwords.verify(network, password, hash).await?;
+    Ok(found.filter(|_| matches))
+}
+
 /// Exchanges a refresh token for new tokens.
 ///
-/// A token that was exchanged before revokes its session.
+/// A token that was exchanged before revokes its session. A token that was never issued has no effect.
 ///
 /// # Errors
 /// [`Problem::SessionEnded`], or a store fails.
@@ -94,7 +120,7 @@ pub async fn refresh(app: &App, token: &str) -> Result<SessionTokens, Problem> {
             })
         }
         Rotation::Reused(user) => {
-            warn!(user.id = %user, session.id = %session, "refresh token reused; session revoked");
+            warn!(target: AUDIT, { user.id = %user, session.id = %session }, "refresh token reused; session revoked");
             app.sessions.revoke(user, session).await?;
             announce_revoked(app, user, session);
             Err(Problem::SessionEnded)
@@ -129,6 +155,7 @@ pub async fn logout(app: &App, token: &str) -> Result<(), Problem> {
     if let Some((user, session)) = app.sessions.find_by_token(token).await? {
         app.sessions.revoke(user, session).await?;
         announce_revoked(app, user, session);
+        info!(target: AUDIT, { user.id = %user, session.id = %session }, "logout");
     }
     Ok(())
 }

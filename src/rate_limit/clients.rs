@@ -5,14 +5,17 @@
 
 use std::{collections::HashMap, net::IpAddr, sync::Arc, time::Duration};
 
-use ipnet::IpNet;
 use parking_lot::Mutex;
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
     time::{Instant, timeout},
 };
 
-use crate::{ids::UserId, problem::Problem, rate_limit::TokenBucket};
+use crate::{
+    ids::UserId,
+    problem::Problem,
+    rate_limit::{TokenBucket, client_network::ClientNetwork},
+};
 
 /// Tokens for a request that only reads.
 pub const READ_COST: f64 = 1.0;
@@ -46,20 +49,14 @@ const MIN_PRUNED: usize = 1_024;
 pub enum Client {
     /// A user who has signed in.
     User(UserId),
-    /// The address of a client who has not. An IPv6 address counts by its /64, which one customer has as a whole.
-    Network(IpNet),
+    /// A client who has not.
+    Network(ClientNetwork),
 }
 
 impl Client {
     /// The client at an address.
     pub fn at(address: IpAddr) -> Self {
-        let address = IpNet::from(address.to_canonical());
-        let network = match address {
-            IpNet::V4(_) => address,
-            IpNet::V6(address) => IpNet::new(address.addr().into(), 64)
-                .map_or(IpNet::V6(address), |network| network.trunc()),
-        };
-        Self::Network(network)
+        Self::Network(ClientNetwork::of(address))
     }
 }
 

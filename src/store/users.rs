@@ -138,16 +138,73 @@ pub async fn update(db: &mut PgConnection, id: UserId, changes: &Changes) -> Res
         .ok_or(Problem::NotFound(Resource::User(id)))
 }
 
-/// Locks a user's row until the transaction ends, and returns the role.
+/// A user's role, locked with the rows of all administrators until the transaction ends.
+pub struct LockedRole {
+    /// The user's role.
+    pub role: Role,
+    /// Whether the user is the only administrator.
+    pub is_last_admin: bool,
+}
+
+/// Locks a user's row and those of all administrators until the transaction ends, and returns the role.
+///
+/// So of two administrators who demote each other at the same time, one comes second and is refused.
 ///
 /// # Errors
 /// Not found, or PostgreSQL fails.
-pub async fn lock_role(db: &mut PgConnection, id: UserId) -> Result<Role, Problem> {
-    sqlx::query_scalar("select role from users where id = $1 for no key update")
-        .bind(id)
-        .fetch_optional(db)
-        .await?
-        .ok_or(Problem::NotFound(Resource::User(id)))
+pub async fn lock_role(db: &mut PgConnection, id: UserId) -> Result<LockedRole, Problem> {
+    // In one order for all transactions: otherwise they could wait for each other.
+    let locked: Vec<(UserId, Role)> = sqlx::query_as(
+        "select id, role from users where id = $1 or role = 'ADMIN' order by id for no key update",
+    )
+    .bind(id)
+    .fetch_all(db)
+    .await?;
+    let (_, role) = locked
+        .iter()
+        .find(|(user, _)| *user == id)
+        .ok_or(Problem::NotFound(Resource::User(id)))?;
+    Ok(LockedRole {
+        role: *role,
+        is_last_admin: *role == Role::Admin && locked.len() == 1,
+    })
+}
+
+/// Whether the first administrator is recorded as created.
+///
+/// # Errors
+/// PostgreSQL fails.
+pub async fn is_admin_bootstrapped(db: &PgPool) -> Result<bool, Problem> {
+    Ok(
+        sqlx::query_scalar("select exists (select from admin_bootstrap)")
+            .fetch_one(db)
+            .await?,
+    )
+}
+
+/// Records the first administrator as created. False if that is recorded already.
+///
+/// Waits for a concurrent transaction that records it.
+///
+/// # Errors
+/// PostgreSQL fails.
+pub async fn record_admin_bootstrap(db: &mut PgConnection) -> Result<bool, Problem> {
+    let inserted = sqlx::query("insert into admin_bootstrap default values on conflict do nothing")
+        .execute(db)
+        .await?;
+    Ok(inserted.rows_affected() > 0)
+}
+
+/// Whether there is an administrator.
+///
+/// # Errors
+/// PostgreSQL fails.
+pub async fn has_admin(db: &mut PgConnection) -> Result<bool, Problem> {
+    Ok(
+        sqlx::query_scalar("select exists (select from users where role = 'ADMIN')")
+            .fetch_one(db)
+            .await?,
+    )
 }
 
 /// Changes a user's role.

@@ -520,6 +520,9 @@ async fn a_migration_of_an_old_database_drops_foreign_keys_and_purges_orphans() 
         "alter table channel_participants drop column invited_by",
         "drop view remains",
         "drop table pending_deletions",
+        "drop table admin_bootstrap",
+        "drop index users_admins",
+        "alter table users drop column username_look",
         "drop table _sqlx_migrations",
     ] {
         sqlx::query(sql).execute(&cluster.db).await.expect(sql);

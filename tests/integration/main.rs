@@ -16,6 +16,8 @@
 
 mod a_silent_connection;
 mod accounts;
+mod administrators;
+mod attempts;
 mod broker;
 mod bucket;
 mod channels;

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use discodeit::store;
 use sqlx::{AssertSqlSafe, Executor, PgPool};
 
-use super::support::Cluster;
+use super::support::{ADMIN, Cluster};
 
 /// The schema of the first version.
 const FIRST: &str = include_str!("fixtures/schema-first.sql");
@@ -151,8 +151,15 @@ async fn a_database_of_the_first_version_keeps_its_rows() {
     assert_eq!(schema(&cluster.db).await, current_schema().await);
     let mut after = rows(&cluster.db).await;
     after.retain(|table, rows| before.contains_key(table) || !rows.is_empty());
+    // Ann is an administrator, so the settings create none.
+    assert_eq!(
+        after.remove("admin_bootstrap").map(|rows| rows.len()),
+        Some(1)
+    );
     assert_eq!(after, before);
     cluster.add(&[]).await;
+    let admin = cluster.visitor(0).login(ADMIN.0, ADMIN.1).await;
+    assert_eq!(admin.status, 401, "{admin:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -168,7 +175,12 @@ async fn a_database_of_the_last_version_before_migrations_keeps_its_rows() {
     assert_eq!(schema(&cluster.db).await, current_schema().await);
     let pending = before.remove("remains").expect("the table of before");
     before.insert("pending_deletions".to_owned(), pending);
-    assert_eq!(rows(&cluster.db).await, before);
+    let mut after = rows(&cluster.db).await;
+    assert_eq!(
+        after.remove("admin_bootstrap").map(|rows| rows.len()),
+        Some(1)
+    );
+    assert_eq!(after, before);
     cluster.add(&[]).await;
 }
 

@@ -112,7 +112,9 @@ impl RedisCli {
                 "sse:user" | "sessions" => format!("{key}:{}", self.bob.id),
                 "sse:seen:{sse:user" => format!("{key}:{}}}", self.bob.id),
                 "session" => format!("{key}:{}", self.session()),
-                "ratelimit:login" => word.replace("bob", &self.bob.name),
+                "ratelimit:{login}:pair" | "ratelimit:{login}:known" => {
+                    word.replace("bob", &self.bob.name)
+                }
                 _ => format!("{key}{}{id}", if key.is_empty() { "" } else { ":" }),
             }
         });
@@ -157,6 +159,10 @@ async fn the_redis_guide_matches_a_running_system() {
         cluster.visitor(0).login(&bob.name, "wrong").await.status,
         401
     );
+    assert_eq!(
+        cluster.visitor(0).login("nobody", "wrong").await.status,
+        401
+    );
     assert_eq!(bob.post_csrf("/api/auth/refresh").await.status, 200);
     let mut stream = Sse::open(&bob, None).await;
     stream.expect("sync").await;
@@ -197,6 +203,13 @@ async fn the_redis_guide_matches_a_running_system() {
     })
     .await;
 
+    // The guide shows the key of sign-ups, and each sign-up prolongs it by 6 s.
+    for number in 0..10 {
+        let name = format!("somebody-{number}");
+        let email = format!("{name}@example.org");
+        let answer = cluster.visitor(0).sign_up(&name, &email, "password").await;
+        assert_eq!(answer.status, 201, "{answer:?}");
+    }
     let examples = examples();
     let anns_stream = Sse::open(&ann, None).await;
     let admin = cluster.admin(0).await;

@@ -85,6 +85,13 @@ impl Visitor {
         }
     }
 
+    /// The same node for a browser at another address, without cookies.
+    ///
+    /// The node must trust this host's `X-Forwarded-For`.
+    pub fn at_address(&self, client: &str) -> Self {
+        Self::behind_proxy(self.base.trim_start_matches("http://"), Some(client))
+    }
+
     /// Waits until the node is ready.
     pub async fn until_ready(&self) {
         eventually_within(START, "the node is ready", async || {

@@ -1,5 +1,6 @@
 //! Clients, nodes and stores for the tests.
 
+mod audit;
 mod broker;
 mod bucket;
 mod client;
@@ -10,6 +11,7 @@ mod sockjs;
 mod sse;
 mod stomp;
 
+pub use audit::{audit_log, record_audit_log};
 pub use broker::Broker;
 pub use bucket::Bucket;
 pub use client::{Answer, User, Visitor};
