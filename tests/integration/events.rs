@@ -66,7 +66,7 @@ async fn an_event_reaches_its_receivers_on_every_node_with_the_same_id() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_event_arrives_only_after_its_change_is_readable() {
-    let cluster = Cluster::start(2).await;
+    let cluster = Cluster::start_with(2, &[("INVITATIONS_PER_PAIR", "1000")]).await;
     let (ann, bob) = (cluster.user(0, "ann").await, cluster.user(1, "bob").await);
     let mut stream = Sse::open(&bob, None).await;
     stream.expect("sync").await;
@@ -120,7 +120,7 @@ async fn resume(user: &User, last_id: &str, by_query: bool) -> (Sse, Vec<String>
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_stream_resumes_on_another_node_during_publishing() {
-    let mut cluster = Cluster::start(3).await;
+    let mut cluster = Cluster::start_with(3, &[("INVITATIONS_PER_PAIR", "1000")]).await;
     let (ann, bob) = (cluster.user(0, "ann").await, cluster.user(1, "bob").await);
     let admin = cluster.admin(0).await;
     let mut stream = Sse::open(&bob, None).await;

@@ -208,7 +208,7 @@ async fn a_stream_without_a_position_replays_nothing() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn events_published_during_a_nodes_start_reach_streams_resumed_on_it() {
     const EVENTS: usize = 60;
-    let mut cluster = Cluster::start(1).await;
+    let mut cluster = Cluster::start_with(1, &[("INVITATIONS_PER_PAIR", "1000")]).await;
     let (ann, bob) = (cluster.user(0, "ann").await, cluster.user(0, "bob").await);
     let from = cursor(&bob).await;
     let publishing = tokio::spawn({
