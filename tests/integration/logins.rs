@@ -4,7 +4,6 @@ use std::collections::HashSet;
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD as BASE64};
 use futures_util::future::join_all;
-use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use redis::AsyncCommands;
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -464,78 +463,12 @@ async fn a_session_opened_during_a_password_change_ends() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_forged_token_is_rejected() {
-    const OURS: &[u8] = b"a secret of the tests, 32 bytes long";
-    let cluster = Cluster::start(1).await;
+async fn only_a_bearer_header_carries_an_access_token() {
+    let cluster = Cluster::shared(1).await;
     let ann = cluster.user(0, "ann").await;
-    let sign = |header: &Header, claims: &Value, key: &[u8]| {
-        jsonwebtoken::encode(header, claims, &EncodingKey::from_secret(key)).expect("signed")
-    };
-    let claims = User::claims(ann.token());
-    let with = |name: &str, value: Value| {
-        let mut claims = claims.clone();
-        claims[name] = value;
-        claims
-    };
-    let without = |name: &str| {
-        let mut claims = claims.clone();
-        claims.as_object_mut().expect("an object").remove(name);
-        claims
-    };
-    let hs256 = Header::new(Algorithm::HS256);
     let visitor = bare(&ann);
-    assert_eq!(
-        status_with(&visitor, &sign(&hs256, &claims, OURS)).await,
-        200,
-        "the test signs like the node"
-    );
-
-    let mut forged = vec![
-        sign(&hs256, &claims, b"another secret that is 32 bytes long"),
-        sign(&hs256, &claims, b""),
-        sign(&Header::new(Algorithm::HS384), &claims, OURS),
-        sign(&Header::new(Algorithm::HS512), &claims, OURS),
-        sign(&hs256, &with("exp", json!(1_000)), OURS),
-        sign(&hs256, &with("exp", json!("never")), OURS),
-        sign(&hs256, &with("nbf", json!(4_000_000_000_i64)), OURS),
-        sign(&hs256, &with("sid", json!(uuid::Uuid::new_v4())), OURS),
-        sign(&hs256, &json!([]), OURS),
-    ];
-    forged.extend(["exp", "sub", "sid", "userDto"].map(|name| sign(&hs256, &without(name), OURS)));
-    // Another user's id with the caller's session.
-    let mut other = claims.clone();
-    other["userDto"]["id"] = json!(cluster.admin(0).await.id);
-    forged.push(sign(&hs256, &other, OURS));
-    let mut kid = hs256.clone();
-    kid.kid = Some("../../../../dev/null".to_owned());
-    forged.push(sign(&kid, &claims, b""));
-
-    let [payload, signature] = [1, 2].map(|n| ann.token().split('.').nth(n).expect("three parts"));
-    for alg in ["none", "None", "nOnE", "", "RS256", "ES256", "HS384"] {
-        let header = BASE64.encode(json!({ "alg": alg, "typ": "JWT" }).to_string());
-        forged.extend(["", signature].map(|signature| format!("{header}.{payload}.{signature}")));
-    }
-    let promoted = BASE64.encode(ann.token().split('.').nth(1).map_or_else(String::new, |_| {
-        let mut claims = claims.clone();
-        claims["userDto"]["role"] = json!("ADMIN");
-        claims.to_string()
-    }));
-    forged.push(format!(
-        "{}.{promoted}.{signature}",
-        ann.token().split('.').next().expect("three parts")
-    ));
     let (_, refresh) = tokens(&ann, &ann.name).await;
-    forged.extend([
-        refresh,
-        String::new(),
-        "garbage".into(),
-        "a.b.c".into(),
-        "..".into(),
-        "x".repeat(10_000),
-    ]);
-    for token in &forged {
-        assert_eq!(status_with(&visitor, token).await, 401, "{token}");
-    }
+    assert_eq!(status_with(&visitor, &refresh).await, 401);
     for value in [
         format!("Basic {}", ann.token()),
         ann.token().to_owned(),

@@ -5,12 +5,7 @@ use std::{
     sync::LazyLock,
 };
 
-use discodeit::{Config, Node, model::Topic, store};
-use rdkafka::{
-    ClientConfig,
-    admin::{AdminClient, AdminOptions},
-    client::DefaultClientContext,
-};
+use discodeit::{Config, Node, store};
 use sqlx::{Connection, PgConnection, PgPool};
 use tokio::{runtime::Runtime, sync::OnceCell, task::spawn_blocking};
 
@@ -155,27 +150,7 @@ impl Drop for Cluster {
         }
         // May fail, because a node that still runs may be writing there.
         drop(std::fs::remove_dir_all(&self.files));
-        let prefix = self.setting("KAFKA_TOPIC_PREFIX").to_owned();
-        // Not waited for: the test's runtime, and its nodes with it, end after this.
-        SHARED_RUNTIME.spawn(delete_topics(prefix));
     }
-}
-
-/// Deletes a cluster's topics, which may not exist: with thousands of topics, Kafka takes seconds to create one.
-async fn delete_topics(prefix: String) {
-    let brokers = environment("TEST_KAFKA_BROKERS");
-    let admin: AdminClient<DefaultClientContext> = ClientConfig::new()
-        .set("bootstrap.servers", brokers)
-        .create()
-        .expect("an admin client");
-    let names = Topic::ALL.map(|topic| format!("{prefix}{}", topic.name()));
-    let dead_letters = format!("{prefix}{}.dlq", Topic::Jobs.name());
-    let topics: Vec<&str> = names
-        .iter()
-        .chain([&dead_letters])
-        .map(String::as_str)
-        .collect();
-    drop(admin.delete_topics(&topics, &AdminOptions::new()).await);
 }
 
 impl Cluster {
