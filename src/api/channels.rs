@@ -135,15 +135,9 @@ pub(super) async fn list(request: Request) -> Result<Response, Problem> {
         return Err(Problem::Forbidden("These are another user's channels."));
     }
     let position = cursor::newest(&request.app, caller.id).await;
-    let app = request.app.clone();
-    let list = List {
-        read: Box::new(move |after, limit| {
-            let (app, user) = (app.clone(), query.user_id);
-            Box::pin(async move { store::channels::visible_to(&app.db, user, after, limit).await })
-        }),
-        batch: BATCH,
-        most: usize::MAX,
-    };
+    let list = List::new(&request.app, BATCH, move |app, after, limit| async move {
+        store::channels::visible_to(&app.db, query.user_id, after, limit).await
+    });
     let response = list.respond(&request, caller.id).await?;
     Ok(cursor::with_cursor(response, position))
 }

@@ -3,10 +3,10 @@
 //! A whole list is read in batches while the client takes it: memory holds one batch, and no connection to PostgreSQL waits for
 //! a slow client.
 
-use std::{fmt::Display, str::FromStr, time::Duration};
+use std::{fmt::Display, str::FromStr, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use futures_util::{StreamExt, future::BoxFuture, stream};
+use futures_util::{FutureExt, StreamExt, future::BoxFuture, stream};
 use http::StatusCode;
 use serde::{Deserialize, Serialize};
 use tokio::{
@@ -17,6 +17,7 @@ use tracing::warn;
 use warp::reply::Response;
 
 use crate::{
+    app::App,
     http::{
         reply::{json, json_bytes, json_stream},
         request::Request,
@@ -51,19 +52,18 @@ pub(super) struct Page<T> {
 }
 
 /// The rows of a list with their keys, in order.
-pub(super) type Rows<K, T> = Result<Vec<(K, T)>, Problem>;
+type Rows<K, T> = Result<Vec<(K, T)>, Problem>;
 
 /// Reads rows after a key, at most as many as the number says.
-pub(super) type Read<K, T> = Box<dyn Fn(Option<K>, i64) -> BoxFuture<'static, Rows<K, T>> + Send>;
+type Read<K, T> = Box<dyn Fn(Option<K>, i64) -> BoxFuture<'static, Rows<K, T>> + Send>;
 
 /// How the rows of a list are read.
 pub(super) struct List<K, T> {
-    /// Reads the rows.
-    pub(super) read: Read<K, T>,
+    read: Read<K, T>,
     /// Rows that a whole list reads at once.
-    pub(super) batch: usize,
+    batch: usize,
     /// Maximum rows of a whole list.
-    pub(super) most: usize,
+    most: usize,
 }
 
 impl<K, T> List<K, T>
@@ -71,6 +71,25 @@ where
     K: Display + FromStr + Send + 'static,
     T: Serialize + Send + 'static,
 {
+    /// A list of which the whole reads `batch` rows at once. `read` gets the key of the last row before, and the number of rows.
+    pub(super) fn new<F, Fut>(app: &Arc<App>, batch: usize, read: F) -> Self
+    where
+        F: Fn(Arc<App>, Option<K>, i64) -> Fut + Send + 'static,
+        Fut: Future<Output = Rows<K, T>> + Send + 'static,
+    {
+        let app = app.clone();
+        Self {
+            read: Box::new(move |after, limit| read(app.clone(), after, limit).boxed()),
+            batch,
+            most: usize::MAX,
+        }
+    }
+
+    /// Ends the whole list after `most` rows.
+    pub(super) fn at_most(self, most: usize) -> Self {
+        Self { most, ..self }
+    }
+
     /// Answers a request for the list. The key of a page's last row is the page's `nextCursor`.
     ///
     /// # Errors

@@ -20,17 +20,10 @@ const BATCH: usize = 250;
 pub(super) async fn list(request: Request) -> Result<Response, Problem> {
     let caller = request.caller().await?;
     let position = cursor::newest(&request.app, caller.id).await;
-    let app = request.app.clone();
-    let list = List {
-        read: Box::new(move |after, limit| {
-            let app = app.clone();
-            Box::pin(
-                async move { store::notifications::list(&app.db, caller.id, after, limit).await },
-            )
-        }),
-        batch: BATCH,
-        most: MAX_LISTED,
-    };
+    let list = List::new(&request.app, BATCH, move |app, after, limit| async move {
+        store::notifications::list(&app.db, caller.id, after, limit).await
+    });
+    let list = list.at_most(MAX_LISTED);
     let response = list.respond(&request, caller.id).await?;
     Ok(cursor::with_cursor(response, position))
 }

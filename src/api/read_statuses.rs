@@ -87,17 +87,9 @@ pub(super) async fn list(request: Request) -> Result<Response, Problem> {
         ));
     }
     let position = cursor::newest(&request.app, caller.id).await;
-    let app = request.app.clone();
-    let list = List {
-        read: Box::new(move |after, limit| {
-            let app = app.clone();
-            Box::pin(
-                async move { store::read_statuses::list(&app.db, caller.id, after, limit).await },
-            )
-        }),
-        batch: BATCH,
-        most: usize::MAX,
-    };
+    let list = List::new(&request.app, BATCH, move |app, after, limit| async move {
+        store::read_statuses::list(&app.db, caller.id, after, limit).await
+    });
     let response = list.respond(&request, caller.id).await?;
     Ok(cursor::with_cursor(response, position))
 }

@@ -72,21 +72,16 @@ pub(super) async fn list(request: Request) -> Result<Response, Problem> {
     let position = cursor::newest(&request.app, caller.id).await;
     // Unknown without Redis; the list can still be read.
     let online = request.app.presence.online().await.ok().map(Arc::new);
-    let app = request.app.clone();
-    let list = List {
-        read: Box::new(move |after, limit| {
-            let (app, online) = (app.clone(), online.clone());
-            Box::pin(async move {
-                let mut users = store::users::list(&app.db, after, limit).await?;
-                for (_, user) in &mut users {
-                    user.online = online.as_ref().map(|online| online.contains(&user.id));
-                }
-                Ok(users)
-            })
-        }),
-        batch: BATCH,
-        most: usize::MAX,
-    };
+    let list = List::new(&request.app, BATCH, move |app, after, limit| {
+        let online = online.clone();
+        async move {
+            let mut users = store::users::list(&app.db, after, limit).await?;
+            for (_, user) in &mut users {
+                user.online = online.as_ref().map(|online| online.contains(&user.id));
+            }
+            Ok(users)
+        }
+    });
     let response = list.respond(&request, caller.id).await?;
     Ok(cursor::with_cursor(response, position))
 }
