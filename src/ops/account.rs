@@ -181,9 +181,7 @@ pub async fn delete(app: &App, by: &Caller, id: UserId) -> Result<(), Problem> {
         return Err(Problem::LastAdmin);
     }
     // Before the rest, so that no other transaction adds the user to a channel meanwhile.
-    if !store::users::lock(&mut transaction, id).await? {
-        return Err(Problem::NotFound(Resource::User(id)));
-    }
+    store::users::lock(&mut transaction, id).await?;
     let channels = store::channels::private_of(&mut transaction, id).await?;
     let mut events = vec![Event::user(id)];
     for (channel, participants) in &channels {

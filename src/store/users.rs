@@ -228,16 +228,16 @@ pub async fn set_role(db: &mut PgConnection, id: UserId, role: Role) -> Result<U
 
 /// Locks a user's row until the transaction ends.
 ///
-/// Until then, no transaction inserts a row that refers to it. False if the user does not exist.
+/// Until then, no transaction inserts a row that refers to it.
 ///
 /// # Errors
 /// PostgreSQL fails.
-pub async fn lock(db: &mut PgConnection, id: UserId) -> Result<bool, Problem> {
-    let found = sqlx::query("select 1 from users where id = $1 for update")
+pub async fn lock(db: &mut PgConnection, id: UserId) -> Result<(), Problem> {
+    sqlx::query("select 1 from users where id = $1 for update")
         .bind(id)
         .execute(db)
         .await?;
-    Ok(found.rows_affected() > 0)
+    Ok(())
 }
 
 /// Deletes a user's row; queries then show the user's messages without an author.
