@@ -36,12 +36,7 @@ fn retry_after(answer: &Answer) -> u64 {
 
 /// Signs a user up and in from an address, which is known for the account then.
 async fn user_at(cluster: &Cluster, address: &str, name: &str) -> User {
-    let visitor = cluster.visitor(0).at_address(address);
-    let name = format!("{name}-{}", &uuid::Uuid::new_v4().simple().to_string()[..8]);
-    let email = format!("{name}@example.org");
-    let answer = visitor.sign_up(&name, &email, "password").await;
-    assert_eq!(answer.status, 201, "{answer:?}");
-    User::sign_in(visitor, &name, "password").await
+    User::sign_up(cluster.visitor(0).at_address(address), name).await
 }
 
 /// The time of a login, if it succeeds.

@@ -75,16 +75,16 @@ async fn while_writing(by: &User, channel: &str, request: impl Future<Output = A
     answer.0
 }
 
-/// Inserts users who cannot sign in.
-pub(crate) async fn people(cluster: &Cluster, number: i64) {
+/// Inserts users who cannot sign in, and returns their ids.
+pub(crate) async fn people(cluster: &Cluster, number: i64) -> Vec<String> {
     let sql = "insert into users (id, username, username_key, email, email_key, password_hash, role) \
                select gen_random_uuid(), 'somebody ' || n, 'somebody ' || n, n || '@example.org', n || '@example.org', 'x', 'USER' \
-               from generate_series(1, $1) n";
-    sqlx::query(sql)
+               from generate_series(1, $1) n returning id::text";
+    sqlx::query_scalar(sql)
         .bind(number)
-        .execute(&cluster.db)
+        .fetch_all(&cluster.db)
         .await
-        .expect("written");
+        .expect("written")
 }
 
 /// Waits until no deletion is pending.

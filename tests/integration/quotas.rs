@@ -9,6 +9,7 @@ use tokio::time::Instant;
 
 use super::{
     accounts::{set_role, text},
+    deletions::people,
     files::{attach, file, post},
 };
 use crate::support::{Answer, Cluster, Stomp, User, eventually, eventually_within};
@@ -194,25 +195,13 @@ async fn nobody_puts_a_user_into_channels_without_bound() {
     assert_eq!(private(dora, &[bob]).await.status, 201);
 }
 
-/// Inserts users without a password and returns their ids.
-async fn insert_users(cluster: &Cluster, count: i32) -> Vec<String> {
-    const SQL: &str = "insert into users (id, username, username_key, email, email_key, password_hash, role) \
-                       select gen_random_uuid(), 'user-' || n, 'user-' || n, n || '@example.com', n || '@example.com', '', 'USER' \
-                       from generate_series(1, $1) n returning id::text";
-    sqlx::query_scalar(SQL)
-        .bind(count)
-        .fetch_all(&cluster.db)
-        .await
-        .expect("inserted")
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[expect(clippy::print_stdout, reason = "prints what it measures")]
 async fn ten_seconds_of_invitations_leave_a_list_short() {
     // The defaults of a node.
     let cluster = Cluster::start_with(1, &[("REQUEST_RATE", "100")]).await;
     let (eve, bob) = (cluster.user(0, "eve").await, cluster.user(0, "bob").await);
-    let mut participants = insert_users(&cluster, 98).await;
+    let mut participants = people(&cluster, 98).await;
     participants.extend([eve.id.clone(), bob.id.clone()]);
     let body = json!({ "participantIds": participants });
     let list = format!("/api/channels?userId={}", bob.id);

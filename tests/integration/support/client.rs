@@ -233,6 +233,16 @@ impl std::ops::Deref for User {
 }
 
 impl User {
+    /// Signs a new user up and in with that browser. The name gets a random suffix.
+    pub async fn sign_up(visitor: Visitor, name: &str) -> Self {
+        let name = format!("{name}-{}", &uuid::Uuid::new_v4().simple().to_string()[..8]);
+        let answer = visitor
+            .sign_up(&name, &format!("{name}@example.org"), "password")
+            .await;
+        assert_eq!(answer.status, 201, "{answer:?}");
+        Self::sign_in(visitor, &name, "password").await
+    }
+
     /// Signs in with that browser.
     pub async fn sign_in(mut visitor: Visitor, name: &str, password: &str) -> Self {
         let answer = visitor.login(name, password).await;

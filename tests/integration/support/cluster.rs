@@ -360,13 +360,7 @@ impl Cluster {
 
     /// Signs a new user up and in at a node. The name gets a random suffix.
     pub async fn user(&self, node: usize, name: &str) -> User {
-        let name = format!("{name}-{}", &uuid::Uuid::new_v4().simple().to_string()[..8]);
-        let visitor = self.visitor(node);
-        let answer = visitor
-            .sign_up(&name, &format!("{name}@example.org"), "password")
-            .await;
-        assert_eq!(answer.status, 201, "{answer:?}");
-        User::sign_in(visitor, &name, "password").await
+        User::sign_up(self.visitor(node), name).await
     }
 
     /// Signs an administrator in at a node: the configured one, or one of the test's own in a shared cluster.
