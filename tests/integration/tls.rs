@@ -51,6 +51,9 @@ impl NodeProcess {
             .args(["-c", r#"eval "$(dev/stack env tls)"; eval "$1"; exec "$0""#])
             .args([env!("CARGO_BIN_EXE_discodeit"), change])
             .current_dir(ROOT)
+            // The settings of other nodes may be in the environment of the tests.
+            .env_clear()
+            .envs(std::env::vars().filter(|(name, _)| ["HOME", "PATH"].contains(&name.as_str())))
             .env("LISTEN", &address)
             .env(
                 "FILES_URL",
