@@ -5,9 +5,6 @@ use std::sync::{
     atomic::{AtomicBool, Ordering},
 };
 
-use redis::aio::ConnectionManager;
-use sqlx::PgPool;
-
 use crate::{
     auth::{attempts::Attempts, passwords::Passwords, sessions::Sessions, tokens::Tokens},
     blobs::Blobs,
@@ -17,6 +14,8 @@ use crate::{
     group_commit::GroupCommit,
     model::FirstAdmin,
     rate_limit::clients::Clients,
+    redis_client::RedisClient,
+    store::Db,
     tasks::Tasks,
 };
 
@@ -27,9 +26,9 @@ pub struct App {
     /// The first administrator, validated.
     pub admin: Option<FirstAdmin>,
     /// PostgreSQL.
-    pub db: PgPool,
+    pub db: Db,
     /// Redis.
-    pub redis: ConnectionManager,
+    pub redis: RedisClient,
     /// Sessions, in Redis.
     pub sessions: Sessions,
     /// SSE history, in Redis.

@@ -8,7 +8,6 @@
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use sqlx::{PgConnection, PgPool};
 use tokio::sync::{mpsc, oneshot};
 use tracing::warn;
 use uuid::Uuid;
@@ -19,7 +18,7 @@ use crate::{
     model::{BinaryContent, Message, MessageText},
     problem::{Dependency, Problem, Resource, chain},
     store::{
-        self,
+        Db, Transaction,
         messages::{self, Author, NewMessage, Target},
         outbox::OutboxRow,
     },
@@ -118,7 +117,7 @@ struct Written {
 
 impl Groups {
     /// Writes groups until every sender is dropped.
-    pub async fn run(mut self, db: PgPool, outbox: Arc<Outbox>) {
+    pub async fn run(mut self, db: Db, outbox: Arc<Outbox>) {
         let mut group = Vec::with_capacity(MAX_GROUP);
         while self.queue.recv_many(&mut group, MAX_GROUP).await > 0 {
             let (posts, senders): (Vec<Post>, Vec<_>) = group.drain(..).unzip();
@@ -158,7 +157,7 @@ fn unavailable() -> Problem {
     Problem::Unavailable(Dependency::Postgres, None)
 }
 
-async fn write_within_timeout(db: &PgPool, posts: &[Post]) -> Result<Written, Problem> {
+async fn write_within_timeout(db: &Db, posts: &[Post]) -> Result<Written, Problem> {
     tokio::time::timeout(COMMIT_TIMEOUT, write(db, posts))
         .await
         .unwrap_or(Err(unavailable()))
@@ -169,7 +168,7 @@ async fn write_within_timeout(db: &PgPool, posts: &[Post]) -> Result<Written, Pr
 /// So a message that PostgreSQL refuses does not fail the others. This also resolves the conflict when two nodes store the same
 /// `clientMessageId` at once: the second transaction finds the message of the first.
 async fn write_individually(
-    db: &PgPool,
+    db: &Db,
     outbox: &Outbox,
     posts: &[Post],
 ) -> Vec<Result<Posted, Problem>> {
@@ -196,8 +195,8 @@ async fn write_individually(
     answers
 }
 
-async fn write(db: &PgPool, posts: &[Post]) -> Result<Written, Problem> {
-    let mut transaction = store::begin(db).await?;
+async fn write(db: &Db, posts: &[Post]) -> Result<Written, Problem> {
+    let mut transaction = db.begin().await?;
     let mut batch = Batch::read(&mut transaction, posts).await?;
     let mut new = Vec::new();
     let mut answers = Vec::with_capacity(posts.len());
@@ -224,7 +223,7 @@ struct Batch {
 }
 
 impl Batch {
-    async fn read(db: &mut PgConnection, posts: &[Post]) -> Result<Self, Problem> {
+    async fn read(db: &mut Transaction, posts: &[Post]) -> Result<Self, Problem> {
         let channels = distinct(posts.iter().map(|post| post.channel));
         let channels = messages::lock_targets(db, &channels).await?;
         let authors = distinct(posts.iter().map(|post| (post.author, post.channel)));

@@ -24,6 +24,7 @@
 //! - [`config`]: settings from the environment
 //! - [`telemetry`]: logs and spans
 //! - [`tasks`]: task ownership, backoff
+//! - [`redis_client`]: the connection to Redis
 //! - [`problem`]: errors and their HTTP statuses
 //! - [`secret`]: values that must not reach a log
 //! - [`ids`]: typed identifiers
@@ -48,6 +49,7 @@ pub mod ops;
 pub mod problem;
 pub mod protocol;
 pub mod rate_limit;
+pub mod redis_client;
 pub mod secret;
 pub mod sockjs;
 pub mod store;

@@ -6,7 +6,6 @@ use std::{
     time::Duration,
 };
 
-use redis::aio::{ConnectionManager, ConnectionManagerConfig};
 use sqlx::postgres::PgConnectOptions;
 use thiserror::Error;
 use tokio::sync::mpsc;
@@ -22,6 +21,7 @@ use crate::{
         Delivery, ReportedGap,
         presence::{self, Presence},
         repair::{self, Repairer},
+        revocations,
     },
     events::{
         history::History,
@@ -33,6 +33,7 @@ use crate::{
     ops,
     problem::{Problem, chain},
     rate_limit::clients::{ClientSettings, Clients},
+    redis_client::RedisClient,
     store,
     tasks::{Backoff, Group, LogOnce, Tasks},
     workers::{self, notify},
@@ -40,14 +41,11 @@ use crate::{
 
 /// Time for connections and requests to end after the drain's spread. The sum stays below the 20 s limit of a drain.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(4);
-/// Timeout of a Redis command, so that a request that needs Redis gets 503 within 5 s.
-const REDIS_TIMEOUT: Duration = Duration::from_secs(2);
-
-/// Timeout of a connection attempt to Redis.
-const REDIS_CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
-
 /// Timeout for Kafka to acknowledge the last events, and then for the tasks to end.
 const STOP_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Timeout of the migrations. Each of their statements has a minute.
+const PREPARE_TIMEOUT: Duration = Duration::from_mins(5);
 
 /// Tasks that complete uploads.
 const UPLOAD_TASKS: usize = 2;
@@ -92,7 +90,8 @@ impl Node {
         let owner = config.migration_database_url.as_ref();
         let owner = owner.map(|url| store::options("MIGRATION_DATABASE_URL", url));
         let owner = owner.transpose().map_err(StartError::Setting)?;
-        let redis = connect_redis(&config)?;
+        let redis = RedisClient::new(&config.redis_url)
+            .map_err(|_| StartError::Setting("REDIS_URL is not a Redis URL".to_owned()))?;
         let tasks = Tasks::new();
         let blobs = Blobs::open(&config, &tasks).map_err(StartError::Setting)?;
         let kafka = Arc::new(Kafka::new(&config)?);
@@ -192,6 +191,7 @@ fn spawn_tasks(
 ) {
     let tasks = &app.tasks;
     tasks.spawn("kafka.watch", app.kafka.clone().watch());
+    tasks.spawn("kafka.canary", app.kafka.clone().watch_canary());
     let consumer = app.clone();
     tasks.spawn_restarting("kafka.consume", move || consume(consumer.clone()));
     tasks.spawn(
@@ -224,6 +224,7 @@ fn spawn_tasks(
     };
     tasks.spawn("repair.queue", repair::run(repairer.clone(), gaps));
     tasks.spawn("repair.audit", repair::audit(repairer.clone()));
+    tasks.spawn("revocations", revocations::run(repairer.clone()));
     tasks.spawn("repair.sessions", repair::audit_sessions(repairer));
     tasks.spawn(
         "presence",
@@ -236,17 +237,6 @@ fn spawn_tasks(
     );
 }
 
-fn connect_redis(config: &Config) -> Result<ConnectionManager, StartError> {
-    let invalid = |_| StartError::Setting("REDIS_URL is not a Redis URL".to_owned());
-    let client = redis::Client::open(config.redis_url.expose()).map_err(invalid)?;
-    let settings = ConnectionManagerConfig::new()
-        .set_response_timeout(Some(REDIS_TIMEOUT))
-        .set_connection_timeout(Some(REDIS_CONNECT_TIMEOUT))
-        .set_number_of_retries(1)
-        .set_max_delay(Duration::from_millis(500));
-    ConnectionManager::new_lazy_with_config(client, settings).map_err(invalid)
-}
-
 /// Creates the schema and the first administrator, as soon as PostgreSQL answers. Without a separate owner, the nodes' own role owns
 /// the schema.
 async fn prepare(app: Arc<App>, owner: Option<PgConnectOptions>) {
@@ -257,7 +247,10 @@ async fn prepare(app: Arc<App>, owner: Option<PgConnectOptions>) {
     let mut backoff = Backoff::new(Duration::from_millis(250), Duration::from_millis(500));
     loop {
         let result = async {
-            store::prepare(owner, runtime_role).await?;
+            // A late connection is closed, which ends its work and its lock.
+            tokio::time::timeout(PREPARE_TIMEOUT, store::prepare(owner, runtime_role))
+                .await
+                .map_err(Problem::internal)??;
             match &app.admin {
                 Some(admin) => ops::account::bootstrap_admin(&app, admin).await,
                 None => Ok(()),

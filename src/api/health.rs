@@ -3,16 +3,23 @@
 use std::time::Duration;
 
 use http::StatusCode;
+use redis::AsyncCommands;
 use serde_json::json;
+use tokio::time::timeout;
 use warp::reply::Response;
 
 use crate::{
+    app::App,
     http::{reply::json, request::Request},
     problem::Problem,
+    store::Db,
 };
 
 /// Timeout after which a store counts as down.
-const PING_TIMEOUT: Duration = Duration::from_secs(1);
+const STORE_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// How long the key of a node stays in Redis after the last check.
+const HEALTH_KEY_TTL: Duration = Duration::from_mins(1);
 
 /// `GET /api/health/live`: 200 while the process runs.
 pub(super) async fn live(_: Request) -> Result<Response, Problem> {
@@ -22,28 +29,26 @@ pub(super) async fn live(_: Request) -> Result<Response, Problem> {
 /// `GET /api/health/ready`: 200 if this node can serve, else 503. `details` has the state of each part.
 pub(super) async fn ready(request: Request) -> Result<Response, Problem> {
     let app = &request.app;
-    let postgres = async { sqlx::query("select 1").execute(&app.db).await.is_ok() };
-    let redis = async {
-        redis::cmd("PING")
-            .query_async::<String>(&mut app.redis.clone())
-            .await
-            .is_ok()
-    };
-    let (postgres, redis) = tokio::join!(
-        tokio::time::timeout(PING_TIMEOUT, postgres),
-        tokio::time::timeout(PING_TIMEOUT, redis)
+    let (postgres, redis) = tokio::join!(postgres_state(&app.db), redis_state(app));
+    let (kafka, assigned, late) = (
+        app.kafka.is_up(),
+        app.kafka.is_assigned(),
+        app.kafka.is_late(),
     );
-    let (postgres, redis) = (postgres == Ok(true), redis == Ok(true));
-    let (kafka, assigned) = (app.kafka.is_up(), app.kafka.is_assigned());
     let (prepared, draining) = (app.is_prepared(), app.is_draining());
-    let ready = postgres && redis && kafka && assigned && prepared && !draining;
-    let word = |up: bool| if up { "UP" } else { "DOWN" };
+    let ready =
+        postgres == "UP" && redis == "UP" && kafka && assigned && !late && prepared && !draining;
+    let fan_out = match (assigned, late) {
+        (false, _) => "WAITING",
+        (true, true) => "LATE",
+        (true, false) => "ASSIGNED",
+    };
     let states = json!({
         "node": app.config.node_name,
-        "postgres": word(postgres),
-        "redis": word(redis),
-        "kafka": word(kafka),
-        "fanOut": if assigned { "ASSIGNED" } else { "WAITING" },
+        "postgres": postgres,
+        "redis": redis,
+        "kafka": if kafka { "UP" } else { "DOWN" },
+        "fanOut": fan_out,
         "schema": if prepared { "PREPARED" } else { "WAITING" },
         "draining": draining,
     });
@@ -54,5 +59,28 @@ pub(super) async fn ready(request: Request) -> Result<Response, Problem> {
         )
     } else {
         Err(Problem::NotReady(states))
+    }
+}
+
+/// `UP`, `READ_ONLY` or `DOWN`.
+async fn postgres_state(db: &Db) -> &'static str {
+    match timeout(STORE_TIMEOUT, db.is_writable()).await {
+        Ok(Ok(true)) => "UP",
+        Ok(Ok(false)) => "READ_ONLY",
+        Ok(Err(_)) | Err(_) => "DOWN",
+    }
+}
+
+/// `UP`, `READ_ONLY` or `DOWN`. Writes the key `health:NODE`, because a Redis that answers may accept no writes.
+async fn redis_state(app: &App) -> &'static str {
+    let key = format!("health:{}", app.config.node_name);
+    let mut redis = app.redis.clone();
+    let write = redis.set_ex::<_, _, ()>(key, "UP", HEALTH_KEY_TTL.as_secs());
+    match timeout(STORE_TIMEOUT, write).await {
+        Ok(Ok(())) => "UP",
+        Ok(Err(error)) if matches!(error.code(), Some("READONLY" | "MISCONF" | "OOM")) => {
+            "READ_ONLY"
+        }
+        Ok(Err(_)) | Err(_) => "DOWN",
     }
 }

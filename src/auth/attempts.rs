@@ -8,10 +8,12 @@
 use std::{borrow::Cow, time::Duration};
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD as BASE64};
-use redis::{Script, aio::ConnectionManager};
+use redis::Script;
 use sha2::{Digest, Sha256};
 
-use crate::{problem::Problem, rate_limit::client_network::ClientNetwork};
+use crate::{
+    problem::Problem, rate_limit::client_network::ClientNetwork, redis_client::RedisClient,
+};
 
 /// Delay after as many failures as the limit. It doubles with each further failure.
 const FIRST_DELAY: Duration = Duration::from_secs(10);
@@ -104,7 +106,7 @@ return 0
 
 /// The limits on logins and sign-ups.
 pub struct Attempts {
-    redis: ConnectionManager,
+    redis: RedisClient,
     login_failures: u32,
     begin: Script,
     take_back: Script,
@@ -124,7 +126,7 @@ pub struct LoginAttempt<'a> {
 
 impl Attempts {
     /// Limits with `login_failures` failed logins of an account before the first delay.
-    pub fn new(redis: ConnectionManager, login_failures: u32) -> Self {
+    pub fn new(redis: RedisClient, login_failures: u32) -> Self {
         Self {
             redis,
             login_failures,

@@ -5,7 +5,7 @@ use std::time::Duration;
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD as BASE64};
 use hmac::{Hmac, Mac};
 use rand::RngCore;
-use redis::{AsyncCommands, Script, aio::ConnectionManager};
+use redis::{AsyncCommands, Script};
 use sha2::{Digest, Sha256};
 use time::OffsetDateTime;
 
@@ -13,6 +13,7 @@ use crate::{
     ids::{SessionId, UserId},
     model::{Role, instant},
     problem::Problem,
+    redis_client::RedisClient,
     secret::Secret,
 };
 
@@ -33,7 +34,7 @@ const MAC_CONTEXT: &[u8] = b"refresh token\0";
 /// The sessions of all users.
 #[derive(Clone)]
 pub struct Sessions {
-    redis: ConnectionManager,
+    redis: RedisClient,
     ttl: Duration,
     /// Authenticates refresh tokens, so that a token of the past is recognised without a list of them.
     mac: Hmac<Sha256>,
@@ -86,7 +87,7 @@ fn index(user: UserId) -> String {
 
 impl Sessions {
     /// Sessions that end `ttl` after their last refresh. `secret` authenticates refresh tokens.
-    pub fn new(redis: ConnectionManager, ttl: Duration, secret: &Secret) -> Self {
+    pub fn new(redis: RedisClient, ttl: Duration, secret: &Secret) -> Self {
         Self {
             redis,
             ttl,

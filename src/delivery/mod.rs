@@ -11,6 +11,7 @@ pub mod hub;
 pub mod outbound;
 pub mod presence;
 pub mod repair;
+pub mod revocations;
 pub mod sequence;
 pub mod sse;
 

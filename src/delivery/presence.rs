@@ -10,7 +10,7 @@
 
 use std::{collections::HashSet, sync::Arc, time::Duration};
 
-use redis::{AsyncCommands, Script, aio::ConnectionManager};
+use redis::{AsyncCommands, Script};
 use tokio::time::{Instant, MissedTickBehavior};
 use tracing::debug;
 
@@ -24,6 +24,7 @@ use crate::{
     ids::UserId,
     model::Event,
     problem::{Problem, chain},
+    redis_client::RedisClient,
 };
 
 /// Length of a lease. A node may miss three renewals.
@@ -73,13 +74,13 @@ return redis.call('SRANDMEMBER', KEYS[4])
 /// The presence of every user.
 #[derive(Clone)]
 pub struct Presence {
-    redis: ConnectionManager,
+    redis: RedisClient,
     report: Script,
 }
 
 impl Presence {
     /// The presence in this Redis.
-    pub fn new(redis: ConnectionManager) -> Self {
+    pub fn new(redis: RedisClient) -> Self {
         Self {
             redis,
             report: Script::new(REPORT),

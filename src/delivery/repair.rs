@@ -2,7 +2,6 @@
 
 use std::{collections::HashSet, sync::Arc, time::Duration};
 
-use sqlx::PgPool;
 use tokio::sync::{Semaphore, mpsc};
 use tracing::{debug, warn};
 
@@ -14,7 +13,7 @@ use crate::{
     limits::TURN_BYTES,
     model::Control,
     problem::{Problem, chain},
-    store,
+    store::{self, Db},
     tasks::Tasks,
 };
 
@@ -46,7 +45,7 @@ pub struct Repairer {
     /// The clients of this node.
     pub delivery: Arc<Delivery>,
     /// PostgreSQL, which has the messages.
-    pub db: PgPool,
+    pub db: Db,
     /// Redis, which has the SSE events.
     pub history: History,
     /// The sessions in Redis.

@@ -3,24 +3,27 @@
 use std::{
     ops::Deref,
     sync::{Arc, atomic::Ordering},
-    thread,
     time::Duration,
 };
 
+use futures_util::{StreamExt, stream::FuturesUnordered};
 use rdkafka::{
     Message as _, Offset, TopicPartitionList,
     consumer::{Consumer, StreamConsumer},
     error::KafkaError,
-    producer::Producer,
+    producer::{DeliveryFuture, Producer},
 };
 use tokio::{
     task::spawn_blocking,
-    time::{Instant, sleep},
+    time::{Instant, MissedTickBehavior, interval, sleep},
 };
 use tracing::{debug, info, warn};
 
 use crate::{
-    events::kafka::{Kafka, Record},
+    events::{
+        canary::{self, Fault},
+        kafka::{Kafka, Record, drop_on_thread},
+    },
     limits::TURN_BYTES,
     model::Topic,
     problem::{Problem, chain},
@@ -36,8 +39,7 @@ const START_TIMEOUT: Duration = Duration::from_secs(5);
 /// Interval at which the broker is asked for its topics.
 const WATCH_INTERVAL: Duration = Duration::from_secs(1);
 
-/// A consumer that is closed on a thread of its own. Closing one waits for its broker, which may never return, and would keep the
-/// node from ending.
+/// A consumer that is closed on a thread of its own, so that its broker cannot keep the node from ending.
 pub struct DetachedConsumer(Option<StreamConsumer>);
 
 impl Deref for DetachedConsumer {
@@ -50,15 +52,13 @@ impl Deref for DetachedConsumer {
 
 impl Drop for DetachedConsumer {
     fn drop(&mut self) {
-        let consumer = self.0.take();
-        let closing = thread::Builder::new().name("kafka.close".to_owned());
-        // If no thread can be spawned, the closure is dropped here, and closes the consumer on this thread.
-        drop(closing.spawn(move || drop(consumer)));
+        drop_on_thread(self.0.take());
     }
 }
 
 impl Kafka {
-    /// Reads every record of every partition from now on, and calls `on_record` with each. Returns when the topics have changed.
+    /// Reads every record of every partition from now on, and calls `on_record` with each. Returns when the consumer must
+    /// start anew: the topics have changed, or records do not arrive.
     ///
     /// Partitions are assigned, not subscribed: each node reads every record, so there is nothing to rebalance. The end offsets
     /// are read explicitly; with `Offset::End` a record that is published before the consumer asks would be lost.
@@ -70,6 +70,7 @@ impl Kafka {
         mut on_record: impl FnMut(Record),
     ) -> Result<(), Problem> {
         let consumer = self.start_consumer().await?;
+        self.canary.lock().forget();
         // The broker has just answered.
         self.up.store(true, Ordering::Relaxed);
         self.assigned.store(true, Ordering::Relaxed);
@@ -82,16 +83,18 @@ impl Kafka {
             }
             let received = tokio::select! {
                 received = consumer.recv() => received,
-                () = self.topics_changed.notified() => {
-                    info!("Kafka partitions changed; resubscribing");
+                () = self.consumer_fault.notified() => {
+                    self.assigned.store(false, Ordering::Relaxed);
                     return Ok(());
                 }
             };
             match received {
                 Ok(message) => {
                     if let Some(record) = self.parse(&message) {
-                        bytes_in_turn += record.event.body.len();
-                        on_record(record);
+                        if !self.canary.lock().arrive(&record.event.key, Instant::now()) {
+                            bytes_in_turn += record.event.body.len();
+                            on_record(record);
+                        }
                     } else {
                         self.undecodable.fetch_add(1, Ordering::Relaxed);
                         warn!(
@@ -216,7 +219,8 @@ impl Kafka {
                 // Until the new partitions are assigned, the audits ask the stores more often.
                 self.assigned.store(false, Ordering::Relaxed);
                 self.assigned_counts.lock().clear();
-                self.topics_changed.notify_one();
+                info!("Kafka partitions changed; resubscribing");
+                self.consumer_fault.notify_one();
             }
             let up = counts.is_some_and(|counts| !counts.contains(&0));
             let answers = self.answers_in_a_row.load(Ordering::Relaxed);
@@ -233,9 +237,51 @@ impl Kafka {
         }
     }
 
+    /// Sends canaries, and replaces the producer or the consumer when it does not work. Runs until it is dropped.
+    pub async fn watch_canary(self: Arc<Self>) {
+        let mut acknowledged = FuturesUnordered::new();
+        let mut tick = interval(canary::INTERVAL);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                Some(delivered) = acknowledged.next() => if matches!(delivered, Ok(Ok(_))) {
+                    self.canary.lock().acknowledge();
+                },
+                _ = tick.tick() => acknowledged.extend(self.send_canary()),
+            }
+        }
+    }
+
+    fn send_canary(&self) -> Option<DeliveryFuture> {
+        if let Some((code, reason)) = self.producer().client().fatal_error() {
+            warn!(%code, reason, "the Kafka producer failed; replacing it");
+            self.replace_producer();
+        }
+        let mut canary = self.canary.lock();
+        if !self.is_up() || !self.is_assigned() {
+            canary.forget();
+            return None;
+        }
+        match canary.fault(Instant::now()) {
+            Some(Fault::Producer) => {
+                warn!("Kafka acknowledges no events of this node; replacing the producer");
+                self.replace_producer();
+            }
+            Some(Fault::Consumer) => {
+                warn!("events of this node do not arrive from Kafka; replacing the consumer");
+                self.consumer_fault.notify_one();
+            }
+            None => {}
+        }
+        let event = canary.next(Instant::now());
+        drop(canary);
+        self.send(&event, None).ok()
+    }
+
     /// Partitions of each fan-out topic; `None` when the broker does not answer.
     fn partition_counts(&self) -> Option<Vec<usize>> {
-        let client = self.producer.client();
+        let producer = self.producer();
+        let client = producer.client();
         Topic::FAN_OUT
             .iter()
             .map(|topic| {

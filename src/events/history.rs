@@ -11,14 +11,13 @@
 
 use std::time::Duration;
 
-use redis::{
-    FromRedisValue, Pipeline, Script, Value, aio::ConnectionManager, streams::StreamRangeReply,
-};
+use redis::{FromRedisValue, Pipeline, Script, Value, streams::StreamRangeReply};
 
 use crate::{
     events::position::{Cursor, Entry, EventLog, Position, ReplayGap},
     ids::{EventId, UserId},
     problem::Problem,
+    redis_client::RedisClient,
 };
 
 /// Length of a user's log. Redis trims it in steps of its own.
@@ -104,14 +103,14 @@ pub struct Append<'a> {
 /// The SSE history: the common log and a log for each user.
 #[derive(Clone)]
 pub struct History {
-    redis: ConnectionManager,
+    redis: RedisClient,
     append: Script,
     clock: Script,
 }
 
 impl History {
     /// The history in this Redis.
-    pub fn new(redis: ConnectionManager) -> Self {
+    pub fn new(redis: RedisClient) -> Self {
         Self {
             redis,
             append: Script::new(APPEND),

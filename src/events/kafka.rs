@@ -4,15 +4,13 @@
 
 use std::{
     collections::HashMap,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
-    },
+    sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
+    thread,
     time::Duration,
 };
 
 use bytes::Bytes;
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 use rdkafka::{
     ClientConfig, Message as _,
     admin::{AdminClient, AdminOptions, NewTopic, TopicReplication},
@@ -22,12 +20,12 @@ use rdkafka::{
     producer::{DeliveryFuture, FutureProducer, FutureRecord, Producer},
     types::RDKafkaErrorCode,
 };
-use tokio::{sync::Notify, task::spawn_blocking};
+use tokio::{sync::Notify, task::spawn_blocking, time::Instant};
 use tracing::{debug, info, warn};
 
 use crate::{
     config::Config,
-    events::position::Position,
+    events::{canary::Canary, position::Position},
     ids::EventId,
     model::{Event, Topic, event},
     problem::{Problem, chain},
@@ -56,7 +54,7 @@ pub struct Record {
 
 /// The connection to Kafka.
 pub struct Kafka {
-    pub(super) producer: FutureProducer,
+    producer: RwLock<FutureProducer>,
     pub(super) settings: ClientConfig,
     prefix: String,
     topics: [String; Topic::ALL.len()],
@@ -66,7 +64,9 @@ pub struct Kafka {
     pub(super) assigned: AtomicBool,
     /// Partitions of each fan-out topic when they were assigned; other counts mean that they must be assigned again.
     pub(super) assigned_counts: Mutex<Vec<usize>>,
-    pub(super) topics_changed: Notify,
+    /// Notified when the consumer must start anew.
+    pub(super) consumer_fault: Notify,
+    pub(super) canary: Mutex<Canary>,
     pub(super) undecodable: AtomicU64,
     dead_letters: AtomicU64,
 }
@@ -93,6 +93,26 @@ fn secure(settings: &mut ClientConfig, config: &Config) {
     }
 }
 
+fn create_producer(settings: &ClientConfig) -> Result<FutureProducer, KafkaError> {
+    settings
+        .clone()
+        // Keeps the order of a key across retries.
+        .set("enable.idempotence", "true")
+        // Longer than a short pause of the broker. The outbox keeps an event that times out.
+        .set("message.timeout.ms", "5000")
+        // No delay to fill a batch: the next batch fills while one is in flight.
+        .set("queue.buffering.max.ms", "0")
+        .set("queue.buffering.max.messages", "20000")
+        .create()
+}
+
+/// Drops a client on a thread of its own. Closing one waits for its broker, which may never answer.
+pub(super) fn drop_on_thread(client: impl Send + 'static) {
+    let closing = thread::Builder::new().name("kafka.close".to_owned());
+    // If no thread can be spawned, the closure is dropped here, with the client.
+    drop(closing.spawn(move || drop(client)));
+}
+
 impl Kafka {
     /// Connects in the background.
     ///
@@ -107,21 +127,14 @@ impl Kafka {
             .set("socket.nagle.disable", "true")
             .set("reconnect.backoff.ms", "50")
             .set("reconnect.backoff.max.ms", "500")
+            // A connection that carries nothing is given up after this time.
+            .set("socket.timeout.ms", "5000")
             // Each client would log each lost connection; `Kafka::watch` logs an outage once.
             .set("log.connection.close", "false");
         secure(&mut settings, config);
-        let producer = settings
-            .clone()
-            // Keeps the order of a key across retries.
-            .set("enable.idempotence", "true")
-            // Longer than a short pause of the broker. The outbox keeps an event that times out.
-            .set("message.timeout.ms", "5000")
-            // No delay to fill a batch: the next batch fills while one is in flight.
-            .set("queue.buffering.max.ms", "0")
-            .set("queue.buffering.max.messages", "20000")
-            .create()?;
+        let producer = create_producer(&settings)?;
         Ok(Self {
-            producer,
+            producer: RwLock::new(producer),
             settings,
             prefix: config.kafka_topic_prefix.clone(),
             topics: Topic::ALL
@@ -131,7 +144,12 @@ impl Kafka {
             answers_in_a_row: AtomicU32::new(0),
             assigned: AtomicBool::new(false),
             assigned_counts: Mutex::default(),
-            topics_changed: Notify::new(),
+            consumer_fault: Notify::new(),
+            canary: Mutex::new(Canary::new(format!(
+                "{}-{}",
+                config.node_name,
+                EventId::new()
+            ))),
             undecodable: AtomicU64::new(0),
             dead_letters: AtomicU64::new(0),
         })
@@ -147,15 +165,20 @@ impl Kafka {
         self.assigned.load(Ordering::Relaxed)
     }
 
+    /// Whether events that this node sent to itself are lost. The node replaces the Kafka client that lost them.
+    pub fn is_late(&self) -> bool {
+        self.canary.lock().is_late()
+    }
+
     /// Whether Kafka carries events to this node.
     pub fn is_healthy(&self) -> bool {
-        self.is_up() && self.is_assigned()
+        self.is_up() && self.is_assigned() && !self.canary.lock().is_suspect(Instant::now())
     }
 
     /// Whether Kafka has carried events for some seconds. After an outage the broker may answer before the consumer has
     /// reconnected; until then the audits run more often.
     pub fn is_stable(&self) -> bool {
-        self.is_assigned() && self.answers_in_a_row.load(Ordering::Relaxed) >= STABLE_ANSWERS
+        self.is_healthy() && self.answers_in_a_row.load(Ordering::Relaxed) >= STABLE_ANSWERS
     }
 
     /// Number of records that this version could not read since the start.
@@ -214,16 +237,29 @@ impl Kafka {
             .payload(event.body.as_ref())
             .headers(headers);
         self.producer
+            .read()
             .send_result(record)
             .map_err(|(error, _)| error)
     }
 
     /// Waits until the broker has every sent event, at most `within`.
-    pub async fn flush(self: &Arc<Self>, within: Duration) {
-        let kafka = self.clone();
-        let flush = spawn_blocking(move || kafka.producer.flush(within)).await;
+    pub async fn flush(&self, within: Duration) {
+        let producer = self.producer();
+        let flush = spawn_blocking(move || producer.flush(within)).await;
         if let Ok(Err(error)) = flush {
             debug!(error = %chain(&error), "flushing to Kafka failed; the outbox keeps the events");
+        }
+    }
+
+    pub(super) fn producer(&self) -> FutureProducer {
+        self.producer.read().clone()
+    }
+
+    /// Replaces the producer. Its events stay in the outbox.
+    pub(super) fn replace_producer(&self) {
+        match create_producer(&self.settings) {
+            Ok(new) => drop_on_thread(std::mem::replace(&mut *self.producer.write(), new)),
+            Err(error) => warn!(error = %chain(&error), "cannot replace the Kafka producer"),
         }
     }
 
@@ -297,9 +333,8 @@ impl Kafka {
             .key(record.key().unwrap_or_default())
             .payload(record.payload().unwrap_or_default())
             .headers(headers);
-        self.producer
-            .send_result(copy)
-            .map_err(|(error, _)| error)?
+        let sent = self.producer.read().send_result(copy);
+        sent.map_err(|(error, _)| error)?
             .await
             .map_err(|_| KafkaError::Canceled)?
             .map_err(|(error, _)| error)?;

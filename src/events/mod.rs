@@ -1,5 +1,6 @@
 //! Carries an event from a commit to every node: outbox, SSE history, Kafka.
 
+mod canary;
 pub mod consumer;
 pub mod history;
 pub mod kafka;

@@ -4,7 +4,6 @@ use std::{sync::Arc, time::Duration};
 
 use futures_util::{StreamExt, future::join_all, stream::FuturesUnordered};
 use rdkafka::producer::DeliveryFuture;
-use sqlx::PgPool;
 use tokio::sync::mpsc;
 use tracing::{debug, info, trace};
 
@@ -16,7 +15,10 @@ use crate::{
     },
     model::{Event, Topic},
     problem::{Problem, chain},
-    store::outbox::{self, OutboxRow},
+    store::{
+        Db,
+        outbox::{self, OutboxRow},
+    },
     tasks::jittered,
 };
 
@@ -92,7 +94,7 @@ impl Outbox {
 
 impl OutboxTask {
     /// Appends SSE events to the history, publishes them, and deletes published rows. Runs until it is dropped.
-    pub async fn run(mut self, outbox: Arc<Outbox>, db: PgPool, history: History) {
+    pub async fn run(mut self, outbox: Arc<Outbox>, db: Db, history: History) {
         tokio::join!(
             append(&mut self.history, &outbox, &history),
             confirm(&mut self.confirm, &db)
@@ -145,7 +147,7 @@ async fn append_and_send(
     Ok(())
 }
 
-async fn confirm(queue: &mut mpsc::Receiver<Published>, db: &PgPool) {
+async fn confirm(queue: &mut mpsc::Receiver<Published>, db: &Db) {
     let mut in_flight = FuturesUnordered::new();
     let mut published = Vec::new();
     let mut tick = tokio::time::interval(DELETE_INTERVAL);
@@ -172,7 +174,7 @@ async fn confirm(queue: &mut mpsc::Receiver<Published>, db: &PgPool) {
 }
 
 /// Publishes rows that dead nodes have left, and rows from an outage of Kafka or Redis. Runs until it is dropped.
-pub async fn sweep(kafka: Arc<Kafka>, db: PgPool, history: History) {
+pub async fn sweep(kafka: Arc<Kafka>, db: Db, history: History) {
     let records = || {
         let (kafka, db) = (kafka.clone(), db.clone());
         async move {
@@ -183,12 +185,20 @@ pub async fn sweep(kafka: Arc<Kafka>, db: PgPool, history: History) {
             }
         }
     };
+    let revocations = || {
+        let db = db.clone();
+        async move { outbox::delete_old_controls(&db).await.map(|()| (0, 0)) }
+    };
     let histories = || {
         let (kafka, db, history) = (kafka.clone(), db.clone(), history.clone());
         async move { sweep_histories(&kafka, &db, &history).await }
     };
     // Separately: one waits for Kafka, the other for Redis.
-    tokio::join!(sweep_all(records), sweep_all(histories));
+    tokio::join!(
+        sweep_all(records),
+        sweep_all(histories),
+        sweep_all(revocations)
+    );
 }
 
 async fn sweep_all<Fut>(once: impl Fn() -> Fut)
@@ -219,7 +229,7 @@ where
 }
 
 /// Publishes stale rows for Kafka and deletes the acknowledged ones. Returns the numbers of claimed and of deleted rows.
-async fn sweep_records(kafka: &Kafka, db: &PgPool) -> Result<(usize, usize), Problem> {
+async fn sweep_records(kafka: &Kafka, db: &Db) -> Result<(usize, usize), Problem> {
     let topics = [Topic::Messages, Topic::Control, Topic::Jobs];
     let (mut transaction, claimed) =
         outbox::claim(db, &topics, STALE_AFTER, JOB_OVERDUE_AFTER, SWEEP_BATCH).await?;
@@ -232,7 +242,7 @@ async fn sweep_records(kafka: &Kafka, db: &PgPool) -> Result<(usize, usize), Pro
         }
     }
     published.extend(join_all(in_flight).await.into_iter().flatten());
-    outbox::mark_published(&mut *transaction, &published).await?;
+    outbox::mark_published(&mut transaction, &published).await?;
     transaction.commit().await?;
     Ok((claimed.len(), published.len()))
 }
@@ -240,7 +250,7 @@ async fn sweep_records(kafka: &Kafka, db: &PgPool) -> Result<(usize, usize), Pro
 /// Appends stale SSE events to the history and publishes them, also while Kafka is down.
 async fn sweep_histories(
     kafka: &Kafka,
-    db: &PgPool,
+    db: &Db,
     history: &History,
 ) -> Result<(usize, usize), Problem> {
     let (mut transaction, claimed) = outbox::claim(
@@ -255,7 +265,7 @@ async fn sweep_histories(
         append_and_send(kafka, history, &claimed).await?;
     }
     let rows: Vec<i64> = claimed.iter().map(|row| row.id).collect();
-    outbox::mark_published(&mut *transaction, &rows).await?;
+    outbox::mark_published(&mut transaction, &rows).await?;
     transaction.commit().await?;
     Ok((claimed.len(), claimed.len()))
 }

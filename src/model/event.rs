@@ -229,6 +229,18 @@ impl Event {
         }
     }
 
+    /// An event without effect, by which a node sees that Kafka carries events of this topic.
+    pub fn canary(topic: Topic, key: String) -> Self {
+        Self {
+            id: EventId::new(),
+            topic,
+            key,
+            kind: CONTROL,
+            seq: None,
+            body: Bytes::from_static(b"{}"),
+        }
+    }
+
     /// Revoked access.
     pub fn control(control: &Control) -> Self {
         let body = serde_json::to_string(control).unwrap_or_default();

@@ -2,7 +2,6 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
-use sqlx::{PgConnection, Postgres, Transaction};
 use tracing::{error, info, warn};
 use uuid::Uuid;
 
@@ -19,7 +18,7 @@ use crate::{
     ops::commit,
     problem::{Problem, Resource, chain},
     rate_limit::client_network::ClientNetwork,
-    store::{self, purge, users::Changes},
+    store::{self, Transaction, purge, users::Changes},
     telemetry::AUDIT,
 };
 
@@ -45,7 +44,7 @@ pub async fn sign_up(
         .passwords
         .hash(network, password.secret().clone())
         .await?;
-    let mut transaction = store::begin(&app.db).await?;
+    let mut transaction = app.db.begin().await?;
     let mut user =
         store::users::insert(&mut transaction, username, email, &hash, Role::User).await?;
     let uploader = user.id;
@@ -101,7 +100,7 @@ async fn check_reserved_from(
 
 /// Inserts the user's picture, if the request has one.
 async fn set_picture(
-    transaction: &mut PgConnection,
+    transaction: &mut Transaction,
     user: &mut User,
     uploader: UserId,
     picture: &Staged,
@@ -115,7 +114,7 @@ async fn set_picture(
 
 async fn commit_with_picture(
     app: &App,
-    transaction: Transaction<'static, Postgres>,
+    transaction: Transaction,
     user: UserId,
     picture: Staged,
 ) -> Result<(), Problem> {
@@ -135,7 +134,7 @@ async fn commit_with_picture(
 /// # Errors
 /// Not found, [`Problem::LastAdmin`], or a store fails.
 pub async fn set_role(app: &App, by: &Caller, id: UserId, role: Role) -> Result<User, Problem> {
-    let mut transaction = store::begin(&app.db).await?;
+    let mut transaction = app.db.begin().await?;
     let locked = store::users::lock_role(&mut transaction, id).await?;
     if locked.is_last_admin && role != Role::Admin {
         return Err(Problem::LastAdmin);
@@ -173,7 +172,7 @@ pub async fn set_role(app: &App, by: &Caller, id: UserId, role: Role) -> Result<
 /// # Errors
 /// Not found, [`Problem::LastAdmin`], or a store fails.
 pub async fn delete(app: &App, by: &Caller, id: UserId) -> Result<(), Problem> {
-    let mut transaction = store::begin(&app.db).await?;
+    let mut transaction = app.db.begin().await?;
     if store::users::lock_role(&mut transaction, id)
         .await?
         .is_last_admin
@@ -200,7 +199,7 @@ pub async fn delete(app: &App, by: &Caller, id: UserId) -> Result<(), Problem> {
 /// Commits a change of a user and revokes all sessions of the user.
 async fn revoke_all_and_commit(
     app: &App,
-    transaction: Transaction<'static, Postgres>,
+    transaction: Transaction,
     user_id: UserId,
     mut events: Vec<Event>,
 ) -> Result<(), Problem> {
@@ -213,9 +212,7 @@ async fn revoke_all_and_commit(
     match app.sessions.revoke_all(user_id, None).await {
         Ok(late) => {
             revoked += late.len();
-            for session in late {
-                session::announce_revoked(app, user_id, session);
-            }
+            session::announce_revoked(app, user_id, &late).await;
         }
         Err(error) => {
             warn!(user.id = %user_id, error = %chain(&error), "sessions opened during an account change are not revoked");
@@ -266,7 +263,7 @@ pub async fn update(
     };
     let (new_username, new_email) = (username.is_some(), email.is_some());
     let new_picture = !picture.list().is_empty();
-    let mut transaction = store::begin(&app.db).await?;
+    let mut transaction = app.db.begin().await?;
     let mut user = store::users::update(
         &mut transaction,
         id,
@@ -299,9 +296,7 @@ pub async fn update(
         }
         info!(target: AUDIT, { user.id = %id, sessions = revoked.len() }, "sessions revoked");
     }
-    for session in revoked {
-        session::announce_revoked(app, id, session);
-    }
+    session::announce_revoked(app, id, &revoked).await;
     Ok(user)
 }
 
@@ -350,7 +345,7 @@ pub async fn bootstrap_admin(app: &App, admin: &FirstAdmin) -> Result<(), Proble
         .passwords
         .hash(this_host, admin.password.secret().clone())
         .await?;
-    let mut transaction = store::begin(&app.db).await?;
+    let mut transaction = app.db.begin().await?;
     // Nodes that start together take turns here. The transaction rolls back when it is dropped.
     if !store::users::record_admin_bootstrap(&mut transaction).await? {
         return Ok(());

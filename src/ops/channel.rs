@@ -15,7 +15,7 @@ use crate::{
 /// # Errors
 /// PostgreSQL fails.
 pub async fn create_public(app: &App, name: &str, description: &str) -> Result<Channel, Problem> {
-    let mut transaction = store::begin(&app.db).await?;
+    let mut transaction = app.db.begin().await?;
     let channel = store::channels::insert_public(&mut transaction, name, description).await?;
     commit(app, transaction, vec![Event::public_channel(channel.id)]).await?;
     Ok(channel)
@@ -35,7 +35,7 @@ pub async fn create_private(
         invitations: app.config.invitations_per_user,
         invitations_by_one: app.config.invitations_per_pair,
     };
-    let mut transaction = store::begin(&app.db).await?;
+    let mut transaction = app.db.begin().await?;
     let channel =
         store::channels::insert_private(&mut transaction, creator, participants, quotas).await?;
     let events = participants
@@ -58,7 +58,7 @@ pub async fn update(
     description: Option<&str>,
 ) -> Result<Channel, Problem> {
     store::channels::readable(&app.db, id, caller).await?;
-    let mut transaction = store::begin(&app.db).await?;
+    let mut transaction = app.db.begin().await?;
     if store::channels::lock(&mut transaction, id).await?.kind == ChannelKind::Private {
         return Err(Problem::PrivateChannelUnchangeable);
     }
@@ -73,7 +73,7 @@ pub async fn update(
 /// Not found, also when the channel is invisible to the caller; PostgreSQL fails.
 pub async fn delete(app: &App, id: ChannelId, caller: UserId) -> Result<(), Problem> {
     store::channels::readable(&app.db, id, caller).await?;
-    let mut transaction = store::begin(&app.db).await?;
+    let mut transaction = app.db.begin().await?;
     let mut events = match store::channels::lock(&mut transaction, id).await?.kind {
         ChannelKind::Public => vec![Event::public_channel(id)],
         ChannelKind::Private => {
@@ -117,7 +117,7 @@ pub async fn leave(
     if user_id != caller.id && caller.role < Role::ChannelManager {
         return Err(Problem::Forbidden("Only a manager may remove others."));
     }
-    let mut transaction = store::begin(&app.db).await?;
+    let mut transaction = app.db.begin().await?;
     store::channels::lock(&mut transaction, id).await?;
     let before = store::channels::participants(&mut transaction, id).await?;
     if !store::channels::remove_participant(&mut transaction, id, user_id).await? {

@@ -169,7 +169,7 @@ pub async fn update(
         MessageText::parse_beside_files(text)
     };
     let text = text.map_err(|why| Problem::invalid("newContent", why))?;
-    let mut transaction = store::begin(&app.db).await?;
+    let mut transaction = app.db.begin().await?;
     let message = store::messages::update(&mut transaction, id, &text.into_string()).await?;
     let message = message.ok_or(Problem::NotFound(Resource::Message(id)))?;
     commit(
@@ -192,7 +192,7 @@ pub async fn delete(app: &App, id: MessageId, caller: &Caller) -> Result<(), Pro
             "Only its author or an administrator may delete a message.",
         ));
     }
-    let mut transaction = store::begin(&app.db).await?;
+    let mut transaction = app.db.begin().await?;
     if !store::messages::delete(&mut transaction, message.channel_id, id).await? {
         return Err(Problem::NotFound(Resource::Message(id)));
     }

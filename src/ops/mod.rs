@@ -6,9 +6,12 @@ pub mod message;
 pub mod notification;
 pub mod session;
 
-use sqlx::{Postgres, Transaction};
-
-use crate::{app::App, model::Event, problem::Problem, store::outbox};
+use crate::{
+    app::App,
+    model::Event,
+    problem::Problem,
+    store::{Transaction, outbox},
+};
 
 /// Inserts the events of a change, commits the transaction, and publishes the events.
 ///
@@ -16,7 +19,7 @@ use crate::{app::App, model::Event, problem::Problem, store::outbox};
 /// PostgreSQL fails. If it failed before the commit, nothing has changed.
 pub(crate) async fn commit(
     app: &App,
-    mut transaction: Transaction<'static, Postgres>,
+    mut transaction: Transaction,
     events: Vec<Event>,
 ) -> Result<(), Problem> {
     let stored = outbox::insert(&mut transaction, events).await?;

@@ -11,7 +11,7 @@ use crate::{
     ops::commit,
     problem::{Problem, chain},
     store::{
-        self,
+        self, Transaction,
         notifications::{NewNotification, NotifiedMessage},
     },
     tasks::jittered,
@@ -65,7 +65,7 @@ async fn notify_page(
     jobs: &mut VecDeque<(EventId, MessageId)>,
     mut after: Option<UserId>,
 ) -> Result<Option<UserId>, Problem> {
-    let mut transaction = store::begin(&app.db).await?;
+    let mut transaction = app.db.begin().await?;
     let (mut new, mut done) = (Vec::new(), Vec::new());
     for (job, message) in jobs.iter() {
         let room = RECEIVER_BATCH.saturating_sub(new.len());
@@ -88,7 +88,7 @@ async fn notify_page(
         after = None;
     }
     let events = store::notifications::insert(&mut transaction, &new).await?;
-    store::outbox::jobs_done(&mut *transaction, &done).await?;
+    store::outbox::jobs_done(&mut transaction, &done).await?;
     transaction.commit().await?;
     app.outbox.publish(events);
     jobs.drain(..done.len());
@@ -120,7 +120,7 @@ fn notification(message: &NotifiedMessage, receiver: UserId) -> NewNotification 
 /// # Errors
 /// Not found, also when another user is the receiver; PostgreSQL fails.
 pub async fn delete(app: &App, id: NotificationId, receiver: UserId) -> Result<(), Problem> {
-    let mut transaction = store::begin(&app.db).await?;
+    let mut transaction = app.db.begin().await?;
     store::notifications::dismiss(&mut transaction, id, receiver).await?;
     let event = Event::notification_deleted(receiver, id);
     commit(app, transaction, vec![event]).await
@@ -133,7 +133,7 @@ pub async fn delete(app: &App, id: NotificationId, receiver: UserId) -> Result<(
 /// # Errors
 /// PostgreSQL fails.
 pub async fn delete_of(
-    db: &mut sqlx::PgConnection,
+    db: &mut Transaction,
     message: MessageId,
     limit: i64,
 ) -> Result<(Vec<Event>, bool), Problem> {

@@ -9,7 +9,7 @@ use crate::{
     auth::sessions::Rotation,
     ids::{SessionId, UserId},
     model::{Control, Event, Username},
-    problem::Problem,
+    problem::{Problem, chain},
     rate_limit::client_network::ClientNetwork,
     secret::Secret,
     store::{self, users::Credentials},
@@ -18,6 +18,9 @@ use crate::{
 
 /// Characters of an unverified username in the log.
 const MAX_LOGGED_CHARS: usize = 64;
+
+/// Revoked sessions announced in one statement.
+const ANNOUNCED_AT_ONCE: usize = 1_000;
 
 /// The two tokens of a session.
 pub struct SessionTokens {
@@ -67,9 +70,8 @@ pub async fn login(
         {
             let access = app.tokens.issue(&user, session)?;
             let keep = app.config.sessions_per_user;
-            for oldest in app.sessions.end_oldest(user.id, keep).await? {
-                announce_revoked(app, user.id, oldest);
-            }
+            let oldest = app.sessions.end_oldest(user.id, keep).await?;
+            announce_revoked(app, user.id, &oldest).await;
             info!(target: AUDIT, { user.id = %user.id, session.id = %session, %client }, "login succeeded");
             Ok(SessionTokens { access, refresh })
         }
@@ -122,7 +124,7 @@ pub async fn refresh(app: &App, token: &str) -> Result<SessionTokens, Problem> {
         Rotation::Reused(user) => {
             warn!(target: AUDIT, { user.id = %user, session.id = %session }, "refresh token reused; session revoked");
             app.sessions.revoke(user, session).await?;
-            announce_revoked(app, user, session);
+            announce_revoked(app, user, &[session]).await;
             Err(Problem::SessionEnded)
         }
         Rotation::Unknown => Err(Problem::SessionEnded),
@@ -154,19 +156,34 @@ pub async fn me(app: &App, token: &str) -> Result<String, Problem> {
 pub async fn logout(app: &App, token: &str) -> Result<(), Problem> {
     if let Some((user, session)) = app.sessions.find_by_token(token).await? {
         app.sessions.revoke(user, session).await?;
-        announce_revoked(app, user, session);
+        announce_revoked(app, user, &[session]).await;
         info!(target: AUDIT, { user.id = %user, session.id = %session }, "logout");
     }
     Ok(())
 }
 
-pub(super) fn announce_revoked(app: &App, user_id: UserId, session_id: SessionId) {
-    let control = Control::SessionRevoked {
-        user_id,
-        session_id,
-    };
-    // Closes this node's connections even while Kafka is down.
-    app.delivery.apply(&control);
-    app.outbox
-        .publish_untracked(&Event::control(&control), None);
+/// Closes the connections of revoked sessions on every node.
+pub(super) async fn announce_revoked(app: &App, user_id: UserId, revoked: &[SessionId]) {
+    for sessions in revoked.chunks(ANNOUNCED_AT_ONCE) {
+        let controls = sessions.iter().map(|session_id| Control::SessionRevoked {
+            user_id,
+            session_id: *session_id,
+        });
+        let mut events = Vec::with_capacity(sessions.len());
+        for control in controls {
+            // Closes this node's connections even while Kafka is down.
+            app.delivery.apply(&control);
+            events.push(Event::control(&control));
+        }
+        match store::outbox::insert(&app.db, events.clone()).await {
+            Ok(rows) => app.outbox.publish(rows),
+            // The sessions have ended. Without rows, nodes that Kafka does not reach find that out by their audits.
+            Err(error) => {
+                warn!(user.id = %user_id, error = %chain(&error), "revoked sessions are not in the outbox");
+                for event in &events {
+                    app.outbox.publish_untracked(event, None);
+                }
+            }
+        }
+    }
 }

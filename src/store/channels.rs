@@ -2,14 +2,13 @@
 
 use std::collections::HashMap;
 
-use sqlx::{PgConnection, PgPool};
 use time::OffsetDateTime;
 
 use crate::{
     ids::{ChannelId, MessageId, UserId},
     model::{Channel, ChannelKind, User},
     problem::{Problem, Resource},
-    store::{CreationKey, purge, users, visibility::visible},
+    store::{CreationKey, Db, Transaction, purge, users, visibility::visible},
 };
 
 /// A row of `channels`, without participants.
@@ -49,7 +48,7 @@ impl ChannelRow {
 /// # Errors
 /// PostgreSQL fails.
 pub async fn insert_public(
-    db: &mut PgConnection,
+    db: &mut Transaction,
     name: &str,
     description: &str,
 ) -> Result<Channel, Problem> {
@@ -82,7 +81,7 @@ pub struct Quotas {
 /// # Errors
 /// [`Problem::NotFound`] with the first user who does not exist, [`Problem::QuotaExceeded`], or PostgreSQL fails.
 pub async fn insert_private(
-    db: &mut PgConnection,
+    db: &mut Transaction,
     creator: UserId,
     participants: &[UserId],
     quotas: Quotas,
@@ -132,7 +131,7 @@ pub async fn insert_private(
 /// The creator's row is locked, so requests of one creator take turns. Requests of several creators do not see each other: a
 /// user may be in as many channels more as requests run at the same time.
 async fn check_quotas(
-    db: &mut PgConnection,
+    db: &mut Transaction,
     creator: UserId,
     participants: &[UserId],
     quotas: Quotas,
@@ -180,7 +179,7 @@ async fn check_quotas(
 ///
 /// # Errors
 /// Not found, or PostgreSQL fails.
-pub async fn lock(db: &mut PgConnection, id: ChannelId) -> Result<ChannelRow, Problem> {
+pub async fn lock(db: &mut Transaction, id: ChannelId) -> Result<ChannelRow, Problem> {
     const SQL: &str = "select id, name, description, type, coalesce(last_message_at, created_at) as last_message_at \
                        from channels where id = $1 for update";
     sqlx::query_as(SQL)
@@ -195,7 +194,7 @@ pub async fn lock(db: &mut PgConnection, id: ChannelId) -> Result<ChannelRow, Pr
 /// # Errors
 /// Not found, or PostgreSQL fails.
 pub async fn update(
-    db: &mut PgConnection,
+    db: &mut Transaction,
     id: ChannelId,
     name: Option<&str>,
     description: Option<&str>,
@@ -219,7 +218,7 @@ pub async fn update(
 ///
 /// # Errors
 /// PostgreSQL fails.
-pub async fn delete(db: &mut PgConnection, id: ChannelId) -> Result<(), Problem> {
+pub async fn delete(db: &mut Transaction, id: ChannelId) -> Result<(), Problem> {
     sqlx::query("delete from channels where id = $1")
         .bind(id)
         .execute(&mut *db)
@@ -234,7 +233,7 @@ pub async fn delete(db: &mut PgConnection, id: ChannelId) -> Result<(), Problem>
 /// # Errors
 /// PostgreSQL fails.
 pub async fn remove_participant(
-    db: &mut PgConnection,
+    db: &mut Transaction,
     id: ChannelId,
     user: UserId,
 ) -> Result<bool, Problem> {
@@ -255,7 +254,7 @@ pub async fn remove_participant(
 /// # Errors
 /// PostgreSQL fails.
 pub async fn lost_memberships(
-    db: &PgPool,
+    db: &Db,
     members: &[(ChannelId, UserId)],
 ) -> Result<Vec<(ChannelId, UserId)>, Problem> {
     const SQL: &str = "select channel_id, user_id from unnest($1::uuid[], $2::uuid[]) as m (channel_id, user_id) \
@@ -272,7 +271,7 @@ pub async fn lost_memberships(
 ///
 /// # Errors
 /// PostgreSQL fails.
-pub async fn participants(db: &mut PgConnection, id: ChannelId) -> Result<Vec<UserId>, Problem> {
+pub async fn participants(db: &mut Transaction, id: ChannelId) -> Result<Vec<UserId>, Problem> {
     Ok(
         sqlx::query_scalar("select user_id from channel_participants where channel_id = $1")
             .bind(id)
@@ -295,7 +294,7 @@ pub enum Audience {
 ///
 /// # Errors
 /// PostgreSQL fails.
-pub async fn audience(db: &mut PgConnection, message: MessageId) -> Result<Audience, Problem> {
+pub async fn audience(db: &mut Transaction, message: MessageId) -> Result<Audience, Problem> {
     const SQL: &str = "select c.type, array(select p.user_id from channel_participants p where p.channel_id = c.id) \
                        from messages m join channels c on c.id = m.channel_id where m.id = $1";
     let found: Option<(ChannelKind, Vec<UserId>)> =
@@ -312,7 +311,7 @@ pub async fn audience(db: &mut PgConnection, message: MessageId) -> Result<Audie
 /// # Errors
 /// PostgreSQL fails.
 pub async fn private_of(
-    db: &mut PgConnection,
+    db: &mut Transaction,
     user: UserId,
 ) -> Result<Vec<(ChannelId, Vec<UserId>)>, Problem> {
     const SQL: &str = "select channel_id, array_agg(user_id) from channel_participants \
@@ -325,7 +324,7 @@ pub async fn private_of(
 /// # Errors
 /// PostgreSQL fails.
 pub async fn visible_to(
-    db: &PgPool,
+    db: &Db,
     user: UserId,
     after: Option<CreationKey>,
     limit: i64,
@@ -403,7 +402,7 @@ pub struct Readable {
 ///
 /// # Errors
 /// [`Problem::NotFound`] when the channel does not exist or is invisible to the user, or PostgreSQL fails.
-pub async fn readable(db: &PgPool, id: ChannelId, user: UserId) -> Result<Readable, Problem> {
+pub async fn readable(db: &Db, id: ChannelId, user: UserId) -> Result<Readable, Problem> {
     const SQL: &str = concat!(
         "select type, last_seq from channels c where c.id = $1 and ",
         visible!("c", "$2")
@@ -422,7 +421,7 @@ pub async fn readable(db: &PgPool, id: ChannelId, user: UserId) -> Result<Readab
 ///
 /// # Errors
 /// PostgreSQL fails.
-pub async fn positions(db: &PgPool, ids: &[ChannelId]) -> Result<Vec<(ChannelId, i64)>, Problem> {
+pub async fn positions(db: &Db, ids: &[ChannelId]) -> Result<Vec<(ChannelId, i64)>, Problem> {
     Ok(
         sqlx::query_as("select id, last_seq from channels where id = any($1)")
             .bind(ids)

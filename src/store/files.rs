@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use sqlx::{PgConnection, PgPool, Row, postgres::PgRow};
+use sqlx::{Row, postgres::PgRow};
 
 use crate::{
     ids::{FileId, MessageId, UserId},
     model::{BinaryContent, Message, UploadStatus},
     problem::Problem,
-    store::visibility::visible,
+    store::{Db, Transaction, visibility::visible},
 };
 
 impl sqlx::FromRow<'_, PgRow> for BinaryContent {
@@ -37,7 +37,7 @@ pub(super) use columns;
 /// # Errors
 /// PostgreSQL fails.
 pub async fn attach<'a>(
-    db: &mut PgConnection,
+    db: &mut Transaction,
     messages: impl Iterator<Item = &'a Message>,
 ) -> Result<(), Problem> {
     const SQL: &str = "insert into binary_contents (id, uploader_id, message_id, position, file_name, size, content_type, status, next_try_at) \
@@ -83,7 +83,7 @@ pub async fn attach<'a>(
 /// # Errors
 /// PostgreSQL fails.
 pub async fn set_picture(
-    db: &mut PgConnection,
+    db: &mut Transaction,
     user: UserId,
     uploader: UserId,
     file: &BinaryContent,
@@ -113,7 +113,7 @@ pub async fn set_picture(
 /// # Errors
 /// PostgreSQL fails.
 pub async fn readable(
-    db: &PgPool,
+    db: &Db,
     ids: &[FileId],
     reader: UserId,
 ) -> Result<Vec<BinaryContent>, Problem> {
@@ -142,7 +142,7 @@ pub const MIN_STORED_BYTES: u64 = 64 * 1024;
 ///
 /// # Errors
 /// PostgreSQL fails.
-pub async fn stored_bytes(db: &PgPool, uploader: UserId) -> Result<u64, Problem> {
+pub async fn stored_bytes(db: &Db, uploader: UserId) -> Result<u64, Problem> {
     const SQL: &str = "select coalesce(sum(greatest(size, $2)), 0)::bigint from binary_contents where uploader_id = $1";
     let bytes: i64 = sqlx::query_scalar(SQL)
         .bind(uploader)
@@ -174,7 +174,7 @@ pub struct WaitingFile {
 ///
 /// # Errors
 /// PostgreSQL fails.
-pub async fn begin_try(db: &PgPool, lease: Duration) -> Result<Option<WaitingFile>, Problem> {
+pub async fn begin_try(db: &Db, lease: Duration) -> Result<Option<WaitingFile>, Problem> {
     const SQL: &str = concat!(
         "update binary_contents f set tries = tries + 1, next_try_at = clock_timestamp() + make_interval(secs => $1) \
          where id = (select id from binary_contents where status = 'WAITING' and next_try_at <= clock_timestamp() \
@@ -195,12 +195,7 @@ pub async fn begin_try(db: &PgPool, lease: Duration) -> Result<Option<WaitingFil
 ///
 /// # Errors
 /// PostgreSQL fails.
-pub async fn try_again(
-    db: &PgPool,
-    id: FileId,
-    tries: i16,
-    after: Duration,
-) -> Result<(), Problem> {
+pub async fn try_again(db: &Db, id: FileId, tries: i16, after: Duration) -> Result<(), Problem> {
     const SQL: &str = "update binary_contents set next_try_at = clock_timestamp() + make_interval(secs => $3) \
                        where id = $1 and tries = $2 and status = 'WAITING'";
     sqlx::query(SQL)
@@ -219,7 +214,7 @@ pub async fn try_again(
 /// # Errors
 /// PostgreSQL fails.
 pub async fn finish(
-    db: &mut PgConnection,
+    db: &mut Transaction,
     id: FileId,
     tries: i16,
     status: UploadStatus,
@@ -242,7 +237,7 @@ pub async fn finish(
 /// # Errors
 /// PostgreSQL fails.
 pub async fn take_orphans(
-    db: &mut PgConnection,
+    db: &mut Transaction,
     grace: Duration,
     limit: i64,
 ) -> Result<Vec<FileId>, Problem> {
@@ -260,7 +255,7 @@ pub async fn take_orphans(
 ///
 /// # Errors
 /// PostgreSQL fails.
-pub async fn delete(db: &mut PgConnection, ids: &[FileId]) -> Result<(), Problem> {
+pub async fn delete(db: &mut Transaction, ids: &[FileId]) -> Result<(), Problem> {
     sqlx::query("delete from binary_contents where id = any($1)")
         .bind(ids)
         .execute(db)
@@ -272,7 +267,7 @@ pub async fn delete(db: &mut PgConnection, ids: &[FileId]) -> Result<(), Problem
 ///
 /// # Errors
 /// PostgreSQL fails.
-pub async fn waiting_among(db: &PgPool, ids: &[FileId]) -> Result<Vec<FileId>, Problem> {
+pub async fn waiting_among(db: &Db, ids: &[FileId]) -> Result<Vec<FileId>, Problem> {
     const SQL: &str = "select id from binary_contents where id = any($1) and status = 'WAITING'";
     Ok(sqlx::query_scalar(SQL).bind(ids).fetch_all(db).await?)
 }

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use bytes::Bytes;
-use sqlx::{PgConnection, PgPool, Row, postgres::PgRow, types::Json};
+use sqlx::{Row, postgres::PgRow, types::Json};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
@@ -12,7 +12,7 @@ use crate::{
     model::{BinaryContent, Event, Message, User},
     problem::Problem,
     store::{
-        files,
+        Db, Transaction, files,
         outbox::{Columns, OutboxRow},
         users,
         visibility::visible,
@@ -77,7 +77,7 @@ pub enum PageCursor {
 /// # Errors
 /// PostgreSQL fails.
 pub async fn page(
-    db: &PgPool,
+    db: &Db,
     channel: ChannelId,
     cursor: Option<PageCursor>,
     newest_first: bool,
@@ -121,7 +121,7 @@ pub async fn page(
 /// # Errors
 /// PostgreSQL fails.
 pub async fn between(
-    db: &PgPool,
+    db: &Db,
     channel: ChannelId,
     after: i64,
     through: i64,
@@ -145,7 +145,7 @@ pub async fn between(
 /// # Errors
 /// PostgreSQL fails.
 pub async fn more_than(
-    db: &PgPool,
+    db: &Db,
     channel: ChannelId,
     after: i64,
     through: i64,
@@ -166,7 +166,7 @@ pub async fn more_than(
 ///
 /// # Errors
 /// PostgreSQL fails.
-pub async fn find(db: &PgPool, id: MessageId) -> Result<Option<Message>, Problem> {
+pub async fn find(db: &Db, id: MessageId) -> Result<Option<Message>, Problem> {
     const SQL: &str = select!("where m.id = $1");
     Ok(sqlx::query_as(SQL).bind(id).fetch_optional(db).await?)
 }
@@ -176,7 +176,7 @@ pub async fn find(db: &PgPool, id: MessageId) -> Result<Option<Message>, Problem
 /// # Errors
 /// PostgreSQL fails.
 pub async fn update(
-    db: &mut PgConnection,
+    db: &mut Transaction,
     id: MessageId,
     content: &str,
 ) -> Result<Option<Message>, Problem> {
@@ -201,7 +201,7 @@ pub async fn update(
 /// # Errors
 /// PostgreSQL fails.
 pub async fn delete(
-    db: &mut PgConnection,
+    db: &mut Transaction,
     channel: ChannelId,
     id: MessageId,
 ) -> Result<bool, Problem> {
@@ -247,7 +247,7 @@ pub struct Target {
 /// # Errors
 /// PostgreSQL fails.
 pub async fn lock_targets(
-    db: &mut PgConnection,
+    db: &mut Transaction,
     channels: &[ChannelId],
 ) -> Result<Vec<Target>, Problem> {
     const SQL: &str = "select id, last_seq, greatest(clock_timestamp(), last_message_at) as now, \
@@ -276,7 +276,7 @@ pub struct Author {
 /// # Errors
 /// PostgreSQL fails.
 pub async fn lock_authors(
-    db: &mut PgConnection,
+    db: &mut Transaction,
     posts: &[(UserId, ChannelId)],
 ) -> Result<HashMap<UserId, Author>, Problem> {
     const SQL: &str = concat!(
@@ -304,7 +304,7 @@ pub async fn lock_authors(
 /// # Errors
 /// PostgreSQL fails.
 pub async fn with_client_ids(
-    db: &mut PgConnection,
+    db: &mut Transaction,
     authors: &[UserId],
     client_ids: &[Uuid],
 ) -> Result<Vec<Message>, Problem> {
@@ -334,7 +334,7 @@ pub struct NewMessage {
 ///
 /// # Errors
 /// PostgreSQL fails.
-pub async fn insert(db: &mut PgConnection, new: &[NewMessage]) -> Result<Vec<OutboxRow>, Problem> {
+pub async fn insert(db: &mut Transaction, new: &[NewMessage]) -> Result<Vec<OutboxRow>, Problem> {
     const SQL: &str = "with positions as ( \
             select channel_id, max(seq) as seq, max(at) as at from unnest($2::uuid[], $3::bigint[], $7::timestamptz[]) as n (channel_id, seq, at) group by 1 \
         ), moved as ( \

@@ -3,6 +3,7 @@
 //! One file for each group of tables; free functions, no state.
 
 pub mod channels;
+mod db;
 pub mod files;
 pub mod messages;
 pub mod notifications;
@@ -12,22 +13,16 @@ pub mod read_statuses;
 pub mod users;
 mod visibility;
 
-use std::{fmt, str::FromStr, time::Duration};
+use std::{fmt, str::FromStr};
 
-use sqlx::{
-    ConnectOptions, Connection, Executor, PgPool, Postgres, Transaction,
-    migrate::Migrator,
-    postgres::{PgConnectOptions, PgPoolOptions},
-};
+use sqlx::{ConnectOptions, Connection, Executor, migrate::Migrator, postgres::PgConnectOptions};
 use thiserror::Error;
 use time::OffsetDateTime;
-use tokio::sync::oneshot;
 use uuid::Uuid;
 
-use crate::{config::Config, problem::Problem, secret::Secret};
+pub use db::{Db, Transaction};
 
-/// How long a request waits for a free connection before it fails with 503.
-const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(3);
+use crate::{config::Config, problem::Problem, secret::Secret};
 
 /// The migrations from the first schema to the current one, `schema.sql`.
 ///
@@ -63,36 +58,13 @@ pub fn options(setting: &str, url: &Secret) -> Result<PgConnectOptions, String> 
     ]))
 }
 
-/// A pool that connects when it is first used.
+/// A pool of the size in the settings.
 ///
 /// # Errors
 /// When `DATABASE_URL` cannot be parsed; the message does not contain it.
-pub fn pool(config: &Config) -> Result<PgPool, String> {
+pub fn pool(config: &Config) -> Result<Db, String> {
     let options = options("DATABASE_URL", &config.database_url)?;
-    Ok(PgPoolOptions::new()
-        .max_connections(config.database_pool)
-        .acquire_timeout(ACQUIRE_TIMEOUT)
-        .idle_timeout(Duration::from_mins(5))
-        .connect_lazy_with(options))
-}
-
-/// Begins a transaction. Cancel safe, unlike `Pool::begin`.
-///
-/// sqlx counts a transaction only when PostgreSQL has answered `BEGIN`. A caller that is dropped earlier would return a connection
-/// to the pool inside a transaction without an owner, and PostgreSQL would acknowledge later statements on it without a commit
-/// (<https://github.com/launchbadge/sqlx/issues/4385>). Here, a task waits for the answer, and rolls back when the caller is gone.
-///
-/// # Errors
-/// No connection became free in time, or PostgreSQL refused.
-pub async fn begin(db: &PgPool) -> Result<Transaction<'static, Postgres>, sqlx::Error> {
-    let db = db.clone();
-    let (sender, begun) = oneshot::channel();
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "ends with the answer or with the pool's timeout"
-    )]
-    tokio::spawn(async move { drop(sender.send(db.begin().await)) });
-    begun.await.unwrap_or(Err(sqlx::Error::WorkerCrashed))
+    Ok(Db::new(options, config.database_pool))
 }
 
 /// Runs the migrations that the database does not have yet, and brings the keys of names up to date, which SQL cannot compute.

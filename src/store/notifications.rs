@@ -2,7 +2,6 @@
 
 use std::{collections::HashSet, time::Duration};
 
-use sqlx::{PgConnection, PgPool};
 use uuid::Uuid;
 
 use crate::{
@@ -10,6 +9,7 @@ use crate::{
     model::{Event, Notification, NotificationKind},
     problem::{Problem, Resource},
     store::{
+        Db, Transaction,
         outbox::{self, OutboxRow},
         visibility::visible,
     },
@@ -41,7 +41,7 @@ pub struct NewNotification {
 /// # Errors
 /// PostgreSQL fails.
 pub async fn insert(
-    db: &mut PgConnection,
+    db: &mut Transaction,
     new: &[NewNotification],
 ) -> Result<Vec<OutboxRow>, Problem> {
     const SQL: &str = "insert into notifications (id, receiver_id, type, cause_id, title, content, target_id, created_at) \
@@ -100,7 +100,7 @@ pub struct NotifiedMessage {
 /// # Errors
 /// PostgreSQL fails.
 pub async fn message_for_notification(
-    db: &mut PgConnection,
+    db: &mut Transaction,
     message: MessageId,
 ) -> Result<Option<NotifiedMessage>, Problem> {
     const SQL: &str = "select m.id as message, c.id as channel, c.name as channel_name, m.author_id, a.username as author, \
@@ -120,7 +120,7 @@ pub async fn message_for_notification(
 /// # Errors
 /// PostgreSQL fails.
 pub async fn receivers(
-    db: &mut PgConnection,
+    db: &mut Transaction,
     message: &NotifiedMessage,
     after: Option<UserId>,
     limit: i64,
@@ -164,7 +164,7 @@ macro_rules! present {
 /// # Errors
 /// PostgreSQL fails.
 pub async fn present(
-    db: &PgPool,
+    db: &Db,
     receiver: UserId,
     ids: &[NotificationId],
 ) -> Result<HashSet<NotificationId>, Problem> {
@@ -185,7 +185,7 @@ pub async fn present(
 /// # Errors
 /// PostgreSQL fails.
 pub async fn list(
-    db: &PgPool,
+    db: &Db,
     receiver: UserId,
     after: Option<NotificationId>,
     limit: i64,
@@ -213,7 +213,7 @@ pub async fn list(
 /// # Errors
 /// Not found, also when another user is the receiver or it is dismissed already; PostgreSQL fails.
 pub async fn dismiss(
-    db: &mut PgConnection,
+    db: &mut Transaction,
     id: NotificationId,
     receiver: UserId,
 ) -> Result<(), Problem> {
@@ -235,7 +235,7 @@ pub async fn dismiss(
 /// # Errors
 /// PostgreSQL fails.
 pub async fn delete_of(
-    db: &mut PgConnection,
+    db: &mut Transaction,
     message: MessageId,
     limit: i64,
 ) -> Result<Vec<(UserId, NotificationId, bool)>, Problem> {
@@ -254,7 +254,7 @@ pub async fn delete_of(
 ///
 /// # Errors
 /// PostgreSQL fails.
-pub async fn sweep(db: &PgPool, age: Duration, limit: i64) -> Result<u64, Problem> {
+pub async fn sweep(db: &Db, age: Duration, limit: i64) -> Result<u64, Problem> {
     const SQL: &str = "delete from notifications where id in (select id from notifications \
                        where dismissed_at < clock_timestamp() - make_interval(secs => $1) limit $2 for update skip locked)";
     let swept = sqlx::query(SQL)

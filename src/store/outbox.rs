@@ -3,12 +3,13 @@
 use std::{collections::HashSet, time::Duration};
 
 use bytes::Bytes;
-use sqlx::{PgConnection, PgPool, Postgres, Transaction};
+use sqlx::PgExecutor;
 
 use crate::{
     ids::EventId,
-    model::{Event, Topic, event},
+    model::{Control, Event, Topic, event},
     problem::Problem,
+    store::{Db, Transaction},
 };
 
 /// A row of the outbox.
@@ -24,7 +25,10 @@ pub struct OutboxRow {
 ///
 /// # Errors
 /// PostgreSQL fails.
-pub async fn insert(db: &mut PgConnection, events: Vec<Event>) -> Result<Vec<OutboxRow>, Problem> {
+pub async fn insert(
+    db: impl PgExecutor<'_>,
+    events: Vec<Event>,
+) -> Result<Vec<OutboxRow>, Problem> {
     const SQL: &str = "insert into outbox (event_id, topic, key, kind, seq, body) \
                        select * from unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::bigint[], $6::text[]) returning id";
     if events.is_empty() {
@@ -73,13 +77,13 @@ impl<'a> Columns<'a> {
     }
 }
 
-/// Deletes the rows of events that Kafka has acknowledged; rows of jobs are marked as sent.
+/// Deletes the rows of events that Kafka has acknowledged; rows of jobs and revocations are marked as sent.
 ///
 /// # Errors
 /// PostgreSQL fails.
-pub async fn mark_published(db: impl sqlx::PgExecutor<'_>, rows: &[i64]) -> Result<(), Problem> {
-    const SQL: &str = "with sent as (update outbox set sent_at = clock_timestamp() where id = any($1) and topic = 'jobs') \
-                       delete from outbox where id = any($1) and topic <> 'jobs'";
+pub async fn mark_published(db: impl PgExecutor<'_>, rows: &[i64]) -> Result<(), Problem> {
+    const SQL: &str = "with sent as (update outbox set sent_at = clock_timestamp() where id = any($1) and topic in ('jobs', 'control')) \
+                       delete from outbox where id = any($1) and topic not in ('jobs', 'control')";
     if rows.is_empty() {
         return Ok(());
     }
@@ -93,7 +97,7 @@ pub async fn mark_published(db: impl sqlx::PgExecutor<'_>, rows: &[i64]) -> Resu
 ///
 /// # Errors
 /// PostgreSQL fails.
-pub async fn superseded(db: &mut PgConnection, claimed: &[OutboxRow]) -> Result<Vec<i64>, Problem> {
+pub async fn superseded(db: &mut Transaction, claimed: &[OutboxRow]) -> Result<Vec<i64>, Problem> {
     const SQL: &str = "select o.id from outbox o where o.id = any($1) and not exists ( \
                            select from messages m where m.id = (o.body::jsonb #>> '{message,id}')::uuid \
                            and m.updated_at = (o.body::jsonb #>> '{message,updatedAt}')::timestamptz)";
@@ -112,7 +116,7 @@ pub async fn superseded(db: &mut PgConnection, claimed: &[OutboxRow]) -> Result<
 ///
 /// # Errors
 /// PostgreSQL fails.
-pub async fn jobs_left(db: &PgPool, jobs: &[EventId]) -> Result<HashSet<EventId>, Problem> {
+pub async fn jobs_left(db: &Db, jobs: &[EventId]) -> Result<HashSet<EventId>, Problem> {
     const SQL: &str = "select event_id from outbox where topic = 'jobs' and event_id = any($1)";
     let left: Vec<EventId> = sqlx::query_scalar(SQL).bind(jobs).fetch_all(db).await?;
     Ok(left.into_iter().collect())
@@ -122,7 +126,7 @@ pub async fn jobs_left(db: &PgPool, jobs: &[EventId]) -> Result<HashSet<EventId>
 ///
 /// # Errors
 /// PostgreSQL fails.
-pub async fn jobs_done(db: impl sqlx::PgExecutor<'_>, jobs: &[EventId]) -> Result<(), Problem> {
+pub async fn jobs_done(db: impl PgExecutor<'_>, jobs: &[EventId]) -> Result<(), Problem> {
     sqlx::query("delete from outbox where topic = 'jobs' and event_id = any($1)")
         .bind(jobs)
         .execute(db)
@@ -130,34 +134,60 @@ pub async fn jobs_done(db: impl sqlx::PgExecutor<'_>, jobs: &[EventId]) -> Resul
     Ok(())
 }
 
+/// The revocations of the last 10 s. A revocation can be read once its transaction has committed, which takes at most 5 s.
+///
+/// # Errors
+/// PostgreSQL fails.
+pub async fn recent_controls(db: &Db) -> Result<Vec<Control>, Problem> {
+    const SQL: &str = "select body from outbox \
+                       where topic = 'control' and created_at > clock_timestamp() - interval '10 s'";
+    let bodies: Vec<String> = sqlx::query_scalar(SQL).fetch_all(db).await?;
+    // A newer version may know other revocations.
+    let controls = bodies
+        .iter()
+        .filter_map(|body| serde_json::from_str(body).ok());
+    Ok(controls.collect())
+}
+
+/// Deletes published revocations that every node has read.
+///
+/// # Errors
+/// PostgreSQL fails.
+pub async fn delete_old_controls(db: &Db) -> Result<(), Problem> {
+    const SQL: &str = "delete from outbox where topic = 'control' and sent_at is not null \
+                       and created_at < clock_timestamp() - interval '15 s'";
+    sqlx::query(SQL).execute(db).await?;
+    Ok(())
+}
+
 /// Claims rows of `topics` until the transaction ends, oldest first, at most `limit`.
 ///
 /// A row must be older than `age`, and not be claimed by another node. The row of a job that was sent must have been sent longer
-/// than `overdue` ago. During a rolling upgrade, rows of a kind that only the newer version knows are left to its nodes.
+/// than `overdue` ago; a revocation is sent once. During a rolling upgrade, rows of a kind that only the newer version knows are left to its nodes.
 ///
 /// # Errors
 /// PostgreSQL fails.
 pub async fn claim(
-    db: &PgPool,
+    db: &Db,
     topics: &[Topic],
     age: Duration,
     overdue: Duration,
     limit: i64,
-) -> Result<(Transaction<'static, Postgres>, Vec<OutboxRow>), Problem> {
+) -> Result<(Transaction, Vec<OutboxRow>), Problem> {
     const SQL: &str = "select id, event_id, topic, key, kind, seq, body from outbox \
                        where topic = any($4) and kind = any($5) \
                        and created_at < clock_timestamp() - make_interval(secs => $1) \
-                       and (sent_at is null or sent_at < clock_timestamp() - make_interval(secs => $2)) \
+                       and (sent_at is null or topic = 'jobs' and sent_at < clock_timestamp() - make_interval(secs => $2)) \
                        order by id limit $3 for update skip locked";
     type Row = (i64, EventId, String, String, String, Option<i64>, String);
-    let mut transaction = super::begin(db).await?;
+    let mut transaction = db.begin().await?;
     let rows: Vec<Row> = sqlx::query_as(SQL)
         .bind(age.as_secs_f64())
         .bind(overdue.as_secs_f64())
         .bind(limit)
         .bind(topics.iter().map(|topic| topic.name()).collect::<Vec<_>>())
         .bind(event::KINDS)
-        .fetch_all(&mut *transaction)
+        .fetch_all(&mut transaction)
         .await?;
     let claimed = rows
         .into_iter()

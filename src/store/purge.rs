@@ -3,12 +3,12 @@
 //! The transaction of a deletion deletes only the object's own row, which makes all rows that depend on it invisible, and adds a row
 //! to `pending_deletions`. Workers then delete the dependent rows, however many.
 
-use sqlx::{PgConnection, PgPool};
 use uuid::Uuid;
 
 use crate::{
     ids::{ChannelId, MessageId, UserId},
     problem::Problem,
+    store::{Db, Transaction},
 };
 
 /// The kind of a deleted object.
@@ -29,7 +29,7 @@ pub enum Kind {
 ///
 /// # Errors
 /// PostgreSQL fails.
-pub async fn add(db: &mut PgConnection, kind: Kind, ids: &[Uuid]) -> Result<(), Problem> {
+pub async fn add(db: &mut Transaction, kind: Kind, ids: &[Uuid]) -> Result<(), Problem> {
     if ids.is_empty() {
         return Ok(());
     }
@@ -45,7 +45,7 @@ pub async fn add(db: &mut PgConnection, kind: Kind, ids: &[Uuid]) -> Result<(), 
 ///
 /// # Errors
 /// PostgreSQL fails.
-pub async fn list(db: &PgPool, limit: i64) -> Result<Vec<i64>, Problem> {
+pub async fn list(db: &Db, limit: i64) -> Result<Vec<i64>, Problem> {
     let sql = "select number from pending_deletions order by number limit $1";
     Ok(sqlx::query_scalar(sql).bind(limit).fetch_all(db).await?)
 }
@@ -56,7 +56,7 @@ pub async fn list(db: &PgPool, limit: i64) -> Result<Vec<i64>, Problem> {
 ///
 /// # Errors
 /// PostgreSQL fails.
-pub async fn claim(db: &mut PgConnection, number: i64) -> Result<Option<(Kind, Uuid)>, Problem> {
+pub async fn claim(db: &mut Transaction, number: i64) -> Result<Option<(Kind, Uuid)>, Problem> {
     let sql = "select kind, id from pending_deletions where number = $1 for update skip locked";
     Ok(sqlx::query_as(sql).bind(number).fetch_optional(db).await?)
 }
@@ -65,7 +65,7 @@ pub async fn claim(db: &mut PgConnection, number: i64) -> Result<Option<(Kind, U
 ///
 /// # Errors
 /// PostgreSQL fails.
-pub async fn finish(db: &mut PgConnection, number: i64) -> Result<(), Problem> {
+pub async fn finish(db: &mut Transaction, number: i64) -> Result<(), Problem> {
     sqlx::query("delete from pending_deletions where number = $1")
         .bind(number)
         .execute(db)
@@ -77,7 +77,7 @@ pub async fn finish(db: &mut PgConnection, number: i64) -> Result<(), Problem> {
 ///
 /// Returns the number of affected rows.
 async fn affected(
-    db: &mut PgConnection,
+    db: &mut Transaction,
     sql: &'static str,
     id: Uuid,
     limit: i64,
@@ -95,7 +95,7 @@ async fn affected(
 /// # Errors
 /// PostgreSQL fails.
 pub async fn purge_channel(
-    db: &mut PgConnection,
+    db: &mut Transaction,
     id: ChannelId,
     limit: i64,
 ) -> Result<bool, Problem> {
@@ -153,7 +153,7 @@ pub async fn purge_channel(
 ///
 /// # Errors
 /// PostgreSQL fails.
-pub async fn purge_user(db: &mut PgConnection, id: UserId, limit: i64) -> Result<bool, Problem> {
+pub async fn purge_user(db: &mut Transaction, id: UserId, limit: i64) -> Result<bool, Problem> {
     const MESSAGES: &str = "update messages set author_id = null where id in \
                             (select id from messages where author_id = $1 limit $2 for no key update skip locked)";
     const FILES: &str = "update binary_contents set uploader_id = null where id in \

@@ -1,6 +1,5 @@
 //! Read statuses.
 
-use sqlx::PgPool;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
@@ -8,7 +7,7 @@ use crate::{
     ids::{ChannelId, ReadStatusId, UserId},
     model::ReadStatus,
     problem::{Problem, Resource},
-    store::{OnConstraint, visibility::visible},
+    store::{Db, OnConstraint, visibility::visible},
 };
 
 /// Creates a read status.
@@ -18,7 +17,7 @@ use crate::{
 /// # Errors
 /// [`Problem::ReadStatusExists`]; not found when the channel is invisible to the user; PostgreSQL fails.
 pub async fn insert(
-    db: &PgPool,
+    db: &Db,
     user: UserId,
     channel: ChannelId,
     last_read_at: OffsetDateTime,
@@ -45,7 +44,7 @@ pub async fn insert(
 /// # Errors
 /// Not found, also when another user owns it or its channel is deleted or invisible; PostgreSQL fails.
 pub async fn update(
-    db: &PgPool,
+    db: &Db,
     id: ReadStatusId,
     owner: UserId,
     last_read_at: Option<OffsetDateTime>,
@@ -75,7 +74,7 @@ pub async fn update(
 /// # Errors
 /// PostgreSQL fails.
 pub async fn list(
-    db: &PgPool,
+    db: &Db,
     user: UserId,
     after: Option<ReadStatusId>,
     limit: i64,

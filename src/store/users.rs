@@ -1,6 +1,6 @@
 //! Users.
 
-use sqlx::{PgConnection, PgPool, Row, postgres::PgRow};
+use sqlx::{PgConnection, Row, postgres::PgRow};
 use time::OffsetDateTime;
 use tracing::warn;
 use uuid::Uuid;
@@ -10,7 +10,7 @@ use crate::{
     model::{BinaryContent, Email, Role, User, Username, text},
     problem::{Problem, Resource},
     secret::Secret,
-    store::{Constraints, CreationKey, OnConstraint, purge},
+    store::{Constraints, CreationKey, Db, OnConstraint, Transaction, purge},
 };
 
 /// The columns of a [`User`], from the table with the alias `u` joined with [`picture`].
@@ -83,7 +83,7 @@ const UNIQUE: &Constraints<'_> = &[
 /// # Errors
 /// [`Problem::UsernameTaken`], [`Problem::EmailTaken`], or PostgreSQL fails.
 pub async fn insert(
-    db: &mut PgConnection,
+    db: &mut Transaction,
     username: &Username,
     email: &Email,
     hash: &Secret,
@@ -114,7 +114,7 @@ pub async fn insert(
 ///
 /// # Errors
 /// Not found, a taken name or address, or PostgreSQL fails.
-pub async fn update(db: &mut PgConnection, id: UserId, changes: &Changes) -> Result<User, Problem> {
+pub async fn update(db: &mut Transaction, id: UserId, changes: &Changes) -> Result<User, Problem> {
     const SQL: &str = concat!(
         "with u as (update users set username = coalesce($2, username), username_key = coalesce($3, username_key), \
          username_look = case when $3 is null then username_look else $4 end, \
@@ -152,7 +152,7 @@ pub struct LockedRole {
 ///
 /// # Errors
 /// Not found, or PostgreSQL fails.
-pub async fn lock_role(db: &mut PgConnection, id: UserId) -> Result<LockedRole, Problem> {
+pub async fn lock_role(db: &mut Transaction, id: UserId) -> Result<LockedRole, Problem> {
     // In one order for all transactions: otherwise they could wait for each other.
     let locked: Vec<(UserId, Role)> = sqlx::query_as(
         "select id, role from users where id = $1 or role = 'ADMIN' order by id for no key update",
@@ -174,7 +174,7 @@ pub async fn lock_role(db: &mut PgConnection, id: UserId) -> Result<LockedRole, 
 ///
 /// # Errors
 /// PostgreSQL fails.
-pub async fn is_admin_bootstrapped(db: &PgPool) -> Result<bool, Problem> {
+pub async fn is_admin_bootstrapped(db: &Db) -> Result<bool, Problem> {
     Ok(
         sqlx::query_scalar("select exists (select from admin_bootstrap)")
             .fetch_one(db)
@@ -188,7 +188,7 @@ pub async fn is_admin_bootstrapped(db: &PgPool) -> Result<bool, Problem> {
 ///
 /// # Errors
 /// PostgreSQL fails.
-pub async fn record_admin_bootstrap(db: &mut PgConnection) -> Result<bool, Problem> {
+pub async fn record_admin_bootstrap(db: &mut Transaction) -> Result<bool, Problem> {
     let inserted = sqlx::query("insert into admin_bootstrap default values on conflict do nothing")
         .execute(db)
         .await?;
@@ -199,7 +199,7 @@ pub async fn record_admin_bootstrap(db: &mut PgConnection) -> Result<bool, Probl
 ///
 /// # Errors
 /// PostgreSQL fails.
-pub async fn has_admin(db: &mut PgConnection) -> Result<bool, Problem> {
+pub async fn has_admin(db: &mut Transaction) -> Result<bool, Problem> {
     Ok(
         sqlx::query_scalar("select exists (select from users where role = 'ADMIN')")
             .fetch_one(db)
@@ -211,7 +211,7 @@ pub async fn has_admin(db: &mut PgConnection) -> Result<bool, Problem> {
 ///
 /// # Errors
 /// Not found, or PostgreSQL fails.
-pub async fn set_role(db: &mut PgConnection, id: UserId, role: Role) -> Result<User, Problem> {
+pub async fn set_role(db: &mut Transaction, id: UserId, role: Role) -> Result<User, Problem> {
     const SQL: &str = concat!(
         "with u as (update users set role = $2 where id = $1 returning id, username, email, role) select ",
         columns!(),
@@ -232,7 +232,7 @@ pub async fn set_role(db: &mut PgConnection, id: UserId, role: Role) -> Result<U
 ///
 /// # Errors
 /// PostgreSQL fails.
-pub async fn lock(db: &mut PgConnection, id: UserId) -> Result<(), Problem> {
+pub async fn lock(db: &mut Transaction, id: UserId) -> Result<(), Problem> {
     sqlx::query("select 1 from users where id = $1 for update")
         .bind(id)
         .execute(db)
@@ -246,7 +246,7 @@ pub async fn lock(db: &mut PgConnection, id: UserId) -> Result<(), Problem> {
 ///
 /// # Errors
 /// PostgreSQL fails.
-pub async fn delete(db: &mut PgConnection, id: UserId) -> Result<(), Problem> {
+pub async fn delete(db: &mut Transaction, id: UserId) -> Result<(), Problem> {
     sqlx::query("delete from users where id = $1")
         .bind(id)
         .execute(&mut *db)
@@ -259,7 +259,7 @@ pub async fn delete(db: &mut PgConnection, id: UserId) -> Result<(), Problem> {
 /// # Errors
 /// PostgreSQL fails.
 pub async fn list(
-    db: &PgPool,
+    db: &Db,
     after: Option<CreationKey>,
     limit: i64,
 ) -> Result<Vec<(CreationKey, User)>, Problem> {
@@ -294,7 +294,7 @@ pub async fn list(
 ///
 /// # Errors
 /// PostgreSQL fails.
-pub async fn find(db: &PgPool, id: UserId) -> Result<Option<User>, Problem> {
+pub async fn find(db: &Db, id: UserId) -> Result<Option<User>, Problem> {
     const SQL: &str = concat!(
         "select ",
         columns!(),
@@ -309,7 +309,7 @@ pub async fn find(db: &PgPool, id: UserId) -> Result<Option<User>, Problem> {
 ///
 /// # Errors
 /// PostgreSQL fails.
-pub async fn credentials(db: &PgPool, keys: &[String]) -> Result<Option<Credentials>, Problem> {
+pub async fn credentials(db: &Db, keys: &[String]) -> Result<Option<Credentials>, Problem> {
     const SQL: &str = concat!(
         "select ",
         columns!(),

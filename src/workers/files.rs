@@ -14,7 +14,7 @@ use crate::{
     ops::commit,
     problem::{Problem, chain},
     store::{
-        self,
+        self, Transaction,
         channels::Audience,
         files::WaitingFile,
         notifications::{self, NewNotification},
@@ -89,7 +89,7 @@ async fn complete_one(app: &App) -> Result<bool, Problem> {
 /// Records the outcome and publishes its events. False when another try has recorded one.
 async fn finish(app: &App, waiting: &WaitingFile, status: UploadStatus) -> Result<bool, Problem> {
     let (id, tries) = (waiting.file.id, waiting.tries);
-    let mut transaction = store::begin(&app.db).await?;
+    let mut transaction = app.db.begin().await?;
     if !store::files::finish(&mut transaction, id, tries, status).await? {
         return Ok(false);
     }
@@ -118,7 +118,7 @@ async fn finish(app: &App, waiting: &WaitingFile, status: UploadStatus) -> Resul
 
 /// The events that announce the outcome.
 async fn events(
-    db: &mut sqlx::PgConnection,
+    db: &mut Transaction,
     waiting: &WaitingFile,
     status: UploadStatus,
 ) -> Result<Vec<Event>, Problem> {
@@ -175,7 +175,7 @@ pub async fn sweep(app: Arc<App>) {
 /// Deletes a batch of files that no row refers to. The bytes go first, so that none are left without a row. True when there
 /// may be more.
 async fn sweep_orphans(app: &App) -> Result<bool, Problem> {
-    let mut transaction = store::begin(&app.db).await?;
+    let mut transaction = app.db.begin().await?;
     let orphans = store::files::take_orphans(&mut transaction, MOVE_TIMEOUT, ORPHAN_BATCH).await?;
     if orphans.is_empty() {
         return Ok(false);

@@ -11,10 +11,7 @@ use crate::{
     ids::{ChannelId, MessageId, UserId},
     ops::{commit, notification},
     problem::Problem,
-    store::{
-        self,
-        purge::{self, Kind},
-    },
+    store::purge::{self, Kind},
     tasks::{LogOnce, jittered},
     workers::{POLL_INTERVAL, wait_until_prepared},
 };
@@ -56,7 +53,7 @@ async fn purge_round(app: &App) -> Result<bool, Problem> {
 
 /// Purges one batch. True when rows of the deletion are left; false when none are, or another node has it.
 async fn purge_batch(app: &App, number: i64) -> Result<bool, Problem> {
-    let mut transaction = store::begin(&app.db).await?;
+    let mut transaction = app.db.begin().await?;
     let Some((kind, id)) = purge::claim(&mut transaction, number).await? else {
         return Ok(false);
     };

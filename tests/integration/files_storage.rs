@@ -25,11 +25,20 @@ async fn begin_slow_attempt(cluster: &Cluster, lease: Duration) -> WaitingFile {
         .execute(&cluster.db)
         .await
         .expect("updated");
-        let begun = store::files::begin_try(&cluster.db, lease).await;
+        let begun = store::files::begin_try(&cluster.node(0).app().db, lease).await;
         if let Some(waiting) = begun.expect("PostgreSQL answers") {
             return waiting;
         }
     }
+}
+
+/// Ends an attempt. False if it has no effect.
+async fn finish(cluster: &Cluster, file: FileId, tries: i16, how: UploadStatus) -> bool {
+    let begun = cluster.node(0).app().db.begin().await;
+    let mut transaction = begun.expect("PostgreSQL answers");
+    let finished = store::files::finish(&mut transaction, file, tries, how).await;
+    transaction.commit().await.expect("PostgreSQL answers");
+    finished.expect("PostgreSQL answers")
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -58,10 +67,7 @@ async fn slow_storage_neither_delays_messages_nor_keeps_them_from_being_deleted(
     let app = cluster.node(0).app();
     let file: FileId = id.parse().expect("an id");
     app.blobs.publish(file, 1).await.expect("moved");
-    let mut connection = cluster.db.acquire().await.expect("PostgreSQL answers");
-    let success = UploadStatus::Success;
-    let finished = store::files::finish(&mut connection, file, waiting.tries, success).await;
-    assert!(finished.expect("PostgreSQL answers"));
+    assert!(finish(&cluster, file, waiting.tries, UploadStatus::Success).await);
     eventually("its bytes are gone", async || {
         stored(&cluster, "files").is_empty() && count(&cluster, "binary_contents").await == 0
     })
@@ -79,13 +85,8 @@ async fn an_attempt_that_ends_after_the_next_one_began_changes_nothing() {
     let late = begin_slow_attempt(&cluster, Duration::ZERO).await;
     let next = begin_slow_attempt(&cluster, Duration::from_mins(1)).await;
     assert!(next.tries > late.tries);
-    let mut connection = cluster.db.acquire().await.expect("PostgreSQL answers");
     let file: FileId = id.parse().expect("an id");
-    let mut end = async |tries: i16, how: UploadStatus| {
-        store::files::finish(&mut connection, file, tries, how)
-            .await
-            .expect("PostgreSQL answers")
-    };
+    let end = async |tries: i16, how: UploadStatus| finish(&cluster, file, tries, how).await;
     assert!(!end(late.tries, UploadStatus::Failed).await);
     assert!(end(next.tries, UploadStatus::Success).await);
     assert!(!end(next.tries, UploadStatus::Failed).await, "once");

@@ -29,6 +29,7 @@ mod events;
 mod events_end;
 mod events_many;
 mod events_resume;
+mod failover;
 mod faults;
 mod files;
 mod files_download;

@@ -265,6 +265,7 @@ async fn names_of_an_earlier_version_get_their_keys_and_keep_their_accounts() {
         );
     }
     assert_eq!(found[6].1, "김");
+    let db = store::Db::new((*cluster.db.connect_options()).clone(), 1);
     for (name, hash_of) in [
         ("ADMIN", "admin"),
         ("ａｄｍｉｎ", "ａｄｍｉｎ"),
@@ -274,7 +275,7 @@ async fn names_of_an_earlier_version_get_their_keys_and_keep_their_accounts() {
         (decomposed, decomposed),
     ] {
         let keys = discodeit::model::Username::login_keys(name);
-        let found = store::users::credentials(&cluster.db, &keys).await;
+        let found = store::users::credentials(&db, &keys).await;
         let found = found.expect("read").unwrap_or_else(|| panic!("{name}"));
         assert_eq!(found.password_hash, format!("hash of {hash_of}"), "{name}");
     }

@@ -30,9 +30,16 @@ fn documented() -> Vec<(String, &'static str)> {
     rows.map(|row| {
         let mut cells = row.split('|').map(str::trim).skip(1);
         let key = cells.next().expect("a key").trim_matches('`');
-        let pattern = ["{sid}", "{userId}", "{username}", "{address}", "{stream}"]
-            .into_iter()
-            .fold(key.to_owned(), |key, name| key.replace(name, "*"));
+        let pattern = [
+            "{node}",
+            "{sid}",
+            "{userId}",
+            "{username}",
+            "{address}",
+            "{stream}",
+        ]
+        .into_iter()
+        .fold(key.to_owned(), |key, name| key.replace(name, "*"));
         (pattern, cells.next().expect("a type"))
     })
     .collect()

@@ -22,6 +22,9 @@ struct State {
     cut: AtomicBool,
     changed: Notify,
     stalled: watch::Sender<bool>,
+    /// Number of times that all connections have fallen silent.
+    silenced: watch::Sender<u32>,
+    target: Mutex<String>,
     /// Bytes from a client that begin a stall.
     trigger: Mutex<Option<&'static [u8]>>,
 }
@@ -44,19 +47,31 @@ impl State {
     ) -> std::io::Result<()> {
         let mut buffer = vec![0; 64 * 1024];
         let mut stalled = self.stalled.subscribe();
-        loop {
-            let bytes = from.read(&mut buffer).await?;
-            if inspect {
-                self.inspect(&buffer[..bytes]);
+        let mut silenced = self.silenced.subscribe();
+        let silent = async {
+            drop(silenced.changed().await);
+            std::future::pending().await
+        };
+        let copy = async {
+            loop {
+                let bytes = from.read(&mut buffer).await?;
+                if inspect {
+                    self.inspect(&buffer[..bytes]);
+                }
+                stalled
+                    .wait_for(|stalled| !stalled)
+                    .await
+                    .expect("the state lives");
+                if bytes == 0 {
+                    return to.shutdown().await;
+                }
+                to.write_all(&buffer[..bytes]).await?;
             }
-            stalled
-                .wait_for(|stalled| !stalled)
-                .await
-                .expect("the state lives");
-            if bytes == 0 {
-                return to.shutdown().await;
-            }
-            to.write_all(&buffer[..bytes]).await?;
+        };
+        tokio::select! {
+            biased;
+            never = silent => never,
+            result = copy => result,
         }
     }
 }
@@ -72,17 +87,20 @@ impl Cut {
             cut: AtomicBool::new(false),
             changed: Notify::new(),
             stalled: watch::Sender::new(false),
+            silenced: watch::Sender::new(0),
+            target: Mutex::new(target.to_owned()),
             trigger: Mutex::default(),
         });
-        let (target, shared) = (target.to_owned(), state.clone());
+        let shared = state.clone();
         tokio::spawn(async move {
             while let Ok((mut client, _)) = listener.accept().await {
-                let (target, state) = (target.clone(), shared.clone());
+                let state = shared.clone();
                 tokio::spawn(async move {
                     let cut = state.changed.notified();
                     if state.cut.load(Ordering::SeqCst) {
                         return;
                     }
+                    let target = state.target.lock().expect("not poisoned").clone();
                     let Ok(mut server) = TcpStream::connect(target).await else {
                         return;
                     };
@@ -119,6 +137,16 @@ impl Cut {
     /// Holds back every byte in both directions, while connections stay open.
     pub fn stall(&self) {
         self.state.stalled.send_replace(true);
+    }
+
+    /// From now on, the open connections carry nothing, and are not closed. New ones work.
+    pub fn silence(&self) {
+        self.state.silenced.send_modify(|times| *times += 1);
+    }
+
+    /// Connects new clients to another address. Open connections stay.
+    pub fn redirect(&self, target: &str) {
+        target.clone_into(&mut self.state.target.lock().expect("not poisoned"));
     }
 
     /// Stalls when a client next sends these bytes, and returns when that happens.

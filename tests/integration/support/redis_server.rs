@@ -34,7 +34,34 @@ impl RedisServer {
 
     /// The URL of database 0.
     pub fn url(&self) -> String {
-        format!("redis://127.0.0.1:{}", self.port)
+        format!("redis://{}", self.address())
+    }
+
+    /// The address.
+    pub fn address(&self) -> String {
+        format!("127.0.0.1:{}", self.port)
+    }
+
+    /// Makes the server a replica of another one, or a master.
+    pub async fn replicate(&self, master: Option<&Self>) {
+        let (host, port) = match master {
+            Some(master) => ("127.0.0.1", master.port.to_string()),
+            None => ("no", "one".to_owned()),
+        };
+        let () = redis::cmd("REPLICAOF")
+            .arg(host)
+            .arg(port)
+            .query_async(&mut self.connect().await)
+            .await
+            .expect("Redis takes the role");
+    }
+
+    /// Number of keys.
+    pub async fn keys(&self) -> usize {
+        redis::cmd("DBSIZE")
+            .query_async(&mut self.connect().await)
+            .await
+            .expect("Redis answers")
     }
 
     /// Opens a connection.
