@@ -1,27 +1,31 @@
 //! Reads missing events from the store: after a reported gap, at fixed intervals, and at short intervals while Kafka is down.
+//! [`steps`] decides which reads a repair needs and what an answer changes.
 
-use std::{collections::HashSet, sync::Arc, time::Duration};
+pub mod steps;
+
+use std::{sync::Arc, time::Duration};
 
 use tokio::sync::{Semaphore, mpsc};
 use tracing::{debug, warn};
 
 use crate::{
     auth::sessions::Sessions,
-    delivery::{Delivery, Gap, ReportedGap, hub::Payload},
+    delivery::{Delivery, Gap, ReportedGap},
     events::{history::History, kafka::Kafka, position::EventLog},
     ids::ChannelId,
-    limits::TURN_BYTES,
     model::Control,
     problem::{Problem, chain},
     store::{self, Db},
     tasks::Tasks,
 };
 
+use steps::{Answer, Read, Repair, Step};
+
 /// Time between a gap and its repair. Records of one channel that several nodes publish overtake each other by a few
 /// milliseconds, so most gaps close by themselves.
 const GAP_GRACE: Duration = Duration::from_millis(15);
 /// Messages or events read in one statement.
-const PAGE: i64 = 200;
+const PAGE_LEN: usize = 200;
 /// Repairs at the same time. The other connections of the pool are left to requests.
 const MAX_CONCURRENT: usize = 4;
 /// Interval at which all subscribed logs are compared with the store.
@@ -75,103 +79,62 @@ pub async fn run(repairer: Repairer, mut gaps: mpsc::Receiver<ReportedGap>) {
 
 /// Closes one gap.
 async fn close(repairer: &Repairer, gap: Gap) {
-    let result = match gap {
-        Gap::Channel(channel) => read_channel(repairer, channel).await,
-        Gap::EventLog(log) => read_log(repairer, log).await,
-    };
-    let still_missing = repairer.delivery.end_repair(gap);
-    match result {
-        Ok(()) if still_missing => repairer.delivery.request_repair(gap),
-        Ok(()) => {}
+    let mut repair = Repair::new(gap, PAGE_LEN);
+    let result = run_steps(repairer, &mut repair).await;
+    if let Err(error) = &result {
         // The audit tries again.
-        Err(error) => warn!(error = %chain(&error), ?gap, "gap repair failed"),
+        warn!(error = %chain(error), ?gap, "gap repair failed");
+    }
+    repair.end(&repairer.delivery, result.is_ok());
+}
+
+async fn run_steps(repairer: &Repairer, repair: &mut Repair) -> Result<(), Problem> {
+    loop {
+        match repair.step(&repairer.delivery) {
+            Step::Read(request) => {
+                let answer = read(repairer, request).await?;
+                repair.on_answer(&repairer.delivery, request, answer);
+            }
+            Step::Yield => tokio::task::yield_now().await,
+            Step::Done => return Ok(()),
+        }
     }
 }
 
-async fn read_channel(repairer: &Repairer, channel: ChannelId) -> Result<(), Problem> {
-    let hub = &repairer.delivery.hub;
-    loop {
-        let Some(position) = hub.position(channel) else {
-            return Ok(());
-        };
-        // The channel's last position is read before the messages: a later message comes from Kafka or in the next round.
-        let Some((_, last)) = store::channels::positions(&repairer.db, &[channel])
-            .await?
-            .pop()
-        else {
-            return Ok(());
-        };
-        if last <= position {
-            return Ok(());
+async fn read(repairer: &Repairer, request: Read) -> Result<Answer, Problem> {
+    let (db, history) = (&repairer.db, &repairer.history);
+    Ok(match request {
+        Read::Newest { channel, .. } => {
+            let newest = store::channels::positions(db, &[channel]).await?.pop();
+            Answer::Newest(newest.map(|(_, newest)| newest))
         }
-        let messages =
-            store::messages::between(&repairer.db, channel, position, last, PAGE).await?;
-        let full = i64::try_from(messages.len()).unwrap_or(PAGE) >= PAGE;
-        let through = messages
-            .last()
-            .filter(|_| full)
-            .map_or(last, |message| message.seq);
-        debug!(
-            channel.id = %channel,
-            from = position,
+        Read::Messages {
+            channel,
+            after,
             through,
-            messages = messages.len(),
-            "read missing messages from the store"
-        );
-        let mut portion = Vec::new();
-        let mut bytes = 0;
-        for message in &messages {
-            let payload = Payload::stored(message);
-            bytes += payload.body.len();
-            portion.push((message.seq, payload));
-            if bytes > TURN_BYTES {
-                hub.repair(channel, std::mem::take(&mut portion), message.seq);
-                bytes = 0;
-                tokio::task::yield_now().await;
-            }
+        } => {
+            let limit = i64::try_from(PAGE_LEN).unwrap_or(i64::MAX);
+            let messages = store::messages::between(db, channel, after, through, limit).await?;
+            debug!(
+                channel.id = %channel,
+                from = after,
+                through,
+                messages = messages.len(),
+                "read missing messages from the store"
+            );
+            Answer::Messages(messages)
         }
-        hub.repair(channel, portion, through);
-        tokio::task::yield_now().await;
-    }
-}
-
-async fn read_log(repairer: &Repairer, log: EventLog) -> Result<(), Problem> {
-    let sse = &repairer.delivery.sse;
-    loop {
-        let Some(position) = sse.position(log) else {
-            return Ok(());
-        };
-        let page = usize::try_from(PAGE).unwrap_or(usize::MAX);
-        match repairer.history.after(log, position, page).await? {
-            Ok(entries) => {
-                let mut rest = entries.as_slice();
-                while !rest.is_empty() {
-                    let mut bytes = 0;
-                    let fits = rest.iter().take_while(|entry| {
-                        bytes += entry.data.len();
-                        bytes <= TURN_BYTES
-                    });
-                    let (portion, later) = rest.split_at(fits.count().max(1));
-                    sse.repair(log, portion);
-                    rest = later;
-                    tokio::task::yield_now().await;
-                }
-                if entries.len() < page {
-                    return Ok(());
-                }
-            }
-            Err(lost) => {
-                let tip = repairer.history.tip(log).await?;
-                warn!(
-                    ?log,
-                    reason = lost.reason(),
-                    "SSE history lost events; its streams get a resync"
-                );
-                sse.skip_lost(log, tip, lost);
-                return Ok(());
-            }
+        Read::Entries { log, after } => Answer::Entries(history.after(log, after, PAGE_LEN).await?),
+        Read::Tip { log, lost } => {
+            let tip = history.tip(log).await?;
+            warn!(
+                ?log,
+                reason = lost.reason(),
+                "SSE history lost events; its streams get a resync"
+            );
+            Answer::Tip(tip)
         }
-    }
+    })
 }
 
 /// Compares all subscriptions with the stores. Runs until it is dropped.
@@ -211,16 +174,7 @@ async fn audit_channels(repairer: &Repairer) -> Result<(), Problem> {
     }
     let ids: Vec<ChannelId> = subscribed.iter().map(|(channel, _)| *channel).collect();
     let stored = store::channels::positions(&repairer.db, &ids).await?;
-    let existing: HashSet<ChannelId> = stored.iter().map(|(channel, _)| *channel).collect();
-    for channel_id in ids.into_iter().filter(|id| !existing.contains(id)) {
-        delivery.apply(&Control::ChannelDeleted { channel_id });
-    }
-    for (channel, last) in stored {
-        let position = delivery.hub.position(channel);
-        if position.is_some_and(|position| position < last) {
-            delivery.request_repair(Gap::Channel(channel));
-        }
-    }
+    steps::compare_channels(delivery, &ids, &stored);
     Ok(())
 }
 
@@ -246,13 +200,7 @@ async fn audit_logs(repairer: &Repairer) -> Result<(), Problem> {
     for subscribed in delivery.sse.positions().chunks(LOG_BATCH) {
         let logs: Vec<EventLog> = subscribed.iter().map(|(log, _)| *log).collect();
         let tips = repairer.history.tips(&logs).await?;
-        for ((log, position), tip) in subscribed.iter().copied().zip(tips) {
-            // The tip of a log without entries is the current time: it differs at each read and shows no event.
-            let differs = tip != position && !(tip.n == 0 && position.n == 0);
-            if differs && delivery.sse.position(log) == Some(position) {
-                delivery.request_repair(Gap::EventLog(log));
-            }
-        }
+        steps::compare_logs(delivery, subscribed, &tips);
     }
     Ok(())
 }

@@ -4,6 +4,9 @@
 //! and in order, by the rule of [`sequence`](super::sequence); the tasks in [`repair`](super::repair) read missing events from
 //! Redis.
 
+pub mod output;
+pub mod start;
+
 use std::{collections::HashMap, sync::Arc};
 
 use bytes::Bytes;

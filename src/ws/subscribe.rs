@@ -12,7 +12,7 @@ use crate::{
     app::App,
     delivery::{
         destination::{self, ChannelStream},
-        hub::{Connection, FrameFormat, PendingSubscription, Subscribed},
+        hub::{Connection, FrameFormat, PendingSubscription, Subscribed, Unread},
     },
     ids::ChannelId,
     limits::MAX_REPLAYED_MESSAGES,
@@ -28,7 +28,7 @@ use crate::{
 /// wait means that PostgreSQL is in trouble, and the client gets an error.
 const READ_PERMIT_TIMEOUT: Duration = Duration::from_secs(30);
 /// Messages of one replay page. A page of the longest messages fits into the send queue.
-const PAGE_LEN: i64 = 25;
+const PAGE_LEN: usize = 25;
 
 /// A subscription that the client has.
 pub(super) enum Subscription {
@@ -47,8 +47,8 @@ pub(super) struct Subscribing {
     /// The `after-seq` header: the last message that the client has.
     after_seq: Option<i64>,
     receipt: Option<String>,
-    /// Positions not read yet: after the first, through the second.
-    unread: (i64, i64),
+    /// Missed messages that were not read yet.
+    unread: Unread,
     /// Messages read and not written yet.
     page: VecDeque<Message>,
 }
@@ -90,7 +90,7 @@ impl Subscribing {
     }
 
     async fn try_read_page(&mut self, app: &App) -> Result<Progress, Problem> {
-        let (db, channel, (after, through)) = (&app.db, self.channel, self.unread);
+        let (db, channel, Unread { after, through }) = (&app.db, self.channel, self.unread);
         let permit = app.delivery.hub.replay_permits.acquire();
         let Ok(Ok(_permit)) = timeout(READ_PERMIT_TIMEOUT, permit).await else {
             return Err(Problem::Unavailable(Dependency::Node, None));
@@ -103,14 +103,10 @@ impl Subscribing {
         {
             return Ok(Progress::ReplayTooLong);
         }
-        self.page = store::messages::between(db, channel, after, through, PAGE_LEN)
-            .await?
-            .into();
-        if i64::try_from(self.page.len()).unwrap_or(PAGE_LEN) < PAGE_LEN {
-            self.unread.0 = through;
-        } else if let Some(last) = self.page.back() {
-            self.unread.0 = last.seq;
-        }
+        let limit = i64::try_from(PAGE_LEN).unwrap_or(i64::MAX);
+        let page = store::messages::between(db, channel, after, through, limit).await?;
+        self.unread.advance(&page, PAGE_LEN);
+        self.page = page.into();
         Ok(Progress::PageRead)
     }
 
@@ -197,7 +193,10 @@ impl StompConnection {
                 .filter(|_| stream == ChannelStream::Messages)
                 .map(|after_seq| i64::try_from(after_seq).unwrap_or(i64::MAX)),
             receipt,
-            unread: (0, 0),
+            unread: Unread {
+                after: 0,
+                through: 0,
+            },
             page: VecDeque::new(),
         });
         let request = subscribing.check_access(self.app.clone());
@@ -239,8 +238,8 @@ impl StompConnection {
                     frame_format.subscription.to_string(),
                     Subscription::Channel(subscribing.channel, stream, frame_format),
                 );
-                if let Subscribed::Replay { after, through } = subscribed {
-                    subscribing.unread = (after, through);
+                if let Subscribed::Replay(unread) = subscribed {
+                    subscribing.unread = unread;
                     self.request_page(subscribing);
                 } else {
                     self.receipt(subscribing.receipt.take());
@@ -252,7 +251,7 @@ impl StompConnection {
                 Ok(())
             }
             Progress::ReplayTooLong => {
-                let (after, through) = subscribing.unread;
+                let Unread { after, through } = subscribing.unread;
                 let gap = subscribing.pending.gap_frame(
                     subscribing.stream,
                     &subscribing.frame_format,
@@ -280,7 +279,7 @@ impl StompConnection {
         }
         if !subscribing.write_page(&self.link) {
             self.replaying = Some(subscribing);
-        } else if subscribing.unread.0 >= subscribing.unread.1 {
+        } else if subscribing.unread.is_empty() {
             return self.finish_subscribe(&mut subscribing);
         } else {
             self.request_page(subscribing);

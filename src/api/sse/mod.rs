@@ -13,7 +13,7 @@ use warp::reply::Response;
 
 use crate::{
     auth::tokens::TokenError,
-    events::position::{Cursor, Position},
+    delivery::sse::output::SseOutput,
     http::request::Request,
     problem::Problem,
     rate_limit::clients::{Client, LIST_COST},
@@ -83,8 +83,7 @@ pub(super) async fn open(request: Request) -> Result<Response, Problem> {
     let writer = SseWriter {
         app: request.app.clone(),
         chunks,
-        text: Vec::new(),
-        sent: Cursor::of(owner.user, Position::default(), Position::default()),
+        output: SseOutput::new(owner.user),
     };
     request.app.tasks.spawn("sse", writer.run(owner, resume));
     Ok(response(streams::poll_fn(move |context| {

@@ -12,14 +12,17 @@ use crate::{
     app::App,
     delivery::{
         disconnect::CloseReason,
-        sse::{SseItem, SseStream},
+        sse::{
+            SseStream,
+            output::SseOutput,
+            start::{Start, Step},
+        },
     },
-    events::position::{Cursor, Entry, EventLog, Position, ReplayGap},
+    events::position::{Entry, EventLog},
     ids::{FileId, NotificationId, SessionId, UserId},
     limits::STALL_TIMEOUT,
-    model::event::{BINARY_CONTENTS_STATUS, NOTIFICATIONS, RESYNC, SYNC},
+    model::event::{BINARY_CONTENTS_STATUS, NOTIFICATIONS},
     problem::{Problem, chain},
-    protocol::sse,
     store,
 };
 
@@ -47,9 +50,7 @@ pub(super) struct SseWriter {
     pub(super) app: Arc<App>,
     pub(super) chunks: mpsc::Sender<Bytes>,
     /// The next chunk.
-    pub(super) text: Vec<u8>,
-    /// The position after the last event written.
-    pub(super) sent: Cursor,
+    pub(super) output: SseOutput,
 }
 
 /// The client disconnected or stopped reading.
@@ -59,7 +60,9 @@ impl SseWriter {
     pub(super) async fn run(mut self, owner: StreamOwner, resume: Option<String>) {
         // Sent at once, so that the client gets the headers and knows that it is connected. Without an empty line, here and after
         // each comment: several client libraries take it as the end of an event, and dispatch one without data.
-        self.text.extend_from_slice(b"retry:3000\n: welcome\n");
+        self.output
+            .text
+            .extend_from_slice(b"retry:3000\n: welcome\n");
         let stream = self.app.delivery.sse.join(owner.user, owner.session);
         let guard = LeaveGuard {
             app: self.app.clone(),
@@ -92,7 +95,7 @@ impl SseWriter {
         }
         // Checked after the replay was read, so that it is not sent to a session that ended meanwhile.
         if let Some(close_reason) = stream.send_queue.close_reason() {
-            self.text.clear();
+            self.output.text.clear();
             return self.end(close_reason).await;
         }
         self.flush().await?;
@@ -100,8 +103,8 @@ impl SseWriter {
         loop {
             let close_reason = stream.send_queue.take(&mut items);
             for item in items.drain(..) {
-                self.write_item(item);
-                if self.text.len() >= CHUNK_BYTES {
+                self.output.write_item(item);
+                if self.output.text.len() >= CHUNK_BYTES {
                     self.flush().await?;
                 }
             }
@@ -125,7 +128,7 @@ impl SseWriter {
                     return Ok(());
                 }
                 () = tokio::time::sleep(app.config.sse_keep_alive) => {
-                    self.text.extend_from_slice(KEEP_ALIVE);
+                    self.output.text.extend_from_slice(KEEP_ALIVE);
                     self.flush().await?;
                 }
             }
@@ -134,17 +137,14 @@ impl SseWriter {
 
     /// Sends a keep-alive and waits for `time`, or until there is a reason to close.
     async fn pause(&mut self, stream: &SseStream, time: Duration) -> Result<(), Disconnected> {
-        self.text.extend_from_slice(KEEP_ALIVE);
+        self.output.text.extend_from_slice(KEEP_ALIVE);
         self.flush().await?;
         tokio::time::timeout(time, self.wait(stream))
             .await
             .unwrap_or(Ok(()))
     }
 
-    /// Subscribes to both event logs and replays the events after the client's position.
-    ///
-    /// Subscribes before the read, so that no event is missed between the two. An event that arrives twice is skipped by its
-    /// position. The outer error ends the stream; the caller retries after the inner error.
+    /// Starts the stream. The outer error ends the stream; the caller retries after the inner error.
     async fn begin(
         &mut self,
         stream: &Arc<SseStream>,
@@ -173,85 +173,34 @@ impl SseWriter {
         resume: Option<&str>,
     ) -> Result<bool, Problem> {
         let app = self.app.clone();
-        let logs = [EventLog::User(owner.user), EventLog::All];
-        let [to_user, to_all] = logs.map(|log| app.delivery.sse.begin_subscription(log));
-        let tip = app.history.cursor(owner.user).await?;
-        let resume = resume.map(|text| Cursor::parse(text, owner.user));
-        let replay = match resume {
-            None => Ok(Vec::new()),
-            Some(None) => Err(ReplayGap::Unknown),
-            Some(Some(from)) => match read_missed(&app, logs, from, tip).await? {
-                Ok(missed) => Ok(retain_visible(&app, owner.user, missed).await?),
-                Err(gap) => Err(gap),
-            },
-        };
-        // Checked after the stream joined: this check finds an earlier revocation, and a later revocation closes the queue.
-        if app.sessions.user(owner.session).await? != Some(owner.user) {
-            return Ok(false);
-        }
-        let (user, all) = (to_user.add(stream, tip.user), to_all.add(stream, tip.all));
-        let live = Cursor::of(owner.user, user, all);
-        // Events may have arrived between the read of the tip and the subscription.
-        let recent = read_missed(&app, logs, tip, live).await?;
-        match replay.and_then(|replay| recent.map(|recent| (replay, recent))) {
-            Ok((replay, recent)) => {
-                self.sent = resume.flatten().unwrap_or(tip);
-                for (log, entry) in replay.into_iter().chain(recent) {
-                    self.write_event(log, entry.at, &sse::text(&entry.name, &entry.data));
+        let mut start = Start::new(&app.delivery.sse, owner.user, resume, MAX_REPLAYED);
+        loop {
+            match start.step() {
+                Step::ReadTips => start.on_tips(app.history.cursor(owner.user).await?),
+                Step::ReadEntries { log, after, limit } => {
+                    start.on_entries(app.history.after(log, after, limit).await?);
                 }
-                self.sent.user = self.sent.user.max(live.user);
-                self.sent.all = self.sent.all.max(live.all);
-                self.write_control_event(SYNC, "{}");
-            }
-            Err(gap) => {
-                self.sent = live;
-                self.write_control_event(RESYNC, &format!("{{\"reason\":\"{}\"}}", gap.reason()));
-            }
-        }
-        Ok(true)
-    }
-
-    fn write_item(&mut self, item: SseItem) {
-        match item {
-            SseItem::Event(log, at, text) => self.write_event(log, at, &text),
-            SseItem::Restarted(log, at) => *self.position(log) = at,
-            SseItem::Lost(log, at, gap) => {
-                *self.position(log) = at;
-                self.write_control_event(RESYNC, &format!("{{\"reason\":\"{}\"}}", gap.reason()));
+                Step::Join => {
+                    retain_visible(&app, owner.user, start.missed()).await?;
+                    // Checked after the stream joined: this check finds an earlier revocation, and a later revocation closes
+                    // the queue.
+                    if app.sessions.user(owner.session).await? != Some(owner.user) {
+                        return Ok(false);
+                    }
+                    start.join(stream);
+                }
+                Step::Finish => {
+                    start.finish(&mut self.output);
+                    return Ok(true);
+                }
             }
         }
-    }
-
-    fn position(&mut self, log: EventLog) -> &mut Position {
-        match log {
-            EventLog::All => &mut self.sent.all,
-            EventLog::User(_) => &mut self.sent.user,
-        }
-    }
-
-    /// Writes an event, unless it was written before.
-    fn write_event(&mut self, log: EventLog, at: Position, text: &[u8]) {
-        let position = self.position(log);
-        if at > *position {
-            *position = at;
-            self.text
-                .extend_from_slice(format!("id:{}\n", self.sent).as_bytes());
-            self.text.extend_from_slice(text);
-        }
-    }
-
-    /// Writes `sync` or `resync` at the current position.
-    fn write_control_event(&mut self, name: &str, data: &str) {
-        self.text
-            .extend_from_slice(format!("id:{}\n", self.sent).as_bytes());
-        self.text
-            .extend_from_slice(&sse::text(name, data.as_bytes()));
     }
 
     /// Ends the stream. When the node drains, the client reconnects after a random delay.
     async fn end(&mut self, close_reason: CloseReason) -> Result<(), Disconnected> {
         if close_reason == CloseReason::Draining {
-            self.text.extend_from_slice(
+            self.output.text.extend_from_slice(
                 format!(
                     "retry:{}\n: this node is draining\n",
                     rand::random_range(DRAIN_RETRY_MS)
@@ -265,10 +214,10 @@ impl SseWriter {
 
     /// Sends the chunk; fails if the connection does not accept it within [`STALL_TIMEOUT`].
     async fn flush(&mut self) -> Result<(), Disconnected> {
-        if self.text.is_empty() {
+        if self.output.text.is_empty() {
             return Ok(());
         }
-        let chunk = Bytes::from(std::mem::take(&mut self.text));
+        let chunk = Bytes::from(std::mem::take(&mut self.output.text));
         match tokio::time::timeout(STALL_TIMEOUT, self.chunks.send(chunk)).await {
             Ok(Ok(())) => Ok(()),
             _ => Err(Disconnected),
@@ -283,40 +232,14 @@ async fn closed(stream: &SseStream) {
     }
 }
 
-/// The events of both logs after `from` and up to `through`, or why they cannot be replayed.
-async fn read_missed(
-    app: &App,
-    logs: [EventLog; 2],
-    from: Cursor,
-    through: Cursor,
-) -> Result<Result<Vec<(EventLog, Entry)>, ReplayGap>, Problem> {
-    let mut missed = Vec::new();
-    for (log, from, through) in [
-        (logs[0], from.user, through.user),
-        (logs[1], from.all, through.all),
-    ] {
-        if from == through {
-            continue;
-        }
-        match app.history.after(log, from, MAX_REPLAYED + 1).await? {
-            Ok(entries) => missed.extend(entries.into_iter().map(|entry| (log, entry))),
-            Err(gap) => return Ok(Err(gap)),
-        }
-        if missed.len() > MAX_REPLAYED {
-            return Ok(Err(ReplayGap::TooFar));
-        }
-    }
-    Ok(Ok(missed))
-}
-
 /// Removes events about files that the user may no longer read and notifications that the user has deleted.
 ///
 /// `channels.refresh` stays, so that a user who was removed from a channel refetches the channels.
 async fn retain_visible(
     app: &App,
     user: UserId,
-    mut missed: Vec<(EventLog, Entry)>,
-) -> Result<Vec<(EventLog, Entry)>, Problem> {
+    missed: &mut Vec<(EventLog, Entry)>,
+) -> Result<(), Problem> {
     #[derive(Deserialize)]
     struct Object {
         id: Uuid,
@@ -349,7 +272,7 @@ async fn retain_visible(
         missed
             .retain(|(_, entry)| object_id(entry, BINARY_CONTENTS_STATUS).is_none_or(is_readable));
     }
-    Ok(missed)
+    Ok(())
 }
 
 /// Removes the stream from the node's streams when dropped.

@@ -31,7 +31,7 @@ use crate::{
 
 use room::Room;
 
-pub use subscribe::{PendingSubscription, Subscribed};
+pub use subscribe::{PendingSubscription, Subscribed, Unread};
 pub use subscriber::{Connection, FrameFormat, Payload};
 
 /// Locks of the room map. More than the cores that deliver at the same time, so that they seldom contend.

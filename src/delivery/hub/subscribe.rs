@@ -23,14 +23,32 @@ pub enum Subscribed {
     Live,
     /// Live frames are held back until [`PendingSubscription::release`]; the caller first reads the missed messages from the
     /// store and writes them.
-    Replay {
-        /// Position of the last message that the client has.
-        after: i64,
-        /// Position of the last missed message.
-        through: i64,
-    },
+    Replay(Unread),
     /// Refused: the channel was deleted, or the user has lost access to it.
     Lost,
+}
+
+/// Positions of missed messages that the store was not asked for yet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Unread {
+    /// Messages after this position.
+    pub after: i64,
+    /// Messages up to this position.
+    pub through: i64,
+}
+
+impl Unread {
+    /// Removes a page of at most `page_len` messages that was read from the start.
+    pub fn advance(&mut self, page: &[Message], page_len: usize) {
+        let last = page.last().filter(|_| page.len() >= page_len);
+        // A page that is not full is the last one: the other messages were deleted.
+        self.after = last.map_or(self.through, |message| message.seq);
+    }
+
+    /// Whether the store was asked for all messages.
+    pub fn is_empty(&self) -> bool {
+        self.after >= self.through
+    }
 }
 
 /// A subscription that the store has not confirmed yet. While it exists, its room stays.
@@ -104,9 +122,11 @@ impl PendingSubscription {
             .entry((stream, frame_format.clone()))
             .or_default()
             .insert(connection.id, subscriber);
-        missed_after.map_or(Subscribed::Live, |after| Subscribed::Replay {
-            after,
-            through: position,
+        missed_after.map_or(Subscribed::Live, |after| {
+            Subscribed::Replay(Unread {
+                after,
+                through: position,
+            })
         })
     }
 
@@ -195,10 +215,10 @@ mod tests {
             );
             assert_eq!(
                 outcome,
-                Subscribed::Replay {
+                Subscribed::Replay(Unread {
                     after: 3,
                     through: 9
-                }
+                })
             );
         }
         let large = |seq| Payload {
