@@ -13,6 +13,7 @@ use tracing::warn;
 use uuid::Uuid;
 
 use crate::{
+    crash::Point,
     events::outbox::Outbox,
     ids::{ChannelId, MessageId, UserId},
     model::{BinaryContent, Message, MessageText},
@@ -123,7 +124,9 @@ impl Groups {
             let (posts, senders): (Vec<Post>, Vec<_>) = group.drain(..).unzip();
             let answers = match write_within_timeout(&db, &posts).await {
                 Ok(written) => {
+                    Point::MessageCommitted.pass();
                     outbox.publish(written.events);
+                    Point::MessagePublished.pass();
                     written.answers
                 }
                 Err(Problem::Internal(_)) => write_individually(&db, &outbox, &posts).await,
@@ -208,6 +211,7 @@ async fn write(db: &Db, posts: &[Post]) -> Result<Written, Problem> {
     } else {
         messages::insert(&mut transaction, &new).await?
     };
+    Point::MessageWritten.pass();
     transaction.commit().await?;
     Ok(Written { answers, events })
 }

@@ -25,6 +25,7 @@
 //! - [`telemetry`]: logs and spans
 //! - [`tasks`]: task ownership, backoff
 //! - [`redis_client`]: the connection to Redis
+//! - [`crash`]: points at which a test ends the process
 //! - [`problem`]: errors and their HTTP statuses
 //! - [`secret`]: values that must not reach a log
 //! - [`ids`]: typed identifiers
@@ -37,6 +38,7 @@ pub mod app;
 pub mod auth;
 pub mod blobs;
 pub mod config;
+pub mod crash;
 pub mod delivery;
 pub mod events;
 pub mod group_commit;

@@ -42,6 +42,10 @@ fn main() -> ExitCode {
             );
         }
     }
+    #[cfg(feature = "crash-points")]
+    if let Some(point) = environment("CRASH_AT") {
+        discodeit::crash::arm(&point);
+    }
     let config = match Config::read(&environment) {
         Ok(config) => config,
         Err(errors) => return fail(USAGE, &errors.to_string()),

@@ -8,6 +8,7 @@ use tokio::sync::mpsc;
 use tracing::{debug, info, trace};
 
 use crate::{
+    crash::Point,
     events::{
         history::{Append, History},
         kafka::Kafka,
@@ -136,7 +137,9 @@ async fn append_and_send(
             })
         })
         .collect();
+    Point::HistoryPending.pass();
     let positions = history.append(&appends).await?;
+    Point::HistoryAppended.pass();
     let events = batch.iter().map(|row| &row.event);
     let events = events.filter(|event| EventLog::of_key(&event.key).is_some());
     for (event, position) in events.zip(positions) {
@@ -160,6 +163,7 @@ async fn confirm(queue: &mut mpsc::Receiver<Published>, db: &Db) {
                 None => return,
             },
             Some((id, delivered)) = in_flight.next() => if matches!(delivered, Ok(Ok(_))) {
+                Point::EventAcknowledged.pass();
                 published.push(id);
             },
             _ = tick.tick(), if !published.is_empty() => {
@@ -167,6 +171,7 @@ async fn confirm(queue: &mut mpsc::Receiver<Published>, db: &Db) {
                 if let Err(error) = outbox::mark_published(db, &published).await {
                     debug!(error = %chain(&error), rows = published.len(), "deleting published rows failed; they stay in the outbox");
                 }
+                Point::EventDeleted.pass();
                 published.clear();
             }
         }
@@ -233,6 +238,9 @@ async fn sweep_records(kafka: &Kafka, db: &Db) -> Result<(usize, usize), Problem
     let topics = [Topic::Messages, Topic::Control, Topic::Jobs];
     let (mut transaction, claimed) =
         outbox::claim(db, &topics, STALE_AFTER, JOB_OVERDUE_AFTER, SWEEP_BATCH).await?;
+    if !claimed.is_empty() {
+        Point::SweepClaimed.pass();
+    }
     // Published late, an edit would replace a newer one at the clients.
     let mut published = outbox::superseded(&mut transaction, &claimed).await?;
     let mut in_flight = Vec::new();
@@ -242,6 +250,9 @@ async fn sweep_records(kafka: &Kafka, db: &Db) -> Result<(usize, usize), Problem
         }
     }
     published.extend(join_all(in_flight).await.into_iter().flatten());
+    if !published.is_empty() {
+        Point::SweepPublished.pass();
+    }
     outbox::mark_published(&mut transaction, &published).await?;
     transaction.commit().await?;
     Ok((claimed.len(), published.len()))

@@ -10,6 +10,7 @@ use crate::{
     auth::tokens::Caller,
     blobs::upload::Staged,
     config::Admin,
+    crash::Point,
     ids::UserId,
     model::{
         Control, Email, Event, Field, FirstAdmin, NewPassword, NotificationKind, Role, User,
@@ -205,6 +206,7 @@ async fn revoke_all_and_commit(
 ) -> Result<(), Problem> {
     // Before the commit: without Redis, the change fails as a whole.
     let mut revoked = app.sessions.revoke_all(user_id, None).await?.len();
+    Point::SessionsRevoked.pass();
     let control = Control::UserRevoked { user_id };
     events.push(Event::control(&control));
     commit(app, transaction, events).await?;

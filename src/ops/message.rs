@@ -8,6 +8,7 @@ use crate::{
     app::App,
     auth::tokens::Caller,
     blobs::upload::Staged,
+    crash::Point,
     group_commit::{Answer, Post, Posted},
     ids::{ChannelId, MessageId, UserId},
     model::{BinaryContent, Event, Field, Message, MessageText, Role, Validate},
@@ -64,6 +65,9 @@ pub fn post(
         .validate()?;
     if named != author {
         return Err(Problem::Forbidden("The author must be the caller."));
+    }
+    if !attachments.is_empty() {
+        Point::FileStaged.pass();
     }
     app.posts.post(Post {
         author,

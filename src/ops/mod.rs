@@ -8,6 +8,7 @@ pub mod session;
 
 use crate::{
     app::App,
+    crash::Point,
     model::Event,
     problem::Problem,
     store::{Transaction, outbox},
@@ -24,6 +25,8 @@ pub(crate) async fn commit(
 ) -> Result<(), Problem> {
     let stored = outbox::insert(&mut transaction, events).await?;
     transaction.commit().await?;
+    Point::ChangeCommitted.pass();
     app.outbox.publish(stored);
+    Point::ChangePublished.pass();
     Ok(())
 }

@@ -9,6 +9,7 @@ use uuid::Uuid;
 use crate::{
     app::App,
     blobs::MIN_UPLOAD_RATE,
+    crash::Point,
     ids::FileId,
     model::{BinaryContent, Event, NotificationKind, UploadStatus},
     ops::commit,
@@ -67,6 +68,7 @@ async fn complete_one(app: &App) -> Result<bool, Problem> {
     let published = tokio::time::timeout(TRY_TIMEOUT, app.blobs.publish(id, size)).await;
     let error = match published {
         Ok(Ok(())) => {
+            Point::FilePublished.pass();
             finish(app, &waiting, UploadStatus::Success).await?;
             return Ok(true);
         }

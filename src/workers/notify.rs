@@ -13,6 +13,7 @@ use tracing::{debug, warn};
 
 use crate::{
     app::App,
+    crash::Point,
     ids::{EventId, MessageId},
     model::{Event, event::MESSAGE_CREATED},
     ops,
@@ -73,7 +74,9 @@ pub async fn run(app: Arc<App>) {
         {
             records.push(record);
         }
+        Point::JobReceived.pass();
         finish(&app, &records).await;
+        Point::JobDone.pass();
         for record in records.drain(..) {
             // The partition has moved to another node, which gets the job again and recognises it.
             if let Err(error) = consumer.store_offset_from_message(&record) {

@@ -8,6 +8,7 @@ use tokio::time::{Instant, sleep};
 
 use crate::{
     app::App,
+    crash::Point,
     ids::{ChannelId, MessageId, UserId},
     ops::{commit, notification},
     problem::Problem,
@@ -73,6 +74,7 @@ async fn purge_batch(app: &App, number: i64) -> Result<bool, Problem> {
     if all {
         purge::finish(&mut transaction, number).await?;
     }
+    Point::PurgeWritten.pass();
     commit(app, transaction, events).await?;
     Ok(!all)
 }

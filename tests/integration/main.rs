@@ -21,6 +21,7 @@ mod attempts;
 mod broker;
 mod bucket;
 mod channels;
+mod crashes;
 mod deletions;
 mod delivery;
 mod drain;

@@ -277,6 +277,14 @@ impl Cluster {
         setting.map(|(_, value)| value).expect("a setting")
     }
 
+    /// The settings of a further node: the extra ones before those of the cluster. The first of a name counts.
+    pub fn settings_with(&self, extra: &[(&str, &str)]) -> Vec<(String, String)> {
+        let own = extra
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        own.chain(self.settings.iter().cloned()).collect()
+    }
+
     /// Starts another node with extra settings, waits until it is ready, and returns its number.
     pub async fn add(&mut self, extra: &[(&str, &str)]) -> usize {
         let number = self.add_unready(extra).await;
@@ -288,14 +296,9 @@ impl Cluster {
     pub async fn add_unready(&mut self, extra: &[(&str, &str)]) -> usize {
         let number = self.nodes.len();
         let name = format!("node-{number}");
-        let own = extra
-            .iter()
-            .map(|(name, value)| (*name, *value))
-            .chain([("NODE_NAME", name.as_str())]);
-        let settings: Vec<(String, String)> = own
-            .map(|(name, value)| (name.to_owned(), value.to_owned()))
-            .chain(self.settings.iter().cloned())
-            .collect();
+        let mut own = extra.to_vec();
+        own.push(("NODE_NAME", &name));
+        let settings = self.settings_with(&own);
         let find = |name: &str| {
             settings
                 .iter()
