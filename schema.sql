@@ -153,8 +153,8 @@ create table outbox (
     seq        bigint,
     body       text        not null,
     created_at timestamptz not null default clock_timestamp(),
-    -- When Kafka acknowledged a job or a revocation; rows of other events are deleted then.
+    -- When Kafka acknowledged the event. Rows of messages and SSE events are deleted then.
     sent_at    timestamptz
 );
 create index outbox_jobs on outbox (event_id) where topic = 'jobs';
-create index outbox_control on outbox (created_at) where topic = 'control';
+create index outbox_recent on outbox (created_at) where seq is null and topic in ('control', 'messages');

@@ -20,8 +20,8 @@ use crate::{
     delivery::{
         Delivery, ReportedGap,
         presence::{self, Presence},
+        recent_events,
         repair::{self, Repairer},
-        revocations,
     },
     events::{
         history::History,
@@ -224,7 +224,7 @@ fn spawn_tasks(
     };
     tasks.spawn("repair.queue", repair::run(repairer.clone(), gaps));
     tasks.spawn("repair.audit", repair::audit(repairer.clone()));
-    tasks.spawn("revocations", revocations::run(repairer.clone()));
+    tasks.spawn("events.recent", recent_events::run(repairer.clone()));
     tasks.spawn("repair.sessions", repair::audit_sessions(repairer));
     tasks.spawn(
         "presence",

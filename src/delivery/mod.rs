@@ -10,8 +10,8 @@ pub mod disconnect;
 pub mod hub;
 pub mod outbound;
 pub mod presence;
+pub mod recent_events;
 pub mod repair;
-pub mod revocations;
 pub mod sequence;
 pub mod sse;
 

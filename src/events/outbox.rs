@@ -190,9 +190,9 @@ pub async fn sweep(kafka: Arc<Kafka>, db: Db, history: History) {
             }
         }
     };
-    let revocations = || {
+    let old_rows = || {
         let db = db.clone();
-        async move { outbox::delete_old_controls(&db).await.map(|()| (0, 0)) }
+        async move { outbox::delete_old(&db).await.map(|()| (0, 0)) }
     };
     let histories = || {
         let (kafka, db, history) = (kafka.clone(), db.clone(), history.clone());
@@ -202,7 +202,7 @@ pub async fn sweep(kafka: Arc<Kafka>, db: Db, history: History) {
     tokio::join!(
         sweep_all(records),
         sweep_all(histories),
-        sweep_all(revocations)
+        sweep_all(old_rows)
     );
 }
 

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use sqlx::PgExecutor;
 
 use crate::{
-    ids::EventId,
+    ids::{ChannelId, EventId},
     model::{Control, Event, Topic, event},
     problem::Problem,
     store::{Db, Transaction},
@@ -77,13 +77,13 @@ impl<'a> Columns<'a> {
     }
 }
 
-/// Deletes the rows of events that Kafka has acknowledged; rows of jobs and revocations are marked as sent.
+/// Deletes the rows of events that Kafka has acknowledged. Rows of jobs, and of events without a position, are marked as sent.
 ///
 /// # Errors
 /// PostgreSQL fails.
 pub async fn mark_published(db: impl PgExecutor<'_>, rows: &[i64]) -> Result<(), Problem> {
-    const SQL: &str = "with sent as (update outbox set sent_at = clock_timestamp() where id = any($1) and topic in ('jobs', 'control')) \
-                       delete from outbox where id = any($1) and topic not in ('jobs', 'control')";
+    const SQL: &str = "with sent as (update outbox set sent_at = clock_timestamp() where id = any($1) and (topic = 'jobs' or seq is null and topic in ('control', 'messages'))) \
+                       delete from outbox where id = any($1) and not (topic = 'jobs' or seq is null and topic in ('control', 'messages'))";
     if rows.is_empty() {
         return Ok(());
     }
@@ -140,7 +140,7 @@ pub async fn jobs_done(db: impl PgExecutor<'_>, jobs: &[EventId]) -> Result<(), 
 /// PostgreSQL fails.
 pub async fn recent_controls(db: &Db) -> Result<Vec<Control>, Problem> {
     const SQL: &str = "select body from outbox \
-                       where topic = 'control' and created_at > clock_timestamp() - interval '10 s'";
+                       where seq is null and topic = 'control' and created_at > clock_timestamp() - interval '10 s'";
     let bodies: Vec<String> = sqlx::query_scalar(SQL).fetch_all(db).await?;
     // A newer version may know other revocations.
     let controls = bodies
@@ -149,12 +149,33 @@ pub async fn recent_controls(db: &Db) -> Result<Vec<Control>, Problem> {
     Ok(controls.collect())
 }
 
-/// Deletes published revocations that every node has read.
+/// The changes of messages in these channels in the last 10 s, the oldest first, except edits whose message has changed since.
 ///
 /// # Errors
 /// PostgreSQL fails.
-pub async fn delete_old_controls(db: &Db) -> Result<(), Problem> {
-    const SQL: &str = "delete from outbox where topic = 'control' and sent_at is not null \
+pub async fn recent_changes(db: &Db, channels: &[ChannelId]) -> Result<Vec<Event>, Problem> {
+    const SQL: &str = "select event_id, topic, key, kind, seq, body from outbox o \
+                       where seq is null and topic = 'messages' and key = any($1) and kind = any($2) \
+                       and created_at > clock_timestamp() - interval '10 s' \
+                       and (kind <> 'message.updated' or exists ( \
+                           select from messages m where m.id = (o.body::jsonb #>> '{message,id}')::uuid \
+                           and m.updated_at = (o.body::jsonb #>> '{message,updatedAt}')::timestamptz)) \
+                       order by id limit 1000";
+    let keys: Vec<String> = channels.iter().map(ToString::to_string).collect();
+    let rows: Vec<EventColumns> = sqlx::query_as(SQL)
+        .bind(keys)
+        .bind(event::KINDS)
+        .fetch_all(db)
+        .await?;
+    Ok(rows.into_iter().filter_map(event).collect())
+}
+
+/// Deletes published events without a position that every node has read.
+///
+/// # Errors
+/// PostgreSQL fails.
+pub async fn delete_old(db: &Db) -> Result<(), Problem> {
+    const SQL: &str = "delete from outbox where seq is null and topic in ('control', 'messages') and sent_at is not null \
                        and created_at < clock_timestamp() - interval '15 s'";
     sqlx::query(SQL).execute(db).await?;
     Ok(())
@@ -192,19 +213,24 @@ pub async fn claim(
     let claimed = rows
         .into_iter()
         .filter_map(|(id, event_id, topic, key, kind, seq, body)| {
-            let (topic, kind) = (Topic::named(&topic)?, event::kind(&kind)?);
-            Some(OutboxRow {
-                id,
-                event: Event {
-                    id: event_id,
-                    topic,
-                    key,
-                    kind,
-                    seq,
-                    body: Bytes::from(body),
-                },
-            })
+            let event = event((event_id, topic, key, kind, seq, body))?;
+            Some(OutboxRow { id, event })
         });
     let claimed = claimed.collect();
     Ok((transaction, claimed))
+}
+
+/// Id, topic, key, kind, `seq` and body.
+type EventColumns = (EventId, String, String, String, Option<i64>, String);
+
+/// The event of a row; `None` if this version does not know its kind.
+fn event((id, topic, key, kind, seq, body): EventColumns) -> Option<Event> {
+    Some(Event {
+        id,
+        topic: Topic::named(&topic)?,
+        key,
+        kind: event::kind(&kind)?,
+        seq,
+        body: Bytes::from(body),
+    })
 }

@@ -522,7 +522,7 @@ async fn a_migration_of_an_old_database_drops_foreign_keys_and_purges_orphans() 
         "drop table pending_deletions",
         "drop table admin_bootstrap",
         "drop index users_admins",
-        "drop index outbox_control",
+        "drop index outbox_recent",
         "alter table users drop column username_look",
         "drop table _sqlx_migrations",
     ] {

@@ -41,6 +41,29 @@ async fn a_late_edit_does_not_replace_a_newer_edit() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_without_kafka_delivers_changes_of_messages_once() {
+    let mut cluster = Cluster::start(1).await;
+    let channel = cluster.channel().await;
+    let isolated = cluster.add_unready(&[NO_KAFKA]).await;
+    let (ann, bob) = (cluster.user(0, "ann").await, cluster.user(0, "bob").await);
+    let mut bobs = Stomp::connect(&bob.at_node(&cluster.address(isolated))).await;
+    bobs.subscribe_with(&format!("/sub/channels.{channel}.events"), "")
+        .await;
+    let message = ann.write(&channel, "0").await.body;
+    let path = format!("/api/messages/{}", message["id"].as_str().expect("an id"));
+    for text in ["1", "2"] {
+        let answer = ann.patch(&path, &json!({ "newContent": text })).await;
+        assert_eq!(answer.status, 200, "{answer:?}");
+        let edited = Instant::now();
+        assert_eq!(bobs.message().await["message"]["content"], text);
+        assert!(edited.elapsed() < Duration::from_secs(2));
+    }
+    assert_eq!(ann.delete(&path).await.status, 204);
+    assert_eq!(bobs.message().await["type"], "message.deleted");
+    bobs.expect_nothing(Duration::from_secs(2)).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_event_of_a_dead_node_is_delivered_during_a_kafka_outage() {
     let mut cluster = Cluster::start(1).await;
     let isolated = cluster.add_unready(&[NO_KAFKA]).await;

@@ -178,6 +178,11 @@ impl Hub {
             .flat_map(|shard| shard.read().values().cloned().collect::<Vec<_>>())
     }
 
+    /// Channels with subscribers.
+    pub fn channels(&self) -> Vec<ChannelId> {
+        self.all_rooms().map(|room| room.channel).collect()
+    }
+
     /// Channels with subscribers, with the position of the last delivered message.
     pub fn positions(&self) -> Vec<(ChannelId, i64)> {
         self.all_rooms()

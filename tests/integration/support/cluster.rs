@@ -9,7 +9,7 @@ use discodeit::{Config, Node, store};
 use sqlx::{Connection, PgConnection, PgPool};
 use tokio::{runtime::Runtime, sync::OnceCell, task::spawn_blocking};
 
-use super::{Cut, User, Visitor, eventually};
+use super::{Cut, SOON, User, Visitor, eventually};
 
 /// The environment that `make test` sets.
 fn environment(name: &str) -> String {
@@ -73,8 +73,10 @@ fn connect_lazily(url: &str) -> PgPool {
 
 async fn connect_to_redis(url: &str) -> redis::aio::MultiplexedConnection {
     let client = redis::Client::open(url).expect("a URL");
-    let connection = client.get_multiplexed_async_connection().await;
-    connection.expect("Redis answers")
+    // The default of the client, half a second, is too short for a large answer on a busy machine.
+    let patient = redis::AsyncConnectionConfig::new().set_response_timeout(Some(SOON));
+    let connection = client.get_multiplexed_async_connection_with_config(&patient);
+    connection.await.expect("Redis answers")
 }
 
 /// A database's URL with the nodes' role, which needs no password on the server of the tests.
