@@ -124,9 +124,8 @@ fn documents_name_files_that_exist() {
     assert!(missing.is_empty(), "{missing:#?}");
 }
 
-#[test]
-fn the_attacks_name_tests_that_exist() {
-    let document = read("docs/attacks.md");
+/// Checks that the tests of `tests/integration/` that a document names exist, and returns their number.
+fn named_tests(document: &str) -> usize {
     let quoted = document.split('`').skip(1).step_by(2);
     let mut named = 0;
     for (module, test) in quoted.filter_map(|name| name.split_once("::")) {
@@ -134,15 +133,30 @@ fn the_attacks_name_tests_that_exist() {
             continue;
         }
         let source = read(&format!("tests/integration/{module}.rs"));
-        assert!(
-            source.contains(&format!("async fn {test}()")),
-            "{module}::{test}"
-        );
+        assert!(source.contains(&format!("fn {test}()")), "{module}::{test}");
         named += 1;
     }
+    named
+}
+
+#[test]
+fn the_attacks_name_tests_that_exist() {
+    let document = read("docs/attacks.md");
+    let named = named_tests(&document);
     assert!(named > 30, "the document names {named} tests");
     let words: BTreeSet<&str> = document.split(|c: char| !c.is_alphanumeric()).collect();
     for row in 1..=35 {
         assert!(words.contains(&*format!("S{row}")), "S{row} is missing");
     }
+}
+
+#[test]
+fn the_guarantees_name_tests_that_exist() {
+    let document = read("docs/guarantees.md");
+    for promise in document.split("\n## ").skip(1) {
+        let title = promise.lines().next().unwrap_or_default();
+        assert!(named_tests(promise) > 2, "{title}");
+        assert!(promise.contains("Not promised: "), "{title}");
+    }
+    assert_eq!(document.matches("\n## ").count(), 7);
 }

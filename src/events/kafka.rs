@@ -34,6 +34,9 @@ use crate::{
 /// Answers in a row, at one a second, after which the broker counts as stable: by then the consumer has reconnected too.
 const STABLE_ANSWERS: u32 = 5;
 
+/// Answers in a row, at one a second, until which an outage counts as recent: jobs that it lost have been sent again by then.
+const ANSWERS_AFTER_OUTAGE: u32 = 20;
+
 /// Retention of the fan-out topics, for a node that reconnects: 1 hour.
 const FAN_OUT_RETENTION_MS: &str = "3600000";
 
@@ -179,6 +182,11 @@ impl Kafka {
     /// reconnected; until then the audits run more often.
     pub fn is_stable(&self) -> bool {
         self.is_healthy() && self.answers_in_a_row.load(Ordering::Relaxed) >= STABLE_ANSWERS
+    }
+
+    /// Whether Kafka has been up for some seconds only.
+    pub fn was_down_lately(&self) -> bool {
+        self.answers_in_a_row.load(Ordering::Relaxed) < ANSWERS_AFTER_OUTAGE
     }
 
     /// Number of records that this version could not read since the start.

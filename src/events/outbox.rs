@@ -28,6 +28,8 @@ const STALE_AFTER: Duration = Duration::from_millis(2_500);
 /// A job that was sent this long ago and is not done is sent again, in case Kafka has lost it. Longer than the jobs before it
 /// take.
 const JOB_OVERDUE_AFTER: Duration = Duration::from_secs(15);
+/// The same after an outage of Kafka, which may have lost the jobs of the last seconds.
+const JOB_OVERDUE_AFTER_OUTAGE: Duration = Duration::from_secs(3);
 /// With [`STALE_AFTER`] it bounds the delay of a dead node's events to 5 s.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
 /// Rows claimed in one transaction. The transaction must end long before its idle timeout.
@@ -236,8 +238,13 @@ where
 /// Publishes stale rows for Kafka and deletes the acknowledged ones. Returns the numbers of claimed and of deleted rows.
 async fn sweep_records(kafka: &Kafka, db: &Db) -> Result<(usize, usize), Problem> {
     let topics = [Topic::Messages, Topic::Control, Topic::Jobs];
+    let overdue_after = if kafka.was_down_lately() {
+        JOB_OVERDUE_AFTER_OUTAGE
+    } else {
+        JOB_OVERDUE_AFTER
+    };
     let (mut transaction, claimed) =
-        outbox::claim(db, &topics, STALE_AFTER, JOB_OVERDUE_AFTER, SWEEP_BATCH).await?;
+        outbox::claim(db, &topics, STALE_AFTER, overdue_after, SWEEP_BATCH).await?;
     if !claimed.is_empty() {
         Point::SweepClaimed.pass();
     }

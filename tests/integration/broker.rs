@@ -130,7 +130,7 @@ async fn a_broker_restart_even_without_data_costs_only_latency() {
         (&conversation.writers[1], second),
     ] {
         eventually_within(
-            BROKER_TIMEOUT,
+            Duration::from_secs(10),
             "every message has its notification",
             async || {
                 let list = user.get("/api/notifications").await.body;
