@@ -7,7 +7,10 @@
 pub mod output;
 pub mod start;
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::Arc,
+};
 
 use bytes::Bytes;
 use parking_lot::Mutex;
@@ -111,7 +114,9 @@ impl SseStreams {
         self.unsubscribe(stream);
     }
 
-    /// Ends the stream's subscriptions to its logs. The stream stays open.
+    /// Ends the stream's subscriptions to its logs, and drops what is queued. The stream stays open and may start again.
+    ///
+    /// A queued item may set the stream's position, which would be older than the position after the next start.
     pub fn unsubscribe(&self, stream: &SseStream) {
         let mut state = self.state.lock();
         for log in [EventLog::All, EventLog::User(stream.user)] {
@@ -120,6 +125,7 @@ impl SseStreams {
             }
             state.remove_if_unused(log);
         }
+        stream.send_queue.take(&mut VecDeque::new());
     }
 
     /// Number of streams.
@@ -345,7 +351,7 @@ mod tests {
             Position { epoch: 2, n: 1 },
             text("x", b"{}")
         ));
-        let mut items = std::collections::VecDeque::new();
+        let mut items = VecDeque::new();
         second.send_queue.take(&mut items);
         assert_eq!(items.len(), 1);
         sse.leave(&second);
@@ -360,7 +366,7 @@ mod tests {
         sse.begin_subscription(EventLog::All).add(&stream, tip);
         let first = Position { epoch: 2, n: 1 };
         assert!(sse.offer(EventLog::All, first, text("x", b"{}")));
-        let mut items = std::collections::VecDeque::new();
+        let mut items = VecDeque::new();
         stream.send_queue.take(&mut items);
         assert!(items.is_empty(), "{items:?}");
         sse.skip_lost(EventLog::All, first, ReplayGap::Unknown);
@@ -382,7 +388,7 @@ mod tests {
         // The next event is the first of a new epoch.
         assert!(!sse.offer(log, at(6, 1), text("x", b"{}")));
         sse.skip_lost(log, at(6, 900), ReplayGap::Expired);
-        let mut items = std::collections::VecDeque::new();
+        let mut items = VecDeque::new();
         stream.send_queue.take(&mut items);
         let items = items.make_contiguous();
         assert!(
@@ -403,9 +409,25 @@ mod tests {
             sse.begin_subscription(log).add(&stream, at(0));
         }
         sse.offer(log, at(1), text("x", b"{}"));
-        let mut items = std::collections::VecDeque::new();
+        let mut items = VecDeque::new();
         stream.send_queue.take(&mut items);
         assert_eq!((items.len(), sse.len()), (1, 1), "{items:?}");
+    }
+
+    #[test]
+    fn a_stream_that_starts_again_does_not_go_back_to_a_position_of_the_first_start() {
+        let sse = Arc::new(SseStreams::new(20));
+        let user = UserId::new();
+        let (stream, log) = (sse.join(user, SessionId::new()), EventLog::User(user));
+        let at = |n| Position { epoch: 1, n };
+        sse.begin_subscription(log).add(&stream, at(5));
+        sse.skip_lost(log, at(6), ReplayGap::Unknown);
+        // A store fails while the stream starts.
+        sse.unsubscribe(&stream);
+        sse.begin_subscription(log).add(&stream, at(7));
+        let mut items = VecDeque::new();
+        stream.send_queue.take(&mut items);
+        assert!(items.is_empty(), "{items:?}");
     }
 
     #[test]
@@ -415,11 +437,7 @@ mod tests {
         let streams: Vec<_> = (0..3).map(|_| sse.join(user, session)).collect();
         let reasons: Vec<_> = streams
             .iter()
-            .map(|stream| {
-                stream
-                    .send_queue
-                    .take(&mut std::collections::VecDeque::new())
-            })
+            .map(|stream| stream.send_queue.take(&mut VecDeque::new()))
             .collect();
         assert_eq!(reasons, [Some(CloseReason::TooMany), None, None]);
     }
