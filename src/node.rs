@@ -8,7 +8,6 @@ use std::{
 
 use sqlx::postgres::PgConnectOptions;
 use thiserror::Error;
-use tokio::sync::mpsc;
 use tracing::{info, warn};
 
 use crate::{
@@ -18,7 +17,7 @@ use crate::{
     blobs::Blobs,
     config::Config,
     delivery::{
-        Delivery, ReportedGap,
+        Delivery, Reports,
         presence::{self, Presence},
         recent_events,
         repair::{self, Repairer},
@@ -98,7 +97,7 @@ impl Node {
         let (outbox, outbox_task) = Outbox::new(kafka.clone());
         let (posts, groups) = GroupCommit::new();
         let sessions = Sessions::new(redis.clone(), config.session_ttl, &config.jwt_secret);
-        let (delivery, gaps) =
+        let (delivery, reports) =
             Delivery::new(config.connections_per_user, sessions.clone(), tasks.clone());
         let listener = server::bind(config.listen)
             .map_err(|error| StartError::Listen(config.listen, error))?;
@@ -133,7 +132,7 @@ impl Node {
         });
 
         app.tasks.spawn("prepare", prepare(app.clone(), owner));
-        spawn_tasks(&app, outbox_task, groups, gaps);
+        spawn_tasks(&app, outbox_task, groups, reports);
         let server = server::ServerConfig::new(api::routes(&app), &app.config, &app.tasks);
         app.tasks.spawn("accept", server::run(listener, server));
         info!(%address, node = app.config.node_name, "listening");
@@ -183,12 +182,7 @@ impl Node {
 }
 
 /// Starts the tasks that run for the life of the node.
-fn spawn_tasks(
-    app: &Arc<App>,
-    outbox_task: OutboxTask,
-    groups: Groups,
-    gaps: mpsc::Receiver<ReportedGap>,
-) {
+fn spawn_tasks(app: &Arc<App>, outbox_task: OutboxTask, groups: Groups, reports: Reports) {
     let tasks = &app.tasks;
     tasks.spawn("kafka.watch", app.kafka.clone().watch());
     tasks.spawn("kafka.canary", app.kafka.clone().watch_canary());
@@ -222,7 +216,11 @@ fn spawn_tasks(
         kafka: app.kafka.clone(),
         tasks: tasks.clone(),
     };
-    tasks.spawn("repair.queue", repair::run(repairer.clone(), gaps));
+    tasks.spawn("repair.queue", repair::run(repairer.clone(), reports.gaps));
+    tasks.spawn(
+        "repair.removals",
+        repair::check_removals(repairer.clone(), reports.removals),
+    );
     tasks.spawn("repair.audit", repair::audit(repairer.clone()));
     tasks.spawn("events.recent", recent_events::run(repairer.clone()));
     tasks.spawn("repair.sessions", repair::audit_sessions(repairer));

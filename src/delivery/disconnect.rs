@@ -29,6 +29,10 @@ impl From<CloseReason> for Disconnect {
             CloseReason::TooMany => Self::close(1008, "Too many connections."),
             CloseReason::Draining => Self::close(1001, "The node is leaving."),
             CloseReason::Revoked => Self::close(1008, "The session has ended."),
+            // "Try again later" (IANA's registry of close codes).
+            CloseReason::Unverified => {
+                Self::close(1013, "The access to a channel cannot be checked.")
+            }
         }
     }
 }
@@ -40,6 +44,8 @@ pub enum CloseReason {
     Slow,
     /// The session or account has ended.
     Revoked,
+    /// The user may have lost a channel, and the store does not say. The client connects and subscribes again.
+    Unverified,
     /// The user has too many connections.
     TooMany,
     /// The node is draining.

@@ -33,6 +33,8 @@ use sse::SseStreams;
 
 /// Capacity of the queue of gaps. The audit finds a gap that does not fit.
 const GAP_QUEUE: usize = 1_024;
+/// Capacity of the queue of removals. The connections of a user whose removal does not fit are closed.
+const REMOVAL_QUEUE: usize = 1_024;
 
 /// A log of which this node lacks an entry.
 #[derive(Clone, Copy, Debug)]
@@ -46,6 +48,17 @@ pub enum Gap {
 /// A gap and the time at which it was found.
 pub type ReportedGap = (Gap, Instant);
 
+/// A private channel, and a user who was removed from it.
+pub type Removal = (ChannelId, UserId);
+
+/// What the tasks of [`repair`] must read from the stores.
+pub struct Reports {
+    /// For [`repair::run`].
+    pub gaps: mpsc::Receiver<ReportedGap>,
+    /// For [`repair::check_removals`].
+    pub removals: mpsc::Receiver<Removal>,
+}
+
 /// The clients of this node and their subscriptions.
 pub struct Delivery {
     /// STOMP connections.
@@ -53,27 +66,30 @@ pub struct Delivery {
     /// SSE streams.
     pub sse: Arc<SseStreams>,
     gaps: mpsc::Sender<ReportedGap>,
+    removals: mpsc::Sender<Removal>,
     sessions: Sessions,
     tasks: Tasks,
 }
 
 impl Delivery {
-    /// No clients yet, and the queue of gaps that [`repair::run`] closes. Each user may have `per_user` STOMP connections and as
-    /// many SSE streams.
-    pub fn new(
-        per_user: usize,
-        sessions: Sessions,
-        tasks: Tasks,
-    ) -> (Self, mpsc::Receiver<ReportedGap>) {
-        let (gaps, queue) = mpsc::channel(GAP_QUEUE);
+    /// No clients yet, and the queues for the tasks of [`repair`]. Each user may have `per_user` STOMP connections and as many
+    /// SSE streams.
+    pub fn new(per_user: usize, sessions: Sessions, tasks: Tasks) -> (Self, Reports) {
+        let (gaps, reported_gaps) = mpsc::channel(GAP_QUEUE);
+        let (removals, reported_removals) = mpsc::channel(REMOVAL_QUEUE);
         let delivery = Self {
             hub: Arc::new(Hub::new(per_user)),
             sse: Arc::new(SseStreams::new(per_user)),
             gaps,
+            removals,
             sessions,
             tasks,
         };
-        (delivery, queue)
+        let reports = Reports {
+            gaps: reported_gaps,
+            removals: reported_removals,
+        };
+        (delivery, reports)
     }
 
     /// Delivers an event to the clients of this node. Called in the order in which Kafka carries the events; never waits.
@@ -119,8 +135,22 @@ impl Delivery {
     /// Closes the connections and ends the subscriptions that a control event revokes.
     ///
     /// `UserRevoked` may arrive late or twice, after the user has logged in again, so only sessions that Redis no longer has are
-    /// closed. While Redis does not answer, all sessions of the user are closed.
+    /// closed. While Redis does not answer, all sessions of the user are closed. `MembershipLost` may come after the user was
+    /// added again, so [`repair::check_removals`] asks PostgreSQL.
     pub fn apply(&self, control: &Control) {
+        if let Control::MembershipLost {
+            user_id,
+            channel_id,
+        } = *control
+        {
+            if self.hub.has_room(channel_id)
+                && self.removals.try_send((channel_id, user_id)).is_err()
+            {
+                let now = self.hub.tick();
+                self.hub.close_unverified(channel_id, user_id, now);
+            }
+            return;
+        }
         let Control::UserRevoked { user_id: user } = *control else {
             self.hub.apply(control);
             self.sse.apply(control);

@@ -71,11 +71,9 @@ async fn apply_revocations(repairer: &Repairer) -> Result<(), Problem> {
         return Ok(());
     }
     // A user may participate again since.
-    for (channel_id, user_id) in channels::lost_memberships(&repairer.db, &removed).await? {
-        delivery.apply(&Control::MembershipLost {
-            user_id,
-            channel_id,
-        });
+    let checked_at = delivery.hub.tick();
+    for (channel, user) in channels::lost_memberships(&repairer.db, &removed).await? {
+        delivery.hub.end_membership(channel, user, checked_at);
     }
     Ok(())
 }

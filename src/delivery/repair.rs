@@ -5,12 +5,12 @@ pub mod steps;
 
 use std::{sync::Arc, time::Duration};
 
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{Semaphore, mpsc, oneshot};
 use tracing::{debug, warn};
 
 use crate::{
     auth::sessions::Sessions,
-    delivery::{Delivery, Gap, ReportedGap},
+    delivery::{Delivery, Gap, Removal, ReportedGap},
     events::{history::History, kafka::Kafka, position::EventLog},
     ids::ChannelId,
     model::Control,
@@ -42,6 +42,8 @@ const SESSION_BATCH: usize = 1_000;
 const LOG_BATCH: usize = 500;
 /// Memberships checked in one statement.
 const MEMBERSHIP_BATCH: usize = 5_000;
+/// Timeout of the check of a removal, so that a removal takes effect within 1 s, also while PostgreSQL does not answer.
+const REMOVAL_TIMEOUT: Duration = Duration::from_millis(400);
 
 /// The parts of a node that a repair needs.
 #[derive(Clone)]
@@ -180,19 +182,38 @@ async fn audit_channels(repairer: &Repairer) -> Result<(), Problem> {
 
 /// Ends subscriptions to private channels whose user is no longer a participant.
 async fn audit_memberships(repairer: &Repairer) -> Result<(), Problem> {
-    let delivery = &repairer.delivery;
-    let members: Vec<_> = delivery.hub.private_members().into_iter().collect();
+    let hub = &repairer.delivery.hub;
+    let members: Vec<_> = hub.private_members().into_iter().collect();
     for members in members.chunks(MEMBERSHIP_BATCH) {
-        for (channel_id, user_id) in
-            store::channels::lost_memberships(&repairer.db, members).await?
-        {
-            delivery.apply(&Control::MembershipLost {
-                user_id,
-                channel_id,
-            });
+        let checked_at = hub.tick();
+        let lost = store::channels::lost_memberships(&repairer.db, members).await?;
+        for (channel, user) in lost {
+            hub.end_membership(channel, user, checked_at);
         }
     }
     Ok(())
+}
+
+/// Checks reported removals: the record of a removal may come late or twice, when the user participates again. Runs until it is
+/// dropped.
+pub async fn check_removals(repairer: Repairer, mut reported: mpsc::Receiver<Removal>) {
+    let mut removals = Vec::new();
+    while reported.recv_many(&mut removals, MEMBERSHIP_BATCH).await > 0 {
+        let checked_at = repairer.delivery.hub.tick();
+        let (answer, lost) = oneshot::channel();
+        let (db, checked) = (repairer.db.clone(), removals.clone());
+        // A task of its own, because a read must not be dropped.
+        repairer.tasks.spawn("removals", async move {
+            let lost = store::channels::lost_memberships(&db, &checked).await;
+            drop(answer.send(lost));
+        });
+        let lost = match tokio::time::timeout(REMOVAL_TIMEOUT, lost).await {
+            Ok(Ok(Ok(lost))) => Some(lost),
+            _ => None,
+        };
+        steps::end_memberships(&repairer.delivery, &removals, lost.as_deref(), checked_at);
+        removals.clear();
+    }
 }
 
 async fn audit_logs(repairer: &Repairer) -> Result<(), Problem> {

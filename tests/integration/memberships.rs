@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use serde_json::json;
 
+use discodeit::model::Control;
+
 use crate::support::{Cluster, Sse, Stomp, User, eventually};
 
 fn path(channel: &str, user: &User) -> String {
@@ -227,4 +229,25 @@ async fn a_lost_membership_takes_effect_without_kafka() {
         Some("SESSION_ENDED")
     );
     assert!(started.elapsed() < Duration::from_secs(5));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_late_record_of_a_removal_does_not_end_the_subscription_of_a_participant() {
+    let cluster = Cluster::start(1).await;
+    let (ann, bob) = (cluster.user(0, "ann").await, cluster.user(0, "bob").await);
+    let channel = ann.create_private(&[&bob]).await;
+    let mut socket = Stomp::connect(&bob).await;
+    socket.subscribe(&channel).await;
+    cluster
+        .node(0)
+        .app()
+        .delivery
+        .apply(&Control::MembershipLost {
+            user_id: bob.id.parse().expect("an id"),
+            channel_id: channel.parse().expect("an id"),
+        });
+    // Longer than the check of a removal.
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    ann.write(&channel, "heard").await;
+    assert_eq!(socket.message().await["content"], "heard");
 }

@@ -47,6 +47,7 @@ pub struct Hub {
     rooms: Vec<Shard>,
     connections: Mutex<HashMap<UserId, Vec<Arc<Connection>>>>,
     next_id: AtomicU64,
+    clock: AtomicU64,
     per_user: usize,
     /// Permits to read missed messages from the store.
     pub replay_permits: Semaphore,
@@ -60,6 +61,7 @@ impl Hub {
             rooms: (0..SHARDS).map(|_| RwLock::default()).collect(),
             connections: Mutex::default(),
             next_id: AtomicU64::new(1),
+            clock: AtomicU64::new(1),
             per_user,
             replay_permits: Semaphore::new(MAX_REPLAYING),
         }
@@ -128,15 +130,37 @@ impl Hub {
             } => self.close_connections(*user_id, |connection| connection.session == *session_id),
             Control::UserRevoked { user_id } => self.close_connections(*user_id, |_| true),
             Control::ChannelDeleted { channel_id } => self.close_room(*channel_id),
-            Control::MembershipLost {
-                channel_id,
-                user_id,
-            } => {
-                if let Some(room) = self.room(*channel_id) {
-                    room.remove_user(*user_id);
-                    self.remove_if_unused(*channel_id);
-                }
-            }
+            // The user may participate again; the caller checks that, and calls `end_membership`.
+            Control::MembershipLost { .. } => {}
+        }
+    }
+
+    /// The next time of a logical clock. It orders subscriptions and the checks of their permissions.
+    pub fn tick(&self) -> u64 {
+        self.clock.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Whether users subscribe to the channel on this node, or begin to.
+    pub fn has_room(&self, channel: ChannelId) -> bool {
+        self.room(channel).is_some()
+    }
+
+    /// Ends the subscriptions of a user who did not participate in a private channel when the store was asked. `checked_at` is a
+    /// [`Self::tick`] from before the question. The user may participate again since: a connection that has subscribed since
+    /// then is closed, and its client subscribes again.
+    pub fn end_membership(&self, channel: ChannelId, user: UserId, checked_at: u64) {
+        if let Some(room) = self.room(channel) {
+            room.remove_user(user, checked_at, false);
+            self.remove_if_unused(channel);
+        }
+    }
+
+    /// Closes the connections of a user who may have lost a private channel, when the store does not answer. A client subscribes
+    /// again with its next connection, if it may.
+    pub fn close_unverified(&self, channel: ChannelId, user: UserId, checked_at: u64) {
+        if let Some(room) = self.room(channel) {
+            room.remove_user(user, checked_at, true);
+            self.remove_if_unused(channel);
         }
     }
 

@@ -7,6 +7,7 @@ use parking_lot::Mutex;
 use crate::{
     delivery::{
         destination::ChannelStream,
+        disconnect::CloseReason,
         hub::subscriber::{
             Connection, FrameFormat, Payload, Subscriber, SubscribersByFormat, deliver_message,
             encode,
@@ -26,10 +27,7 @@ pub(super) struct RoomState {
     pub(super) subscribers: SubscribersByFormat,
     /// Pending subscriptions; while there are any, the room stays.
     pub(super) pending: usize,
-    /// Subscriptions that were pending so far: each one gets the next number.
-    pub(super) generation: u64,
-    /// Users removed while subscriptions are pending, with the newest subscription that started before the removal; it and
-    /// older ones are refused.
+    /// Users removed while subscriptions are pending, with the time of the check; subscriptions that began before are refused.
     pub(super) removed_at: HashMap<UserId, u64>,
     /// Whether only participants of the channel may subscribe.
     pub(super) private: bool,
@@ -86,16 +84,27 @@ impl Room {
         }
     }
 
-    /// Ends a user's subscriptions. Pending ones, whose permission may have been checked before the removal, are refused.
-    pub(super) fn remove_user(&self, user: UserId) {
+    /// Ends the subscriptions of a user who had no right to the channel at a check that began at `checked_at`.
+    ///
+    /// The user may have got the right after the check and subscribed since. The connection of a subscription that was added
+    /// since is closed, so that the client subscribes again. With `unknown` the check failed, and every connection closes.
+    pub(super) fn remove_user(&self, user: UserId, checked_at: u64, unknown: bool) {
         let mut state = self.state.lock();
         state.subscribers.retain(|_, subscribers| {
-            subscribers.retain(|_, subscriber| subscriber.connection.user != user);
+            subscribers.retain(|_, subscriber| {
+                let kept = subscriber.connection.user != user;
+                let added_since = subscriber.added_at >= checked_at;
+                if !kept && (unknown || added_since) {
+                    let send_queue = &subscriber.connection.send_queue;
+                    send_queue.close(CloseReason::Unverified);
+                }
+                kept
+            });
             !subscribers.is_empty()
         });
         if state.pending > 0 {
-            let newest = state.generation;
-            state.removed_at.insert(user, newest);
+            let removed_at = state.removed_at.entry(user).or_default();
+            *removed_at = checked_at.max(*removed_at);
         }
     }
 

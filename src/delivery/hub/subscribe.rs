@@ -55,19 +55,19 @@ impl Unread {
 pub struct PendingSubscription {
     hub: Arc<Hub>,
     room: Arc<Room>,
-    /// Sequence number of this subscription in the room.
-    number: u64,
+    begun_at: u64,
 }
 
 impl PendingSubscription {
     /// Must be called with the room's shard locked, so that the room is not removed meanwhile.
     pub(super) fn new(hub: Arc<Hub>, room: Arc<Room>) -> Self {
-        let mut state = room.state.lock();
-        state.pending += 1;
-        state.generation += 1;
-        let number = state.generation;
-        drop(state);
-        Self { hub, room, number }
+        room.state.lock().pending += 1;
+        let begun_at = hub.tick();
+        Self {
+            hub,
+            room,
+            begun_at,
+        }
     }
 
     /// Marks the channel as private: only participants may subscribe.
@@ -97,7 +97,8 @@ impl PendingSubscription {
             ..
         } = &mut *state;
         let removed_at = removed_at.get(&connection.user);
-        if *closed || removed_at.is_some_and(|newest| *newest >= self.number) {
+        let removed = removed_at.is_some_and(|removed_at| *removed_at >= self.begun_at);
+        if *closed || removed {
             return Subscribed::Lost;
         }
         let channel = self.room.channel;
@@ -115,6 +116,7 @@ impl PendingSubscription {
         let missed_after = after.filter(|after| *after < position);
         let subscriber = Subscriber {
             connection: connection.clone(),
+            added_at: self.hub.tick(),
             after: after.map_or(position, |after| after.max(position)),
             held: missed_after.map(|_| Vec::new()),
         };

@@ -60,6 +60,8 @@ impl Payload {
 /// One subscription.
 pub(super) struct Subscriber {
     pub(super) connection: Arc<Connection>,
+    /// When the subscription was added, after its permission was read; see [`Hub::tick`](super::Hub::tick).
+    pub(super) added_at: u64,
     /// Messages up to this position are not delivered to the subscription.
     pub(super) after: i64,
     /// Live frames held back until the missed messages are written. Their bytes are reserved in the connection's send queue.

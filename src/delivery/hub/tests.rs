@@ -52,10 +52,7 @@ fn a_removed_user_loses_active_and_pending_subscriptions() {
     assert_eq!(hub.private_members(), HashSet::from(members));
     // Bob's permission is checked before he is removed.
     let late = hub.begin_subscription(channel);
-    hub.apply(&Control::MembershipLost {
-        user_id: bob.user,
-        channel_id: channel,
-    });
+    hub.end_membership(channel, bob.user, hub.tick());
     assert_eq!(
         late.add(
             &bob,
@@ -93,6 +90,40 @@ fn a_removed_user_loses_active_and_pending_subscriptions() {
     assert!(!hub.offer(channel, 1, payload));
     assert_eq!((queued(&ann).len(), queued(&bob).len()), (1, 0));
     assert_eq!(hub.private_members(), HashSet::from([(channel, ann.user)]));
+}
+
+#[test]
+fn a_connection_that_has_subscribed_since_a_removal_was_checked_is_closed() {
+    let hub = Arc::new(Hub::new(20));
+    let channel = ChannelId::new();
+    let (user, session) = (UserId::new(), SessionId::new());
+    let join = || {
+        let connection = hub.join(user, session, Arc::default());
+        connection.expect("below the limit")
+    };
+    let subscribe = |connection| {
+        let pending = hub.begin_subscription(channel);
+        let format = frame_format("s");
+        pending.add(connection, ChannelStream::Messages, &format, 0, None)
+    };
+    let (before, since, unknown) = (join(), join(), join());
+    assert_eq!(subscribe(&before), Subscribed::Live);
+    let checked_at = hub.tick();
+    assert_eq!(subscribe(&since), Subscribed::Live);
+    hub.end_membership(channel, user, checked_at);
+    assert_eq!(before.send_queue.close_reason(), None);
+    assert_eq!(
+        since.send_queue.close_reason(),
+        Some(CloseReason::Unverified)
+    );
+    // The store has not answered.
+    assert_eq!(subscribe(&unknown), Subscribed::Live);
+    hub.close_unverified(channel, user, hub.tick());
+    assert_eq!(
+        unknown.send_queue.close_reason(),
+        Some(CloseReason::Unverified)
+    );
+    assert!(!hub.has_room(channel));
 }
 
 #[test]

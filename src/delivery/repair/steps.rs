@@ -5,7 +5,7 @@
 use std::collections::{HashSet, VecDeque};
 
 use crate::{
-    delivery::{Delivery, Gap, hub::Payload},
+    delivery::{Delivery, Gap, Removal, hub::Payload},
     events::position::{Entry, EventLog, Position, ReplayGap},
     ids::ChannelId,
     limits::TURN_BYTES,
@@ -229,6 +229,25 @@ pub fn compare_logs(delivery: &Delivery, subscribed: &[(EventLog, Position)], ti
         let differs = tip != position && !(tip.n == 0 && position.n == 0);
         if differs && delivery.sse.position(*log) == Some(*position) {
             delivery.request_repair(Gap::EventLog(*log));
+        }
+    }
+}
+
+/// Ends the subscriptions of removed users that the store has confirmed as lost, or closes the users' connections when the store
+/// did not answer. `checked_at` is a [`Hub::tick`](crate::delivery::hub::Hub::tick) from before the question.
+pub fn end_memberships(
+    delivery: &Delivery,
+    removals: &[Removal],
+    lost: Option<&[Removal]>,
+    checked_at: u64,
+) {
+    let hub = &delivery.hub;
+    for (channel, user) in lost.unwrap_or_default() {
+        hub.end_membership(*channel, *user, checked_at);
+    }
+    if lost.is_none() {
+        for (channel, user) in removals {
+            hub.close_unverified(*channel, *user, checked_at);
         }
     }
 }
