@@ -91,7 +91,10 @@ impl Kafka {
             match received {
                 Ok(message) => {
                     if let Some(record) = self.parse(&message) {
-                        if !self.canary.lock().arrive(&record.event.key, Instant::now()) {
+                        if record.event.key.starts_with(canary::PREFIX) {
+                            let mut canary = self.canary.lock();
+                            canary.arrive(&record.event.key, Instant::now());
+                        } else {
                             bytes_in_turn += record.event.body.len();
                             on_record(record);
                         }

@@ -17,6 +17,7 @@ async fn head_has_the_headers_of_get_and_no_body() {
     let id = attach(&ann, &channel, vec![attachment]).await.remove(0);
     until_ready(&ann, &id).await;
     let user = &ann.id;
+    ann.until_ready().await;
     for path in [
         "/api/health/live".to_owned(),
         "/api/health/ready".to_owned(),
