@@ -17,14 +17,14 @@ function position(text, base) {
 }
 
 /** Parses an event id: positions in the user's stream and the stream for all, and the owner's tag. @param {string} id */
-function cursor(id) {
+export function cursor(id) {
   assert.match(id, /^[0-9a-z]+-[0-9a-z]+\.[0-9a-z]+-[0-9a-z]+\.[0-9a-z]+$/);
   const [user, all] = id.split(".", 2).map((part) => position(part, 36));
   return { user, all };
 }
 
 /** @param {Position} a @param {Position} b */
-const isAfter = (a, b) => a.epoch > b.epoch || (a.epoch === b.epoch && a.n > b.n);
+export const isAfter = (a, b) => a.epoch > b.epoch || (a.epoch === b.epoch && a.n > b.n);
 
 /**
  * The entries of a stream, each as one line with position, name and data.
