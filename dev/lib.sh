@@ -12,15 +12,16 @@ say() { echo "discodeit: $*" >&2; }
 die() { say "$*"; exit 1; }
 step() { printf '\n== %s (after %s s)\n' "$*" "$SECONDS"; }
 
-# select_system NAME: "up", "test", "tls" or "measure". Each has its own folder and its own ports.
+# select_system NAME: "up", "test", "tls", "faults" or "measure". Each has its own folder and its own ports.
 select_system() {
   name=$1
   case $name in
     up) digit=1 ;;
     test) digit=2 ;;
     tls) digit=2 ;; # dev/stack changes the last digits
+    faults) digit=3 ;; # dev/stack and dev/nodes change the last digits
     measure) digit=5 ;;
-    *) die "there is no system '$name', only up, test, tls and measure" ;;
+    *) die "there is no system '$name', only up, test, tls, faults and measure" ;;
   esac
   folder=$run/$name
   mkdir -p "$folder"/{logs,pids}

@@ -1,5 +1,13 @@
 // API calls without a browser, for setup that is slow in one.
-import assert from "node:assert/strict";
+
+/** An answer that is not a success. */
+export class Refused extends Error {
+  /** @param {string} message @param {number} status of HTTP */
+  constructor(message, status) {
+    super(message);
+    this.status = status;
+  }
+}
 
 /** @param {string} base @param {string} path @param {RequestInit} [init] @returns {Promise<any>} */
 async function request(base, path, init = {}) {
@@ -10,7 +18,7 @@ async function request(base, path, init = {}) {
       continue;
     }
     const text = await response.text();
-    assert.ok(response.ok, `${init.method ?? "GET"} ${path}: ${response.status} ${text}`);
+    if (!response.ok) throw new Refused(`${init.method ?? "GET"} ${path}: ${response.status} ${text}`, response.status);
     return text ? JSON.parse(text) : null;
   }
 }
@@ -48,6 +56,7 @@ export async function signUp(base, username, password) {
 export async function apiOf(base, username, password) {
   const token = await request(base, "/auth/login", json("POST", { username, password }));
   const headers = { Authorization: `Bearer ${token}` };
+  const get = (/** @type {string} */ path) => request(base, path, { headers });
   const { userDto } = JSON.parse(Buffer.from(token.split(".")[1], "base64url").toString());
   /** @param {string} method @param {string} path @param {object} body */
   const call = (method, path, body) => {
@@ -57,12 +66,13 @@ export async function apiOf(base, username, password) {
   return {
     user: userDto,
     token,
+    get,
     /** @returns {Promise<any[]>} */
-    channels: () => request(base, `/channels?userId=${userDto.id}`, { headers }),
+    channels: () => get(`/channels?userId=${userDto.id}`),
     /** The newest page. @param {string} channelId @returns {Promise<any[]>} */
-    messages: async (channelId) => (await request(base, `/messages?channelId=${channelId}&size=50`, { headers })).content,
+    messages: async (channelId) => (await get(`/messages?channelId=${channelId}&size=50`)).content,
     /** @returns {Promise<any[]>} */
-    notifications: () => request(base, "/notifications", { headers }),
+    notifications: () => get("/notifications"),
     /** Needs the role CHANNEL_MANAGER. @param {string} name @returns {Promise<any>} */
     createChannel: (name) => call("POST", "/channels/public", { name, description: "" }),
     /** @param {string[]} participantIds @returns {Promise<any>} */
@@ -74,11 +84,19 @@ export async function apiOf(base, username, password) {
     /** Needs the role CHANNEL_MANAGER. @param {string} channelId @param {string} userId */
     removeParticipant: (channelId, userId) =>
       request(base, `/channels/${channelId}/participants/${userId}`, { method: "DELETE", headers }),
+    /** @param {string} messageId @param {string} newContent @returns {Promise<any>} */
+    editMessage: (messageId, newContent) => call("PATCH", `/messages/${messageId}`, { newContent }),
     /** @param {string} messageId */
     deleteMessage: (messageId) => request(base, `/messages/${messageId}`, { method: "DELETE", headers }),
-    /** @param {string} channelId @param {string} content @param {string} [clientMessageId] makes a retry idempotent */
-    post: (channelId, content, clientMessageId) => {
+    /**
+     * @param {string} channelId
+     * @param {string} content
+     * @param {string} [clientMessageId] makes a retry idempotent
+     * @param {Blob} [attachment]
+     */
+    post: (channelId, content, clientMessageId, attachment) => {
       const body = multipart("messageCreateRequest", { content, channelId, authorId: userDto.id, clientMessageId });
+      if (attachment) body.append("attachments", attachment, "attachment.bin");
       return request(base, "/messages", { method: "POST", headers, body });
     },
   };

@@ -64,19 +64,20 @@ function nodeFor(target, source) {
 }
 
 /**
- * Two source addresses that nginx assigns to different nodes.
+ * Source addresses that nginx assigns to different nodes.
  *
  * @param {URL} target
+ * @param {number} [count] of nodes
  * @returns {Promise<{source: string, node: string}[]>}
  */
-export async function twoSources(target) {
+export async function distinctSources(target, count = 2) {
   const found = new Map();
-  for (let net = 1; net <= 64 && found.size < 2; net++) {
+  for (let net = 1; net <= 64 && found.size < count; net++) {
     const source = `127.0.${net}.1`;
     const node = await nodeFor(target, source);
     if (!node) throw new Error("the responses have no Discodeit-Node header");
     if (!found.has(node)) found.set(node, { source, node });
   }
-  if (found.size < 2) throw new Error(`nginx assigns every source address to node ${[...found.keys()]}`);
+  if (found.size < count) throw new Error(`nginx assigns every source address to ${[...found.keys()].join(" or ")}`);
   return [...found.values()];
 }

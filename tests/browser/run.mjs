@@ -8,7 +8,7 @@ import { randomBytes } from "node:crypto";
 import { fileURLToPath } from "node:url";
 import { join } from "node:path";
 import { Person } from "./browser.mjs";
-import { startProxy, twoSources } from "./proxy.mjs";
+import { startProxy, distinctSources } from "./proxy.mjs";
 import { appearance } from "./scenarios/appearance.mjs";
 import { conversations } from "./scenarios/conversations.mjs";
 import { files } from "./scenarios/files.mjs";
@@ -55,7 +55,7 @@ async function setUp() {
   if (!adminName || !adminPassword) throw new Error("ADMIN_USERNAME and ADMIN_PASSWORD must be set");
   await mkdir(screenshots, { recursive: true });
   for (const file of await readdir(screenshots)) if (file.startsWith("failed-")) await rm(join(screenshots, file));
-  const sources = await twoSources(base);
+  const sources = await distinctSources(base);
   console.log(sources.map(({ source, node }) => `${node} answers ${source}`).join(", "));
   const [annsProxy, bensProxy] = await Promise.all(sources.map(({ source }) => startProxy(base, source)));
   proxies.push(annsProxy, bensProxy);

@@ -6,7 +6,7 @@ import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
 import { apiOf, signUp } from "../browser/api.mjs";
 import { Person } from "../browser/browser.mjs";
-import { startProxy, twoSources } from "../browser/proxy.mjs";
+import { startProxy, distinctSources } from "../browser/proxy.mjs";
 
 const run = promisify(execFile);
 const top = fileURLToPath(new URL("../../", import.meta.url));
@@ -23,7 +23,7 @@ function setting(name) {
 export class System {
   static async connect() {
     const system = new System(new URL(setting("BASE_URL")));
-    system.sources = await twoSources(system.base);
+    system.sources = await distinctSources(system.base);
     system.admin = await system.adminAt(system.base.href);
     return system;
   }

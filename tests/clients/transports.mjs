@@ -15,7 +15,7 @@ export const SOCKJS_IN_NODE = ["websocket", "xhr-streaming", "xhr-polling", "eve
 export const TRANSPORTS = ["raw WebSocket", ...SOCKJS_IN_NODE.map((transport) => `SockJS ${transport}`)];
 
 /** @param {string} transport @param {string} url @returns {import("./stomp-client.mjs").Options["socket"]} */
-function socket(transport, url) {
+export function socket(transport, url) {
   if (transport === "raw WebSocket") return { brokerURL: `${url.replace("http", "ws")}/ws/websocket` };
   const transports = transport.replace("SockJS ", "");
   return { webSocketFactory: () => new SockJS(`${url}/ws`, null, { transports, timeout: SOCKJS_TIMEOUT_MS }) };
