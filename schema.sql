@@ -19,6 +19,8 @@ create table users (
     -- accepted although it looks like another one.
     username_look text        constraint users_username_look_unique unique
 );
+-- The beginning of a name finds its users, for the completion of mentions.
+create index users_by_name on users (username_key text_pattern_ops);
 create index users_by_creation on users (created_at, id);
 -- Finds the administrators, of whom one must stay.
 create index users_admins on users (id) where role = 'ADMIN';

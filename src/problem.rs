@@ -7,7 +7,7 @@ use std::{borrow::Cow, error::Error, time::Duration};
 use serde_json::{Map, Value, json};
 use thiserror::Error;
 
-use crate::ids::{ChannelId, FileId, MessageId, NotificationId, ReadStatusId, UserId};
+use crate::ids::{ChannelId, FileId, MessageId, NotificationId, ReadStatusId, SessionId, UserId};
 
 /// A part of the system that a request may need.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,6 +37,8 @@ pub enum Resource {
     ReadStatus(ReadStatusId),
     /// No such notification, or another user's.
     Notification(NotificationId),
+    /// No such session, or another user's.
+    Session(SessionId),
     /// No such path.
     Path,
 }
@@ -164,6 +166,7 @@ impl Resource {
             Self::File(_) => "There is no such file.",
             Self::ReadStatus(_) => "There is no such read status.",
             Self::Notification(_) => "There is no such notification.",
+            Self::Session(_) => "There is no such session.",
             Self::Path => "There is nothing at this path.",
         }
     }
@@ -224,6 +227,7 @@ impl Problem {
             Self::NotFound(Resource::File(_)) => "BINARY_CONTENT_NOT_FOUND",
             Self::NotFound(Resource::ReadStatus(_)) => "READ_STATUS_NOT_FOUND",
             Self::NotFound(Resource::Notification(_)) => "NOTIFICATION_NOT_FOUND",
+            Self::NotFound(Resource::Session(_)) => "SESSION_NOT_FOUND",
             Self::NotFound(Resource::Path) => "PATH_NOT_FOUND",
             Self::MethodNotAllowed { .. } => "METHOD_NOT_ALLOWED",
             Self::UsernameTaken => "USERNAME_TAKEN",
@@ -259,6 +263,7 @@ impl Problem {
             Self::NotFound(Resource::File(id)) => json!({ "binaryContentId": id }),
             Self::NotFound(Resource::ReadStatus(id)) => json!({ "readStatusId": id }),
             Self::NotFound(Resource::Notification(id)) => json!({ "notificationId": id }),
+            Self::NotFound(Resource::Session(id)) => json!({ "sessionId": id }),
             Self::TooLarge { limit_bytes } => json!({ "limitBytes": limit_bytes }),
             Self::RangeNotSatisfiable { size } => json!({ "size": size }),
             Self::QuotaExceeded {

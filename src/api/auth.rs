@@ -1,13 +1,17 @@
 //! `/api/auth`: login, tokens, roles.
 
 use cookie::{Cookie, CookieBuilder, SameSite};
-use http::{HeaderValue, StatusCode, header::SET_COOKIE};
+use http::{
+    HeaderValue, StatusCode,
+    header::{SET_COOKIE, USER_AGENT},
+};
 use rand::RngCore;
 use serde::Deserialize;
 use warp::reply::Response;
 
 use crate::{
     app::App,
+    auth::sessions::Device,
     http::{
         reply::{json, no_content, problem},
         request::{Request, refresh_cookie_name},
@@ -118,7 +122,11 @@ pub(super) async fn login(mut request: Request) -> Result<Response, Problem> {
     )
         .validate()?;
     let app = &request.app;
-    let tokens = session::login(app, &username, password, request.head.client).await?;
+    let device = Device {
+        agent: request.header(USER_AGENT).unwrap_or_default(),
+        address: request.head.client,
+    };
+    let tokens = session::login(app, &username, password, device).await?;
     with_refresh_cookie(app, json(StatusCode::OK, &tokens.access)?, &tokens.refresh)
 }
 

@@ -11,6 +11,7 @@ mod list;
 mod messages;
 mod notifications;
 mod read_statuses;
+mod sessions;
 mod sse;
 mod users;
 
@@ -25,7 +26,7 @@ use crate::{
         request,
         resource::{Route, any_of, handler, handler_with, recover, resource, route, route_by_id},
     },
-    ids::{ChannelId, FileId, MessageId, NotificationId, ReadStatusId, UserId},
+    ids::{ChannelId, FileId, MessageId, NotificationId, ReadStatusId, SessionId, UserId},
     ws,
 };
 
@@ -52,6 +53,19 @@ pub fn routes(app: &Arc<App>) -> Route {
         route(app, path!("me"), &[(M::GET, handler(auth::me))]),
         route(app, path!("logout"), &[(M::POST, handler(auth::logout))]),
         route(app, path!("role"), &[(M::PUT, handler(auth::set_role))]),
+        route(
+            app,
+            path!("sessions"),
+            &[
+                (M::GET, handler(sessions::list)),
+                (M::DELETE, handler(sessions::end_others)),
+            ],
+        ),
+        resource(
+            app,
+            path!("sessions" / SessionId).boxed(),
+            &[(M::DELETE, handler_with(sessions::end))],
+        ),
     ]);
     let users = any_of([
         route(
@@ -62,9 +76,15 @@ pub fn routes(app: &Arc<App>) -> Route {
                 (M::POST, handler(users::sign_up)),
             ],
         ),
+        resource(
+            app,
+            path!(UserId / "profile").boxed(),
+            &[(M::DELETE, handler_with(users::remove_picture))],
+        ),
         route_by_id::<UserId>(
             app,
             &[
+                (M::GET, handler_with(users::find)),
                 (M::PATCH, handler_with(users::update)),
                 (M::DELETE, handler_with(users::delete)),
             ],

@@ -15,15 +15,21 @@ use crate::{
         request::Request,
     },
     ids::UserId,
-    model::{Email, Field, NewPassword, Role, Username, Validate},
+    model::{Email, Field, NewPassword, Role, Username, Validate, text},
     ops::account,
-    problem::Problem,
+    problem::{Problem, Resource},
     rate_limit::clients::Client,
     store,
 };
 
 /// Users that a whole list reads at once.
 const BATCH: usize = 500;
+/// Ids in `ids`.
+const MAX_IDS: usize = 100;
+/// Users that `query` finds.
+const MAX_FOUND: i64 = 100;
+/// Characters of `query`, as many as a name has.
+const MAX_QUERY_CHARS: usize = 50;
 
 #[derive(Deserialize)]
 struct UserCreateRequest {
@@ -66,9 +72,40 @@ pub(super) async fn sign_up(mut request: Request) -> Result<Response, Problem> {
     )
 }
 
-/// `GET /api/users`, with `limit` and `cursor` for a page
+#[derive(Deserialize)]
+struct UsersQuery {
+    ids: Option<String>,
+    query: Option<String>,
+    limit: Option<String>,
+}
+
+/// `GET /api/users`, with `limit` and `cursor` for a page, `ids` for some users, or `query` for those whose name begins with it
 pub(super) async fn list(request: Request) -> Result<Response, Problem> {
     let caller = request.caller().await?;
+    let UsersQuery { ids, query, limit } = request.query()?;
+    if ids.is_some() || query.is_some() {
+        let db = &request.app.db;
+        let mut users = match (ids, query) {
+            (Some(ids), None) => store::users::with_ids(db, &parse_ids(&ids)?).await?,
+            (None, Some(text)) => {
+                let limit = match limit.map(|limit| limit.parse()) {
+                    None => MAX_FOUND,
+                    Some(Ok(limit @ 1..=MAX_FOUND)) => limit,
+                    Some(_) => return Err(Problem::invalid("limit", "must be 1 to 100")),
+                };
+                if !text::fits(&text, MAX_QUERY_CHARS) {
+                    return Err(Problem::invalid("query", "must be at most 50 characters"));
+                }
+                store::users::with_prefix(db, &text, limit).await?
+            }
+            _ => return Err(Problem::invalid("query", "must not come with ids")),
+        };
+        let online = request.app.presence.online().await.ok();
+        for user in &mut users {
+            user.online = online.as_ref().map(|online| online.contains(&user.id));
+        }
+        return json(StatusCode::OK, &users);
+    }
     let position = cursor::newest(&request.app, caller.id).await;
     // Unknown without Redis; the list can still be read.
     let online = request.app.presence.online().await.ok().map(Arc::new);
@@ -84,6 +121,32 @@ pub(super) async fn list(request: Request) -> Result<Response, Problem> {
     });
     let response = list.respond(&request, caller.id).await?;
     Ok(cursor::with_cursor(response, position))
+}
+
+/// Parses 1 to 100 ids, separated by commas.
+fn parse_ids(text: &str) -> Result<Vec<UserId>, Problem> {
+    let ids: Result<Vec<UserId>, _> = text.split(',').map(|id| id.trim().parse()).collect();
+    match ids {
+        Ok(ids) if ids.len() <= MAX_IDS => Ok(ids),
+        _ => Err(Problem::invalid("ids", "must be 1 to 100 ids of users")),
+    }
+}
+
+/// `GET /api/users/{id}`
+pub(super) async fn find(id: UserId, request: Request) -> Result<Response, Problem> {
+    request.caller().await?;
+    let found = store::users::find(&request.app.db, id).await?;
+    let mut user = found.ok_or(Problem::NotFound(Resource::User(id)))?;
+    let online = request.app.presence.online().await.ok();
+    user.online = online.map(|online| online.contains(&id));
+    json(StatusCode::OK, &user)
+}
+
+/// `DELETE /api/users/{id}/profile`
+pub(super) async fn remove_picture(id: UserId, request: Request) -> Result<Response, Problem> {
+    let caller = self_or_admin(id, &request).await?;
+    account::remove_picture(&request.app, &caller, id).await?;
+    Ok(no_content())
 }
 
 /// The caller, if the account is the caller's own or the caller is an administrator.

@@ -1,6 +1,6 @@
 //! Sessions in Redis, shared by all nodes: the hash `session:{sid}`, and the set `sessions:{userId}` as an index.
 
-use std::time::Duration;
+use std::{net::IpAddr, time::Duration};
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD as BASE64};
 use hmac::{Hmac, Mac};
@@ -24,6 +24,12 @@ const REVOKED_AT_ONCE: usize = 1_000;
 /// Sessions of a user that one login ends at most.
 const END_LIMIT: usize = 16;
 
+/// Sessions in a list. More than [`SESSIONS_PER_USER`](crate::config::Config::sessions_per_user) allows, unless an earlier version
+/// left them.
+const LIST_LIMIT: usize = 200;
+/// Characters of `User-Agent` that a session keeps.
+const MAX_AGENT_CHARS: usize = 256;
+
 /// Random bytes of a refresh token's secret. Its MAC follows them.
 const RANDOM_BYTES: usize = 32;
 /// Bytes of an HMAC-SHA256.
@@ -39,6 +45,30 @@ pub struct Sessions {
     /// Authenticates refresh tokens, so that a token of the past is recognised without a list of them.
     mac: Hmac<Sha256>,
     rotate: Script,
+}
+
+/// Where a session is opened.
+#[derive(Clone, Copy, Debug)]
+pub struct Device<'a> {
+    /// `User-Agent`, empty if the client sent none. The node keeps its first [`MAX_AGENT_CHARS`] characters.
+    pub agent: &'a str,
+    /// The client's address.
+    pub address: IpAddr,
+}
+
+/// A session, for its user. Sessions of earlier versions lack some fields.
+#[derive(Debug)]
+pub struct SessionInfo {
+    /// Identifier.
+    pub id: SessionId,
+    /// `User-Agent` of the login.
+    pub device: Option<String>,
+    /// The client's address at the login.
+    pub address: Option<String>,
+    /// Instant of the login, as JSON has it.
+    pub issued: Option<String>,
+    /// Instant of the login or of the last refresh.
+    pub used: Option<String>,
 }
 
 /// The result of a token rotation.
@@ -72,7 +102,7 @@ if session[1] ~= ARGV[1] then
 end
 local time = redis.call('TIME')
 local till = string.format('%d%03d', time[1] + ARGV[5], math.floor(time[2] / 1000))
-redis.call('HSET', KEYS[1], 'refresh', ARGV[2], 'expires', ARGV[4], 'previous', ARGV[1], 'previous_until', till)
+redis.call('HSET', KEYS[1], 'refresh', ARGV[2], 'expires', ARGV[4], 'previous', ARGV[1], 'previous_until', till, 'used', ARGV[7])
 redis.call('EXPIRE', KEYS[1], ARGV[3])
 return {1, session[2]}
 ";
@@ -129,7 +159,12 @@ impl Sessions {
     ///
     /// # Errors
     /// [`Problem::Unavailable`] without Redis.
-    pub async fn open(&self, user: UserId, role: Role) -> Result<(SessionId, Secret), Problem> {
+    pub async fn open(
+        &self,
+        user: UserId,
+        role: Role,
+        device: Device<'_>,
+    ) -> Result<(SessionId, Secret), Problem> {
         let session = SessionId(uuid::Uuid::new_v4());
         let secret = self.secret(session);
         let now = OffsetDateTime::now_utc();
@@ -139,6 +174,12 @@ impl Sessions {
             ("refresh", digest(&secret)),
             ("issued", instant::format(now)),
             ("expires", instant::format(now + self.ttl)),
+            ("used", instant::format(now)),
+            ("address", device.address.to_string()),
+            (
+                "agent",
+                device.agent.chars().take(MAX_AGENT_CHARS).collect(),
+            ),
         ];
         let mut redis = self.redis.clone();
         // The session before the index. An index entry without a session is harmless; a session without an index entry
@@ -159,6 +200,40 @@ impl Sessions {
             .await?;
         self.prune_index(user).await?;
         Ok((session, join(session, &secret)))
+    }
+
+    /// The sessions of a user, at most [`LIST_LIMIT`].
+    ///
+    /// # Errors
+    /// [`Problem::Unavailable`] without Redis.
+    pub async fn list(&self, user: UserId) -> Result<Vec<SessionInfo>, Problem> {
+        type Fields = [Option<String>; 5];
+        let mut redis = self.redis.clone();
+        let ids: Vec<String> = redis::cmd("SRANDMEMBER")
+            .arg(index(user))
+            .arg(LIST_LIMIT)
+            .query_async(&mut redis)
+            .await?;
+        let ids: Vec<SessionId> = ids.iter().filter_map(|id| id.parse().ok()).collect();
+        let mut pipe = redis::pipe();
+        for id in &ids {
+            pipe.hmget(key(*id), &["user", "agent", "address", "issued", "used"]);
+        }
+        let found: Vec<Fields> = pipe.query_async(&mut redis).await?;
+        let owner = Some(user.to_string());
+        Ok(ids
+            .into_iter()
+            .zip(found)
+            // Without an owner the session has ended.
+            .filter(|(_, [user, ..])| *user == owner)
+            .map(|(id, [_, device, address, issued, used])| SessionInfo {
+                id,
+                device,
+                address,
+                issued,
+                used,
+            })
+            .collect())
     }
 
     /// Ends the sessions of a user that were opened or refreshed longest ago, until at most `keep` remain. Returns them.
@@ -296,6 +371,7 @@ impl Sessions {
             .arg(instant::format(OffsetDateTime::now_utc() + self.ttl))
             .arg(ROTATION_GRACE.as_secs())
             .arg(u8::from(self.is_issued(session, secret)))
+            .arg(instant::format(OffsetDateTime::now_utc()))
             .invoke_async(&mut self.redis.clone())
             .await?;
         let rotation = match (outcome, user.parse::<UserId>()) {

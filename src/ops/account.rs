@@ -113,6 +113,21 @@ async fn set_picture(
     Ok(())
 }
 
+/// Removes a user's picture, if there is one.
+///
+/// # Errors
+/// Not found, or a store fails.
+pub async fn remove_picture(app: &App, caller: &Caller, id: UserId) -> Result<(), Problem> {
+    let found = store::users::find(&app.db, id).await?;
+    found.ok_or(Problem::NotFound(Resource::User(id)))?;
+    let mut transaction = app.db.begin().await?;
+    if store::files::remove_picture(&mut transaction, id).await? {
+        commit(app, transaction, vec![Event::user(id)]).await?;
+        info!(target: AUDIT, { user.id = %id, by.id = %caller.id }, "picture removed");
+    }
+    Ok(())
+}
+
 async fn commit_with_picture(
     app: &App,
     transaction: Transaction,

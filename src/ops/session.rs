@@ -1,15 +1,16 @@
 //! Sessions: login, refresh and logout.
 
-use std::net::IpAddr;
-
 use tracing::{info, warn};
 
 use crate::{
     app::App,
-    auth::sessions::Rotation,
+    auth::{
+        sessions::{Device, Rotation},
+        tokens::Caller,
+    },
     ids::{SessionId, UserId},
     model::{Control, Event, Username},
-    problem::{Problem, chain},
+    problem::{Problem, Resource, chain},
     rate_limit::client_network::ClientNetwork,
     secret::Secret,
     store::{self, users::Credentials},
@@ -38,8 +39,9 @@ pub async fn login(
     app: &App,
     username: &str,
     password: Secret,
-    client: IpAddr,
+    device: Device<'_>,
 ) -> Result<SessionTokens, Problem> {
+    let client = device.address;
     let keys = Username::login_keys(username);
     let [_, key] = &keys;
     let network = ClientNetwork::of(client);
@@ -60,7 +62,7 @@ pub async fn login(
     };
     attempt.succeeded().await?;
     let user = found.user;
-    let (session, refresh) = app.sessions.open(user.id, user.role).await?;
+    let (session, refresh) = app.sessions.open(user.id, user.role, device).await?;
     // A change of an account revokes the sessions after its commit. So either the change is visible here, or the change revokes this
     // session.
     let now = store::users::credentials(&app.db, &keys).await;
@@ -159,6 +161,32 @@ pub async fn logout(app: &App, token: &str) -> Result<(), Problem> {
         announce_revoked(app, user, &[session]).await;
         info!(target: AUDIT, { user.id = %user, session.id = %session }, "logout");
     }
+    Ok(())
+}
+
+/// Ends a session of the caller.
+///
+/// # Errors
+/// Not found, also when it is another user's, or a store fails.
+pub async fn end(app: &App, caller: &Caller, session: SessionId) -> Result<(), Problem> {
+    if app.sessions.user(session).await? != Some(caller.id) {
+        return Err(Problem::NotFound(Resource::Session(session)));
+    }
+    app.sessions.revoke(caller.id, session).await?;
+    announce_revoked(app, caller.id, &[session]).await;
+    info!(target: AUDIT, { user.id = %caller.id, session.id = %session, by.session.id = %caller.session }, "session revoked");
+    Ok(())
+}
+
+/// Ends all sessions of the caller but the present one.
+///
+/// # Errors
+/// A store fails.
+pub async fn end_others(app: &App, caller: &Caller) -> Result<(), Problem> {
+    let kept = Some(caller.session);
+    let revoked = app.sessions.revoke_all(caller.id, kept).await?;
+    announce_revoked(app, caller.id, &revoked).await;
+    info!(target: AUDIT, { user.id = %caller.id, sessions = revoked.len() }, "sessions revoked");
     Ok(())
 }
 

@@ -76,6 +76,18 @@ pub async fn attach<'a>(
     Ok(())
 }
 
+/// Detaches a user's picture; the sweep deletes it. False if there is none.
+///
+/// # Errors
+/// PostgreSQL fails.
+pub async fn remove_picture(db: &mut Transaction, user: UserId) -> Result<bool, Problem> {
+    let result = sqlx::query("update binary_contents set picture_of = null where picture_of = $1")
+        .bind(user)
+        .execute(db)
+        .await?;
+    Ok(result.rows_affected() > 0)
+}
+
 /// Replaces a user's profile picture. The earlier picture becomes an orphan.
 ///
 /// The caller has locked or inserted the user's row.
@@ -90,10 +102,7 @@ pub async fn set_picture(
 ) -> Result<(), Problem> {
     const SQL: &str = "insert into binary_contents (id, uploader_id, picture_of, position, file_name, size, content_type, status, next_try_at) \
                        values ($1, $2, $3, 0, $4, $5, $6, 'WAITING', clock_timestamp())";
-    sqlx::query("update binary_contents set picture_of = null where picture_of = $1")
-        .bind(user)
-        .execute(&mut *db)
-        .await?;
+    remove_picture(db, user).await?;
     sqlx::query(SQL)
         .bind(file.id)
         .bind(uploader)

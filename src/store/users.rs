@@ -305,6 +305,48 @@ pub async fn find(db: &Db, id: UserId) -> Result<Option<User>, Problem> {
     Ok(sqlx::query_as(SQL).bind(id).fetch_optional(db).await?)
 }
 
+/// The users with these ids.
+///
+/// # Errors
+/// PostgreSQL fails.
+pub async fn with_ids(db: &Db, ids: &[UserId]) -> Result<Vec<User>, Problem> {
+    const SQL: &str = concat!(
+        "select ",
+        columns!(),
+        " from users u",
+        picture!(),
+        "where u.id = any($1)"
+    );
+    Ok(sqlx::query_as(SQL).bind(ids).fetch_all(db).await?)
+}
+
+/// The users whose name begins with the text, by name, at most `limit`.
+///
+/// # Errors
+/// PostgreSQL fails.
+pub async fn with_prefix(db: &Db, text: &str, limit: i64) -> Result<Vec<User>, Problem> {
+    const SQL: &str = concat!(
+        "select ",
+        columns!(),
+        " from users u",
+        picture!(),
+        "where u.username_key like $1 order by u.username_key limit $2"
+    );
+    let mut pattern = String::new();
+    for c in text::name_key(text).chars() {
+        if matches!(c, '%' | '_' | '\\') {
+            pattern.push('\\');
+        }
+        pattern.push(c);
+    }
+    pattern.push('%');
+    Ok(sqlx::query_as(SQL)
+        .bind(pattern)
+        .bind(limit)
+        .fetch_all(db)
+        .await?)
+}
+
 /// The user with the first of these keys that a user has, and the password's hash.
 ///
 /// # Errors

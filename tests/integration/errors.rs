@@ -166,9 +166,9 @@ async fn unknown_paths_and_methods_get_json_errors() {
             "PATCH",
         ),
         (
-            Method::GET,
+            Method::POST,
             "/api/users/01890a5d-ac96-774b-bcce-b302099a8057",
-            "PATCH, DELETE",
+            "GET, HEAD, PATCH, DELETE",
         ),
         (Method::POST, "/api/health/live", "GET, HEAD"),
         (Method::OPTIONS, "/api/auth/me", "GET, HEAD"),

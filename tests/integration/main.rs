@@ -53,6 +53,7 @@ mod migrations;
 mod names;
 mod notifications;
 mod pages;
+mod people;
 mod presence;
 mod privileges;
 mod quotas;
