@@ -1,4 +1,5 @@
 // The load of one fault: rooms, clients, and what they do. Everything goes into a history.
+import { randomUUID } from "node:crypto";
 import { setTimeout as sleep } from "node:timers/promises";
 import { History } from "./history.mjs";
 import { within } from "./person.mjs";
@@ -25,7 +26,7 @@ const CHANGE_EVERY_MS = 700;
 const CAUSE_EVERY_MS = 1_500;
 const STALL_CHECK_MS = 50;
 /** Time for the clients to open, and for everything to arrive at the end. */
-const SETTLE_TIMEOUT_MS = 30_000;
+const SETTLE_TIMEOUT_MS = 60_000;
 /** Delay before an unanswered message is sent again, doubled by each try. */
 const RETRY_MS = 250;
 const MAX_RETRY_MS = 2_000;
@@ -63,12 +64,6 @@ export class Load {
     /** @type {NodeJS.Timeout[]} */
     this.timers = [];
     this.isEnding = false;
-  }
-
-  /** A UUID from the seed. */
-  #uuid() {
-    const hex = Array.from({ length: 4 }, () => Math.floor(this.random.next() * 2 ** 32).toString(16).padStart(8, "0")).join("");
-    return `${hex.slice(0, 8)}-${hex.slice(8, 12)}-4${hex.slice(13, 16)}-8${hex.slice(17, 20)}-${hex.slice(20)}`;
   }
 
   // ---- setup -----------------------------------------------------------------------------------------------------
@@ -162,7 +157,7 @@ export class Load {
    * @param {StompUser} [client] sends by STOMP while it is connected
    */
   async send(person, channel, client) {
-    const id = this.#uuid();
+    const id = randomUUID();
     const [number, byStomp] = [++this.count, this.random.next() < STOMP_SHARE];
     const at = Date.now();
     /** @type {import("./history.mjs").Send} */
@@ -221,7 +216,7 @@ export class Load {
   /** Creates a public channel, of which every SSE client gets an event. */
   async #causeEvent() {
     const at = Date.now();
-    const { outcome, value, reason, status } = await this.admin.attempt((api) => api.createChannel(`event-${this.#uuid()}`));
+    const { outcome, value, reason, status } = await this.admin.attempt((api) => api.createChannel(`event-${randomUUID()}`));
     if (outcome === "accepted") this.history.causes.push({ name: "channels.refresh", channel: value.id, at });
     else if (outcome === "refused" || status === 500) this.#note(this.admin, reason);
   }
@@ -251,7 +246,7 @@ export class Load {
 
   // ---- the end ---------------------------------------------------------------------------------------------------
 
-  /** Stops the traffic, waits until everything has arrived, and reads the stores. */
+  /** Stops the traffic, waits until everything has arrived, and reads the stores. Returns how many ms that took. */
   async settle() {
     const { history, admin } = this;
     for (const timer of this.timers.splice(0)) clearInterval(timer);
@@ -259,18 +254,20 @@ export class Load {
     await Promise.all(this.running);
     // The last event: a client that has it has all.
     const at = Date.now();
-    const last = await admin.insist((api) => api.createChannel(`event-${this.#uuid()}`));
+    const last = await admin.insist((api) => api.createChannel(`event-${randomUUID()}`));
     history.causes.push({ name: "channels.refresh", channel: last.id, at });
     for (const room of history.rooms.keys()) history.stored.set(room, await this.#readMessages(room));
     const missing = () => [
       ...this.stomp.filter((client) => !this.#hasAll(client)).map(({ name }) => name),
-      ...this.sse.filter((client) => !client.channels.has(last.id)).map(({ name }) => name),
+      ...this.sse.filter((client) => !client.channels.has(last.id) && client.resyncedAt < at).map(({ name }) => name),
     ];
     const deadline = Date.now() + SETTLE_TIMEOUT_MS;
     while (missing().length && Date.now() < deadline) await sleep(50);
     await this.#readNotifications(deadline);
-    // Late duplicates, and the events of the last notifications.
+    const took = Date.now() - at;
+    // For late duplicates.
     await sleep(300);
+    return took;
   }
 
   /** @param {StompUser} client */
@@ -307,7 +304,7 @@ export class Load {
       }
     }
     const hasEvents = (/** @type {SseUser} */ client) =>
-      client.resyncs > 0 || (history.notifications.get(client.person.id) ?? []).every(({ id }) => client.notifications.has(id));
+      client.resyncedAt > 0 || (history.notifications.get(client.person.id) ?? []).every(({ id }) => client.notifications.has(id));
     while (!this.sse.every(hasEvents) && Date.now() < deadline) await sleep(50);
   }
 

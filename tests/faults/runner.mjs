@@ -94,7 +94,8 @@ export async function runFault({ system, admin, people, fault, seed, name }) {
       if (during > limit) violate(`others notice it: p99 ${during.toFixed(0)} ms during the fault, calm ${result.calmMs} ms`);
     }
     await Promise.all(removals);
-    await load.settle();
+    const settled = await load.settle();
+    if (settled > 2_000) note(`the last notification ${(settled / 1000).toFixed(0)} s after the last message`);
     result.violations = check(history);
     for (const node of NODES) if (!(await system.isReady(node))) violate(`node-${node} is not ready at the end`);
     for (const part of await system.crashed()) violate(`${part} has ended by itself`);

@@ -27,7 +27,8 @@ export class SseUser {
     this.channels = new Set();
     /** Ids of notifications of which an event has come. @type {Set<string>} */
     this.notifications = new Set();
-    this.resyncs = 0;
+    /** Time of the last `resync`, which stands for all events before. */
+    this.resyncedAt = 0;
     history.clients.set(name, { name, user: person.id, kind: "sse", isSteady: true });
   }
 
@@ -50,7 +51,7 @@ export class SseUser {
     const value = JSON.parse(data);
     if (name === "channels.refresh") this.channels.add(value.channelId);
     if (name === "notifications") this.notifications.add(value.id);
-    if (name === "resync") this.resyncs++;
+    if (name === "resync") this.resyncedAt = Date.now();
     const connection = `${this.name} ${this.connections}`;
     this.history.events.push({ client: this.name, connection, name, id: lastEventId, data: value, at: Date.now() });
   }
