@@ -27,17 +27,17 @@ ENTRYPOINT ["entrypoint"]
 
 FROM node:22-trixie-slim AS web
 WORKDIR /web
-COPY dist/package.json dist/package-lock.json ./
-RUN --mount=type=cache,target=/root/.npm npm ci --omit=dev --no-audit --no-fund
-COPY dist .
-RUN npm run --silent vendor && rm -rf node_modules tools package.json package-lock.json tsconfig.json
+COPY web/package.json web/package-lock.json web/.npmrc ./
+RUN --mount=type=cache,target=/root/.npm npm ci --no-audit --no-fund
+COPY web .
+RUN npm run --silent build
 
 FROM nginx:1.29 AS reverse-proxy
 COPY nginx.conf deploy/nginx/upstream.conf deploy/nginx/listen.conf /etc/nginx/
 COPY deploy/nginx/outer-proxies /usr/local/bin/
 COPY deploy/nginx/40-outer-proxies.sh /docker-entrypoint.d/
 RUN ln -s /tmp/outer_proxies.conf /etc/nginx/outer_proxies.conf
-COPY --from=web /web /srv/web
+COPY --from=web /dist /srv/web
 USER nginx
 EXPOSE 3000
 # Stops nginx at once, even with open streams: clients reconnect by themselves.

@@ -56,13 +56,15 @@ kafka_jars() {
   echo "$run/kafka-$version"
 }
 
-# A Node that can run the checks of the web app and the browser tests: the one in PATH unless it is too old, else the one
+# A Node that can build the web app and run the browser tests: the one in PATH unless it is too old, else the one
 # that dev/install fetched.
 new_node() {
   local candidate
   for candidate in "$(command -v node || true)" "$run/node/node_modules/node/bin/node"; do
     [ -x "$candidate" ] || continue
-    [ "$("$candidate" -p 'parseInt(process.versions.node)')" -lt 20 ] || { echo "$candidate"; return; }
+    "$candidate" -e 'const [major, minor] = process.versions.node.split("."); process.exit(major * 100 + +minor >= 2019 ? 0 : 1)' || continue
+    echo "$candidate"
+    return
   done
   return 1
 }

@@ -16,7 +16,7 @@ import { interruptions } from "./scenarios/interruptions.mjs";
 import { lost } from "./scenarios/lost.mjs";
 import { notifications } from "./scenarios/notifications.mjs";
 import { sessions } from "./scenarios/sessions.mjs";
-import { text } from "./scenarios/text.mjs";
+import { start } from "./scenarios/start.mjs";
 import { typing } from "./scenarios/typing.mjs";
 
 const LIMIT_MS = 90_000;
@@ -108,7 +108,7 @@ async function attempt([name, run], fixture) {
 
 try {
   const fixture = await setUp();
-  for (const scenario of [...sessions, ...conversations, ...notifications, ...typing, ...text, ...files, ...interruptions, ...lost, ...appearance]) {
+  for (const scenario of [...sessions, ...conversations, ...notifications, ...typing, ...start, ...files, ...interruptions, ...lost, ...appearance]) {
     const before = failed.length;
     await attempt(scenario, fixture);
     // Stops the run when the system is down, because every further scenario would time out.

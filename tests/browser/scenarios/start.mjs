@@ -1,0 +1,107 @@
+// What a browser loads before the app is usable.
+import assert from "node:assert/strict";
+import http from "node:http";
+
+const MAX_REQUESTS = 4;
+const MAX_BYTES = 90 * 1024;
+
+/** @param {URL} url @returns {Promise<http.IncomingMessage>} */
+const get = (url) => new Promise((resolve, reject) => void http.get(url, (response) => resolve(response.resume())).on("error", reject));
+
+/** @type {import("../run.mjs").Scenario[]} */
+export const start = [
+  [
+    "The app loads with at most 4 requests and 90 KiB, and again with one request that is answered with 304",
+    async ({ newPerson }) => {
+      const person = await newPerson("fresh");
+      const { page, context } = person;
+      await person.waitUntilSignedOut();
+      const network = await context.newCDPSession(page);
+      /** Requests for the app's files, and their bytes as transferred. @type {Map<string, {url: string, status?: number, bytes?: number}>} */
+      const requests = new Map();
+      network.on("Network.requestWillBeSent", ({ requestId, request }) => {
+        const { protocol, pathname } = new URL(request.url);
+        if (protocol.startsWith("http") && !/^\/(api|ws)(\/|$)/.test(pathname)) requests.set(requestId, { url: request.url });
+      });
+      network.on("Network.requestServedFromCache", ({ requestId }) => requests.delete(requestId));
+      network.on("Network.responseReceived", ({ requestId, response }) => {
+        // A disk cache reports no event of its own.
+        if (response.fromDiskCache) requests.delete(requestId);
+      });
+      network.on("Network.responseReceivedExtraInfo", ({ requestId, statusCode }) => {
+        const request = requests.get(requestId);
+        if (request) request.status = statusCode;
+      });
+      network.on("Network.loadingFinished", ({ requestId, encodedDataLength }) => {
+        const request = requests.get(requestId);
+        if (request) request.bytes = encodedDataLength;
+      });
+      await network.send("Network.enable");
+
+      await network.send("Network.clearBrowserCache");
+      await page.goto("about:blank");
+      requests.clear();
+      await page.goto(person.url);
+      await person.waitUntilSignedOut();
+      await page.waitForLoadState("networkidle");
+      const cold = [...requests.values()];
+      const bytes = cold.reduce((sum, each) => sum + (each.bytes ?? 0), 0);
+      assert.ok(cold.length >= 3 && cold.length <= MAX_REQUESTS, JSON.stringify(cold));
+      assert.ok(bytes > 10_000 && bytes <= MAX_BYTES, `${bytes} bytes: ${JSON.stringify(cold)}`);
+
+      requests.clear();
+      await page.reload();
+      await person.waitUntilSignedOut();
+      await page.waitForLoadState("networkidle");
+      const warm = [...requests.values()].map(({ url, status }) => [url, status]);
+      assert.deepEqual(warm, [[new URL("/", person.url).href, 304]]);
+      console.log(`        ${cold.length} requests, ${bytes} bytes; again: ${warm.length} request`);
+      await person.close();
+    },
+  ],
+  [
+    "A page shows the logo before its scripts run, at any address of the app",
+    async ({ newPerson }) => {
+      const person = await newPerson("slow");
+      const { page, context } = person;
+      await person.waitUntilSignedOut();
+      /** @type {(() => void)[]} */
+      const waiting = [];
+      await context.route("**/*.js", (route) => void waiting.push(() => route.continue()));
+      await page.goto(new URL("/a/nested/address", person.url).href, { waitUntil: "commit" });
+      const logo = page.locator(".splash .logo");
+      await logo.waitFor();
+      const width = await logo.evaluate((element) => element.getBoundingClientRect().width);
+      assert.equal(Math.round(width / 10), 6, `the logo is ${width} px wide: it has no style`);
+      assert.equal(waiting.length, 1);
+      for (const go of waiting) go();
+      await person.waitUntilSignedOut();
+      assert.equal(await page.locator(".splash").count(), 0);
+      assert.deepEqual(person.errors, []);
+      await person.close();
+    },
+  ],
+  [
+    "nginx lets browsers keep what has a hash in its name, and nothing else",
+    async ({ base }) => {
+      const page = await get(new URL("/", base));
+      assert.equal(page.headers["cache-control"], "no-cache");
+      assert.match(String(page.headers["content-security-policy"]), /script-src 'self';/);
+      const html = await (await fetch(base)).text();
+      assert.doesNotMatch(html, /<script(?![^>]* src=)/, "a script in the page, which the policy forbids");
+      const assets = html.match(/\/assets\/[\w.-]+/g) ?? [];
+      assert.equal(assets.length, 2);
+      for (const asset of assets) {
+        const { statusCode, headers } = await get(new URL(asset, base));
+        assert.deepEqual([statusCode, headers["cache-control"]], [200, "public, max-age=31536000, immutable"]);
+        assert.equal(headers["x-content-type-options"], "nosniff");
+      }
+      const missing = await get(new URL("/assets/index-00000000.js", base));
+      assert.deepEqual([missing.statusCode, missing.headers["cache-control"]], [404, "no-store"]);
+      const licences = await fetch(new URL("/licenses.md", base));
+      assert.match(await licences.text(), /^## sockjs-client/m);
+      assert.equal((await get(new URL("/vendor/sockjs.min.js", base))).headers["cache-control"], "no-cache");
+      assert.equal((await get(new URL("/README.md", base))).statusCode, 404);
+    },
+  ],
+];

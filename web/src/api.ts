@@ -1,0 +1,94 @@
+// The API calls of the app. A list comes with the position in the event stream at which it was read.
+import { authorized } from "./session";
+import type { Call } from "./http";
+import type { BinaryContent, Channel, Message, MessagePage, Notification, ReadStatus, User } from "./types";
+
+/** Messages per page. */
+export const PAGE_SIZE = 50;
+
+export type List<T> = { items: T[]; cursor: string | null };
+
+async function list(path: string): Promise<List<any>> {
+  const { data, headers } = await authorized("GET", path);
+  return { items: data, cursor: headers.get("X-Event-Cursor") };
+}
+
+async function call(method: string, path: string, json?: unknown): Promise<any> {
+  return (await authorized(method, path, { json })).data;
+}
+
+/**
+ * A multipart body of JSON and files.
+ *
+ * @param name of the part with the JSON
+ * @param files by the name of their part
+ */
+export function formOf(name: string, json: unknown, files: Record<string, File[]>) {
+  const form = new FormData();
+  form.append(name, new Blob([JSON.stringify(json)], { type: "application/json" }));
+  for (const [part, all] of Object.entries(files)) for (const file of all) form.append(part, file);
+  return form;
+}
+
+export const users = (): Promise<List<User>> => list("/users");
+
+export async function updateUser(
+  id: string,
+  changes: { newUsername?: string; newEmail?: string; newPassword?: string },
+  picture: File | null,
+): Promise<User> {
+  const form = formOf("userUpdateRequest", changes, { profile: picture ? [picture] : [] });
+  return (await authorized("PATCH", `/users/${id}`, { form })).data;
+}
+
+export const channels = (userId: string): Promise<List<Channel>> => list(`/channels?userId=${userId}`);
+
+export const createPublicChannel = (name: string, description: string): Promise<Channel> =>
+  call("POST", "/channels/public", { name, description });
+
+export const createPrivateChannel = (participantIds: string[]): Promise<Channel> =>
+  call("POST", "/channels/private", { participantIds });
+
+export const updateChannel = (id: string, newName: string, newDescription: string): Promise<Channel> =>
+  call("PATCH", `/channels/${id}`, { newName, newDescription });
+
+export const deleteChannel = (id: string): Promise<void> => call("DELETE", `/channels/${id}`);
+
+export const leaveChannel = (id: string, userId: string): Promise<void> =>
+  call("DELETE", `/channels/${id}/participants/${userId}`);
+
+export const messages = (channelId: string, cursor?: string | null): Promise<MessagePage> =>
+  call("GET", `/messages?${new URLSearchParams({ channelId, size: String(PAGE_SIZE), ...(cursor && { cursor }) })}`);
+
+export async function postMessage(
+  message: { content: string; channelId: string; authorId: string; clientMessageId: string },
+  attachments: File[],
+  options: Pick<Call, "onProgress" | "signal">,
+): Promise<Message> {
+  const form = formOf("messageCreateRequest", message, { attachments });
+  return (await authorized("POST", "/messages", { form, ...options })).data;
+}
+
+export const updateMessage = (id: string, newContent: string): Promise<Message> =>
+  call("PATCH", `/messages/${id}`, { newContent });
+
+export const deleteMessage = (id: string): Promise<void> => call("DELETE", `/messages/${id}`);
+
+/** @returns newest first */
+export const notifications = (): Promise<List<Notification>> => list("/notifications");
+
+export const deleteNotification = (id: string): Promise<void> => call("DELETE", `/notifications/${id}`);
+
+export const readStatuses = (userId: string): Promise<List<ReadStatus>> => list(`/readStatuses?userId=${userId}`);
+
+export const createReadStatus = (userId: string, channelId: string, lastReadAt: string): Promise<ReadStatus> =>
+  call("POST", "/readStatuses", { userId, channelId, lastReadAt });
+
+export const updateReadStatus = (id: string, newNotificationEnabled: boolean): Promise<ReadStatus> =>
+  call("PATCH", `/readStatuses/${id}`, { newLastReadAt: null, newNotificationEnabled });
+
+export const binaryContents = (ids: string[]): Promise<BinaryContent[]> =>
+  call("GET", `/binaryContents?${new URLSearchParams(ids.map((id) => ["binaryContentIds", id]))}`);
+
+/** The URL of a file; the session cookie authorizes it. */
+export const fileLink = (id: string) => `/api/binaryContents/${id}/download`;

@@ -1,0 +1,49 @@
+// The web app. Its modules:
+//
+//   http, session, api   one HTTP request; the session; the API calls
+//   live/                the two streams: STOMP for messages, server-sent events for everything else
+//   state/               the state, in signals; imports no view
+//   views/               components, which render the state
+//   text/                formats of times and sizes; message text as elements
+//   picture, visible     scales a profile picture; whether this tab is visible
+//   focus                whether the next composer takes the focus
+//   workspace, route     what runs while a user is signed in; the channel in the URL
+//
+// Views call state, state calls api and live; never the reverse.
+
+import "./styles/tokens.css";
+import "./styles/base.css";
+import "./styles/people.css";
+import "./styles/auth.css";
+import "./styles/layout.css";
+import "./styles/lists.css";
+import "./styles/messages.css";
+import "./styles/composer.css";
+import "./styles/files.css";
+import "./styles/dialogs.css";
+import "./styles/popovers.css";
+import "./styles/overlays.css";
+import { effect, untracked } from "@preact/signals";
+import { render } from "preact";
+import { me, start } from "./session";
+import { App } from "./views/app";
+import { openWorkspace } from "./workspace";
+
+let close: (() => void) | null = null;
+let owner: string | undefined;
+
+effect(() => {
+  const user = me.value?.id;
+  if (user === owner) return;
+  owner = user;
+  untracked(() => {
+    close?.();
+    close = user ? openWorkspace() : null;
+  });
+});
+
+const root = document.getElementById("app") as HTMLElement;
+// The splash of index.html.
+root.replaceChildren();
+render(<App />, root);
+void start();

@@ -1,0 +1,185 @@
+// The signed-in user and the access token.
+//
+// The token is only in this module's memory. The server's HttpOnly cookie survives a reload, and GET /auth/me makes a new
+// token from it without changing it. POST /auth/refresh rotates the cookie, which extends the session; the reuse of an
+// old cookie revokes the session. So rotation happens only once a day, and never in two tabs at once.
+
+import { batch, signal } from "@preact/signals";
+import { ApiError, request } from "./http";
+import { backoff, pauseOrOnline } from "./backoff";
+import { allowFocus, forbidFocus } from "./focus";
+import type { Call } from "./http";
+import type { User } from "./types";
+
+const ROTATE_AFTER_MS = 24 * 60 * 60 * 1000;
+const ROTATED_AT = "discodeit.rotated-at";
+const LOCK = "discodeit.session";
+const OTHER_ACCOUNT =
+  "Another account signed in in this browser. Sign in again, or reload the page to use that account.";
+
+export type Phase = "starting" | "unreachable" | "signed-out" | "signed-in";
+
+export const phase = signal<Phase>("starting");
+export const me = signal<User | null>(null);
+/** The reason for the sign-in form when the user did not sign out. */
+export const notice = signal<string | null>(null);
+
+let access: { value: string; expiresAt: number } | null = null;
+let renewal: Promise<string> | null = null;
+let renewTimer: ReturnType<typeof setTimeout> | undefined;
+
+const tabs = new BroadcastChannel("discodeit.session");
+tabs.onmessage = ({ data }) => {
+  if (data.type === "signed-out" && phase.peek() === "signed-in") endSession("You signed out in another tab.");
+  if (data.type === "signed-in" && phase.peek() === "signed-out") {
+    // The user may be typing a password here.
+    forbidFocus();
+    void start();
+  } else if (data.type === "signed-in" && me.peek() && me.peek()?.id !== data.userId) {
+    // The cookie now belongs to the other user. This page must not become theirs while the previous one types in it.
+    endSession(OTHER_ACCOUNT);
+  }
+};
+
+/** Restores the session from the cookie, if any; retries while the server is unreachable. */
+export async function start() {
+  for (let attempt = 0; ; attempt++) {
+    try {
+      await request("GET", "/auth/csrf-token");
+      useToken((await withLock("shared", () => request("GET", "/auth/me"))).data);
+      // A user who only makes short visits must not lose the session.
+      if (rotationDue()) await renew().catch(() => {});
+      return;
+    } catch (error) {
+      if (!(error instanceof ApiError && error.transient)) return endSession(notice.peek());
+      phase.value = "unreachable";
+      await pauseOrOnline(backoff(attempt));
+    }
+  }
+}
+
+export async function signIn(username: string, password: string) {
+  const { data } = await request("POST", "/auth/login", { json: { username, password }, headers: await csrf() });
+  localStorage.setItem(ROTATED_AT, String(Date.now()));
+  allowFocus();
+  useToken(data);
+  tabs.postMessage({ type: "signed-in", userId: me.peek()?.id });
+}
+
+export async function signUp(account: { username: string; email: string; password: string }, picture: File | null) {
+  const form = new FormData();
+  form.append("userCreateRequest", new Blob([JSON.stringify(account)], { type: "application/json" }));
+  if (picture) form.append("profile", picture);
+  await request("POST", "/users", { form, headers: await csrf() });
+  await signIn(account.username, account.password);
+}
+
+export async function signOut() {
+  await request("POST", "/auth/logout", { headers: await csrf() });
+  tabs.postMessage({ type: "signed-out" });
+  endSession(null);
+}
+
+/** @returns a token that is valid for at least 10 s */
+export async function token(): Promise<string> {
+  return access && Date.now() < access.expiresAt - 10_000 ? access.value : renew();
+}
+
+/** Gets a new token from the cookie; concurrent calls share one request. */
+export function renew(): Promise<string> {
+  renewal ??= newToken()
+    .catch((error) => {
+      if (error instanceof ApiError && error.status === 401 && phase.peek() === "signed-in") {
+        endSession("Your session has ended. Please sign in again.");
+      }
+      throw error;
+    })
+    .finally(() => (renewal = null));
+  return renewal;
+}
+
+/** A request as the signed-in user. A rejected token is replaced once. */
+export async function authorized(method: string, path: string, call: Call = {}) {
+  const attempt = (bearer: string) =>
+    request(method, path, { ...call, headers: { ...call.headers, Authorization: `Bearer ${bearer}` } });
+  const used = await token();
+  try {
+    return await attempt(used);
+  } catch (error) {
+    if (!(error instanceof ApiError && error.status === 401)) throw error;
+    return attempt(access && access.value !== used ? access.value : await renew());
+  }
+}
+
+async function newToken() {
+  const rotated = rotationDue() ? await withLock("exclusive", rotate) : null;
+  const bearer = rotated ?? (await withLock("shared", () => request("GET", "/auth/me"))).data;
+  useToken(bearer);
+  return bearer as string;
+}
+
+function rotationDue() {
+  return Date.now() - Number(localStorage.getItem(ROTATED_AT) ?? 0) > ROTATE_AFTER_MS;
+}
+
+/** @returns null when another tab rotated while this one waited for the lock */
+async function rotate(): Promise<string | null> {
+  if (!rotationDue()) return null;
+  // Set before the response: if the response is lost, a retry with the same cookie would revoke the session.
+  localStorage.setItem(ROTATED_AT, String(Date.now()));
+  return (await request("POST", "/auth/refresh", { headers: await csrf() })).data;
+}
+
+/**
+ * A lock between tabs: reads of the session are shared, rotation is exclusive. Browsers offer locks only to secure
+ * origins; without locks, one rotation a day makes a collision unlikely.
+ */
+async function withLock<T>(mode: "shared" | "exclusive", work: () => Promise<T>): Promise<T> {
+  return navigator.locks ? await navigator.locks.request(LOCK, { mode }, work) : await work();
+}
+
+async function csrf() {
+  if (!readCookie("XSRF-TOKEN")) await request("GET", "/auth/csrf-token");
+  return { "X-XSRF-TOKEN": readCookie("XSRF-TOKEN") ?? "" };
+}
+
+function readCookie(name: string) {
+  const pair = document.cookie.split("; ").find((each) => each.startsWith(`${name}=`));
+  return pair && decodeURIComponent(pair.slice(name.length + 1));
+}
+
+/** @throws {ApiError} when the token is another user's: nothing that this page sends may use it */
+function useToken(bearer: string) {
+  const claims = readClaims(bearer);
+  if (me.peek() && me.peek()?.id !== claims.userDto.id) {
+    endSession(OTHER_ACCOUNT);
+    throw new ApiError({ status: 401, code: "OTHER_ACCOUNT", message: OTHER_ACCOUNT });
+  }
+  // Counts the lifetime from now, because the clocks of server and browser may differ.
+  const lifetime = (claims.exp - claims.iat) * 1000;
+  access = { value: bearer, expiresAt: Date.now() + lifetime };
+  clearTimeout(renewTimer);
+  renewTimer = setTimeout(() => void renew().catch(() => {}), lifetime * 0.8);
+  batch(() => {
+    me.value = claims.userDto;
+    notice.value = null;
+    phase.value = "signed-in";
+  });
+}
+
+/** @param reason shown above the sign-in form */
+function endSession(reason: string | null) {
+  clearTimeout(renewTimer);
+  access = null;
+  batch(() => {
+    notice.value = reason;
+    me.value = null;
+    phase.value = "signed-out";
+  });
+}
+
+function readClaims(jwt: string): { iat: number; exp: number; userDto: User } {
+  const base64 = jwt.split(".")[1].replace(/-/g, "+").replace(/_/g, "/");
+  const bytes = Uint8Array.from(atob(base64), (character) => character.charCodeAt(0));
+  return JSON.parse(new TextDecoder().decode(bytes));
+}

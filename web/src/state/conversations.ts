@@ -1,0 +1,136 @@
+// The open channel and recently open ones, each with its timeline and its two subscriptions.
+//
+// A channel is read first and then subscribed with `after-seq`, so that messages written in between are delivered too.
+// The same header recovers new messages after a lost connection. Edits and deletions are not stored as events, so the
+// newest page is read again for them.
+
+import { batch, computed, effect, signal, untracked } from "@preact/signals";
+import { connection, subscribe } from "../live/stomp";
+import { rememberChannel } from "../route";
+import { channels, touchChannel } from "./channels";
+import { handleRefusal } from "./outbox";
+import { pending, settle } from "./pending";
+import { Timeline } from "./timeline";
+import { toast } from "./toasts";
+import { clearTyping, receiveTyping, stopTypingOf } from "./typing";
+
+/** Channels that stay subscribed. */
+const MAX_SUBSCRIBED = 6;
+
+export type Conversation = { timeline: Timeline; stale: boolean; end: () => void };
+
+/** Least recently opened first. */
+const kept: Map<string, Conversation> = new Map();
+
+/** The timeline on screen. */
+export const current = signal<Timeline | null>(null);
+
+export function show(channelId: string | null) {
+  if (!channelId) {
+    current.value = null;
+    return;
+  }
+  const conversation = kept.get(channelId) ?? open(channelId);
+  kept.delete(channelId);
+  kept.set(channelId, conversation);
+  rememberChannel(channelId);
+  current.value = conversation.timeline;
+  if (conversation.stale) void catchUp(conversation);
+  evict();
+}
+
+function open(channelId: string): Conversation {
+  const timeline = new Timeline(channelId);
+  const conversation = { timeline, stale: false, end: () => {} };
+  void timeline.load().then((loaded) => {
+    if (loaded && kept.get(channelId) === conversation) conversation.end = follow(timeline);
+  });
+  return conversation;
+}
+
+/** Loads a channel again after a failure. */
+export function reopen(channelId: string) {
+  close(channelId);
+  show(channelId);
+}
+
+function follow(timeline: Timeline): () => void {
+  const { channelId } = timeline;
+  const endMessages = subscribe(
+    `/sub/channels.${channelId}.messages`,
+    (body, headers) => {
+      // Too many messages were missed to be replayed: starts again with the newest page.
+      if (headers["gap"] === "true") return void timeline.load();
+      batch(() => {
+        timeline.put(body);
+        settle(body);
+        stopTypingOf(channelId, body.author?.id);
+        touchChannel(channelId, body.createdAt);
+      });
+    },
+    () => ({ "after-seq": String(timeline.lastSeq) }),
+  );
+  const endEvents = subscribe(`/sub/channels.${channelId}.events`, (event) => {
+    if (event.type === "message.updated") timeline.update(event.message);
+    if (event.type === "message.deleted") timeline.remove(event.messageId);
+    if (event.type === "typing") receiveTyping(event);
+  });
+  return () => {
+    endMessages();
+    endEvents();
+  };
+}
+
+async function catchUp(conversation: Conversation) {
+  conversation.stale = !(await conversation.timeline.load());
+  for (const message of conversation.timeline.messages.peek()) settle(message);
+}
+
+/** The files of all loaded messages. */
+export const loadedFiles = () =>
+  [...kept.values()].flatMap(({ timeline }) => timeline.messages.peek().flatMap((each) => each.attachments ?? []));
+
+function evict() {
+  for (const channelId of kept.keys()) {
+    if (kept.size <= MAX_SUBSCRIBED) return;
+    // Only the subscription confirms a pending message.
+    if (pending.peek().some((each) => each.channelId === channelId)) continue;
+    if (channelId !== current.peek()?.channelId) close(channelId);
+  }
+}
+
+function close(channelId: string) {
+  kept.get(channelId)?.end();
+  kept.delete(channelId);
+}
+
+/** @returns stops */
+export function startConversations(): () => void {
+  const endErrors = subscribe("/user/queue/errors", (refusal) => {
+    if (!handleRefusal(refusal)) toast(refusal.message, "error");
+  });
+  // Closes channels that were deleted or that the user lost.
+  const ids = computed(() => channels.value?.map((each) => each.id).join(" "));
+  const endPruning = effect(() => {
+    const known = ids.value?.split(" ");
+    if (known) for (const id of [...kept.keys()]) if (!known.includes(id)) untracked(() => close(id));
+  });
+  let wasLost = false;
+  const endCatchingUp = effect(() => {
+    if (connection.value === "lost") wasLost = true;
+    if (connection.value !== "on" || !wasLost) return;
+    wasLost = false;
+    for (const conversation of kept.values()) {
+      conversation.stale = true;
+      if (conversation.timeline === current.peek()) void catchUp(conversation);
+    }
+  });
+  return () => {
+    endErrors();
+    endPruning();
+    endCatchingUp();
+    for (const id of [...kept.keys()]) close(id);
+    clearTyping();
+    current.value = null;
+  };
+}

@@ -1,0 +1,20 @@
+import { ApiError } from "../http";
+import { backoff, pauseOrOnline } from "../backoff";
+import { me } from "../session";
+
+/**
+ * Retries a call until it succeeds or fails permanently.
+ *
+ * Transient errors are retried with backoff, as long as the same user stays signed in.
+ */
+export async function retry<T>(work: () => Promise<T>): Promise<T> {
+  const caller = me.peek()?.id;
+  for (let attempt = 0; ; attempt++) {
+    try {
+      return await work();
+    } catch (error) {
+      if (!(error instanceof ApiError && error.transient) || me.peek()?.id !== caller) throw error;
+      await pauseOrOnline(backoff(attempt));
+    }
+  }
+}

@@ -1,0 +1,129 @@
+import { beforeEach, expect, test, vi } from "vitest";
+import * as api from "../api";
+import type { Message, MessagePage } from "../types";
+import { Timeline } from "./timeline";
+
+vi.mock("../api", () => ({ PAGE_SIZE: 50, messages: vi.fn() }));
+
+const readPage = vi.mocked(api.messages);
+
+function message(seq: number, changes: Partial<Message> = {}): Message {
+  const createdAt = new Date(Date.UTC(2026, 0, 1) + seq * 1000).toISOString();
+  const content = `message ${seq}`;
+  return { id: `m${seq}`, seq, content, createdAt, updatedAt: createdAt, channelId: "c", author: null, ...changes };
+}
+
+const range = (from: number, to: number) => Array.from({ length: to - from + 1 }, (_, at) => message(from + at));
+
+const page = (from: number, to: number): MessagePage => ({
+  content: range(from, to).reverse(),
+  nextCursor: from > 1 ? `before ${from}` : null,
+  hasNext: from > 1,
+});
+
+const seqs = (timeline: Timeline) => timeline.messages.value.map(({ seq }) => seq);
+
+async function loaded(from: number, to: number): Promise<Timeline> {
+  const timeline = new Timeline("c");
+  readPage.mockResolvedValueOnce(page(from, to));
+  expect(await timeline.load()).toBe(true);
+  return timeline;
+}
+
+beforeEach(() => {
+  readPage.mockReset();
+});
+
+test("the newest page is shown in the order of the channel", async () => {
+  const timeline = await loaded(1, 3);
+  expect(seqs(timeline)).toEqual([1, 2, 3]);
+  expect(timeline.state.value).toBe("ready");
+  expect(timeline.hasOlder.value).toBe(false);
+});
+
+test("a channel that cannot be read is shown as failed", async () => {
+  const warn = vi.spyOn(console, "warn").mockReturnValue();
+  const timeline = new Timeline("c");
+  readPage.mockRejectedValueOnce(new Error("gone"));
+  expect(await timeline.load()).toBe(false);
+  expect(timeline.state.value).toBe("failed");
+  expect(warn).toHaveBeenCalledOnce();
+});
+
+test("a message that arrives twice or out of order is shown once, in its place", async () => {
+  const timeline = await loaded(1, 2);
+  for (const seq of [4, 3, 4]) timeline.put(message(seq));
+  expect(seqs(timeline)).toEqual([1, 2, 3, 4]);
+  expect(timeline.lastSeq).toBe(4);
+});
+
+test("an older version of a message does not replace a newer one", async () => {
+  const timeline = await loaded(1, 2);
+  timeline.put(message(2, { content: "newer", updatedAt: "2026-02-02T00:00:00Z" }));
+  timeline.put(message(2, { content: "older", updatedAt: "2026-02-01T00:00:00Z" }));
+  expect(timeline.messages.value[1].content).toBe("newer");
+});
+
+test("an edit of a message that is not loaded is ignored", async () => {
+  const timeline = await loaded(10, 12);
+  timeline.update(message(3));
+  timeline.put(message(3));
+  expect(seqs(timeline)).toEqual([10, 11, 12]);
+});
+
+test("a message deleted while a page is read does not come back", async () => {
+  const timeline = await loaded(1, 3);
+  let answer = (_page: MessagePage) => {};
+  readPage.mockReturnValueOnce(new Promise((resolve) => (answer = resolve)));
+  const reading = timeline.load();
+  timeline.remove("m2");
+  timeline.put(message(2));
+  answer(page(1, 3));
+  await reading;
+  expect(seqs(timeline)).toEqual([1, 3]);
+});
+
+test("older pages are added before, without duplicates, up to the first message", async () => {
+  const timeline = await loaded(4, 6);
+  readPage.mockResolvedValueOnce(page(1, 4));
+  await timeline.loadOlder();
+  expect(readPage).toHaveBeenLastCalledWith("c", "before 4");
+  expect(seqs(timeline)).toEqual([1, 2, 3, 4, 5, 6]);
+  await timeline.loadOlder();
+  expect(readPage).toHaveBeenCalledTimes(2);
+});
+
+test("a newest page that adjoins the loaded ones keeps them, and one after a gap drops them", async () => {
+  const timeline = await loaded(1, 5);
+  readPage.mockResolvedValueOnce(page(6, 8));
+  await timeline.load();
+  expect(seqs(timeline)).toEqual([1, 2, 3, 4, 5, 6, 7, 8]);
+  readPage.mockResolvedValueOnce(page(20, 21));
+  await timeline.load();
+  expect(seqs(timeline)).toEqual([20, 21]);
+  expect(timeline.hasOlder.value).toBe(true);
+});
+
+test("an older page that no longer adjoins is dropped", async () => {
+  const timeline = await loaded(4, 6);
+  let answer = (_page: MessagePage) => {};
+  readPage.mockReturnValueOnce(new Promise((resolve) => (answer = resolve)));
+  const reading = timeline.loadOlder();
+  readPage.mockResolvedValueOnce(page(20, 21));
+  await timeline.load();
+  answer(page(1, 3));
+  await reading;
+  expect(seqs(timeline)).toEqual([20, 21]);
+});
+
+test("a list of over 600 messages is trimmed to the newest 50, and the others can be read again", async () => {
+  const timeline = await loaded(1, 600);
+  timeline.trim();
+  expect(timeline.messages.value).toHaveLength(600);
+  timeline.put(message(601));
+  timeline.trim();
+  expect(seqs(timeline)).toEqual(range(552, 601).map(({ seq }) => seq));
+  readPage.mockResolvedValueOnce(page(503, 552));
+  await timeline.loadOlder();
+  expect(seqs(timeline)).toHaveLength(99);
+});

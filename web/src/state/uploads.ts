@@ -1,0 +1,58 @@
+// Messages with files, sent over HTTP. They are sent concurrently and may arrive in another order.
+import * as api from "../api";
+import { ApiError } from "../http";
+import { connection } from "../live/stomp";
+import { backoff, pauseOrOnline } from "../backoff";
+import { me } from "../session";
+import { addPending, setCleanup, changePending, findPending, removePending } from "./pending";
+import type { Attachment } from "./attachments";
+
+const MAX_TRIES = 5;
+/** Time for the channel to deliver a message that the server has stored. */
+const DELIVERY_TIMEOUT_MS = 15_000;
+
+export function upload(channelId: string, content: string, files: Attachment[]) {
+  void deliver(addPending(channelId, content, files).clientMessageId);
+}
+
+export function retryUpload(clientMessageId: string) {
+  changePending(clientMessageId, { state: "uploading", reason: undefined });
+  void deliver(clientMessageId);
+}
+
+async function deliver(clientMessageId: string) {
+  const cancel = new AbortController();
+  setCleanup(clientMessageId, () => cancel.abort());
+  for (let attempt = 0; ; attempt++) {
+    const message = findPending(clientMessageId);
+    if (!message || cancel.signal.aborted) return;
+    const { content, channelId, files, progress } = message;
+    progress.value = 0;
+    try {
+      await api.postMessage(
+        { content, channelId, authorId: me.peek()?.id ?? "", clientMessageId },
+        files.map(({ file }) => file),
+        { signal: cancel.signal, onProgress: (part) => (progress.value = part) },
+      );
+      return confirmed(clientMessageId);
+    } catch (error) {
+      if (cancel.signal.aborted) return;
+      const transient = error instanceof ApiError && error.transient;
+      if (!transient || attempt >= MAX_TRIES) {
+        const reason = error instanceof Error ? error.message : String(error);
+        return changePending(clientMessageId, { state: "failed", reason });
+      }
+      await pauseOrOnline(backoff(attempt));
+    }
+  }
+}
+
+/**
+ * Keeps the pending message until the channel delivers it. Adding the stored one here could hide messages before it.
+ */
+function confirmed(clientMessageId: string) {
+  changePending(clientMessageId, { state: "stored" });
+  // Without a connection, the next one delivers it or reads it.
+  const timer = setInterval(() => connection.peek() === "on" && removePending(clientMessageId), DELIVERY_TIMEOUT_MS);
+  setCleanup(clientMessageId, () => clearInterval(timer));
+}

@@ -1,0 +1,85 @@
+// The server's data types, as far as the app uses them.
+export type Role = "USER" | "CHANNEL_MANAGER" | "ADMIN";
+
+/** A file. */
+export interface BinaryContent {
+  id: string;
+  fileName: string;
+  /** Bytes. */
+  size: number;
+  contentType: string;
+  /** Readable when SUCCESS. */
+  uploadStatus: "WAITING" | "SUCCESS" | "FAILED";
+}
+
+export interface User {
+  id: string;
+  username: string;
+  email: string;
+  /** The picture. */
+  profile?: BinaryContent | null;
+  /** True while the user has a live connection; null when unknown. */
+  online: boolean | null;
+  role: Role;
+}
+
+export interface Channel {
+  id: string;
+  /** Null for PRIVATE. */
+  name: string | null;
+  /** Null for PRIVATE. */
+  description: string | null;
+  type: "PUBLIC" | "PRIVATE";
+  /** Empty for PUBLIC. */
+  participants: User[];
+  lastMessageAt: string;
+}
+
+export interface Message {
+  id: string;
+  createdAt: string;
+  updatedAt: string | null;
+  content: string;
+  channelId: string;
+  /** Null when the account was deleted. */
+  author: User | null;
+  attachments?: BinaryContent[];
+  /** Position in its channel: 1, 2, 3 … */
+  seq: number;
+  clientMessageId?: string | null;
+}
+
+export interface MessagePage {
+  /** Newest first. */
+  content: Message[];
+  nextCursor: string | null;
+  hasNext: boolean;
+}
+
+export interface Notification {
+  id: string;
+  createdAt: string;
+  receiverId: string;
+  title: string;
+  content: string;
+  type: "NEW_MESSAGE" | "ROLE_CHANGED" | "ASYNC_FAILED";
+  /** The channel of a NEW_MESSAGE. */
+  targetId: string | null;
+}
+
+/** One for each user and channel. */
+export interface ReadStatus {
+  id: string;
+  userId: string;
+  channelId: string;
+  lastReadAt: string;
+  notificationEnabled: boolean;
+}
+
+/** The body of every response that is not 2xx. */
+export interface Problem {
+  code: string;
+  message: string;
+  details: Record<string, any>;
+  status: number;
+}

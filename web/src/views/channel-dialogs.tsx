@@ -1,0 +1,114 @@
+import * as api from "../api";
+import { goToChannel } from "../route";
+import { me } from "../session";
+import { dropChannel, putChannel, refreshChannels } from "../state/channels";
+import { toastError } from "../state/toasts";
+import { closeDialog, Confirm, Dialog, openDialog } from "./dialog";
+import { Field, FormError, useForm } from "./form";
+import type { Channel } from "../types";
+
+export function CreateChannel() {
+  const form = useForm(async ({ name, description }, isShown) => {
+    const channel = await api.createPublicChannel(name.trim(), description.trim());
+    await refreshChannels();
+    if (!isShown()) return;
+    closeDialog();
+    goToChannel(channel.id);
+  });
+  return (
+    <Dialog title="Create a channel">
+      <form onSubmit={form.onSubmit} onInput={form.clear}>
+        <p class="lead">Everybody on this server can read it and write in it.</p>
+        <ChannelFields fieldErrors={form.fieldErrors} />
+        <FormError error={form.error} />
+        <div class="dialog-actions">
+          <button type="button" class="quiet" onClick={closeDialog}>
+            Cancel
+          </button>
+          <button class="primary" disabled={form.busy}>
+            Create channel
+          </button>
+        </div>
+      </form>
+    </Dialog>
+  );
+}
+
+/** `channel`: a public one. */
+export function EditChannel({ channel }: { channel: Channel }) {
+  const form = useForm(async ({ name, description }, isShown) => {
+    putChannel(await api.updateChannel(channel.id, name.trim(), description.trim()));
+    if (isShown()) closeDialog();
+  });
+  return (
+    <Dialog title={`Edit #${channel.name}`}>
+      <form onSubmit={form.onSubmit} onInput={form.clear}>
+        <ChannelFields channel={channel} fieldErrors={form.fieldErrors} />
+        <FormError error={form.error} />
+        <div class="dialog-actions">
+          <button type="button" class="danger quiet apart" onClick={() => askToDelete(channel)}>
+            Delete channel
+          </button>
+          <button type="button" class="quiet" onClick={closeDialog}>
+            Cancel
+          </button>
+          <button class="primary" disabled={form.busy}>
+            Save
+          </button>
+        </div>
+      </form>
+    </Dialog>
+  );
+}
+
+function ChannelFields({ channel, fieldErrors }: { channel?: Channel; fieldErrors: Record<string, string> }) {
+  return (
+    <>
+      <Field
+        label="Name"
+        name="name"
+        value={channel?.name ?? ""}
+        maxlength={100}
+        required
+        autofocus
+        autocomplete="off"
+        fieldError={fieldErrors.name ?? fieldErrors.newName}
+      />
+      <Field
+        label="Description"
+        name="description"
+        value={channel?.description ?? ""}
+        maxlength={500}
+        multiline
+        hint="What it is about. May be left empty."
+        fieldError={fieldErrors.description ?? fieldErrors.newDescription}
+      />
+    </>
+  );
+}
+
+export function askToDelete(channel: Channel) {
+  const what = channel.type === "PUBLIC" ? `#${channel.name}` : "this private conversation";
+  const remove = () => api.deleteChannel(channel.id).then(() => dropChannel(channel.id), toastError);
+  openDialog(
+    <Confirm key="delete" title={`Delete ${what}?`} action="Delete" onConfirm={remove}>
+      <p class="lead">All of its messages go with it, for everybody. This cannot be undone.</p>
+    </Confirm>,
+  );
+}
+
+/** @param channel a private one */
+export function askToLeave(channel: Channel) {
+  const self = me.peek()?.id ?? "";
+  const last = channel.participants.every((user) => user.id === self);
+  const leave = () => api.leaveChannel(channel.id, self).then(() => dropChannel(channel.id), toastError);
+  openDialog(
+    <Confirm key="leave" title="Leave this private conversation?" action="Leave" onConfirm={leave}>
+      <p class="lead">
+        {last
+          ? "Nobody else is in it, so all of its messages go with it. This cannot be undone."
+          : "You will not see its messages any more, and nobody can let you in again."}
+      </p>
+    </Confirm>,
+  );
+}

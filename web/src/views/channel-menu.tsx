@@ -1,0 +1,80 @@
+// Actions on the open channel.
+import { useId, useState } from "preact/hooks";
+import { notifies, refreshReadStatuses, setNotifies } from "../state/read-statuses";
+import { hasRole } from "../state/people";
+import { toastError } from "../state/toasts";
+import { askToDelete, askToLeave, EditChannel } from "./channel-dialogs";
+import { openDialog } from "./dialog";
+import { EditIcon, MoreIcon, SignOutIcon, TrashIcon } from "./icons";
+import { Popover } from "./popover";
+import type { Channel } from "../types";
+
+export function ChannelMenu({ channel }: { channel: Channel }) {
+  // Another tab may have changed it, and no event reports that.
+  const onOpen = () => void refreshReadStatuses().catch(toastError);
+  return (
+    <Popover
+      label="Channel options"
+      heading="Channel options"
+      icon={<MoreIcon />}
+      onOpen={onOpen}
+      panel={(close: () => void) => <Panel channel={channel} close={close} />}
+    />
+  );
+}
+
+function Panel({ channel, close }: { channel: Channel; close: () => void }) {
+  const manages = hasRole("CHANNEL_MANAGER");
+  return (
+    <>
+      <NotifySwitch channel={channel} />
+      {(manages || channel.type === "PRIVATE") && <hr />}
+      {manages && channel.type === "PUBLIC" && (
+        <button
+          type="button"
+          class="menu-item"
+          onClick={() => (close(), openDialog(<EditChannel channel={channel} />))}
+        >
+          <EditIcon /> Edit channel
+        </button>
+      )}
+      {channel.type === "PRIVATE" && (
+        <button type="button" class="menu-item" onClick={() => (close(), askToLeave(channel))}>
+          <SignOutIcon /> Leave conversation
+        </button>
+      )}
+      {manages && channel.type === "PRIVATE" && (
+        <button type="button" class="menu-item danger-item" onClick={() => (close(), askToDelete(channel))}>
+          <TrashIcon /> Delete conversation
+        </button>
+      )}
+    </>
+  );
+}
+
+function NotifySwitch({ channel }: { channel: Channel }) {
+  // The new value during the request.
+  const [wanted, setWanted] = useState<boolean | null>(null);
+  const id = useId();
+  const on = wanted ?? notifies(channel);
+  const toggle = async () => {
+    if (wanted !== null) return;
+    setWanted(!on);
+    await setNotifies(channel, !on).catch(toastError);
+    setWanted(null);
+  };
+  return (
+    <button
+      type="button"
+      class="menu-item switch"
+      role="switch"
+      aria-checked={on}
+      aria-busy={wanted !== null}
+      aria-labelledby={id}
+      onClick={toggle}
+    >
+      <span id={id}>Notify me of new messages</span>
+      <span class="track" aria-hidden="true" />
+    </button>
+  );
+}

@@ -1,0 +1,119 @@
+import { useRef, useState } from "preact/hooks";
+import { takeFocus } from "../focus";
+import { me } from "../session";
+import { channelTitle } from "../state/channels";
+import { current } from "../state/conversations";
+import { addFiles, clearDraft, draftOf, refuseFiles, setText } from "../state/drafts";
+import { startEditing } from "../state/editing";
+import { send } from "../state/outbox";
+import { sendTyping } from "../state/typing";
+import { upload } from "../state/uploads";
+import { DropZone } from "./drop-zone";
+import { AttachIcon, SendIcon } from "./icons";
+import { Tray } from "./tray";
+import { Counter, focusComposer, lengthOf, MAX_LENGTH, trimmed, WritingArea } from "./writing";
+import type { Channel } from "../types";
+
+const finePointer = matchMedia("(pointer: fine)");
+
+/** Writes to one channel only: another channel has another composer. */
+export function Composer({ channel, ready }: { channel: Channel; ready: boolean }) {
+  const [focus] = useState(takeFocus);
+  const { text, files, refused } = draftOf(channel.id);
+  const name = `${channel.type === "PUBLIC" ? "#" : ""}${channelTitle(channel)}`;
+  const content = trimmed(text);
+  const length = lengthOf(content);
+  const sendable = ready && (content !== "" || files.length > 0) && length <= MAX_LENGTH;
+
+  const onText = (next: string) => {
+    setText(channel.id, next);
+    if (trimmed(next)) sendTyping(channel.id);
+  };
+  const onFiles = (more: File[]) => {
+    addFiles(channel.id, more);
+    focusComposer(channel.id);
+  };
+  const onFolder = () => refuseFiles(channel.id, "A folder cannot be attached, only files.");
+  const submit = () => {
+    if (!sendable) return;
+    if (files.length) upload(channel.id, content, files);
+    else send(channel.id, content);
+    clearDraft(channel.id);
+  };
+  const onPaste = (event: ClipboardEvent) => {
+    const pasted = pastedFiles(event.clipboardData);
+    if (!pasted.length) return;
+    event.preventDefault();
+    onFiles(pasted);
+  };
+
+  return (
+    <form
+      class="composer"
+      data-channel={channel.id}
+      onPaste={onPaste}
+      onSubmit={(event: Event) => (event.preventDefault(), submit())}
+    >
+      <DropZone into={name} onFiles={onFiles} onFolder={onFolder} />
+      <div role="alert">{refused && <p class="refused">{refused}</p>}</div>
+      <div class={length > MAX_LENGTH ? "composer-box over" : "composer-box"}>
+        {files.length > 0 && <Tray channelId={channel.id} files={files} onEmpty={() => focusComposer(channel.id)} />}
+        <div class="composer-row">
+          <AttachButton onFiles={onFiles} />
+          <WritingArea
+            label={`Message ${name}`}
+            placeholder={`Message ${name}`}
+            text={text}
+            onText={onText}
+            onSubmit={submit}
+            onUp={editLastOwn}
+            focus={focus && finePointer.matches ? channel.id : undefined}
+          />
+          <Counter length={length} />
+          <button class="send" aria-label="Send" title="Send" disabled={!sendable}>
+            <SendIcon />
+          </button>
+        </div>
+      </div>
+    </form>
+  );
+}
+
+function AttachButton({ onFiles }: { onFiles: (files: File[]) => void }) {
+  const input = useRef<HTMLInputElement | null>(null);
+  const onChange = ({ target }: any) => {
+    const chosen = [...target.files];
+    // Lets the user choose the same file again.
+    target.value = "";
+    if (chosen.length) onFiles(chosen);
+  };
+  return (
+    <>
+      <button
+        type="button"
+        class="attach"
+        aria-label="Attach files"
+        title="Attach files"
+        onClick={() => input.current?.click()}
+      >
+        <AttachIcon />
+      </button>
+      <input ref={input} type="file" multiple hidden onChange={onChange} />
+    </>
+  );
+}
+
+/** Office programs add a picture of the copied text; text takes precedence. */
+function pastedFiles(clipboard: DataTransfer | null) {
+  const files = [...(clipboard?.files ?? [])];
+  const drawn = files.every((file) => file.type.startsWith("image/") && /^image\.\w+$/.test(file.name));
+  return drawn && clipboard?.getData("text/plain").trim() ? [] : files;
+}
+
+function editLastOwn() {
+  const own = current
+    .peek()
+    ?.messages.peek()
+    .findLast((message) => message.author?.id === me.peek()?.id);
+  if (own) startEditing(own);
+}

@@ -1,0 +1,69 @@
+// Accepts files dropped anywhere in the window, and keeps the browser from opening them.
+import { useEffect, useRef, useState } from "preact/hooks";
+import { AttachIcon } from "./icons";
+
+/** Browsers fire dragover at least this often. */
+const STILL_MS = 500;
+
+/** `into`: the name of the channel, null to reject files */
+export function DropZone({
+  into,
+  onFiles,
+  onFolder,
+}: {
+  into: string | null;
+  onFiles?: (files: File[]) => void;
+  onFolder?: () => void;
+}) {
+  const [over, setOver] = useState(false);
+  const handlers = useRef({ into, onFiles, onFolder });
+  handlers.current = { into, onFiles, onFolder };
+  useEffect(() => {
+    let timer: ReturnType<typeof setTimeout>;
+    const away = () => {
+      clearTimeout(timer);
+      setOver(false);
+    };
+    const isWelcome = () => handlers.current.into !== null && !document.querySelector("dialog[open]");
+    const onDragOver = (event: DragEvent) => {
+      if (!event.dataTransfer?.types.includes("Files")) return;
+      event.preventDefault();
+      const welcome = isWelcome();
+      event.dataTransfer.dropEffect = welcome ? "copy" : "none";
+      clearTimeout(timer);
+      timer = setTimeout(away, STILL_MS);
+      setOver(welcome);
+    };
+    const onDrop = (event: DragEvent) => {
+      if (!event.dataTransfer?.types.includes("Files")) return;
+      event.preventDefault();
+      away();
+      if (!isWelcome()) return;
+      const items = [...event.dataTransfer.items].filter((item) => item.kind === "file");
+      const files = items.filter((item) => !item.webkitGetAsEntry?.()?.isDirectory).map((item) => item.getAsFile());
+      if (files.length) handlers.current.onFiles?.(files.filter((file) => file !== null));
+      else handlers.current.onFolder?.();
+    };
+    const onDragLeave = (event: DragEvent) => event.relatedTarget === null && away();
+    addEventListener("dragover", onDragOver);
+    addEventListener("drop", onDrop);
+    addEventListener("dragleave", onDragLeave);
+    return () => {
+      clearTimeout(timer);
+      removeEventListener("dragover", onDragOver);
+      removeEventListener("drop", onDrop);
+      removeEventListener("dragleave", onDragLeave);
+    };
+  }, []);
+  if (!over) return null;
+  return (
+    <div class="drop-zone">
+      <p>
+        <span class="emblem">
+          <AttachIcon />
+        </span>
+        Drop files to attach them to your message in <b>{into}</b>
+      </p>
+    </div>
+  );
+}

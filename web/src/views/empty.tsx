@@ -1,0 +1,79 @@
+// Placeholders for empty views.
+import { channelTitle } from "../state/channels";
+import { openChannelsDrawer } from "../state/drawers";
+import { hasRole } from "../state/people";
+import { CreateChannel } from "./channel-dialogs";
+import { openDialog } from "./dialog";
+import { ChatIcon, HashIcon, LockIcon, MenuIcon } from "./icons";
+import { NewConversation } from "./new-conversation";
+import { Bell } from "./notifications";
+import type { Channel } from "../types";
+
+/** A header without actions on a channel. */
+export function Topbar({ title = "" }: { title?: string }) {
+  return (
+    <header class="topbar">
+      <button type="button" class="icon-button only-narrow" aria-label="Show channels" onClick={openChannelsDrawer}>
+        <MenuIcon />
+      </button>
+      {title !== "" && <h1>{title}</h1>}
+      <Bell className="only-narrow" />
+    </header>
+  );
+}
+
+/** Shown without an open channel. */
+export function Nowhere({ loading }: { loading: boolean }) {
+  const mayCreate = hasRole("CHANNEL_MANAGER");
+  return (
+    <>
+      <Topbar />
+      <div class="empty">
+        {!loading && (
+          <>
+            <span class="emblem">
+              <ChatIcon />
+            </span>
+            <h1>No channels yet</h1>
+            <p>
+              {mayCreate
+                ? "Create the first channel, and everybody here will see it."
+                : "A channel manager has to create the first one. Until then you can talk in private."}
+            </p>
+            <div class="row">
+              {mayCreate && (
+                <button type="button" class="primary" onClick={() => openDialog(<CreateChannel />)}>
+                  Create a channel
+                </button>
+              )}
+              <button
+                type="button"
+                class={mayCreate ? "quiet" : "primary"}
+                onClick={() => openDialog(<NewConversation />)}
+              >
+                Start a private conversation
+              </button>
+            </div>
+          </>
+        )}
+      </div>
+    </>
+  );
+}
+
+/** The head of every channel. */
+export function Beginning({ channel, any }: { channel: Channel; any: boolean }) {
+  const title = channelTitle(channel);
+  const open = channel.type === "PUBLIC";
+  return (
+    <div class="beginning">
+      <span class="emblem">{open ? <HashIcon /> : <LockIcon />}</span>
+      <h2>{open ? `Welcome to #${title}` : title}</h2>
+      <p>
+        {open && (channel.description || "This is where the channel begins.")}
+        {!open && `Only you and ${title} can read this conversation.`}
+        {!any && " No messages yet: write the first one."}
+      </p>
+    </div>
+  );
+}

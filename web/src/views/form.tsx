@@ -1,0 +1,90 @@
+// Forms: one request at a time, with errors shown at their fields.
+import { useEffect, useId, useRef, useState } from "preact/hooks";
+import { ApiError } from "../http";
+
+/**
+ * @param submit `isShown`: false when the user has closed the form during the request. The user does something else then, and must not be interrupted
+ */
+export function useForm(submit: (values: Record<string, string>, isShown: () => boolean) => Promise<unknown>): {
+  busy: boolean;
+  error: ApiError | Error | null;
+  fieldErrors: Record<string, string>;
+  onSubmit: (event: SubmitEvent) => Promise<void>;
+  clear: () => void;
+} {
+  const [busy, setBusy] = useState(false);
+  const shown = useRef(true);
+  useEffect(() => () => void (shown.current = false), []);
+  const [error, setError] = useState<ApiError | Error | null>(null);
+
+  const onSubmit = async (event: SubmitEvent) => {
+    event.preventDefault();
+    if (busy) return;
+    const form = event.currentTarget as HTMLFormElement;
+    const values = Object.fromEntries([...new FormData(form)].map(([name, value]) => [name, String(value)]));
+    setBusy(true);
+    setError(null);
+    try {
+      await submit(values, () => shown.current);
+    } catch (caught) {
+      if (!(caught instanceof ApiError)) console.error(caught);
+      setError(caught instanceof Error ? caught : new Error(String(caught)));
+    }
+    setBusy(false);
+  };
+
+  const details = error instanceof ApiError ? error.details : {};
+  return { busy, error, fieldErrors: details, onSubmit, clear: () => setError(null) };
+}
+
+export function Field({
+  label,
+  name,
+  type = "text",
+  value = "",
+  hint,
+  fieldError,
+  autofocus,
+  multiline,
+  ...rest
+}: {
+  label: string;
+  name: string;
+  type?: "text" | "email" | "password";
+  value?: string;
+  hint?: string;
+  fieldError?: unknown;
+  autocomplete?: string;
+  required?: boolean;
+  maxlength?: number;
+  autofocus?: boolean;
+  multiline?: boolean;
+}) {
+  const id = useId();
+  const wrong = typeof fieldError === "string";
+  const attributes = {
+    id,
+    name,
+    defaultValue: value,
+    "aria-invalid": wrong,
+    "aria-describedby": wrong || hint ? `${id}-note` : undefined,
+    "data-autofocus": autofocus,
+    ...rest,
+  };
+  // "text": the types of JSX have one variant of the attributes for each type of input.
+  return (
+    <div class="field">
+      <label for={id}>{label}</label>
+      {multiline ? <textarea rows={3} {...attributes} /> : <input type={type as "text"} {...attributes} />}
+      {(wrong || hint) && (
+        <p id={`${id}-note`} class={wrong ? "note wrong" : "note"}>
+          {wrong ? fieldError : hint}
+        </p>
+      )}
+    </div>
+  );
+}
+
+export function FormError({ error }: { error: Error | null }) {
+  return <div role="alert">{error && <p class="form-error">{error.message}</p>}</div>;
+}

@@ -1,0 +1,88 @@
+import { goToChannel } from "../route";
+import { me } from "../session";
+import { findPrivateChannel, openChannel } from "../state/channels";
+import { closeDrawer } from "../state/drawers";
+import { membersByPresence, people } from "../state/people";
+import { Avatar } from "./avatar";
+import { openDialog } from "./dialog";
+import { CloseIcon } from "./icons";
+import { NewConversation } from "./new-conversation";
+import { roleName } from "./role";
+import type { User } from "../types";
+
+/** The readers of the open channel: all users, or the participants of a private channel. */
+export function Members() {
+  const channel = openChannel.value;
+  const inside = channel?.type === "PRIVATE" ? new Set(channel.participants.map((user) => user.id)) : null;
+  const here = (user: User) => !inside || inside.has(user.id);
+  const { online, offline, unknown } = membersByPresence.value;
+  return (
+    <aside class="members" aria-label="Members">
+      <header>
+        <h2>Members</h2>
+        <button type="button" class="icon-button" aria-label="Close members" onClick={closeDrawer}>
+          <CloseIcon />
+        </button>
+      </header>
+      {people.value === null && <p class="none">Loading…</p>}
+      <Group title="Online" users={online.filter(here)} />
+      <Group title="Offline" users={offline.filter(here)} />
+      <Group title="Everybody" users={unknown.filter(here)} />
+    </aside>
+  );
+}
+
+function Group({ title, users }: { title: string; users: User[] }) {
+  if (!users.length) return null;
+  return (
+    <section>
+      <h3>
+        {title} — {users.length}
+      </h3>
+      <ul>
+        {users.map((user) => (
+          <Member key={user.id} user={user} />
+        ))}
+      </ul>
+    </section>
+  );
+}
+
+function Member({ user }: { user: User }) {
+  const isSelf = user.id === me.value?.id;
+  const inside = (
+    <>
+      <Avatar user={user} presence />
+      <span class="name">
+        {user.username}
+        {isSelf && <span class="you"> (you)</span>}
+      </span>
+      {user.role !== "USER" && (
+        <span class={`badge ${user.role.toLowerCase()}`} title={roleName(user.role)}>
+          {badge(user)}
+        </span>
+      )}
+    </>
+  );
+  const className = user.online === false ? "member away" : "member";
+  return (
+    <li>
+      {isSelf && <div class={className}>{inside}</div>}
+      {!isSelf && (
+        <button type="button" class={className} title={`Message ${user.username}`} onClick={() => talkTo(user)}>
+          {inside}
+        </button>
+      )}
+    </li>
+  );
+}
+
+const badge = (user: User) => (user.role === "ADMIN" ? "Admin" : "Manager");
+
+/** Opens the conversation with a user; a new one needs a confirmation. */
+function talkTo(user: User) {
+  const known = findPrivateChannel([user.id]);
+  if (known) return goToChannel(known.id);
+  closeDrawer();
+  openDialog(<NewConversation key={user.id} chosen={[user.id]} />);
+}

@@ -1,0 +1,39 @@
+import { expect, test } from "vitest";
+import { signal } from "@preact/signals";
+import type { Pending } from "../state/pending";
+import type { Message, User } from "../types";
+import { toRows } from "./message-rows";
+
+const user = (id: string): User => ({ id, username: id, email: "", online: null, role: "USER" });
+const [ann, ben] = [user("ann"), user("ben")];
+
+function message(seq: number, author: User, createdAt: string, clientMessageId: string | null = null): Message {
+  return { id: `m${seq}`, seq, author, createdAt, updatedAt: null, content: "", channelId: "c", clientMessageId };
+}
+
+function waiting(clientMessageId: string, createdAt: string): Pending {
+  const rest = { files: [], state: "waiting", tries: 0, progress: signal(0) } as const;
+  return { ...rest, files: [], clientMessageId, channelId: "c", content: "", createdAt };
+}
+
+const shape = (messages: Message[], pending: Pending[] = []) =>
+  toRows(messages, pending, ann).map((row) => (row.kind === "day" ? "day" : row.head ? "head" : "next"));
+
+test("a run ends with another author, after 7 minutes, and with the day", () => {
+  const rows = shape([
+    message(1, ann, "2026-01-01T10:00:00"),
+    message(2, ann, "2026-01-01T10:06:59"),
+    message(3, ben, "2026-01-01T10:07:00"),
+    message(4, ben, "2026-01-01T10:14:00"),
+    message(5, ben, "2026-01-02T00:00:00"),
+  ]);
+  expect(rows).toEqual(["day", "head", "next", "head", "head", "day", "head"]);
+});
+
+test("a pending message follows the stored ones, and has one row when it arrives", () => {
+  const first = message(1, ann, "2026-01-01T10:00:00");
+  const pending = [waiting("x", "2026-01-01T10:01:00")];
+  const before = toRows([first], pending, ann);
+  const after = toRows([first, message(2, ann, "2026-01-01T10:01:00", "x")], pending, ann);
+  expect(before.map(({ key }) => key)).toEqual(after.map(({ key }) => key));
+});

@@ -1,0 +1,157 @@
+import { Component } from "preact";
+import * as api from "../api";
+import { current } from "../state/conversations";
+import { startEditing } from "../state/editing";
+import { resend } from "../state/outbox";
+import { removePending } from "../state/pending";
+import { toastError } from "../state/toasts";
+import { returnToDraft } from "../state/unsent";
+import { retryUpload } from "../state/uploads";
+import { isOnlyEmoji, rich } from "../text/rich";
+import { exactTime, timeOfDay } from "../text/time";
+import { Attachments } from "./attachments";
+import { Avatar } from "./avatar";
+import { Confirm, openDialog } from "./dialog";
+import { EditIcon, TrashIcon } from "./icons";
+import { MessageEditor } from "./message-editor";
+import { OutgoingFiles } from "./outgoing-files";
+import { focusComposer } from "./writing";
+import type { Pending } from "../state/pending";
+import type { Message, User } from "../types";
+import type { Entry } from "./message-rows";
+
+export interface Props {
+  id: string;
+  entry: Entry;
+  /** The first of a run, with name and picture. */
+  head: boolean;
+  /** As known now. */
+  author: User | null;
+  own: boolean;
+  /** Also messages of others. */
+  mayDelete: boolean;
+  editing: boolean;
+}
+
+/** One message. Each arrival renders the list, which may have hundreds of rows, so an unchanged row is skipped. */
+export class MessageRow extends Component<Props> {
+  override shouldComponentUpdate(next: Props) {
+    const { entry, ...now } = this.props;
+    return (
+      entry.message !== next.entry.message ||
+      entry.pending !== next.entry.pending ||
+      Object.entries(now).some(([name, value]) => value !== (next as any)[name])
+    );
+  }
+
+  override render() {
+    const { id, entry, head, author, own, mayDelete, editing: beingEdited } = this.props;
+    const { message, pending, content, createdAt, attachments } = entry;
+    const edited = message && isEdited(message) ? message.updatedAt : null;
+    const state = pending ? (pending.state === "failed" ? "failed" : "pending") : "";
+    return (
+      <article
+        class={`message ${head ? "head" : ""} ${state} ${beingEdited ? "editing" : ""}`}
+        data-row={id}
+        tabindex={-1}
+      >
+        <div class="gutter">
+          {head ? <Avatar user={author} /> : <time datetime={createdAt}>{timeOfDay(createdAt)}</time>}
+        </div>
+        <div class="body">
+          {head && (
+            <header>
+              <strong class={author ? "author" : "author nobody"}>{author?.username ?? "Deleted user"}</strong>
+              <time datetime={createdAt} title={exactTime(createdAt)}>
+                {timeOfDay(createdAt)}
+              </time>
+            </header>
+          )}
+          {beingEdited && message ? (
+            <MessageEditor message={message} />
+          ) : (
+            (content || edited) && <Text content={content} edited={edited} />
+          )}
+          {attachments.length > 0 && <Attachments files={attachments} />}
+          {pending !== null && pending.files.length > 0 && <OutgoingFiles pending={pending} />}
+          {pending?.state === "failed" && <Failure pending={pending} />}
+        </div>
+        {message && !beingEdited && (own || mayDelete) && <Tools message={message} own={own} />}
+      </article>
+    );
+  }
+}
+
+function Text({ content, edited }: { content: string; edited: string | null }) {
+  return (
+    <div class={isOnlyEmoji(content) ? "text emoji" : "text"} dir="auto">
+      {rich(content)}
+      {edited && (
+        <span class="edited" title={exactTime(edited)}>
+          {" "}
+          (edited)
+        </span>
+      )}
+    </div>
+  );
+}
+
+const isEdited = ({ createdAt, updatedAt }: Message) =>
+  updatedAt !== null && Date.parse(updatedAt) > Date.parse(createdAt);
+
+function Failure({ pending: { clientMessageId, channelId, files, reason } }: { pending: Pending }) {
+  const again = files.length ? retryUpload : resend;
+  return (
+    <p class="failure" role="alert">
+      Not sent. {reason}
+      <button type="button" class="link" onClick={() => again(clientMessageId)}>
+        Retry
+      </button>
+      <button type="button" class="link" onClick={() => (returnToDraft(clientMessageId), focusComposer(channelId))}>
+        Edit
+      </button>
+      <button type="button" class="link" onClick={() => removePending(clientMessageId)}>
+        Discard
+      </button>
+    </p>
+  );
+}
+
+function Tools({ message, own }: { message: Message; own: boolean }) {
+  return (
+    <div class="tools">
+      {own && (
+        <button
+          type="button"
+          class="icon-button"
+          aria-label="Edit message"
+          title="Edit"
+          onClick={() => startEditing(message)}
+        >
+          <EditIcon />
+        </button>
+      )}
+      <button
+        type="button"
+        class="icon-button"
+        aria-label="Delete message"
+        title="Delete"
+        onClick={() => askToDelete(message)}
+      >
+        <TrashIcon />
+      </button>
+    </div>
+  );
+}
+
+function askToDelete(message: Message) {
+  const remove = () => api.deleteMessage(message.id).then(() => current.peek()?.remove(message.id), toastError);
+  openDialog(
+    <Confirm title="Delete this message?" action="Delete" onConfirm={remove}>
+      {message.content && <blockquote class="quote">{message.content}</blockquote>}
+      {(message.attachments?.length ?? 0) > 0 && (
+        <p class="lead">Its files go with it: {message.attachments?.map((file) => file.fileName).join(", ")}</p>
+      )}
+    </Confirm>,
+  );
+}

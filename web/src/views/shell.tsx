@@ -1,0 +1,80 @@
+// The frame of the signed-in app: channels, the conversation, members.
+import { useEffect, useState } from "preact/hooks";
+import { connection } from "../live/stomp";
+import { openChannelId } from "../route";
+import { channels } from "../state/channels";
+import { current } from "../state/conversations";
+import { closeDrawer, drawer, membersBeside } from "../state/drawers";
+import { Conversation } from "./conversation";
+import { closeDialog, DialogHost } from "./dialog";
+import { Nowhere } from "./empty";
+import { Lost } from "./lost";
+import { Members } from "./members";
+import { Announcer } from "./notifications";
+import { Sidebar } from "./sidebar";
+
+/** Shorter interruptions are not shown. */
+const UNNOTICED_MS = 1_200;
+
+export function Shell() {
+  useDrawerKeys();
+  useEffect(() => closeDialog, []);
+  const timeline = current.value;
+  const lost = !timeline && channels.value !== null ? openChannelId.value : null;
+  const beside = membersBeside.value ? "with-members" : "";
+  return (
+    <div class={`shell ${beside}`} data-drawer={drawer.value ?? "none"}>
+      <Sidebar />
+      <main class="centre">
+        <ConnectionBar />
+        {timeline && <Conversation key={timeline.channelId} timeline={timeline} />}
+        {lost && <Lost key={lost} channelId={lost} />}
+        {!timeline && !lost && <Nowhere loading={channels.value === null} />}
+      </main>
+      <Members />
+      <div class="drawer-shade" onClick={closeDrawer} />
+      <DialogHost />
+      <Announcer />
+    </div>
+  );
+}
+
+/** Opening a drawer moves the focus into it; Escape closes it and returns the focus. */
+function useDrawerKeys() {
+  const open = drawer.value;
+  useEffect(() => {
+    if (!open) return;
+    const before = document.activeElement;
+    const panel = document.querySelector(open === "channels" ? ".sidebar" : ".members");
+    (panel?.querySelector("a, button") as HTMLElement | null | undefined)?.focus({ preventScroll: true });
+    const onKey = (event: KeyboardEvent) => {
+      // A dialog or popover over the drawer closes first.
+      if (event.key === "Escape" && !document.querySelector(":popover-open, dialog[open]")) closeDrawer();
+    };
+    addEventListener("keydown", onKey);
+    return () => {
+      removeEventListener("keydown", onKey);
+      if (before instanceof HTMLElement && before.isConnected) before.focus({ preventScroll: true });
+    };
+  }, [open]);
+}
+
+function ConnectionBar() {
+  const [shown, setShown] = useState(false);
+  const away = connection.value !== "on" && connection.value !== "off";
+  useEffect(() => {
+    if (!away) return setShown(false);
+    const timer = setTimeout(() => setShown(true), UNNOTICED_MS);
+    return () => clearTimeout(timer);
+  }, [away]);
+  return (
+    <div class="connection" role="status">
+      {shown && away && (
+        <p>
+          <span class="spinner" />
+          {connection.value === "lost" ? "Reconnecting…" : "Connecting…"}
+        </p>
+      )}
+    </div>
+  );
+}

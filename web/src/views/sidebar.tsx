@@ -1,0 +1,189 @@
+// The left column: the server, its channels, private conversations, and the user.
+import type { ComponentChildren } from "preact";
+import { channelLink, openChannelId } from "../route";
+import { signOut } from "../session";
+import { channels, channelTitle, companions, privateChannels, publicChannels } from "../state/channels";
+import { closeDrawer } from "../state/drawers";
+import { lostWithDraft } from "../state/lost";
+import { countByChannel } from "../state/notifications";
+import { hasRole, self } from "../state/people";
+import { toastError } from "../state/toasts";
+import { Avatar } from "./avatar";
+import { CreateChannel } from "./channel-dialogs";
+import { openDialog } from "./dialog";
+import { HashIcon, Logo, PeopleIcon, PlusIcon, SignOutIcon } from "./icons";
+import { NewConversation } from "./new-conversation";
+import { Bell, shortCount } from "./notifications";
+import { Profile } from "./profile";
+import { roleName } from "./role";
+import type { Channel } from "../types";
+
+export function Sidebar() {
+  return (
+    <nav class="sidebar" aria-label="Channels">
+      <header class="server">
+        <Logo />
+        <div class="place">
+          <strong>Discodeit</strong>
+          <span>{location.host}</span>
+        </div>
+        <Bell />
+      </header>
+      <div class="sidebar-lists">
+        <Section
+          title="Channels"
+          action={hasRole("CHANNEL_MANAGER") && "Create channel"}
+          onAction={() => openDialog(<CreateChannel />)}
+        >
+          {publicChannels.value.map((channel) => (
+            <PublicLink key={channel.id} channel={channel} />
+          ))}
+          {channels.value && !publicChannels.value.length && <li class="none">No channels yet</li>}
+          {!channels.value && <Placeholders />}
+        </Section>
+        <Section
+          title="Private conversations"
+          action="New private conversation"
+          onAction={() => openDialog(<NewConversation />)}
+        >
+          {privateChannels.value.map((channel) => (
+            <PrivateLink key={channel.id} channel={channel} />
+          ))}
+          {channels.value && !privateChannels.value.length && <li class="none">Nobody yet</li>}
+        </Section>
+        {lostWithDraft.value.length > 0 && (
+          <Section title="Gone, with unsent text">
+            {lostWithDraft.value.map((channel) =>
+              channel.type === "PUBLIC" ? (
+                <PublicLink key={channel.id} channel={channel} />
+              ) : (
+                <PrivateLink key={channel.id} channel={channel} />
+              ),
+            )}
+          </Section>
+        )}
+      </div>
+      <UserPanel />
+    </nav>
+  );
+}
+
+function Section({
+  title,
+  action,
+  onAction,
+  children,
+}: {
+  title: string;
+  action?: string | false;
+  onAction?: () => void;
+  children?: ComponentChildren;
+}) {
+  return (
+    <section class="channel-section">
+      <header>
+        <h2>{title}</h2>
+        {action && (
+          <button type="button" class="icon-button" aria-label={action} title={action} onClick={onAction}>
+            <PlusIcon />
+          </button>
+        )}
+      </header>
+      <ul>{children}</ul>
+    </section>
+  );
+}
+
+function PublicLink({ channel }: { channel: Channel }) {
+  return (
+    <li>
+      <a
+        class="channel"
+        href={channelLink(channel.id)}
+        aria-current={isOpen(channel)}
+        onClick={closeDrawer}
+        aria-describedby={newsId(channel)}
+      >
+        <HashIcon />
+        <span class="name">{channel.name}</span>
+        <News channel={channel} />
+      </a>
+    </li>
+  );
+}
+
+function PrivateLink({ channel }: { channel: Channel }) {
+  const others = companions(channel);
+  const title = channelTitle(channel);
+  return (
+    <li>
+      <a
+        class="channel private"
+        href={channelLink(channel.id)}
+        aria-current={isOpen(channel)}
+        onClick={closeDrawer}
+        title={title}
+        aria-describedby={newsId(channel)}
+      >
+        {others.length === 1 && <Avatar user={others[0]} size="small" presence />}
+        {others.length !== 1 && (
+          <span class="avatar small several" aria-hidden="true">
+            <PeopleIcon />
+          </span>
+        )}
+        <span class="name">{title}</span>
+        <News channel={channel} />
+      </a>
+    </li>
+  );
+}
+
+/** The number of notifications about a channel, as a description, so that the link's name stays the channel's. */
+function News({ channel }: { channel: Channel }) {
+  const count = countByChannel.value.get(channel.id);
+  if (!count) return null;
+  const words = `${count} new ${count === 1 ? "notification" : "notifications"}`;
+  return (
+    <span id={newsId(channel)} class="bubble" aria-hidden="true" aria-label={words}>
+      {shortCount(count)}
+    </span>
+  );
+}
+
+const newsId = (channel: Channel) => `news-${channel.id}`;
+
+const isOpen = (channel: Channel) => (openChannelId.value === channel.id ? "page" : undefined);
+
+function Placeholders() {
+  return [70, 45, 60].map((width) => (
+    <li class="placeholder">
+      <span style={{ width: `${width}%` }} />
+    </li>
+  ));
+}
+
+function UserPanel() {
+  const user = self.value;
+  if (!user) return null;
+  return (
+    <footer class="user-panel">
+      <button type="button" class="own-profile" title="Your profile" onClick={() => openDialog(<Profile />)}>
+        <Avatar user={{ ...user, online: true }} presence />
+        <span class="who">
+          <strong>{user.username}</strong>
+          <span>{roleName(user.role)}</span>
+        </span>
+        <span class="unseen">, your profile</span>
+      </button>
+      <button
+        type="button"
+        class="icon-button"
+        aria-label="Sign out"
+        title="Sign out"
+        onClick={() => signOut().catch(toastError)}
+      >
+        <SignOutIcon />
+      </button>
+    </footer>
+  );
+}

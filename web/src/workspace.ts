@@ -1,0 +1,96 @@
+// What runs while a user is signed in: the lists, the event stream, the STOMP connection, and the open channel.
+import { computed, effect, untracked } from "@preact/signals";
+import * as events from "./live/events";
+import { connect, disconnect } from "./live/stomp";
+import { forbidFocus } from "./focus";
+import { lastChannelId, openChannelId, replaceChannel } from "./route";
+import { channels, clearChannels, openChannel, publicChannels, refreshChannels } from "./state/channels";
+import { loadedFiles, show, startConversations } from "./state/conversations";
+import { clearDrafts, openDrafts } from "./state/drafts";
+import { refreshFiles, clearFiles, updateFile } from "./state/files";
+import { watchLost } from "./state/lost";
+import {
+  dismissRead,
+  dropNotification,
+  clearNotifications,
+  putNotification,
+  refreshNotifications,
+} from "./state/notifications";
+import { startOutbox } from "./state/outbox";
+import { clearPeople, refreshPeople } from "./state/people";
+import { clearReadStatuses, refreshReadStatuses } from "./state/read-statuses";
+import { toastError } from "./state/toasts";
+import { returnAllToDraft } from "./state/unsent";
+import { me, notice } from "./session";
+
+/** @returns ends the workspace and clears its state */
+export function openWorkspace(): () => void {
+  const user = me.peek()?.id;
+  openDrafts(user ?? "");
+  connect({ onRejected: refreshChannels });
+  const cleanups = [startConversations(), startOutbox(), watchLost(), followRoute(), dismissRead()];
+  readLists()
+    .then((cursor) => me.peek()?.id === user && listen(cursor))
+    .catch(toastError);
+  return () => {
+    events.stop();
+    for (const end of cleanups) end();
+    disconnect();
+    returnAllToDraft();
+    // Without a notice, the user signed out here. Otherwise the drafts wait until the same user signs in again.
+    if (notice.peek() === null) {
+      clearDrafts();
+      replaceChannel(null);
+    }
+    clearFiles();
+    clearChannels();
+    clearNotifications();
+    clearReadStatuses();
+    clearPeople();
+  };
+}
+
+/**
+ * Reads the users first, so that their position in the event stream is older than every other list. The stream does not
+ * wait for notifications and read statuses.
+ */
+async function readLists() {
+  const cursor = await refreshPeople();
+  void Promise.all([refreshNotifications(), refreshReadStatuses()]).catch(toastError);
+  await refreshChannels();
+  return cursor;
+}
+
+function listen(cursor: string | null) {
+  events.listen(cursor, {
+    "channels.refresh": () => void refreshChannels().catch(toastError),
+    "users.refresh": () => void refreshPeople().catch(toastError),
+    notifications: putNotification,
+    "notifications.deleted": ({ id }) => dropNotification(id),
+    "binaryContents.status": updateFile,
+    resync: () => void Promise.all([readLists(), refreshFiles(loadedFiles())]).catch(toastError),
+  });
+}
+
+/**
+ * Shows the channel that the address names, and chooses one when it names none.
+ *
+ * It never chooses another one in place of a channel that is not there: the user may be typing.
+ */
+function followRoute() {
+  const loaded = computed(() => channels.value !== null);
+  const target = computed(() => openChannel.value?.id);
+  return effect(() => {
+    if (!loaded.value) return;
+    const id = target.value;
+    if (id) return untracked(() => show(id));
+    const all = openChannelId.value ? [] : (channels.value ?? []);
+    untracked(() => {
+      show(null);
+      const choice = all.find((each) => each.id === lastChannelId()) ?? publicChannels.peek()[0] ?? all[0];
+      if (choice && !openChannelId.peek()) replaceChannel(choice.id);
+      // A channel that appears later is not the user's choice.
+      else forbidFocus();
+    });
+  });
+}

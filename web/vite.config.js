@@ -1,0 +1,45 @@
+import { mkdir, readdir, readFile, rm } from "node:fs/promises";
+import { defineConfig } from "vitest/config";
+
+const out = new URL("../dist/", import.meta.url);
+
+/** Empties dist/ of everything but its README, once the new files are made, so that a failed build leaves the old ones. */
+const emptyDist = {
+  name: "empty-dist",
+  apply: "build",
+  async generateBundle() {
+    await mkdir(out, { recursive: true });
+    for (const name of await readdir(out)) {
+      if (name !== "README.md") await rm(new URL(name, out), { recursive: true });
+    }
+  },
+};
+
+/** Adds the script that the page of SockJS's iframe transports loads, in the app's version (src/sockjs/options.rs). */
+const sockjsScript = {
+  name: "sockjs-script",
+  apply: "build",
+  async generateBundle() {
+    const source = await readFile(new URL("node_modules/sockjs-client/dist/sockjs.min.js", import.meta.url), "utf8");
+    const fileName = "vendor/sockjs.min.js";
+    this.emitFile({ type: "asset", fileName, source: source.replace(/^\/\/# sourceMappingURL=.*$/m, "") });
+  },
+};
+
+export default defineConfig({
+  plugins: [emptyDist, sockjsScript],
+  // sockjs-client uses Node's name of the global object.
+  define: { global: "globalThis" },
+  build: {
+    outDir: "../dist",
+    emptyOutDir: false,
+    target: "es2022",
+    // One script and one style sheet.
+    cssCodeSplit: false,
+    modulePreload: false,
+    reportCompressedSize: false,
+    // Of the libraries in the script.
+    license: { fileName: "licenses.md" },
+  },
+  test: { environment: "happy-dom" },
+});
