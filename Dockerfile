@@ -28,7 +28,7 @@ ENTRYPOINT ["entrypoint"]
 FROM node:22-trixie-slim AS web
 WORKDIR /web
 COPY web/package.json web/package-lock.json web/.npmrc ./
-RUN --mount=type=cache,target=/root/.npm npm ci --no-audit --no-fund
+RUN --mount=type=cache,target=/root/.npm npm ci --omit=dev --no-audit --no-fund
 COPY web .
 RUN npm run --silent build
 

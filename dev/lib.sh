@@ -62,7 +62,8 @@ new_node() {
   local candidate
   for candidate in "$(command -v node || true)" "$run/node/node_modules/node/bin/node"; do
     [ -x "$candidate" ] || continue
-    "$candidate" -e 'const [major, minor] = process.versions.node.split("."); process.exit(major * 100 + +minor >= 2019 ? 0 : 1)' || continue
+    "$candidate" -e 'const [major, minor] = process.versions.node.split(".").map(Number)
+      process.exit((major === 20 && minor >= 19) || (major === 22 && minor >= 13) || major >= 24 ? 0 : 1)' || continue
     echo "$candidate"
     return
   done

@@ -1,17 +1,21 @@
 import { mkdir, readdir, readFile, rm } from "node:fs/promises";
-import { defineConfig } from "vitest/config";
+import { defineConfig } from "vite";
 
 const out = new URL("../dist/", import.meta.url);
 
-/** Empties dist/ of everything but its README, once the new files are made, so that a failed build leaves the old ones. */
+/** Empties dist/ of everything but its README, after all sources have compiled, so that an error leaves the old files. */
 const emptyDist = {
   name: "empty-dist",
   apply: "build",
-  async generateBundle() {
-    await mkdir(out, { recursive: true });
-    for (const name of await readdir(out)) {
-      if (name !== "README.md") await rm(new URL(name, out), { recursive: true });
-    }
+  renderStart: {
+    // Vite copies public/ in its own renderStart.
+    order: "pre",
+    async handler() {
+      await mkdir(out, { recursive: true });
+      for (const name of await readdir(out)) {
+        if (name !== "README.md") await rm(new URL(name, out), { recursive: true });
+      }
+    },
   },
 };
 

@@ -280,7 +280,7 @@ export const lost = [
       const { ben, newPerson, password, run, screenshot } = fixture;
       const hal = await newPerson("hal");
       await hal.signUp(password);
-      const { id, own } = await converse(fixture, hal, ben);
+      const { id, own, admin } = await converse(fixture, hal, ben);
       const bens = await api(fixture, ben);
       const { page } = hal;
       const secret = `secret-${run}-10`;
@@ -316,18 +316,18 @@ export const lost = [
       await openById(hal, id);
       assert.equal(await composer(hal).inputValue(), secret);
 
-      // The cookie becomes Ben's without a word, and the page renews its token from it.
+      // The cookie becomes Ben's without a word, and the page renews its token from it after a 401.
       await composer(hal).focus();
       await page.evaluate(
         async ([username, password]) => {
           const csrf = document.cookie.match(/XSRF-TOKEN=([^;]*)/)?.[1] ?? "";
           const headers = { "Content-Type": "application/json", "X-XSRF-TOKEN": decodeURIComponent(csrf) };
           await fetch("/api/auth/login", { method: "POST", headers, body: JSON.stringify({ username, password }) });
-          const load = (/** @type {string} */ path) => import(path);
-          await (await load("/app/session.js")).renew().catch(() => {});
         },
         [ben.name, password],
       );
+      await page.route("**/api/channels?*", (route) => route.fulfill({ status: 401, json: {} }), { times: 1 });
+      await admin.createPrivate([admin.user.id, own.user.id]);
       await page.getByText("Another account signed in in this browser.").waitFor();
       await typeAndEnter();
       assert.equal(await focused(page), "BODY");

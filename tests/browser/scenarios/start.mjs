@@ -71,8 +71,7 @@ export const start = [
       await page.goto(new URL("/a/nested/address", person.url).href, { waitUntil: "commit" });
       const logo = page.locator(".splash .logo");
       await logo.waitFor();
-      const width = await logo.evaluate((element) => element.getBoundingClientRect().width);
-      assert.equal(Math.round(width / 10), 6, `the logo is ${width} px wide: it has no style`);
+      assert.equal(await logo.evaluate((element) => getComputedStyle(element).width), "56px", "the page has no style");
       assert.equal(waiting.length, 1);
       for (const go of waiting) go();
       await person.waitUntilSignedOut();
@@ -98,6 +97,8 @@ export const start = [
       }
       const missing = await get(new URL("/assets/index-00000000.js", base));
       assert.deepEqual([missing.statusCode, missing.headers["cache-control"]], [404, "no-store"]);
+      const icon = await get(new URL("/favicon.svg", base));
+      assert.deepEqual([icon.statusCode, icon.headers["content-type"]], [200, "image/svg+xml"]);
       const licences = await fetch(new URL("/licenses.md", base));
       assert.match(await licences.text(), /^## sockjs-client/m);
       assert.equal((await get(new URL("/vendor/sockjs.min.js", base))).headers["cache-control"], "no-cache");

@@ -30,6 +30,12 @@ async function loaded(from: number, to: number): Promise<Timeline> {
   return timeline;
 }
 
+function deferred<T>() {
+  let resolve: (value: T) => void = () => {};
+  const promise = new Promise<T>((done) => (resolve = done));
+  return { promise, resolve };
+}
+
 beforeEach(() => {
   readPage.mockReset();
 });
@@ -73,8 +79,8 @@ test("an edit of a message that is not loaded is ignored", async () => {
 
 test("a message deleted while a page is read does not come back", async () => {
   const timeline = await loaded(1, 3);
-  let answer = (_page: MessagePage) => {};
-  readPage.mockReturnValueOnce(new Promise((resolve) => (answer = resolve)));
+  const { promise, resolve: answer } = deferred<MessagePage>();
+  readPage.mockReturnValueOnce(promise);
   const reading = timeline.load();
   timeline.remove("m2");
   timeline.put(message(2));
@@ -106,8 +112,8 @@ test("a newest page that adjoins the loaded ones keeps them, and one after a gap
 
 test("an older page that no longer adjoins is dropped", async () => {
   const timeline = await loaded(4, 6);
-  let answer = (_page: MessagePage) => {};
-  readPage.mockReturnValueOnce(new Promise((resolve) => (answer = resolve)));
+  const { promise, resolve: answer } = deferred<MessagePage>();
+  readPage.mockReturnValueOnce(promise);
   const reading = timeline.loadOlder();
   readPage.mockResolvedValueOnce(page(20, 21));
   await timeline.load();
