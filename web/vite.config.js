@@ -7,15 +7,11 @@ const out = new URL("../dist/", import.meta.url);
 const emptyDist = {
   name: "empty-dist",
   apply: "build",
-  renderStart: {
-    // Vite copies public/ in its own renderStart.
-    order: "pre",
-    async handler() {
-      await mkdir(out, { recursive: true });
-      for (const name of await readdir(out)) {
-        if (name !== "README.md") await rm(new URL(name, out), { recursive: true });
-      }
-    },
+  async generateBundle() {
+    await mkdir(out, { recursive: true });
+    for (const name of await readdir(out)) {
+      if (name !== "README.md") await rm(new URL(name, out), { recursive: true });
+    }
   },
 };
 

@@ -106,7 +106,7 @@ function SignUp() {
 }
 
 /** Sets the focus: the autofocus attribute works only once per page. */
-function useFirstFieldFocus(wanted: boolean = true) {
+function useFirstFieldFocus(wanted = true) {
   const ref = useRef<HTMLFormElement | null>(null);
   useLayoutEffect(() => {
     if (wanted) (ref.current?.querySelector("[data-autofocus]") as HTMLElement | null | undefined)?.focus();
