@@ -224,6 +224,7 @@ impl Kafka {
                 self.assigned_counts.lock().clear();
                 info!("Kafka partitions changed; resubscribing");
                 self.consumer_fault.notify_one();
+                self.replace_job_consumer();
             }
             let up = counts.is_some_and(|counts| !counts.contains(&0));
             let answers = self.answers_in_a_row.load(Ordering::Relaxed);

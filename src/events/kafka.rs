@@ -37,6 +37,9 @@ const STABLE_ANSWERS: u32 = 5;
 /// Answers in a row, at one a second, until which an outage counts as recent: jobs that it lost have been sent again by then.
 const ANSWERS_AFTER_OUTAGE: u32 = 20;
 
+/// Age of the consumer of the jobs before it is replaced once more. Jobs may also be late because there are many.
+const JOB_CONSUMER_MIN_AGE: Duration = Duration::from_mins(1);
+
 /// Retention of the fan-out topics, for a node that reconnects: 1 hour.
 const FAN_OUT_RETENTION_MS: &str = "3600000";
 
@@ -69,6 +72,9 @@ pub struct Kafka {
     pub(super) assigned_counts: Mutex<Vec<usize>>,
     /// Notified when the consumer must start anew.
     pub(super) consumer_fault: Notify,
+    /// Notified when the consumer of the jobs must start anew.
+    job_consumer_fault: Notify,
+    job_consumer_replaced: Mutex<Instant>,
     pub(super) canary: Mutex<Canary>,
     pub(super) undecodable: AtomicU64,
     dead_letters: AtomicU64,
@@ -148,6 +154,8 @@ impl Kafka {
             assigned: AtomicBool::new(false),
             assigned_counts: Mutex::default(),
             consumer_fault: Notify::new(),
+            job_consumer_fault: Notify::new(),
+            job_consumer_replaced: Mutex::new(Instant::now()),
             canary: Mutex::new(Canary::new(format!(
                 "{}-{}",
                 config.node_name,
@@ -187,6 +195,26 @@ impl Kafka {
     /// Whether Kafka has been up for some seconds only.
     pub fn was_down_lately(&self) -> bool {
         self.answers_in_a_row.load(Ordering::Relaxed) < ANSWERS_AFTER_OUTAGE
+    }
+
+    /// Waits until the consumer of the jobs must start anew: the topics have changed, or jobs do not arrive. Cancel safe.
+    pub async fn job_consumer_fault(&self) {
+        self.job_consumer_fault.notified().await;
+    }
+
+    /// Starts the consumer of the jobs anew.
+    pub(super) fn replace_job_consumer(&self) {
+        *self.job_consumer_replaced.lock() = Instant::now();
+        self.job_consumer_fault.notify_one();
+    }
+
+    /// Starts the consumer of the jobs anew if it is older than a minute, because sent jobs are not done. Perhaps it waits on a
+    /// connection that carries nothing.
+    pub(super) fn suspect_job_consumer(&self) {
+        if self.job_consumer_replaced.lock().elapsed() > JOB_CONSUMER_MIN_AGE {
+            warn!("sent jobs are not done; replacing the consumer of the jobs");
+            self.replace_job_consumer();
+        }
     }
 
     /// Number of records that this version could not read since the start.

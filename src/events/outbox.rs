@@ -248,6 +248,9 @@ async fn sweep_records(kafka: &Kafka, db: &Db) -> Result<(usize, usize), Problem
     if !claimed.is_empty() {
         Point::SweepClaimed.pass();
     }
+    if claimed.iter().any(|row| row.was_sent) {
+        kafka.suspect_job_consumer();
+    }
     // Published late, an edit would replace a newer one at the clients.
     let mut published = outbox::superseded(&mut transaction, &claimed).await?;
     let mut in_flight = Vec::new();

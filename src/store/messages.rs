@@ -385,6 +385,10 @@ pub async fn insert(db: &mut Transaction, new: &[NewMessage]) -> Result<Vec<Outb
     Ok(rows
         .into_iter()
         .zip(events)
-        .map(|(id, event)| OutboxRow { id, event })
+        .map(|(id, event)| OutboxRow {
+            id,
+            event,
+            was_sent: false,
+        })
         .collect())
 }

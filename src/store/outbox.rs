@@ -19,6 +19,8 @@ pub struct OutboxRow {
     pub id: i64,
     /// The event.
     pub event: Event,
+    /// Whether Kafka has acknowledged the event before. Only jobs stay in the outbox to be sent again.
+    pub was_sent: bool,
 }
 
 /// Inserts events in the transaction of the change that causes them.
@@ -47,7 +49,11 @@ pub async fn insert(
     Ok(rows
         .into_iter()
         .zip(events)
-        .map(|(id, event)| OutboxRow { id, event })
+        .map(|(id, event)| OutboxRow {
+            id,
+            event,
+            was_sent: false,
+        })
         .collect())
 }
 
@@ -195,12 +201,21 @@ pub async fn claim(
     overdue: Duration,
     limit: i64,
 ) -> Result<(Transaction, Vec<OutboxRow>), Problem> {
-    const SQL: &str = "select id, event_id, topic, key, kind, seq, body from outbox \
+    const SQL: &str = "select id, sent_at is not null, event_id, topic, key, kind, seq, body from outbox \
                        where topic = any($4) and kind = any($5) \
                        and created_at < clock_timestamp() - make_interval(secs => $1) \
                        and (sent_at is null or topic = 'jobs' and sent_at < clock_timestamp() - make_interval(secs => $2)) \
                        order by id limit $3 for update skip locked";
-    type Row = (i64, EventId, String, String, String, Option<i64>, String);
+    type Row = (
+        i64,
+        bool,
+        EventId,
+        String,
+        String,
+        String,
+        Option<i64>,
+        String,
+    );
     let mut transaction = db.begin().await?;
     let rows: Vec<Row> = sqlx::query_as(SQL)
         .bind(age.as_secs_f64())
@@ -210,12 +225,16 @@ pub async fn claim(
         .bind(event::KINDS)
         .fetch_all(&mut transaction)
         .await?;
-    let claimed = rows
-        .into_iter()
-        .filter_map(|(id, event_id, topic, key, kind, seq, body)| {
-            let event = event((event_id, topic, key, kind, seq, body))?;
-            Some(OutboxRow { id, event })
-        });
+    let claimed =
+        rows.into_iter()
+            .filter_map(|(id, was_sent, event_id, topic, key, kind, seq, body)| {
+                let event = event((event_id, topic, key, kind, seq, body))?;
+                Some(OutboxRow {
+                    id,
+                    event,
+                    was_sent,
+                })
+            });
     let claimed = claimed.collect();
     Ok((transaction, claimed))
 }

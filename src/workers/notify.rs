@@ -38,7 +38,7 @@ struct NewMessage {
     message_id: MessageId,
 }
 
-/// Does jobs until the node drains. Returns when the Kafka client refuses its settings.
+/// Does jobs until the node drains. Returns when the consumer must start anew, or its settings are refused.
 pub async fn run(app: Arc<App>) {
     let draining = app.tasks.draining().clone();
     tokio::select! {
@@ -58,6 +58,7 @@ pub async fn run(app: Arc<App>) {
         // Ends at the start of the drain, so that the other nodes take over the partitions early.
         let received = tokio::select! {
             received = consumer.recv() => received,
+            () = app.kafka.job_consumer_fault() => return,
             () = draining.cancelled() => break,
         };
         match received {

@@ -134,6 +134,7 @@ async fn a_stream_that_is_not_read_is_closed_without_delaying_others() {
     for round in 0..25 {
         let events = (0..10).map(|n| OutboxRow {
             id: 0,
+            was_sent: false,
             event: Event {
                 id: EventId::new(),
                 topic: Topic::Sse,
