@@ -6,7 +6,6 @@
 // SEED: the seed, else a random one. A round is one to three random faults at once; a soak is rounds with the seeds SEED,
 // SEED + 1, …. BACKEND: the program of the nodes; BACKEND_OLD: an older one.
 import { cp, mkdir, writeFile } from "node:fs/promises";
-import { loadavg } from "node:os";
 import { setTimeout as sleep } from "node:timers/promises";
 import { FAULTS, obstacle } from "./faults.mjs";
 import { Person } from "./person.mjs";
@@ -80,7 +79,7 @@ function randomRound(seed) {
 /** @param {Result} result @param {string} again */
 async function report(result, again) {
   const texts = columns(result).map(([name, value]) => `${name} ${value}`);
-  const load = `calm p99 ${result.calmMs.toFixed(0)} ms, machine load ${loadavg()[0].toFixed(1)}`;
+  const load = `calm p99 ${result.calmMs.toFixed(0)} ms, machine load ${result.machineLoad.toFixed(1)}`;
   console.log(`${result.fault.name.padEnd(18)} ${texts.join("  ")}  (${[load, ...result.notes].join(", ")})`);
   const all = [...result.others, ...result.violations];
   if (!all.length) return;

@@ -1,4 +1,5 @@
 // Runs one fault under load, and decides.
+import { loadavg } from "node:os";
 import { setTimeout as sleep } from "node:timers/promises";
 import { check } from "./checker.mjs";
 import { WINDOW_MS, latencies, longestDelay, p99, percentile } from "./latency.mjs";
@@ -24,6 +25,7 @@ const READY_TIMEOUT_MS = 60_000;
  * @property {number} acked
  * @property {number} deliveries
  * @property {number} calmMs 99th percentile
+ * @property {number} machineLoad load average at the end, of all programs
  * @property {number} longestMs
  * @property {number | undefined} normalMs from the heal to the first normal window
  * @property {import("./checker.mjs").Violation[]} violations
@@ -49,7 +51,7 @@ export async function runFault({ system, admin, people, fault, seed, name }) {
   const { history } = load;
   /** @type {Result} */
   const result = {
-    fault, seed, acked: 0, deliveries: 0, calmMs: 0, longestMs: 0, normalMs: undefined, violations: [], others: [], notes: [], history,
+    fault, seed, acked: 0, deliveries: 0, calmMs: 0, machineLoad: 0, longestMs: 0, normalMs: undefined, violations: [], others: [], notes: [], history,
   };
   const violate = (/** @type {string} */ text) => void result.others.push({ kind: "fault", text });
   const note = (/** @type {string} */ text) => void result.notes.push(text);
@@ -109,6 +111,7 @@ export async function runFault({ system, admin, people, fault, seed, name }) {
   note(`${Math.round((Date.now() - started) / 1000)} s in all`);
   result.acked = [...history.sends.values()].filter(({ outcome }) => outcome === "accepted").length;
   result.deliveries = history.deliveries.length;
+  result.machineLoad = loadavg()[0];
   result.longestMs = longestDelay(history);
   return result;
 }

@@ -30,7 +30,8 @@ export async function writeTable(results, seed) {
     return row([`\`${fault.name}\``, fault.what, ...columns(result).map(([, value]) => value), String(wrong)]);
   });
   const date = new Date().toISOString().slice(0, 10);
-  const machine = `${cpus().length} cores, ${Math.round(totalmem() / 2 ** 30)} GiB`;
+  const busy = Math.max(...results.map(({ machineLoad }) => machineLoad)).toFixed(1);
+  const machine = `${cpus().length} cores, ${Math.round(totalmem() / 2 ** 30)} GiB and a load average of at most ${busy}`;
   const text = [
     INTRODUCTION,
     `\`dev/faults ${process.argv.slice(2).join(" ")}\` wrote this table on ${date} with the seed ${seed}, on a machine with ${machine}.`,
