@@ -5,6 +5,7 @@
 //! by the rule of [`sequence`]: an event that is not the next one waits until [`repair`] has read the missing ones from the
 //! store.
 
+mod check;
 pub mod destination;
 pub mod disconnect;
 pub mod hub;
@@ -215,3 +216,6 @@ impl Delivery {
         self.hub.is_empty() && self.sse.is_empty()
     }
 }
+
+#[cfg(test)]
+mod simulation;

@@ -35,6 +35,8 @@
 
 use std::collections::BTreeMap;
 
+use crate::delivery::check::check;
+
 /// Limit for the bytes of early events. Beyond it the newest ones are dropped: the store has them. When a gap closes, all early
 /// events are delivered at once, so the limit is a fraction of what one connection may queue.
 const MAX_EARLY_BYTES: usize = crate::limits::MAX_QUEUED_BYTES / 8;
@@ -97,7 +99,7 @@ impl<P: Copy + Ord, T> Sequence<P, T> {
 
     /// Starts after `at`, and delivers the early events that follow it. Has no effect on a started sequence.
     pub fn start(&mut self, at: P, deliver: impl FnMut(P, T)) {
-        if self.position.is_none() {
+        if !check!(Start, self.position.is_some()) {
             self.fill(at, deliver);
         }
     }
@@ -121,8 +123,8 @@ impl<P: Copy + Ord, T> Sequence<P, T> {
         mut deliver: impl FnMut(P, T),
     ) -> Offer {
         match self.position {
-            Some(position) if at <= position => Offer::Duplicate,
-            Some(position) if previous <= position => {
+            Some(position) if check!(Duplicates, at <= position) => Offer::Duplicate,
+            Some(position) if !check!(Gaps, previous > position) => {
                 self.position = Some(at);
                 deliver(at, event);
                 self.fill(at, deliver);
@@ -159,12 +161,13 @@ impl<P: Copy + Ord, T> Sequence<P, T> {
     /// Closes the gap up to `through`, for a caller that has offered all that the store has up to there. Delivers the early
     /// events that follow.
     pub fn fill(&mut self, through: P, mut deliver: impl FnMut(P, T)) {
-        let mut position = self
-            .position
-            .map_or(through, |position| position.max(through));
+        let mut position = match self.position {
+            Some(position) if !check!(Through, through > position) => position,
+            _ => through,
+        };
         while let Some(entry) = self.early.first_entry() {
             let (at, previous) = (*entry.key(), entry.get().previous);
-            if at > position && previous > position {
+            if check!(EarlyOrder, at > position && previous > position) {
                 break;
             }
             let early = entry.remove();

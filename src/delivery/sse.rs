@@ -17,6 +17,7 @@ use parking_lot::Mutex;
 
 use crate::{
     delivery::{
+        check::check,
         disconnect::CloseReason,
         outbound::SendQueue,
         sequence::{Offer, Sequence},
@@ -200,10 +201,12 @@ impl SseStreams {
         // The log began a new epoch after entries that were delivered here. The last entries of the old epoch may be missing,
         // so this must be a gap; its repair finds that the events are lost.
         let previous = match sequence.position() {
-            Some(position) if position.n > 0 && position.epoch < at.epoch => Position {
-                n: at.n.saturating_sub(1),
-                ..at
-            },
+            Some(position) if check!(Epoch, position.n > 0 && position.epoch < at.epoch) => {
+                Position {
+                    n: at.n.saturating_sub(1),
+                    ..at
+                }
+            }
             _ => at.previous(),
         };
         let offer = sequence.offer(previous, at, text.len(), text, |at, text| {

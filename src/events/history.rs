@@ -268,12 +268,12 @@ impl History {
 }
 
 /// The clock of the Redis server, in milliseconds since 1970.
-struct Clock {
+pub(crate) struct Clock {
     /// Time since which Redis has lost no data.
-    complete_since: u64,
-    now_ms: u64,
+    pub(crate) complete_since: u64,
+    pub(crate) now_ms: u64,
     /// Run of the server.
-    run: String,
+    pub(crate) run: String,
 }
 
 impl Clock {
@@ -289,16 +289,16 @@ impl Clock {
 }
 
 /// Bounds of a log, which decide whether the entries after a position are complete.
-struct LogBounds {
-    oldest: Option<Position>,
-    newest: Option<Position>,
-    clock: Clock,
-    expires: bool,
+pub(crate) struct LogBounds {
+    pub(crate) oldest: Option<Position>,
+    pub(crate) newest: Option<Position>,
+    pub(crate) clock: Clock,
+    pub(crate) expires: bool,
 }
 
 impl LogBounds {
     /// Whether the log still has every entry after `position`.
-    fn check(&self, position: Position) -> Result<(), ReplayGap> {
+    pub(crate) fn check(&self, position: Position) -> Result<(), ReplayGap> {
         let ttl_ms = u64::try_from(USER_TTL.as_millis()).unwrap_or(u64::MAX);
         if position.epoch > self.clock.now_ms {
             return Err(ReplayGap::Unknown);

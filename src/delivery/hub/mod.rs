@@ -197,9 +197,11 @@ impl Hub {
 
     /// Every room; no shard stays locked meanwhile.
     fn all_rooms(&self) -> impl Iterator<Item = Arc<Room>> {
-        self.rooms
-            .iter()
-            .flat_map(|shard| shard.read().values().cloned().collect::<Vec<_>>())
+        let mut rooms = Vec::new();
+        for shard in &self.rooms {
+            rooms.extend(shard.read().values().cloned());
+        }
+        rooms.into_iter()
     }
 
     /// Channels with subscribers.

@@ -6,6 +6,7 @@ use parking_lot::Mutex;
 
 use crate::{
     delivery::{
+        check::check,
         destination::ChannelStream,
         disconnect::CloseReason,
         hub::subscriber::{
@@ -93,7 +94,7 @@ impl Room {
         state.subscribers.retain(|_, subscribers| {
             subscribers.retain(|_, subscriber| {
                 let kept = subscriber.connection.user != user;
-                let added_since = subscriber.added_at >= checked_at;
+                let added_since = check!(AddedSince, subscriber.added_at >= checked_at);
                 if !kept && (unknown || added_since) {
                     let send_queue = &subscriber.connection.send_queue;
                     send_queue.close(CloseReason::Unverified);

@@ -6,6 +6,7 @@ use bytes::Bytes;
 
 use crate::{
     delivery::{
+        check::check,
         destination::ChannelStream,
         hub::{
             Hub,
@@ -98,7 +99,7 @@ impl PendingSubscription {
         } = &mut *state;
         let removed_at = removed_at.get(&connection.user);
         let removed = removed_at.is_some_and(|removed_at| *removed_at >= self.begun_at);
-        if *closed || removed {
+        if *closed || check!(Removed, removed) {
             return Subscribed::Lost;
         }
         let channel = self.room.channel;

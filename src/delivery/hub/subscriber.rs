@@ -5,7 +5,7 @@ use std::{collections::HashMap, sync::Arc};
 use bytes::Bytes;
 
 use crate::{
-    delivery::{destination::ChannelStream, outbound::SendQueue},
+    delivery::{check::check, destination::ChannelStream, outbound::SendQueue},
     ids::{ChannelId, SessionId, UserId},
     model,
     protocol::{
@@ -118,7 +118,7 @@ pub(super) fn deliver_message(
         let mut frame = None;
         for subscriber in subscribers
             .values_mut()
-            .filter(|subscriber| seq > subscriber.after)
+            .filter(|subscriber| !check!(After, seq <= subscriber.after))
         {
             let frame =
                 frame.get_or_insert_with(|| encode(frame_format, channel, *stream, payload, &[]));

@@ -5,7 +5,7 @@
 use std::collections::{HashSet, VecDeque};
 
 use crate::{
-    delivery::{Delivery, Gap, Removal, hub::Payload},
+    delivery::{Delivery, Gap, Removal, check::check, hub::Payload},
     events::position::{Entry, EventLog, Position, ReplayGap},
     ids::ChannelId,
     limits::TURN_BYTES,
@@ -136,7 +136,7 @@ impl Repair {
             }
             (Read::Messages { through, .. }, Answer::Messages(messages)) => {
                 let full = messages.len() >= self.page_len;
-                let last = messages.last().filter(|_| full);
+                let last = messages.last().filter(|_| check!(Page, full));
                 let through = last.map_or(through, |message| message.seq);
                 self.undelivered = Some(Undelivered::Messages(messages.into(), through));
             }

@@ -1,7 +1,7 @@
 //! The text of one SSE stream.
 
 use crate::{
-    delivery::sse::SseItem,
+    delivery::{check::check, sse::SseItem},
     events::position::{Cursor, EventLog, Position, ReplayGap},
     ids::UserId,
     model::event::{RESYNC, SYNC},
@@ -40,7 +40,7 @@ impl SseOutput {
     /// Writes an event, unless it was written before.
     pub(super) fn write_event(&mut self, log: EventLog, at: Position, text: &[u8]) {
         let position = self.position_in(log);
-        if at > *position {
+        if !check!(Written, at <= *position) {
             *position = at;
             self.write_id();
             self.text.extend_from_slice(text);

@@ -6,7 +6,10 @@
 use std::{collections::VecDeque, sync::Arc};
 
 use crate::{
-    delivery::sse::{PendingStream, SseStream, SseStreams, output::SseOutput},
+    delivery::{
+        check::check,
+        sse::{PendingStream, SseStream, SseStreams, output::SseOutput},
+    },
     events::position::{Cursor, Entry, EventLog, Position, ReplayGap},
     ids::UserId,
     protocol::sse,
@@ -150,7 +153,7 @@ impl Start {
         let live = Cursor::of(self.owner, user, all);
         self.live = Some(live);
         // Events may have arrived between the read of the tips and the subscription.
-        if self.gap.is_none() {
+        if check!(Recent, self.gap.is_none()) {
             self.read_between(tip, live);
         }
     }
