@@ -224,6 +224,8 @@ struct Batch {
     authors: HashMap<UserId, Author>,
     /// JSON of the messages stored earlier with the same author and `clientMessageId`.
     stored: HashMap<(UserId, Uuid), Bytes>,
+    /// The same of messages that were stored and deleted.
+    deleted: HashMap<(UserId, Uuid), MessageId>,
 }
 
 impl Batch {
@@ -236,8 +238,13 @@ impl Batch {
             .iter()
             .filter_map(|post| Some((post.author, post.client_id?)))
             .unzip();
-        let mut stored = HashMap::new();
+        let (mut stored, mut deleted) = (HashMap::new(), HashMap::new());
         if !ids.is_empty() {
+            for (author, id, message) in
+                messages::deleted_with_client_ids(db, &senders, &ids).await?
+            {
+                deleted.insert((author, id), message);
+            }
             for message in messages::with_client_ids(db, &senders, &ids).await? {
                 if let (Some(author), Some(id)) = (&message.author, message.client_message_id) {
                     stored.insert((author.id, id), json(&message)?);
@@ -249,6 +256,7 @@ impl Batch {
             channels: channels.collect(),
             authors,
             stored,
+            deleted,
         })
     }
 
@@ -264,6 +272,12 @@ impl Batch {
                 body: body.clone(),
                 new: false,
             });
+        }
+        let deleted = post
+            .client_id
+            .and_then(|id| self.deleted.get(&(post.author, id)));
+        if let Some(message) = deleted {
+            return Err(Problem::NotFound(Resource::Message(*message)));
         }
         let author = self.authors.get(&post.author);
         let author = author.ok_or(Problem::NotFound(Resource::User(post.author)))?;

@@ -101,6 +101,7 @@ impl Delivery {
                 let Ok(channel) = event.key.parse() else {
                     return;
                 };
+                let after = event.changed_seq();
                 let payload = Payload {
                     id: event.id.to_string(),
                     body: event.body,
@@ -111,7 +112,11 @@ impl Delivery {
                             self.report_gap(Gap::Channel(channel));
                         }
                     }
-                    None => self.hub.broadcast(channel, event.id, &payload),
+                    None => {
+                        if self.hub.broadcast(channel, event.id, &payload, after) {
+                            self.report_gap(Gap::Channel(channel));
+                        }
+                    }
                 }
             }
             Topic::Sse => {

@@ -9,7 +9,7 @@ use std::{collections::HashSet, time::Duration};
 use tracing::debug;
 
 use crate::{
-    delivery::{hub::Payload, repair::Repairer},
+    delivery::{Gap, hub::Payload, repair::Repairer},
     ids::EventId,
     model::Control,
     problem::{Problem, chain},
@@ -97,11 +97,14 @@ async fn deliver_changes(
         if delivered.contains(&event.id) {
             continue;
         }
+        let after = event.changed_seq();
         let payload = Payload {
             id: event.id.to_string(),
             body: event.body,
         };
-        hub.broadcast(channel, event.id, &payload);
+        if hub.broadcast(channel, event.id, &payload, after) {
+            repairer.delivery.report_gap(Gap::Channel(channel));
+        }
     }
     Ok(read)
 }

@@ -137,9 +137,9 @@ impl Event {
         )
     }
 
-    /// A deleted message.
-    pub fn message_deleted(channel: ChannelId, message: MessageId) -> Self {
-        let body = json!({ "type": MESSAGE_DELETED, "channelId": channel, "messageId": message });
+    /// A deleted message, which had the position `seq`.
+    pub fn message_deleted(channel: ChannelId, message: MessageId, seq: i64) -> Self {
+        let body = json!({ "type": MESSAGE_DELETED, "channelId": channel, "messageId": message, "seq": seq });
         Self::in_channel(channel, MESSAGE_DELETED, &body)
     }
 
@@ -239,6 +239,24 @@ impl Event {
             seq: None,
             body: Bytes::from_static(b"{}"),
         }
+    }
+
+    /// The position of the message that this event changes or deletes. None for other events, and for those of earlier versions.
+    pub fn changed_seq(&self) -> Option<i64> {
+        #[derive(Deserialize)]
+        struct Body {
+            seq: Option<i64>,
+            message: Option<Changed>,
+        }
+        #[derive(Deserialize)]
+        struct Changed {
+            seq: i64,
+        }
+        if self.kind != MESSAGE_UPDATED && self.kind != MESSAGE_DELETED {
+            return None;
+        }
+        let body: Body = serde_json::from_slice(&self.body).ok()?;
+        body.message.map(|message| message.seq).or(body.seq)
     }
 
     /// Revoked access.

@@ -204,7 +204,7 @@ pub async fn delete(app: &App, id: MessageId, caller: &Caller) -> Result<(), Pro
     if !all {
         purge::add(&mut transaction, purge::Kind::Message, &[id.0]).await?;
     }
-    let mut events = vec![Event::message_deleted(message.channel_id, id)];
+    let mut events = vec![Event::message_deleted(message.channel_id, id, message.seq)];
     events.extend(gone);
     commit(app, transaction, events).await
 }

@@ -205,6 +205,8 @@ pub async fn delete(
     channel: ChannelId,
     id: MessageId,
 ) -> Result<bool, Problem> {
+    const REMEMBER: &str = "insert into deleted_client_ids (author_id, client_message_id, message_id) \
+                            values ($1, $2, $3) on conflict do nothing";
     const NEWEST: &str = "update channels set last_message_at = \
                           (select created_at from messages where channel_id = $1 order by seq desc limit 1) where id = $1";
     // The channel first, in the same order as writers of new messages lock, against deadlocks.
@@ -215,16 +217,53 @@ pub async fn delete(
     if channel_row.rows_affected() == 0 {
         return Ok(false);
     }
-    let deleted = sqlx::query("delete from messages where id = $1")
-        .bind(id)
-        .execute(&mut *db)
-        .await?
-        .rows_affected()
-        > 0;
-    if deleted {
-        sqlx::query(NEWEST).bind(channel).execute(db).await?;
+    let deleted: Option<(Option<UserId>, Option<Uuid>)> =
+        sqlx::query_as("delete from messages where id = $1 returning author_id, client_message_id")
+            .bind(id)
+            .fetch_optional(&mut *db)
+            .await?;
+    let Some((author, client_id)) = deleted else {
+        return Ok(false);
+    };
+    if let (Some(author), Some(client_id)) = (author, client_id) {
+        sqlx::query(REMEMBER)
+            .bind(author)
+            .bind(client_id)
+            .bind(id)
+            .execute(&mut *db)
+            .await?;
     }
-    Ok(deleted)
+    sqlx::query(NEWEST).bind(channel).execute(db).await?;
+    Ok(true)
+}
+
+/// The deleted messages of these authors with these `clientMessageId`s, pair by pair.
+///
+/// # Errors
+/// PostgreSQL fails.
+pub async fn deleted_with_client_ids(
+    db: &mut Transaction,
+    authors: &[UserId],
+    client_ids: &[Uuid],
+) -> Result<Vec<(UserId, Uuid, MessageId)>, Problem> {
+    const SQL: &str = "select author_id, client_message_id, message_id from deleted_client_ids \
+                       where (author_id, client_message_id) in (select * from unnest($1::uuid[], $2::uuid[]))";
+    Ok(sqlx::query_as(SQL)
+        .bind(authors)
+        .bind(client_ids)
+        .fetch_all(db)
+        .await?)
+}
+
+/// Forgets the `clientMessageId`s of messages that were deleted more than a day ago. No try of a client takes that long.
+///
+/// # Errors
+/// PostgreSQL fails.
+pub async fn forget_deleted(db: &Db) -> Result<(), Problem> {
+    const SQL: &str =
+        "delete from deleted_client_ids where deleted_at < clock_timestamp() - interval '1 day'";
+    sqlx::query(SQL).execute(db).await?;
+    Ok(())
 }
 
 /// A channel whose row is locked for new messages.

@@ -2,7 +2,7 @@
 //!
 //! The transaction of a deletion records it in `pending_deletions`, so another node continues the work of a node that dies.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use tokio::time::{Instant, sleep};
 
@@ -12,7 +12,10 @@ use crate::{
     ids::{ChannelId, MessageId, UserId},
     ops::{commit, notification},
     problem::Problem,
-    store::purge::{self, Kind},
+    store::{
+        messages,
+        purge::{self, Kind},
+    },
     tasks::{LogOnce, jittered},
     workers::{POLL_INTERVAL, wait_until_prepared},
 };
@@ -24,12 +27,21 @@ const EVENT_BATCH: i64 = 500;
 /// Deletions that get one batch each in a round, so that a large one does not delay small ones.
 const DELETIONS_PER_ROUND: i64 = 100;
 
+/// Interval at which the identifiers of messages that were deleted long ago are forgotten.
+const FORGET_INTERVAL: Duration = Duration::from_mins(10);
+
 /// Purges all recorded deletions. Runs until it is dropped; another node continues its work.
 pub async fn sweep(app: Arc<App>) {
     wait_until_prepared(&app).await;
     let mut log = LogOnce::default();
+    let mut forgotten_at = Instant::now();
     loop {
         sleep(jittered(POLL_INTERVAL)).await;
+        if forgotten_at.elapsed() > FORGET_INTERVAL {
+            forgotten_at = Instant::now();
+            let forgotten = messages::forget_deleted(&app.db).await;
+            log.check(forgotten, "forgetting deleted messages failed");
+        }
         while log.check(purge_round(&app).await, "purge failed") == Some(true) {}
     }
 }

@@ -521,6 +521,8 @@ async fn a_migration_of_an_old_database_drops_foreign_keys_and_purges_orphans() 
         "drop view remains",
         "drop table pending_deletions",
         "drop table admin_bootstrap",
+        "drop table deleted_client_ids",
+        "drop index users_by_name",
         "drop index users_admins",
         "drop index outbox_recent",
         "alter table users drop column username_look",

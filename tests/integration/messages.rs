@@ -401,6 +401,31 @@ async fn a_message_resent_with_its_client_id_is_stored_once() {
     );
 }
 
+/// The first try of a client may arrive last, at a node that was stopped for a while.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_late_first_try_does_not_restore_a_deleted_message() {
+    let cluster = Cluster::shared(2).await;
+    let (ann, channel) = (cluster.user(0, "ann").await, cluster.channel().await);
+    let message = json!({
+        "content": "once", "channelId": channel, "authorId": ann.id, "clientMessageId": uuid::Uuid::new_v4(),
+    });
+    let sent = super::files::post(&ann, &message, Vec::new()).await;
+    assert_eq!(sent.status, 201, "{sent:?}");
+    let id = sent.body["id"].as_str().expect("an id");
+    assert_eq!(ann.delete(&format!("/api/messages/{id}")).await.status, 204);
+    for node in 0..2 {
+        let at_node = ann.at_node(&cluster.address(node));
+        let late = super::files::post(&at_node, &message, Vec::new()).await;
+        assert_eq!(
+            (late.status, late.code()),
+            (404, "MESSAGE_NOT_FOUND"),
+            "{late:?}"
+        );
+        assert_eq!(late.body["details"]["messageId"], id);
+    }
+    assert!(ann.history(&channel).await.is_empty());
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_client_id_used_in_two_channels_concurrently_creates_one_message() {
     let cluster = Cluster::start(2).await;

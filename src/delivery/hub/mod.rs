@@ -274,10 +274,18 @@ impl Hub {
     }
 
     /// Delivers an event without a position. A client that misses one reads the changed message from the store.
-    pub fn broadcast(&self, channel: ChannelId, event: EventId, payload: &Payload) {
-        if let Some(room) = self.room(channel) {
-            room.broadcast(event, payload);
-        }
+    ///
+    /// The event changes the message at the position `after`, if there is one, so it is held back while that message is missing.
+    /// True when it is held back and no repair is running.
+    pub fn broadcast(
+        &self,
+        channel: ChannelId,
+        event: EventId,
+        payload: &Payload,
+        after: Option<i64>,
+    ) -> bool {
+        self.room(channel)
+            .is_some_and(|room| room.broadcast(event, payload, after) && room.begin_repair())
     }
 
     /// Marks a repair as begun. False without a room, while a repair is running, or before the room's position is known.

@@ -21,6 +21,8 @@ use crate::{
 /// Events without a position that a room remembers, to drop duplicates from Kafka. More than a channel has in the seconds
 /// after which the outbox publishes an unacknowledged event again.
 const RECENT_EVENTS: usize = 64;
+/// Changes of missing messages that a room holds back. A repair takes milliseconds; of more changes the oldest are delivered.
+const MAX_HELD_CHANGES: usize = 256;
 
 #[derive(Default)]
 pub(super) struct RoomState {
@@ -33,8 +35,39 @@ pub(super) struct RoomState {
     /// Whether only participants of the channel may subscribe.
     pub(super) private: bool,
     recent_event_ids: VecDeque<EventId>,
+    /// Changes of messages that are still missing, with the positions of these messages.
+    held_changes: VecDeque<(i64, Payload)>,
     /// Whether the channel was deleted.
     pub(super) closed: bool,
+}
+
+impl RoomState {
+    /// Delivers an event to the subscriptions for events.
+    fn deliver_event(&mut self, channel: ChannelId, payload: &Payload) {
+        for ((stream, frame_format), subscribers) in &mut self.subscribers {
+            if *stream == ChannelStream::Events {
+                let frame = encode(frame_format, channel, *stream, payload, &[]);
+                for subscriber in subscribers.values_mut() {
+                    subscriber.push(frame.clone());
+                }
+            }
+        }
+    }
+
+    /// Delivers the changes of messages that are no longer missing.
+    fn release_changes(&mut self, channel: ChannelId) {
+        if self.held_changes.is_empty() {
+            return;
+        }
+        let position = self.sequence.position();
+        for (after, payload) in std::mem::take(&mut self.held_changes) {
+            if position.is_none_or(|position| after <= position) {
+                self.deliver_event(channel, &payload);
+            } else {
+                self.held_changes.push_back((after, payload));
+            }
+        }
+    }
 }
 
 /// A channel with subscribers on this node.
@@ -142,29 +175,37 @@ impl Room {
             ..
         } = &mut *state;
         let bytes = payload.body.len();
-        sequence.offer(seq - 1, seq, bytes, payload, |seq, payload| {
+        let offer = sequence.offer(seq - 1, seq, bytes, payload, |seq, payload| {
             deliver_message(self.channel, subscribers, seq, &payload);
-        })
+        });
+        state.release_changes(self.channel);
+        offer
     }
 
-    /// Delivers an event without a position, unless it is a duplicate.
-    pub(super) fn broadcast(&self, event: EventId, payload: &Payload) {
+    /// Delivers an event without a position, unless it is a duplicate, or changes a message that is still missing: clients would
+    /// see the old message after its change. True when it is held back.
+    pub(super) fn broadcast(&self, event: EventId, payload: &Payload, after: Option<i64>) -> bool {
         let mut state = self.state.lock();
         if state.recent_event_ids.contains(&event) {
-            return;
+            return false;
         }
         if state.recent_event_ids.len() == RECENT_EVENTS {
             state.recent_event_ids.pop_front();
         }
         state.recent_event_ids.push_back(event);
-        for ((stream, frame_format), subscribers) in &mut state.subscribers {
-            if *stream == ChannelStream::Events {
-                let frame = encode(frame_format, self.channel, *stream, payload, &[]);
-                for subscriber in subscribers.values_mut() {
-                    subscriber.push(frame.clone());
-                }
+        if let (Some(after), Some(position)) = (after, state.sequence.position())
+            && after > position
+        {
+            if state.held_changes.len() == MAX_HELD_CHANGES
+                && let Some((_, oldest)) = state.held_changes.pop_front()
+            {
+                state.deliver_event(self.channel, &oldest);
             }
+            state.held_changes.push_back((after, payload.clone()));
+            return true;
         }
+        state.deliver_event(self.channel, payload);
+        false
     }
 
     /// Delivers messages read from the store: all that it has up to `through`.
@@ -185,6 +226,7 @@ impl Room {
             sequence.offer(previous, seq, bytes, payload, &mut deliver);
         }
         sequence.fill(through, deliver);
+        state.release_changes(self.channel);
     }
 
     /// Marks a repair as begun; see [`Sequence::begin_repair`].

@@ -163,9 +163,49 @@ fn an_event_without_a_position_is_delivered_once() {
     );
     let events: Vec<_> = (0..3).map(|_| EventId::new()).collect();
     for event in [0, 1, 0, 2, 1] {
-        hub.broadcast(channel, events[event], &payload(1));
+        hub.broadcast(channel, events[event], &payload(1), None);
     }
     assert_eq!(queued(&ann).len(), 3);
+}
+
+#[test]
+fn a_change_of_a_message_is_delivered_after_the_message() {
+    let hub = Arc::new(Hub::new(20));
+    let (channel, ann) = (ChannelId::new(), connection(&hub));
+    for (stream, subscription) in [(ChannelStream::Messages, "m"), (ChannelStream::Events, "e")] {
+        let format = frame_format(subscription);
+        let pending = hub.begin_subscription(channel);
+        pending.add(&ann, stream, &format, 0, None);
+    }
+    hub.offer(channel, 1, payload(1));
+    let change = |seq: i64| Payload {
+        id: format!("change-{seq}"),
+        body: Bytes::from("{}"),
+    };
+    assert!(!hub.broadcast(channel, EventId::new(), &change(1), Some(1)));
+    // Message 2 is missing, and the first change that needs it begins a repair.
+    assert!(hub.broadcast(channel, EventId::new(), &change(2), Some(2)));
+    assert!(!hub.broadcast(channel, EventId::new(), &change(3), Some(3)));
+    hub.offer(channel, 3, payload(3));
+    hub.offer(channel, 2, payload(2));
+    // Message 4 was deleted before the repair read it.
+    hub.broadcast(channel, EventId::new(), &change(4), Some(4));
+    hub.repair(channel, Vec::new(), 4);
+    let order: Vec<String> = queued(&ann)
+        .iter()
+        .map(|frame| {
+            let text = String::from_utf8_lossy(frame).into_owned();
+            let id = text.split_once("message-id:").expect("a header").1;
+            id.split('\n').next().expect("a line").to_owned()
+        })
+        .collect();
+    let expected = [
+        "event-1", "change-1", "event-2", "event-3", "change-2", "change-3", "change-4",
+    ];
+    assert_eq!(order.len(), expected.len(), "{order:?}");
+    for (id, expected) in order.iter().zip(expected) {
+        assert!(id.contains(expected), "{order:?}");
+    }
 }
 
 #[test]
