@@ -415,7 +415,7 @@ async fn message_edits_and_deletions_are_delivered_to_subscribers() {
     assert_eq!(ann.delete(&format!("/api/messages/{id}")).await.status, 204);
     assert_eq!(
         stomp.message().await,
-        json!({ "type": "message.deleted", "channelId": channel, "messageId": id })
+        json!({ "type": "message.deleted", "channelId": channel, "messageId": id, "seq": changed.body["seq"] })
     );
 }
 
