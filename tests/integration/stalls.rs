@@ -113,7 +113,9 @@ async fn stalls_under_load_lose_no_acknowledged_message_and_no_error_outlives_th
         .add(&[
             ("DATABASE_URL", &url),
             ("DATABASE_POOL", "4"),
-            ("MESSAGE_RATE", "1000"),
+            // A quick machine writes more than a thousand messages a second.
+            ("MESSAGE_RATE", "100000"),
+            ("REQUEST_RATE", "100000"),
         ])
         .await;
     let channel = cluster.channel().await;
