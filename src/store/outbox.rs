@@ -157,12 +157,15 @@ pub async fn recent_controls(db: &Db) -> Result<Vec<Control>, Problem> {
 
 /// The changes of messages in these channels in the last 10 s, the oldest first, except edits whose message has changed since.
 ///
+/// Changes of the last second are left to Kafka: read here, one could overtake an earlier one that Kafka carries.
+///
 /// # Errors
 /// PostgreSQL fails.
 pub async fn recent_changes(db: &Db, channels: &[ChannelId]) -> Result<Vec<Event>, Problem> {
     const SQL: &str = "select event_id, topic, key, kind, seq, body from outbox o \
                        where seq is null and topic = 'messages' and key = any($1) and kind = any($2) \
                        and created_at > clock_timestamp() - interval '10 s' \
+                       and created_at < clock_timestamp() - interval '1 s' \
                        and (kind <> 'message.updated' or exists ( \
                            select from messages m where m.id = (o.body::jsonb #>> '{message,id}')::uuid \
                            and m.updated_at = (o.body::jsonb #>> '{message,updatedAt}')::timestamptz)) \
