@@ -156,7 +156,6 @@ async fn a_database_of_the_first_version_keeps_its_rows() {
         after.remove("admin_bootstrap").map(|rows| rows.len()),
         Some(1)
     );
-    assert_eq!(after.remove("deleted_client_ids"), Some(Vec::new()));
     assert_eq!(after, before);
     cluster.add(&[]).await;
     let admin = cluster.visitor(0).login(ADMIN.0, ADMIN.1).await;
@@ -181,6 +180,7 @@ async fn a_database_of_the_last_version_before_migrations_keeps_its_rows() {
         after.remove("admin_bootstrap").map(|rows| rows.len()),
         Some(1)
     );
+    assert_eq!(after.remove("deleted_client_ids"), Some(Vec::new()));
     assert_eq!(after, before);
     cluster.add(&[]).await;
 }
