@@ -116,36 +116,19 @@ struct Lease {
 }
 
 impl Lease {
-    /// The connection for a statement, which counts as under way until [`Self::finish`].
-    fn start(&mut self) -> Result<&mut PgConnection, Error> {
+    /// The connection for a statement, and the flag for [`answer`].
+    fn start(&mut self) -> Result<(&mut PgConnection, &mut bool), Error> {
         match &mut self.connection {
-            Some(connection) if !self.busy => {
-                self.busy = true;
-                Ok(connection)
-            }
+            Some(connection) if !self.busy => Ok((connection, &mut self.busy)),
             // An earlier statement was late or dropped.
             _ => Err(late()),
         }
     }
 
-    /// Takes the result of a statement, or the error of its timeout.
-    fn finish<T>(
-        &mut self,
-        answer: Result<Result<T, Error>, tokio::time::error::Elapsed>,
-    ) -> Result<T, Error> {
-        match answer {
-            Ok(result) => {
-                self.busy = false;
-                result
-            }
-            Err(_) => Err(late()),
-        }
-    }
-
     async fn execute(&mut self, statement: &'static str) -> Result<(), Error> {
-        let work = self.start()?.execute(raw_sql(statement));
-        let answer = timeout(STATEMENT_TIMEOUT, work).await;
-        self.finish(answer).map(drop)
+        let (connection, busy) = self.start()?;
+        let done = answer(busy, connection.execute(raw_sql(statement))).await;
+        done.map(drop)
     }
 
     async fn fetch_many<'q, E>(
@@ -155,18 +138,16 @@ impl Lease {
     where
         E: 'q + Execute<'q, Postgres>,
     {
-        let work = self.start()?.fetch_many(query).try_collect();
-        let answer = timeout(STATEMENT_TIMEOUT, work).await;
-        self.finish(answer)
+        let (connection, busy) = self.start()?;
+        answer(busy, connection.fetch_many(query).try_collect()).await
     }
 
     async fn fetch_optional<'q, E>(&mut self, query: E) -> Result<Option<PgRow>, Error>
     where
         E: 'q + Execute<'q, Postgres>,
     {
-        let work = self.start()?.fetch_optional(query);
-        let answer = timeout(STATEMENT_TIMEOUT, work).await;
-        self.finish(answer)
+        let (connection, busy) = self.start()?;
+        answer(busy, connection.fetch_optional(query)).await
     }
 
     async fn prepare_with(
@@ -174,16 +155,25 @@ impl Lease {
         sql: SqlStr,
         parameters: &[PgTypeInfo],
     ) -> Result<PgStatement, Error> {
-        let work = self.start()?.prepare_with(sql, parameters);
-        let answer = timeout(STATEMENT_TIMEOUT, work).await;
-        self.finish(answer)
+        let (connection, busy) = self.start()?;
+        answer(busy, connection.prepare_with(sql, parameters)).await
     }
 
     async fn describe(&mut self, sql: SqlStr) -> Result<Describe<Postgres>, Error> {
-        let work = self.start()?.describe(sql);
-        let answer = timeout(STATEMENT_TIMEOUT, work).await;
-        self.finish(answer)
+        let (connection, busy) = self.start()?;
+        answer(busy, connection.describe(sql)).await
     }
+}
+
+/// The answer to a statement, which counts as under way until then: for ever when it is late, or when this future is dropped.
+async fn answer<T>(
+    busy: &mut bool,
+    statement: impl Future<Output = Result<T, Error>>,
+) -> Result<T, Error> {
+    *busy = true;
+    let answer = timeout(STATEMENT_TIMEOUT, statement).await;
+    *busy = answer.is_err();
+    answer.unwrap_or_else(|_| Err(late()))
 }
 
 impl Drop for Lease {
