@@ -9,7 +9,8 @@ use std::{collections::HashSet, time::Duration};
 use tracing::debug;
 
 use crate::{
-    delivery::{Gap, hub::Payload, repair::Repairer},
+    delivery::repair::Repairer,
+    events::kafka::Record,
     ids::EventId,
     model::Control,
     problem::{Problem, chain},
@@ -84,26 +85,17 @@ async fn deliver_changes(
     delivered: &HashSet<EventId>,
 ) -> Result<HashSet<EventId>, Problem> {
     let mut read = HashSet::new();
-    let hub = &repairer.delivery.hub;
-    let channels = hub.channels();
+    let channels = repairer.delivery.hub.channels();
     if channels.is_empty() {
         return Ok(read);
     }
     for event in outbox::recent_changes(&repairer.db, &channels).await? {
         read.insert(event.id);
-        let Ok(channel) = event.key.parse() else {
-            continue;
-        };
-        if delivered.contains(&event.id) {
-            continue;
-        }
-        let after = event.changed_seq();
-        let payload = Payload {
-            id: event.id.to_string(),
-            body: event.body,
-        };
-        if hub.broadcast(channel, event.id, &payload, after) {
-            repairer.delivery.report_gap(Gap::Channel(channel));
+        if !delivered.contains(&event.id) {
+            repairer.delivery.dispatch(Record {
+                event,
+                position: None,
+            });
         }
     }
     Ok(read)

@@ -97,6 +97,14 @@ pub async fn mark_published(db: impl PgExecutor<'_>, rows: &[i64]) -> Result<(),
     Ok(())
 }
 
+/// Whether the message of the edit in the row `o` has not changed since.
+macro_rules! has_latest_text {
+    () => {
+        "exists (select from messages m where m.id = (o.body::jsonb #>> '{message,id}')::uuid \
+         and m.updated_at = (o.body::jsonb #>> '{message,updatedAt}')::timestamptz)"
+    };
+}
+
 /// The rows of edits whose message was edited again or deleted since.
 ///
 /// The later change has an event of its own, so these rows need not be published.
@@ -104,9 +112,10 @@ pub async fn mark_published(db: impl PgExecutor<'_>, rows: &[i64]) -> Result<(),
 /// # Errors
 /// PostgreSQL fails.
 pub async fn superseded(db: &mut Transaction, claimed: &[OutboxRow]) -> Result<Vec<i64>, Problem> {
-    const SQL: &str = "select o.id from outbox o where o.id = any($1) and not exists ( \
-                           select from messages m where m.id = (o.body::jsonb #>> '{message,id}')::uuid \
-                           and m.updated_at = (o.body::jsonb #>> '{message,updatedAt}')::timestamptz)";
+    const SQL: &str = concat!(
+        "select o.id from outbox o where o.id = any($1) and not ",
+        has_latest_text!()
+    );
     let edits: Vec<i64> = claimed
         .iter()
         .filter(|row| row.event.kind == event::MESSAGE_UPDATED)
@@ -162,14 +171,16 @@ pub async fn recent_controls(db: &Db) -> Result<Vec<Control>, Problem> {
 /// # Errors
 /// PostgreSQL fails.
 pub async fn recent_changes(db: &Db, channels: &[ChannelId]) -> Result<Vec<Event>, Problem> {
-    const SQL: &str = "select event_id, topic, key, kind, seq, body from outbox o \
+    const SQL: &str = concat!(
+        "select event_id, topic, key, kind, seq, body from outbox o \
                        where seq is null and topic = 'messages' and key = any($1) and kind = any($2) \
                        and created_at > clock_timestamp() - interval '10 s' \
                        and created_at < clock_timestamp() - interval '1 s' \
-                       and (kind <> 'message.updated' or exists ( \
-                           select from messages m where m.id = (o.body::jsonb #>> '{message,id}')::uuid \
-                           and m.updated_at = (o.body::jsonb #>> '{message,updatedAt}')::timestamptz)) \
-                       order by id limit 1000";
+                       and (kind <> 'message.updated' or ",
+        has_latest_text!(),
+        ") \
+                       order by id limit 1000"
+    );
     let keys: Vec<String> = channels.iter().map(ToString::to_string).collect();
     let rows: Vec<EventColumns> = sqlx::query_as(SQL)
         .bind(keys)
