@@ -16,6 +16,8 @@ const FLOOD: Duration = Duration::from_secs(2);
 /// What the kernels of both sides may hold, and what a node reads at once before it slows down.
 const BUFFERS: usize = 8 * 1024 * 1024;
 
+/// Interval between two messages of the other client. It must stay below the rate, or its messages wait for that.
+const PACE: Duration = Duration::from_millis(60);
 /// The default rate, which also bounds what a node reads.
 const RATE: (&str, &str) = ("MESSAGE_RATE", "20");
 
@@ -179,7 +181,7 @@ async fn a_stranger_that_floods_a_node_slows_down_only_itself() {
             stomp.say(&ann, &channel, name).await;
             assert_eq!(stomp.message().await["content"], name);
             latencies.push(begun.elapsed());
-            tokio::time::sleep(Duration::from_millis(40).saturating_sub(begun.elapsed())).await;
+            tokio::time::sleep(PACE.saturating_sub(begun.elapsed())).await;
         }
         let taken = flooding.await.expect("no panic");
         latencies.sort_unstable();

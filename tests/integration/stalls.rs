@@ -116,6 +116,8 @@ async fn stalls_under_load_lose_no_acknowledged_message_and_no_error_outlives_th
             // A quick machine writes more than a thousand messages a second.
             ("MESSAGE_RATE", "100000"),
             ("REQUEST_RATE", "100000"),
+            // A handler runs on after its client got 503, so each writer may have two.
+            ("REQUESTS_PER_USER", "100"),
         ])
         .await;
     let channel = cluster.channel().await;
