@@ -12,6 +12,7 @@ use crate::{
     delivery::{Delivery, presence::Presence},
     events::{history::History, kafka::Kafka, outbox::Outbox},
     group_commit::GroupCommit,
+    metrics::Metrics,
     model::FirstAdmin,
     rate_limit::clients::Clients,
     redis_client::RedisClient,
@@ -53,6 +54,8 @@ pub struct App {
     pub blobs: Arc<Blobs>,
     /// Commits new messages, many in one transaction.
     pub posts: GroupCommit,
+    /// What this node counts.
+    pub metrics: Arc<Metrics>,
     /// Tasks of this node.
     pub tasks: Tasks,
     /// Whether the schema and the first administrator exist, or the latter cannot be created.

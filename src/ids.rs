@@ -18,6 +18,18 @@ macro_rules! id {
             pub fn new() -> Self {
                 Self(Uuid::now_v7())
             }
+
+            /// Time since the id was made, by the clocks of its node and this one. Zero for an id of another version.
+            pub fn age(self) -> std::time::Duration {
+                let Some(made) = self.0.get_timestamp() else {
+                    return std::time::Duration::ZERO;
+                };
+                let (seconds, nanoseconds) = made.to_unix();
+                let made = std::time::Duration::new(seconds, nanoseconds);
+                let now = std::time::SystemTime::now();
+                let now = now.duration_since(std::time::UNIX_EPOCH);
+                now.unwrap_or_default().saturating_sub(made)
+            }
         }
 
         impl Default for $name {

@@ -26,6 +26,7 @@
 //! - [`tasks`]: task ownership, backoff
 //! - [`redis_client`]: the connection to Redis
 //! - [`crash`]: points at which a test ends the process
+//! - [`metrics`]: what a node counts and times
 //! - [`problem`]: errors and their HTTP statuses
 //! - [`secret`]: values that must not reach a log
 //! - [`ids`]: typed identifiers
@@ -45,6 +46,7 @@ pub mod group_commit;
 pub mod http;
 pub mod ids;
 pub mod limits;
+pub mod metrics;
 pub mod model;
 pub mod node;
 pub mod ops;

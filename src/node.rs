@@ -8,6 +8,7 @@ use std::{
 
 use sqlx::postgres::PgConnectOptions;
 use thiserror::Error;
+use tokio::net::TcpListener;
 use tracing::{info, warn};
 
 use crate::{
@@ -24,11 +25,12 @@ use crate::{
     },
     events::{
         history::History,
-        kafka::Kafka,
+        kafka::{Kafka, Record},
         outbox::{self, Outbox, OutboxTask},
     },
     group_commit::{GroupCommit, Groups},
     http::server,
+    metrics::Metrics,
     ops,
     problem::{Problem, chain},
     rate_limit::clients::{ClientSettings, Clients},
@@ -70,6 +72,7 @@ pub enum StartError {
 pub struct Node {
     app: Arc<App>,
     address: SocketAddr,
+    metrics_address: Option<SocketAddr>,
 }
 
 impl Node {
@@ -85,25 +88,27 @@ impl Node {
     pub async fn start(config: Config) -> Result<Self, StartError> {
         let admin = config.admin.as_ref().map(ops::account::parse_first_admin);
         let admin = admin.transpose().map_err(StartError::Setting)?;
-        let db = store::pool(&config).map_err(StartError::Setting)?;
+        let metrics = Arc::new(Metrics::new());
+        let db = store::pool(&config, metrics.clone()).map_err(StartError::Setting)?;
         let owner = config.migration_database_url.as_ref();
         let owner = owner.map(|url| store::options("MIGRATION_DATABASE_URL", url));
         let owner = owner.transpose().map_err(StartError::Setting)?;
-        let redis = RedisClient::new(&config.redis_url)
+        let redis = RedisClient::new(&config.redis_url, metrics.clone())
             .map_err(|_| StartError::Setting("REDIS_URL is not a Redis URL".to_owned()))?;
         let tasks = Tasks::new();
         let blobs = Blobs::open(&config, &tasks).map_err(StartError::Setting)?;
-        let kafka = Arc::new(Kafka::new(&config)?);
+        let kafka = Arc::new(Kafka::new(&config, metrics.clone())?);
         let (outbox, outbox_task) = Outbox::new(kafka.clone());
         let (posts, groups) = GroupCommit::new();
         let sessions = Sessions::new(redis.clone(), config.session_ttl, &config.jwt_secret);
-        let (delivery, reports) =
-            Delivery::new(config.connections_per_user, sessions.clone(), tasks.clone());
-        let listener = server::bind(config.listen)
-            .map_err(|error| StartError::Listen(config.listen, error))?;
-        let address = listener
-            .local_addr()
-            .map_err(|error| StartError::Listen(config.listen, error))?;
+        let (delivery, reports) = Delivery::new(
+            config.connections_per_user,
+            sessions.clone(),
+            tasks.clone(),
+            metrics.clone(),
+        );
+        let (listener, address) = listen(config.listen)?;
+        let metrics_listener = config.metrics_listen.map(listen).transpose()?;
         let app = Arc::new(App {
             sessions,
             history: History::new(redis.clone()),
@@ -124,6 +129,7 @@ impl Node {
             outbox: Arc::new(outbox),
             blobs,
             posts,
+            metrics,
             tasks,
             prepared: false.into(),
             draining: false.into(),
@@ -134,9 +140,32 @@ impl Node {
         app.tasks.spawn("prepare", prepare(app.clone(), owner));
         spawn_tasks(&app, outbox_task, groups, reports);
         let server = server::ServerConfig::new(api::routes(&app), &app.config, &app.tasks);
+        let server = server::ServerConfig {
+            timings: Some(server::Timings {
+                metrics: app.metrics.clone(),
+                route_of: api::route_of,
+            }),
+            ..server
+        };
         app.tasks.spawn("accept", server::run(listener, server));
         info!(%address, node = app.config.node_name, "listening");
-        Ok(Self { app, address })
+        let metrics_address = metrics_listener.as_ref().map(|(_, address)| *address);
+        if let Some((listener, address)) = metrics_listener {
+            let routes = api::metrics::routes(&app);
+            let server = server::ServerConfig::new(routes, &app.config, &app.tasks);
+            app.tasks.spawn("metrics", server::run(listener, server));
+            info!(%address, "serving metrics");
+        }
+        Ok(Self {
+            app,
+            address,
+            metrics_address,
+        })
+    }
+
+    /// The address that serves the metrics, if there is one.
+    pub fn metrics_address(&self) -> Option<SocketAddr> {
+        self.metrics_address
     }
 
     /// The address that the node listens on.
@@ -179,6 +208,15 @@ impl Node {
     pub async fn kill(self) {
         self.app.tasks.stop(Duration::from_secs(5)).await;
     }
+}
+
+/// A listener and the address that it has.
+fn listen(address: SocketAddr) -> Result<(TcpListener, SocketAddr), StartError> {
+    let bound = server::bind(address).and_then(|listener| {
+        let bound = listener.local_addr()?;
+        Ok((listener, bound))
+    });
+    bound.map_err(|error| StartError::Listen(address, error))
 }
 
 /// Starts the tasks that run for the life of the node.
@@ -265,7 +303,12 @@ async fn prepare(app: Arc<App>, owner: Option<PgConnectOptions>) {
 
 async fn consume(app: Arc<App>) {
     let kafka = app.kafka.clone();
-    if let Err(problem) = kafka.consume(|record| app.delivery.dispatch(record)).await {
+    let on_record = |record: Record| {
+        let delay = record.event.id.age().as_secs_f64();
+        app.metrics.event_delay_seconds.observe(delay);
+        app.delivery.dispatch(record);
+    };
+    if let Err(problem) = kafka.consume(on_record).await {
         warn!(error = %chain(&problem), "Kafka consumer cannot start");
     }
 }

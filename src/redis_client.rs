@@ -7,9 +7,13 @@ use redis::{
     Cmd, Pipeline, RedisError, RedisFuture, RedisResult, Value,
     aio::{ConnectionLike, ConnectionManager, ConnectionManagerConfig},
 };
+use tokio::time::Instant;
 use tracing::{info, warn};
 
-use crate::secret::Secret;
+use crate::{
+    metrics::{Metrics, Operation},
+    secret::Secret,
+};
 
 /// Timeout of a command, so that a request that needs Redis gets 503 within 5 s.
 const RESPONSE_TIMEOUT: Duration = Duration::from_secs(2);
@@ -29,6 +33,7 @@ pub struct RedisClient {
 struct Shared {
     client: redis::Client,
     current: Mutex<Current>,
+    metrics: Arc<Metrics>,
 }
 
 #[derive(Clone)]
@@ -43,19 +48,31 @@ impl RedisClient {
     ///
     /// # Errors
     /// When the URL cannot be parsed.
-    pub fn new(url: &Secret) -> RedisResult<Self> {
+    pub fn new(url: &Secret, metrics: Arc<Metrics>) -> RedisResult<Self> {
         let client = redis::Client::open(url.expose())?;
         let current = Mutex::new(Current {
             connection: connect(&client)?,
             number: 0,
         });
         Ok(Self {
-            shared: Arc::new(Shared { client, current }),
+            shared: Arc::new(Shared {
+                client,
+                current,
+                metrics,
+            }),
         })
     }
 
     fn current(&self) -> Current {
         self.shared.current.lock().clone()
+    }
+
+    fn observe(&self, operation: &'static str, started: Instant) {
+        let took = started.elapsed().as_secs_f64();
+        let timings = &self.shared.metrics.redis_seconds;
+        timings
+            .get_or_create(&Operation { operation })
+            .observe(took);
     }
 
     /// Replaces the connection if it is still the one that failed.
@@ -102,6 +119,46 @@ fn connect(client: &redis::Client) -> RedisResult<ConnectionManager> {
     ConnectionManager::new_lazy_with_config(client.clone(), settings)
 }
 
+/// The commands that nodes send, for their timings.
+const COMMANDS: [&str; 25] = [
+    "DEL",
+    "EVAL",
+    "EVALSHA",
+    "EXISTS",
+    "EXPIRE",
+    "GET",
+    "HDEL",
+    "HGET",
+    "HGETALL",
+    "HMGET",
+    "HSET",
+    "MGET",
+    "PING",
+    "SADD",
+    "SCAN",
+    "SCRIPT",
+    "SET",
+    "SETEX",
+    "SREM",
+    "XADD",
+    "XRANGE",
+    "XREVRANGE",
+    "ZADD",
+    "ZRANGE",
+    "ZREM",
+];
+
+/// The name of a command, or `other`.
+fn name(command: &Cmd) -> &'static str {
+    let Some(redis::Arg::Simple(sent)) = command.args_iter().next() else {
+        return "other";
+    };
+    let known = COMMANDS
+        .iter()
+        .find(|name| name.as_bytes().eq_ignore_ascii_case(sent));
+    known.copied().unwrap_or("other")
+}
+
 /// Why a connection must be replaced that answers with this code, if it must.
 fn server_fault(code: &str) -> Option<&'static str> {
     match code {
@@ -115,7 +172,9 @@ impl ConnectionLike for RedisClient {
     fn req_packed_command<'a>(&'a mut self, command: &'a Cmd) -> RedisFuture<'a, Value> {
         Box::pin(async move {
             let mut current = self.current();
+            let started = Instant::now();
             let answer = current.connection.req_packed_command(command).await;
+            self.observe(name(command), started);
             self.inspect(current.number, answer.as_ref().map(std::slice::from_ref));
             answer
         })
@@ -129,10 +188,11 @@ impl ConnectionLike for RedisClient {
     ) -> RedisFuture<'a, Vec<Value>> {
         Box::pin(async move {
             let mut current = self.current();
-            let connection = &mut current.connection;
+            let (connection, started) = (&mut current.connection, Instant::now());
             let answers = connection
                 .req_packed_commands(pipeline, offset, count)
                 .await;
+            self.observe("pipeline", started);
             self.inspect(current.number, answers.as_deref());
             answers
         })

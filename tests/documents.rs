@@ -151,6 +151,22 @@ fn the_attacks_name_tests_that_exist() {
 }
 
 #[test]
+fn each_alert_has_a_runbook() {
+    let runbooks = read("docs/operations.md");
+    let alerts = read("deploy/monitoring/alerts.yml");
+    let names: Vec<_> = alerts
+        .lines()
+        .filter_map(|line| line.trim().strip_prefix("- alert: "))
+        .collect();
+    assert!(names.len() >= 10, "{names:?}");
+    for name in names {
+        assert!(runbooks.contains(&format!("### {name}\n")), "{name}");
+        let link = format!("runbook: docs/operations.md#{}\n", name.to_lowercase());
+        assert!(alerts.contains(&link), "{link}");
+    }
+}
+
+#[test]
 fn the_guarantees_name_tests_that_exist() {
     let document = read("docs/guarantees.md");
     for promise in document.split("\n## ").skip(1) {

@@ -64,6 +64,7 @@ pub(crate) async fn serve_routes(listener: TcpListener, routes: Route, tasks: Ta
         node_name: "sockjs".to_owned(),
         max_connections: 10_000,
         trusted_proxies: Vec::new(),
+        timings: None,
     };
     server::run(listener, config).await;
 }

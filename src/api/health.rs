@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use http::StatusCode;
 use redis::AsyncCommands;
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::time::timeout;
 use warp::reply::Response;
 
@@ -26,9 +26,14 @@ pub(super) async fn live(_: Request) -> Result<Response, Problem> {
     json(StatusCode::OK, &json!({ "status": "UP" }))
 }
 
-/// `GET /api/health/ready`: 200 if this node can serve, else 503. `details` has the state of each part.
-pub(super) async fn ready(request: Request) -> Result<Response, Problem> {
-    let app = &request.app;
+/// Whether a node can serve, and the state of each part.
+pub(super) struct State {
+    pub(super) is_ready: bool,
+    parts: Value,
+}
+
+/// The state of this node now.
+pub(super) async fn state(app: &App) -> State {
     let (postgres, redis) = tokio::join!(postgres_state(&app.db), redis_state(app));
     let (kafka, assigned, late) = (
         app.kafka.is_up(),
@@ -36,14 +41,14 @@ pub(super) async fn ready(request: Request) -> Result<Response, Problem> {
         app.kafka.is_late(),
     );
     let (prepared, draining) = (app.is_prepared(), app.is_draining());
-    let ready =
+    let is_ready =
         postgres == "UP" && redis == "UP" && kafka && assigned && !late && prepared && !draining;
     let fan_out = match (assigned, late) {
         (false, _) => "WAITING",
         (true, true) => "LATE",
         (true, false) => "ASSIGNED",
     };
-    let states = json!({
+    let parts = json!({
         "node": app.config.node_name,
         "postgres": postgres,
         "redis": redis,
@@ -52,13 +57,16 @@ pub(super) async fn ready(request: Request) -> Result<Response, Problem> {
         "schema": if prepared { "PREPARED" } else { "WAITING" },
         "draining": draining,
     });
-    if ready {
-        json(
-            StatusCode::OK,
-            &json!({ "status": "UP", "details": states }),
-        )
+    State { is_ready, parts }
+}
+
+/// `GET /api/health/ready`: 200 if this node can serve, else 503. `details` has the state of each part.
+pub(super) async fn ready(request: Request) -> Result<Response, Problem> {
+    let State { is_ready, parts } = state(&request.app).await;
+    if is_ready {
+        json(StatusCode::OK, &json!({ "status": "UP", "details": parts }))
     } else {
-        Err(Problem::NotReady(states))
+        Err(Problem::NotReady(parts))
     }
 }
 

@@ -9,6 +9,7 @@ mod files;
 mod health;
 mod list;
 mod messages;
+pub mod metrics;
 mod notifications;
 mod read_statuses;
 mod sessions;
@@ -32,6 +33,58 @@ use crate::{
 
 /// Makes browsers use TLS for this host for a year (RFC 6797).
 const HSTS: HeaderValue = HeaderValue::from_static("max-age=31536000");
+
+/// The paths of the API, for the timings of requests. `{id}` stands for any id.
+const PATHS: [&str; 29] = [
+    "/api/auth/csrf-token",
+    "/api/auth/login",
+    "/api/auth/logout",
+    "/api/auth/me",
+    "/api/auth/refresh",
+    "/api/auth/role",
+    "/api/auth/sessions",
+    "/api/auth/sessions/{id}",
+    "/api/binaryContents",
+    "/api/binaryContents/{id}",
+    "/api/binaryContents/{id}/download",
+    "/api/channels",
+    "/api/channels/private",
+    "/api/channels/public",
+    "/api/channels/{id}",
+    "/api/channels/{id}/participants/{id}",
+    "/api/health/live",
+    "/api/health/ready",
+    "/api/messages",
+    "/api/messages/{id}",
+    "/api/notifications",
+    "/api/notifications/{id}",
+    "/api/readStatuses",
+    "/api/readStatuses/{id}",
+    "/api/sse",
+    "/api/users",
+    "/api/users/{id}",
+    "/api/users/{id}/profile",
+    "/ws",
+];
+
+/// The path of the API that a request is for: one of [`PATHS`], or `other`.
+pub fn route_of(path: &str) -> &'static str {
+    if path.starts_with("/ws/") {
+        return "/ws";
+    }
+    let matches = |known: &&&str| {
+        let (mut sent, mut known) = (path.split('/'), known.split('/'));
+        loop {
+            match (sent.next(), known.next()) {
+                (None, None) => return true,
+                (Some(_), Some("{id}")) => {}
+                (Some(sent), Some(known)) if sent == known => {}
+                _ => return false,
+            }
+        }
+    };
+    PATHS.iter().find(matches).copied().unwrap_or("other")
+}
 
 /// The routes of a node: the API and `/ws`.
 #[expect(clippy::too_many_lines, reason = "all routes in one place")]
@@ -184,4 +237,28 @@ pub fn routes(app: &Arc<App>) -> Route {
         response
     };
     routes.map(with_hsts).boxed()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::route_of;
+
+    #[test]
+    fn a_path_that_a_client_makes_up_is_no_label() {
+        let id = "01234567-89ab-7def-8123-456789abcdef";
+        for (path, route) in [
+            ("/api/users".to_owned(), "/api/users"),
+            (format!("/api/users/{id}"), "/api/users/{id}"),
+            (
+                format!("/api/channels/{id}/participants/{id}"),
+                "/api/channels/{id}/participants/{id}",
+            ),
+            ("/api/channels/public".to_owned(), "/api/channels/public"),
+            ("/ws/000/abcdefgh/xhr".to_owned(), "/ws"),
+            ("/api/users/1/2/3".to_owned(), "other"),
+            ("/".to_owned(), "other"),
+        ] {
+            assert_eq!(route_of(&path), route, "{path}");
+        }
+    }
 }

@@ -58,6 +58,11 @@ impl<K: Copy + Eq + Hash> FairQueue<K> {
         }
     }
 
+    /// Number of waiters.
+    pub(super) fn waiting(&self) -> usize {
+        self.state.lock().waiting
+    }
+
     /// Waits for a permit. A waiter that is dropped leaves the queue.
     pub(super) async fn acquire(&self, key: K) -> Result<Permit<K>, Refused> {
         let turn = {

@@ -97,6 +97,11 @@ impl Passwords {
         Ok(matches && known)
     }
 
+    /// Number of requests that wait for a core.
+    pub fn waiting(&self) -> usize {
+        self.queue.waiting()
+    }
+
     async fn run<T: Send + 'static>(
         &self,
         client: ClientNetwork,

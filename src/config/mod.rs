@@ -49,6 +49,8 @@ const SASL_MECHANISMS: [&str; 3] = ["SCRAM-SHA-512", "SCRAM-SHA-256", "PLAIN"];
 pub struct Config {
     /// `LISTEN`, default `0.0.0.0:8080`: address of the HTTP server.
     pub listen: SocketAddr,
+    /// `METRICS_LISTEN`, default none: address on which the node serves its metrics, which no proxy should pass on.
+    pub metrics_listen: Option<SocketAddr>,
     /// `DATABASE_URL`, required: `postgres://user:password@host:port/database`, with `?sslmode=verify-full` for TLS.
     pub database_url: Secret,
     /// `MIGRATION_DATABASE_URL`, default none: the same database as the role that owns the schema. The node migrates as this role
@@ -159,6 +161,12 @@ impl Config {
                 SocketAddr::from(([0, 0, 0, 0], 8080)),
                 "an address and port like 0.0.0.0:8080",
                 |v| v.parse().ok(),
+            ),
+            metrics_listen: from.parsed(
+                "METRICS_LISTEN",
+                None,
+                "an address and port like 0.0.0.0:9090",
+                |v| v.parse().ok().map(Some),
             ),
             database_url: Secret::new(from.required("DATABASE_URL")),
             database_pool: from.number("DATABASE_POOL", 16, 2, 1000),

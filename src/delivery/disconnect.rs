@@ -37,6 +37,27 @@ impl From<CloseReason> for Disconnect {
     }
 }
 
+impl Disconnect {
+    /// A name for the metrics. A client may choose any code, so it has a name only if the protocol or the node defines it.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Gone => "gone",
+            Self::Close { code, .. } => match code {
+                1000 => "normal",
+                1001 => "going_away",
+                1002 => "protocol_error",
+                1003 | 1007 => "invalid_data",
+                1008 => "policy",
+                1009 => "too_large",
+                1011 => "internal_error",
+                1013 => "try_again_later",
+                4500 => "slow",
+                _ => "other",
+            },
+        }
+    }
+}
+
 /// Why the server closes a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CloseReason {
@@ -50,4 +71,17 @@ pub enum CloseReason {
     TooMany,
     /// The node is draining.
     Draining,
+}
+
+impl CloseReason {
+    /// A name for the metrics.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Slow => "slow",
+            Self::Revoked => "revoked",
+            Self::Unverified => "unverified",
+            Self::TooMany => "too_many",
+            Self::Draining => "draining",
+        }
+    }
 }

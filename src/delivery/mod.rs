@@ -24,6 +24,7 @@ use crate::{
     auth::sessions::Sessions,
     events::{kafka::Record, position::EventLog},
     ids::{ChannelId, SessionId, UserId},
+    metrics::{Metrics, Protocol},
     model::{Control, Topic},
     protocol,
     tasks::Tasks,
@@ -70,21 +71,31 @@ pub struct Delivery {
     removals: mpsc::Sender<Removal>,
     sessions: Sessions,
     tasks: Tasks,
+    pub(crate) metrics: Arc<Metrics>,
 }
 
 impl Delivery {
     /// No clients yet, and the queues for the tasks of [`repair`]. Each user may have `per_user` STOMP connections and as many
     /// SSE streams.
-    pub fn new(per_user: usize, sessions: Sessions, tasks: Tasks) -> (Self, Reports) {
+    pub fn new(
+        per_user: usize,
+        sessions: Sessions,
+        tasks: Tasks,
+        metrics: Arc<Metrics>,
+    ) -> (Self, Reports) {
         let (gaps, reported_gaps) = mpsc::channel(GAP_QUEUE);
         let (removals, reported_removals) = mpsc::channel(REMOVAL_QUEUE);
         let delivery = Self {
-            hub: Arc::new(Hub::new(per_user)),
-            sse: Arc::new(SseStreams::new(per_user)),
+            hub: Arc::new(Hub::new(per_user, metrics.deliveries_of(Protocol::Stomp))),
+            sse: Arc::new(SseStreams::new(
+                per_user,
+                metrics.deliveries_of(Protocol::Sse),
+            )),
             gaps,
             removals,
             sessions,
             tasks,
+            metrics,
         };
         let reports = Reports {
             gaps: reported_gaps,
@@ -192,6 +203,7 @@ impl Delivery {
             Gap::EventLog(log) => self.sse.begin_repair(log),
         };
         if begins {
+            self.metrics.audit_findings.inc();
             self.report_gap(gap);
         }
     }

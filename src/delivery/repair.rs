@@ -13,6 +13,7 @@ use crate::{
     delivery::{Delivery, Gap, Removal, ReportedGap},
     events::{history::History, kafka::Kafka, position::EventLog},
     ids::ChannelId,
+    metrics::Outcome,
     model::Control,
     problem::{Problem, chain},
     store::{self, Db},
@@ -83,10 +84,16 @@ pub async fn run(repairer: Repairer, mut gaps: mpsc::Receiver<ReportedGap>) {
 async fn close(repairer: &Repairer, gap: Gap) {
     let mut repair = Repair::new(gap, PAGE_LEN);
     let result = run_steps(repairer, &mut repair).await;
-    if let Err(error) = &result {
-        // The audit tries again.
-        warn!(error = %chain(error), ?gap, "gap repair failed");
-    }
+    let outcome = match &result {
+        Ok(()) => "repaired",
+        Err(error) => {
+            // The audit tries again.
+            warn!(error = %chain(error), ?gap, "gap repair failed");
+            "failed"
+        }
+    };
+    let repairs = &repairer.delivery.metrics.repairs;
+    repairs.get_or_create(&Outcome { outcome }).inc();
     repair.end(&repairer.delivery, result.is_ok());
 }
 

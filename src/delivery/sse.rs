@@ -14,6 +14,7 @@ use std::{
 
 use bytes::Bytes;
 use parking_lot::Mutex;
+use prometheus_client::metrics::counter::Counter;
 
 use crate::{
     delivery::{
@@ -69,14 +70,16 @@ pub struct SseStreams {
     // One lock is enough: SSE events are rare beside messages, and delivering one is a push to each stream.
     state: Mutex<State>,
     per_user: usize,
+    deliveries: Counter,
 }
 
 impl SseStreams {
-    /// No streams yet. Each user may have `per_user` of them.
-    pub fn new(per_user: usize) -> Self {
+    /// No streams yet. Each user may have `per_user` of them. `deliveries` counts what is queued for them.
+    pub fn new(per_user: usize, deliveries: Counter) -> Self {
         Self {
             state: Mutex::default(),
             per_user,
+            deliveries,
         }
     }
 
@@ -210,7 +213,7 @@ impl SseStreams {
             _ => at.previous(),
         };
         let offer = sequence.offer(previous, at, text.len(), text, |at, text| {
-            deliver(streams, log, at, &text);
+            self.deliver(streams, log, at, &text);
         });
         offer == Offer::Gap
     }
@@ -242,7 +245,7 @@ impl SseStreams {
             if entry.at > previous {
                 let text = text(&entry.name, &entry.data);
                 sequence.offer(previous, entry.at, text.len(), text, |at, text| {
-                    deliver(streams, log, at, &text);
+                    self.deliver(streams, log, at, &text);
                 });
             }
         }
@@ -274,13 +277,21 @@ impl SseStreams {
         let subscribers = state.logs.get_mut(&log);
         subscribers.is_some_and(|subscribers| subscribers.sequence.end_repair())
     }
-}
 
-fn deliver(streams: &[Arc<SseStream>], log: EventLog, at: Position, text: &Bytes) {
-    for stream in streams {
-        stream
-            .send_queue
-            .push(SseItem::Event(log, at, text.clone()), text.len());
+    /// Bytes in the send queues.
+    pub fn queued_bytes(&self) -> usize {
+        let state = self.state.lock();
+        let streams = state.streams.values().flatten();
+        streams.map(|stream| stream.send_queue.state().0).sum()
+    }
+
+    fn deliver(&self, streams: &[Arc<SseStream>], log: EventLog, at: Position, text: &Bytes) {
+        for stream in streams {
+            stream
+                .send_queue
+                .push(SseItem::Event(log, at, text.clone()), text.len());
+        }
+        self.deliveries.inc_by(streams.len() as u64);
     }
 }
 
@@ -310,7 +321,9 @@ impl PendingStream {
         let LogSubscribers {
             sequence, streams, ..
         } = state.logs.entry(self.log).or_default();
-        sequence.start(tip, |at, text| deliver(streams, self.log, at, &text));
+        sequence.start(tip, |at, text| {
+            self.sse.deliver(streams, self.log, at, &text);
+        });
         streams.push(stream.clone());
         sequence.position().unwrap_or(tip)
     }
@@ -340,7 +353,7 @@ mod tests {
 
     #[test]
     fn closing_one_stream_of_a_user_leaves_the_others() {
-        let sse = Arc::new(SseStreams::new(20));
+        let sse = Arc::new(SseStreams::new(20, Counter::default()));
         let (user, session) = (UserId::new(), SessionId::new());
         let tip = Position { epoch: 1, n: 0 };
         let (first, second) = (sse.join(user, session), sse.join(user, session));
@@ -363,7 +376,7 @@ mod tests {
 
     #[test]
     fn the_first_event_of_a_new_epoch_is_a_gap() {
-        let sse = Arc::new(SseStreams::new(20));
+        let sse = Arc::new(SseStreams::new(20, Counter::default()));
         let stream = sse.join(UserId::new(), SessionId::new());
         let tip = Position { epoch: 1, n: 4 };
         sse.begin_subscription(EventLog::All).add(&stream, tip);
@@ -382,7 +395,7 @@ mod tests {
 
     #[test]
     fn an_expired_log_restarts_without_a_loss_and_a_trimmed_log_reports_one() {
-        let sse = Arc::new(SseStreams::new(20));
+        let sse = Arc::new(SseStreams::new(20, Counter::default()));
         let user = UserId::new();
         let (stream, log) = (sse.join(user, SessionId::new()), EventLog::User(user));
         let at = |epoch, n| Position { epoch, n };
@@ -403,7 +416,7 @@ mod tests {
 
     #[test]
     fn a_stream_that_subscribes_again_gets_each_event_once() {
-        let sse = Arc::new(SseStreams::new(20));
+        let sse = Arc::new(SseStreams::new(20, Counter::default()));
         let user = UserId::new();
         let (stream, log) = (sse.join(user, SessionId::new()), EventLog::User(user));
         let at = |n| Position { epoch: 1, n };
@@ -419,7 +432,7 @@ mod tests {
 
     #[test]
     fn a_stream_that_starts_again_does_not_go_back_to_a_position_of_the_first_start() {
-        let sse = Arc::new(SseStreams::new(20));
+        let sse = Arc::new(SseStreams::new(20, Counter::default()));
         let user = UserId::new();
         let (stream, log) = (sse.join(user, SessionId::new()), EventLog::User(user));
         let at = |n| Position { epoch: 1, n };
@@ -435,7 +448,7 @@ mod tests {
 
     #[test]
     fn a_stream_beyond_the_limit_closes_the_oldest() {
-        let sse = SseStreams::new(2);
+        let sse = SseStreams::new(2, Counter::default());
         let (user, session) = (UserId::new(), SessionId::new());
         let streams: Vec<_> = (0..3).map(|_| sse.join(user, session)).collect();
         let reasons: Vec<_> = streams

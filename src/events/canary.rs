@@ -113,9 +113,15 @@ impl Canary {
         Some(fault)
     }
 
+    /// Since when a canary is expected.
+    pub(super) fn age(&self, now: Instant) -> Duration {
+        self.oldest.map_or(Duration::ZERO, |(_, since)| {
+            now.saturating_duration_since(since)
+        })
+    }
+
     fn waits_longer_than(&self, limit: Duration, now: Instant) -> bool {
-        self.oldest
-            .is_some_and(|(_, since)| now.saturating_duration_since(since) > limit)
+        self.age(now) > limit
     }
 }
 

@@ -99,7 +99,7 @@ impl Kafka {
                             on_record(record);
                         }
                     } else {
-                        self.undecodable.fetch_add(1, Ordering::Relaxed);
+                        self.metrics.kafka_undecodable.inc();
                         warn!(
                             topic = message.topic(),
                             partition = message.partition(),

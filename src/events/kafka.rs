@@ -4,7 +4,10 @@
 
 use std::{
     collections::HashMap,
-    sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU32, Ordering},
+    },
     thread,
     time::Duration,
 };
@@ -27,6 +30,7 @@ use crate::{
     config::Config,
     events::{canary::Canary, position::Position},
     ids::EventId,
+    metrics::Metrics,
     model::{Event, Topic, event},
     problem::{Problem, chain},
 };
@@ -76,8 +80,7 @@ pub struct Kafka {
     job_consumer_fault: Notify,
     job_consumer_replaced: Mutex<Instant>,
     pub(super) canary: Mutex<Canary>,
-    pub(super) undecodable: AtomicU64,
-    dead_letters: AtomicU64,
+    pub(super) metrics: Arc<Metrics>,
 }
 
 /// Sets TLS and credentials.
@@ -127,7 +130,7 @@ impl Kafka {
     ///
     /// # Errors
     /// Only when the settings are refused.
-    pub fn new(config: &Config) -> Result<Self, KafkaError> {
+    pub fn new(config: &Config, metrics: Arc<Metrics>) -> Result<Self, KafkaError> {
         let mut settings = ClientConfig::new();
         settings
             .set("bootstrap.servers", &config.kafka_brokers)
@@ -161,8 +164,7 @@ impl Kafka {
                 config.node_name,
                 EventId::new()
             ))),
-            undecodable: AtomicU64::new(0),
-            dead_letters: AtomicU64::new(0),
+            metrics,
         })
     }
 
@@ -179,6 +181,11 @@ impl Kafka {
     /// Whether events that this node sent to itself are lost. The node replaces the Kafka client that lost them.
     pub fn is_late(&self) -> bool {
         self.canary.lock().is_late()
+    }
+
+    /// Time since this node sent itself the oldest event that has not come back.
+    pub fn canary_age(&self) -> Duration {
+        self.canary.lock().age(Instant::now())
     }
 
     /// Whether Kafka carries events to this node.
@@ -219,12 +226,12 @@ impl Kafka {
 
     /// Number of records that this version could not read since the start.
     pub fn undecodable(&self) -> u64 {
-        self.undecodable.load(Ordering::Relaxed)
+        self.metrics.kafka_undecodable.get()
     }
 
     /// Number of dead letters since the start.
     pub fn dead_letter_count(&self) -> u64 {
-        self.dead_letters.load(Ordering::Relaxed)
+        self.metrics.kafka_dead_letters.get()
     }
 
     pub(super) fn topic(&self, topic: Topic) -> &str {
@@ -374,7 +381,7 @@ impl Kafka {
             .await
             .map_err(|_| KafkaError::Canceled)?
             .map_err(|(error, _)| error)?;
-        self.dead_letters.fetch_add(1, Ordering::Relaxed);
+        self.metrics.kafka_dead_letters.inc();
         warn!(
             from = origin,
             reason, "wrote a job to the dead-letter topic"

@@ -16,7 +16,7 @@ use std::{
 
 use futures_util::FutureExt;
 use http::{
-    HeaderMap, HeaderValue, StatusCode, Version,
+    HeaderMap, HeaderValue, Method, StatusCode, Version,
     header::{CONNECTION, CONTENT_ENCODING, EXPECT, HOST, TRANSFER_ENCODING},
     uri::Authority,
 };
@@ -46,6 +46,7 @@ use crate::{
         resource::{Route, without_needless_escapes},
         socket::{HttpSocket, Progress},
     },
+    metrics::{HttpRequest, Metrics},
     problem::Problem,
     protocol::sockjs::urls::redact_session_id,
     tasks::{Group, Tasks},
@@ -61,6 +62,14 @@ const UNACKNOWLEDGED_TIMEOUT: Duration = Duration::from_secs(20);
 /// Connections that may wait to be accepted: all clients of a proxy may reconnect at once.
 const BACKLOG: i32 = 4_096;
 
+/// How requests are timed.
+pub struct Timings {
+    /// Where.
+    pub metrics: Arc<Metrics>,
+    /// The name of a path. There must be few names.
+    pub route_of: fn(&str) -> &'static str,
+}
+
 /// The routes of a server and its limits.
 pub struct ServerConfig {
     /// Every route.
@@ -73,10 +82,12 @@ pub struct ServerConfig {
     pub max_connections: usize,
     /// Proxies whose `X-Forwarded-For` is trusted.
     pub trusted_proxies: Vec<IpNet>,
+    /// How requests are timed, if they are.
+    pub timings: Option<Timings>,
 }
 
 impl ServerConfig {
-    /// Serves `routes` with the limits of the node's settings.
+    /// Serves `routes` with the limits of the node's settings, without timings.
     pub fn new(routes: Route, config: &Config, tasks: &Tasks) -> Self {
         Self {
             routes,
@@ -84,6 +95,7 @@ impl ServerConfig {
             node_name: config.node_name.clone(),
             max_connections: config.max_connections,
             trusted_proxies: config.trusted_proxies.clone(),
+            timings: None,
         }
     }
 }
@@ -217,8 +229,9 @@ where
     if let Some(uri) = without_needless_escapes(request.uri()) {
         *request.uri_mut() = uri;
     }
-    let path = redact_session_id(request.uri().path());
-    let span = info_span!("http", method = %request.method(), path = &*path, request.id = id.to_str().unwrap_or_default());
+    let method = request.method().clone();
+    let path = redact_session_id(request.uri().path()).into_owned();
+    let span = info_span!("http", method = %request.method(), path, request.id = id.to_str().unwrap_or_default());
     let unread = Arc::new(AtomicBool::new(false));
     let invalid = check(&request);
     let head = Head {
@@ -259,12 +272,37 @@ where
             .insert(CONNECTION, HeaderValue::from_static("close"));
     }
     let status = response.status();
+    if let Some(Timings { metrics, route_of }) = &config.timings {
+        let labels = HttpRequest {
+            method: method_name(&method),
+            route: route_of(&path),
+            status: status.as_u16(),
+        };
+        let timings = &metrics.http_seconds;
+        timings
+            .get_or_create(&labels)
+            .observe(started.elapsed().as_secs_f64());
+    }
     let quiet = status == StatusCode::SWITCHING_PROTOCOLS || span.is_disabled();
     if !quiet {
         let elapsed_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
         span.in_scope(|| debug!(status = status.as_u16(), elapsed_ms, "request served"));
     }
     response
+}
+
+/// The method for the timings: a client may send any word.
+fn method_name(method: &Method) -> &'static str {
+    match *method {
+        Method::GET => "GET",
+        Method::HEAD => "HEAD",
+        Method::POST => "POST",
+        Method::PUT => "PUT",
+        Method::PATCH => "PATCH",
+        Method::DELETE => "DELETE",
+        Method::OPTIONS => "OPTIONS",
+        _ => "other",
+    }
 }
 
 /// Checks the head of a request by the rules of HTTP that neither hyper nor warp checks.

@@ -43,6 +43,7 @@
 //!     node_name: "example".to_owned(),
 //!     max_connections: 100,
 //!     trusted_proxies: Vec::new(),
+//!     timings: None,
 //! };
 //! tasks.spawn("server", server::run(listener, config));
 //!

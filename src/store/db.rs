@@ -5,7 +5,7 @@
 //! (<https://github.com/launchbadge/sqlx/issues/4385>), or wait as long as the network is silent. So [`Db`] and [`Transaction`]
 //! know whether a statement is under way, and give each one a deadline.
 
-use std::{fmt, io, time::Duration};
+use std::{fmt, io, sync::Arc, time::Duration};
 
 use futures_util::{
     FutureExt, StreamExt, TryFutureExt, TryStreamExt,
@@ -18,7 +18,12 @@ use sqlx::{
     postgres::{PgConnectOptions, PgPoolOptions, PgQueryResult, PgRow, PgStatement, PgTypeInfo},
     raw_sql,
 };
-use tokio::{runtime::Handle, time::timeout};
+use tokio::{
+    runtime::Handle,
+    time::{Instant, timeout},
+};
+
+use crate::metrics::{Metrics, Operation};
 
 /// How long a request waits for a free connection before it fails with 503.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(3);
@@ -37,11 +42,12 @@ const IS_USABLE: &str =
 #[derive(Clone)]
 pub struct Db {
     pool: PgPool,
+    metrics: Arc<Metrics>,
 }
 
 impl Db {
     /// A pool of at most `size` connections, which connects when it is first used.
-    pub fn new(options: PgConnectOptions, size: u32) -> Self {
+    pub fn new(options: PgConnectOptions, size: u32, metrics: Arc<Metrics>) -> Self {
         let pool = PgPoolOptions::new()
             .max_connections(size)
             .acquire_timeout(ACQUIRE_TIMEOUT)
@@ -50,11 +56,11 @@ impl Db {
             .test_before_acquire(false)
             .before_acquire(|connection, _| Box::pin(is_usable(connection)))
             .connect_lazy_with(options);
-        Self { pool }
+        Self { pool, metrics }
     }
 
     /// The options of new connections.
-    pub fn connect_options(&self) -> std::sync::Arc<PgConnectOptions> {
+    pub fn connect_options(&self) -> Arc<PgConnectOptions> {
         self.pool.connect_options()
     }
 
@@ -86,11 +92,23 @@ impl Db {
     }
 
     async fn acquire(&self) -> Result<Lease, Error> {
+        let started = Instant::now();
+        let connection = self.pool.acquire().await;
+        let waited = started.elapsed().as_secs_f64();
+        self.metrics.postgres_wait_seconds.observe(waited);
         Ok(Lease {
-            connection: Some(self.pool.acquire().await?),
+            connection: Some(connection?),
             busy: false,
             in_transaction: false,
+            metrics: self.metrics.clone(),
         })
+    }
+
+    /// Numbers of connections in use and of idle ones.
+    pub fn connections(&self) -> (usize, usize) {
+        let idle = self.pool.num_idle();
+        let all = usize::try_from(self.pool.size()).unwrap_or(usize::MAX);
+        (all.saturating_sub(idle), idle)
     }
 }
 
@@ -113,21 +131,32 @@ struct Lease {
     /// A statement has begun and not ended.
     busy: bool,
     in_transaction: bool,
+    metrics: Arc<Metrics>,
 }
 
 impl Lease {
-    /// The connection for a statement, and the flag for [`answer`].
-    fn start(&mut self) -> Result<(&mut PgConnection, &mut bool), Error> {
+    /// The connection for a statement, and what [`answer`] needs.
+    fn start(
+        &mut self,
+        operation: &'static str,
+    ) -> Result<(&mut PgConnection, Statement<'_>), Error> {
         match &mut self.connection {
-            Some(connection) if !self.busy => Ok((connection, &mut self.busy)),
+            Some(connection) if !self.busy => {
+                let statement = Statement {
+                    operation,
+                    busy: &mut self.busy,
+                    metrics: &self.metrics,
+                };
+                Ok((connection, statement))
+            }
             // An earlier statement was late or dropped.
             _ => Err(late()),
         }
     }
 
     async fn execute(&mut self, statement: &'static str) -> Result<(), Error> {
-        let (connection, busy) = self.start()?;
-        let done = answer(busy, connection.execute(raw_sql(statement))).await;
+        let (connection, started) = self.start(statement)?;
+        let done = answer(started, connection.execute(raw_sql(statement))).await;
         done.map(drop)
     }
 
@@ -138,16 +167,16 @@ impl Lease {
     where
         E: 'q + Execute<'q, Postgres>,
     {
-        let (connection, busy) = self.start()?;
-        answer(busy, connection.fetch_many(query).try_collect()).await
+        let (connection, started) = self.start("query")?;
+        answer(started, connection.fetch_many(query).try_collect()).await
     }
 
     async fn fetch_optional<'q, E>(&mut self, query: E) -> Result<Option<PgRow>, Error>
     where
         E: 'q + Execute<'q, Postgres>,
     {
-        let (connection, busy) = self.start()?;
-        answer(busy, connection.fetch_optional(query)).await
+        let (connection, started) = self.start("query")?;
+        answer(started, connection.fetch_optional(query)).await
     }
 
     async fn prepare_with(
@@ -155,23 +184,41 @@ impl Lease {
         sql: SqlStr,
         parameters: &[PgTypeInfo],
     ) -> Result<PgStatement, Error> {
-        let (connection, busy) = self.start()?;
-        answer(busy, connection.prepare_with(sql, parameters)).await
+        let (connection, started) = self.start("query")?;
+        answer(started, connection.prepare_with(sql, parameters)).await
     }
 
     async fn describe(&mut self, sql: SqlStr) -> Result<Describe<Postgres>, Error> {
-        let (connection, busy) = self.start()?;
-        answer(busy, connection.describe(sql)).await
+        let (connection, started) = self.start("query")?;
+        answer(started, connection.describe(sql)).await
     }
+}
+
+/// A statement that begins.
+struct Statement<'a> {
+    /// For the timings.
+    operation: &'static str,
+    busy: &'a mut bool,
+    metrics: &'a Metrics,
 }
 
 /// The answer to a statement, which counts as under way until then: for ever when it is late, or when this future is dropped.
 async fn answer<T>(
-    busy: &mut bool,
+    Statement {
+        operation,
+        busy,
+        metrics,
+    }: Statement<'_>,
     statement: impl Future<Output = Result<T, Error>>,
 ) -> Result<T, Error> {
     *busy = true;
+    let started = Instant::now();
     let answer = timeout(STATEMENT_TIMEOUT, statement).await;
+    let took = started.elapsed().as_secs_f64();
+    let timings = &metrics.postgres_seconds;
+    timings
+        .get_or_create(&Operation { operation })
+        .observe(took);
     *busy = answer.is_err();
     answer.unwrap_or_else(|_| Err(late()))
 }

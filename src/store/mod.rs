@@ -13,7 +13,7 @@ pub mod read_statuses;
 pub mod users;
 mod visibility;
 
-use std::{fmt, str::FromStr};
+use std::{fmt, str::FromStr, sync::Arc};
 
 use sqlx::{ConnectOptions, Connection, Executor, migrate::Migrator, postgres::PgConnectOptions};
 use thiserror::Error;
@@ -22,7 +22,7 @@ use uuid::Uuid;
 
 pub use db::{Db, Transaction};
 
-use crate::{config::Config, problem::Problem, secret::Secret};
+use crate::{config::Config, metrics::Metrics, problem::Problem, secret::Secret};
 
 /// The migrations from the first schema to the current one, `schema.sql`.
 ///
@@ -62,9 +62,9 @@ pub fn options(setting: &str, url: &Secret) -> Result<PgConnectOptions, String> 
 ///
 /// # Errors
 /// When `DATABASE_URL` cannot be parsed; the message does not contain it.
-pub fn pool(config: &Config) -> Result<Db, String> {
+pub fn pool(config: &Config, metrics: Arc<Metrics>) -> Result<Db, String> {
     let options = options("DATABASE_URL", &config.database_url)?;
-    Ok(Db::new(options, config.database_pool))
+    Ok(Db::new(options, config.database_pool, metrics))
 }
 
 /// Runs the migrations that the database does not have yet, and brings the keys of names up to date, which SQL cannot compute.

@@ -190,6 +190,16 @@ pub async fn recent_changes(db: &Db, channels: &[ChannelId]) -> Result<Vec<Event
     Ok(rows.into_iter().filter_map(event).collect())
 }
 
+/// Number of events that Kafka has not acknowledged, at most 10,001, and the age of the oldest in seconds.
+///
+/// # Errors
+/// PostgreSQL fails.
+pub async fn unsent(db: &Db) -> Result<(i64, f64), Problem> {
+    const SQL: &str = "select count(*), coalesce(extract(epoch from clock_timestamp() - min(created_at)), 0)::float8 \
+                       from (select created_at from outbox where sent_at is null order by id limit 10001) o";
+    Ok(sqlx::query_as(SQL).fetch_one(db).await?)
+}
+
 /// Deletes published events without a position that every node has read.
 ///
 /// # Errors

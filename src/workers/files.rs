@@ -11,6 +11,7 @@ use crate::{
     blobs::MIN_UPLOAD_RATE,
     crash::Point,
     ids::FileId,
+    metrics::Outcome,
     model::{BinaryContent, Event, NotificationKind, UploadStatus},
     ops::commit,
     problem::{Problem, chain},
@@ -114,6 +115,11 @@ async fn finish(app: &App, waiting: &WaitingFile, status: UploadStatus) -> Resul
     };
     let events = events(&mut transaction, waiting, status).await?;
     commit(app, transaction, events).await?;
+    let outcome = match status {
+        UploadStatus::Success => "stored",
+        _ => "failed",
+    };
+    app.metrics.files.get_or_create(&Outcome { outcome }).inc();
     app.outbox.publish(notified);
     Ok(true)
 }

@@ -23,8 +23,12 @@ use crate::{
     },
     ids::{ChannelId, UserId},
     limits,
+    metrics::{Connected, Protocol},
     problem::{Dependency, Problem},
-    protocol::stomp::{self, Action, Frame, Item, Limits, Refusal, Session, Settings, Tick},
+    protocol::{
+        encoding::Encoding,
+        stomp::{self, Action, Frame, Item, Limits, Refusal, Session, Settings, Tick},
+    },
     rate_limit::TokenBucket,
     sockjs::Link,
 };
@@ -131,6 +135,8 @@ pub(super) struct StompConnection {
     pub(super) typing_announced_at: HashMap<ChannelId, Instant>,
     /// When to close because the node drains.
     drain_at: Option<Instant>,
+    /// Counts this connection.
+    _connected: Connected,
 }
 
 impl StompConnection {
@@ -144,7 +150,13 @@ impl StompConnection {
             heart_beat_ms: (beat, beat),
             ..Settings::default()
         };
+        let transport = match link.encoding() {
+            Encoding::Raw => "websocket",
+            Encoding::SockJs => "sockjs_websocket",
+            Encoding::Http => "sockjs_http",
+        };
         Self {
+            _connected: app.metrics.connected(transport),
             app,
             link,
             decoder: stomp::Decoder::new(Limits::default()),
@@ -297,6 +309,7 @@ impl StompConnection {
             if self.link.is_full() {
                 return Ok(Pause::QueueFull);
             }
+            let is_new = self.deferred.is_none();
             let action = match self.deferred.take() {
                 Some(action) => *action,
                 None => match self.next_action()? {
@@ -313,6 +326,9 @@ impl StompConnection {
                 _ => false,
             };
             if early {
+                if is_new && matches!(action, Action::Send { .. }) {
+                    self.app.metrics.delayed_sends.inc();
+                }
                 self.deferred = Some(Box::new(action));
                 return Ok(Pause::Blocked);
             }
@@ -480,6 +496,9 @@ impl StompConnection {
     /// Leaves the hub, sends the ERROR frame if there is one, and closes the link.
     async fn finish(&mut self, end: ConnectionEnd) {
         self.leave_hub();
+        let error_code = end.error.as_ref().map(|refusal| refusal.code);
+        let reason = error_code.unwrap_or_else(|| end.disconnect.name());
+        self.app.metrics.closed(Protocol::Stomp, reason);
         if let Some(refusal) = end.error {
             self.reply(&refusal.frame());
         }

@@ -16,6 +16,7 @@ use crate::{
     },
     ids::ChannelId,
     limits::MAX_REPLAYED_MESSAGES,
+    metrics::Protocol,
     model::{ChannelKind, Message},
     problem::{Dependency, Problem, Resource},
     protocol::stomp::Refusal,
@@ -239,6 +240,7 @@ impl StompConnection {
                     Subscription::Channel(subscribing.channel, stream, frame_format),
                 );
                 if let Subscribed::Replay(unread) = subscribed {
+                    self.app.metrics.resumed(Protocol::Stomp, "replayed");
                     subscribing.unread = unread;
                     self.request_page(subscribing);
                 } else {
@@ -251,6 +253,7 @@ impl StompConnection {
                 Ok(())
             }
             Progress::ReplayTooLong => {
+                self.app.metrics.resumed(Protocol::Stomp, "gap");
                 let Unread { after, through } = subscribing.unread;
                 let gap = subscribing.pending.gap_frame(
                     subscribing.stream,

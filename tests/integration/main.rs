@@ -49,6 +49,7 @@ mod lists;
 mod logins;
 mod memberships;
 mod messages;
+mod metrics;
 mod migrations;
 mod names;
 mod notifications;

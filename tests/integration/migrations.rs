@@ -1,6 +1,6 @@
 //! Migrations: from every earlier schema to the one in schema.sql, without loss, and beside nodes of other versions.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use discodeit::store;
 use sqlx::{AssertSqlSafe, Executor, PgPool};
@@ -266,7 +266,7 @@ async fn names_of_an_earlier_version_get_their_keys_and_keep_their_accounts() {
         );
     }
     assert_eq!(found[6].1, "김");
-    let db = store::Db::new((*cluster.db.connect_options()).clone(), 1);
+    let db = store::Db::new((*cluster.db.connect_options()).clone(), 1, Arc::default());
     for (name, hash_of) in [
         ("ADMIN", "admin"),
         ("ａｄｍｉｎ", "ａｄｍｉｎ"),

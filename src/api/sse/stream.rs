@@ -18,9 +18,10 @@ use crate::{
             start::{Start, Step},
         },
     },
-    events::position::{Entry, EventLog},
+    events::position::{Entry, EventLog, ReplayGap},
     ids::{FileId, NotificationId, SessionId, UserId},
     limits::STALL_TIMEOUT,
+    metrics::{Connected, Protocol},
     model::event::{BINARY_CONTENTS_STATUS, NOTIFICATIONS},
     problem::{Problem, chain},
     store,
@@ -67,9 +68,14 @@ impl SseWriter {
         let guard = LeaveGuard {
             app: self.app.clone(),
             stream: stream.clone(),
+            _connected: self.app.metrics.connected("sse"),
         };
-        // Ends with the connection, or with a `CloseReason`.
-        drop(self.stream(&stream, owner, resume).await);
+        let ended = self.stream(&stream, owner, resume).await;
+        let reason = match stream.send_queue.close_reason() {
+            Some(close_reason) if ended.is_ok() => close_reason.name(),
+            _ => "gone",
+        };
+        self.app.metrics.closed(Protocol::Sse, reason);
         drop(guard);
     }
 
@@ -190,6 +196,10 @@ impl SseWriter {
                     start.join(stream);
                 }
                 Step::Finish => {
+                    if resume.is_some() {
+                        let outcome = start.gap().map_or("replayed", ReplayGap::reason);
+                        app.metrics.resumed(Protocol::Sse, outcome);
+                    }
                     start.finish(&mut self.output);
                     return Ok(true);
                 }
@@ -279,6 +289,7 @@ async fn retain_visible(
 struct LeaveGuard {
     app: Arc<App>,
     stream: Arc<SseStream>,
+    _connected: Connected,
 }
 
 impl Drop for LeaveGuard {

@@ -19,6 +19,7 @@ use std::{
 
 use bytes::Bytes;
 use parking_lot::{Mutex, RwLock};
+use prometheus_client::metrics::counter::Counter;
 use tokio::sync::Semaphore;
 
 use crate::{
@@ -49,13 +50,14 @@ pub struct Hub {
     next_id: AtomicU64,
     clock: AtomicU64,
     per_user: usize,
+    deliveries: Counter,
     /// Permits to read missed messages from the store.
     pub replay_permits: Semaphore,
 }
 
 impl Hub {
-    /// An empty hub that accepts `per_user` connections of each user.
-    pub fn new(per_user: usize) -> Self {
+    /// An empty hub that accepts `per_user` connections of each user. It counts what it queues for them in `deliveries`.
+    pub fn new(per_user: usize, deliveries: Counter) -> Self {
         Self {
             hasher: RandomState::new(),
             rooms: (0..SHARDS).map(|_| RwLock::default()).collect(),
@@ -63,6 +65,7 @@ impl Hub {
             next_id: AtomicU64::new(1),
             clock: AtomicU64::new(1),
             per_user,
+            deliveries,
             replay_permits: Semaphore::new(MAX_REPLAYING),
         }
     }
@@ -209,6 +212,21 @@ impl Hub {
         self.all_rooms().map(|room| room.channel).collect()
     }
 
+    /// Number of subscriptions.
+    pub fn subscriptions(&self) -> usize {
+        self.all_rooms().map(|room| room.subscriptions()).sum()
+    }
+
+    /// Bytes in the send queues.
+    pub fn queued_bytes(&self) -> usize {
+        let connections = self.connections.lock();
+        connections
+            .values()
+            .flatten()
+            .map(|connection| connection.send_queue.state().0)
+            .sum()
+    }
+
     /// Channels with subscribers, with the position of the last delivered message.
     pub fn positions(&self) -> Vec<(ChannelId, i64)> {
         self.all_rooms()
@@ -222,7 +240,7 @@ impl Hub {
         let mut shard = self.shard(channel).write();
         let room = shard
             .entry(channel)
-            .or_insert_with(|| Arc::new(Room::new(channel)));
+            .or_insert_with(|| Arc::new(Room::new(channel, self.deliveries.clone())));
         PendingSubscription::new(self.clone(), room.clone())
     }
 

@@ -3,6 +3,7 @@
 use std::collections::{HashMap, VecDeque};
 
 use parking_lot::Mutex;
+use prometheus_client::metrics::counter::Counter;
 
 use crate::{
     delivery::{
@@ -42,31 +43,36 @@ pub(super) struct RoomState {
 }
 
 impl RoomState {
-    /// Delivers an event to the subscriptions for events.
-    fn deliver_event(&mut self, channel: ChannelId, payload: &Payload) {
+    /// Delivers an event to the subscriptions for events. Returns their number.
+    fn deliver_event(&mut self, channel: ChannelId, payload: &Payload) -> u64 {
+        let mut delivered = 0;
         for ((stream, frame_format), subscribers) in &mut self.subscribers {
             if *stream == ChannelStream::Events {
                 let frame = encode(frame_format, channel, *stream, payload, &[]);
                 for subscriber in subscribers.values_mut() {
                     subscriber.push(frame.clone());
+                    delivered += 1;
                 }
             }
         }
+        delivered
     }
 
-    /// Delivers the changes of messages that are no longer missing.
-    fn release_changes(&mut self, channel: ChannelId) {
+    /// Delivers the changes of messages that are no longer missing. Returns the number of deliveries.
+    fn release_changes(&mut self, channel: ChannelId) -> u64 {
         if self.held_changes.is_empty() {
-            return;
+            return 0;
         }
+        let mut delivered = 0;
         let position = self.sequence.position();
         for (after, payload) in std::mem::take(&mut self.held_changes) {
             if position.is_none_or(|position| after <= position) {
-                self.deliver_event(channel, &payload);
+                delivered += self.deliver_event(channel, &payload);
             } else {
                 self.held_changes.push_back((after, payload));
             }
         }
+        delivered
     }
 }
 
@@ -74,14 +80,16 @@ impl RoomState {
 pub(super) struct Room {
     pub(super) channel: ChannelId,
     pub(super) state: Mutex<RoomState>,
+    deliveries: Counter,
 }
 
 impl Room {
     /// A room without subscribers.
-    pub(super) fn new(channel: ChannelId) -> Self {
+    pub(super) fn new(channel: ChannelId, deliveries: Counter) -> Self {
         Self {
             channel,
             state: Mutex::default(),
+            deliveries,
         }
     }
 
@@ -161,6 +169,12 @@ impl Room {
             .collect()
     }
 
+    /// Number of subscriptions.
+    pub(super) fn subscriptions(&self) -> usize {
+        let state = self.state.lock();
+        state.subscribers.values().map(HashMap::len).sum()
+    }
+
     /// Position of the last delivered message; `None` until a first subscription is active.
     pub(super) fn position(&self) -> Option<i64> {
         self.state.lock().sequence.position()
@@ -174,11 +188,12 @@ impl Room {
             subscribers,
             ..
         } = &mut *state;
-        let bytes = payload.body.len();
+        let (bytes, mut delivered) = (payload.body.len(), 0);
         let offer = sequence.offer(seq - 1, seq, bytes, payload, |seq, payload| {
-            deliver_message(self.channel, subscribers, seq, &payload);
+            delivered += deliver_message(self.channel, subscribers, seq, &payload);
         });
-        state.release_changes(self.channel);
+        delivered += state.release_changes(self.channel);
+        self.deliveries.inc_by(delivered);
         offer
     }
 
@@ -199,12 +214,14 @@ impl Room {
             if state.held_changes.len() == MAX_HELD_CHANGES
                 && let Some((_, oldest)) = state.held_changes.pop_front()
             {
-                state.deliver_event(self.channel, &oldest);
+                self.deliveries
+                    .inc_by(state.deliver_event(self.channel, &oldest));
             }
             state.held_changes.push_back((after, payload.clone()));
             return true;
         }
-        state.deliver_event(self.channel, payload);
+        self.deliveries
+            .inc_by(state.deliver_event(self.channel, payload));
         false
     }
 
@@ -216,8 +233,9 @@ impl Room {
             subscribers,
             ..
         } = &mut *state;
+        let mut delivered = 0;
         let mut deliver = |seq, payload: Payload| {
-            deliver_message(self.channel, subscribers, seq, &payload);
+            delivered += deliver_message(self.channel, subscribers, seq, &payload);
         };
         for (seq, payload) in messages {
             // Deleted messages leave holes, so the previous message is the one before it in the store.
@@ -226,7 +244,8 @@ impl Room {
             sequence.offer(previous, seq, bytes, payload, &mut deliver);
         }
         sequence.fill(through, deliver);
-        state.release_changes(self.channel);
+        delivered += state.release_changes(self.channel);
+        self.deliveries.inc_by(delivered);
     }
 
     /// Marks a repair as begun; see [`Sequence::begin_repair`].

@@ -196,6 +196,8 @@ impl Drop for PendingSubscription {
 
 #[cfg(test)]
 mod tests {
+    use prometheus_client::metrics::counter::Counter;
+
     use super::{
         super::tests::{connection, frame_format, payload, queued},
         *,
@@ -204,7 +206,7 @@ mod tests {
 
     #[test]
     fn frames_held_during_a_replay_are_bounded_and_follow_it() {
-        let hub = Arc::new(Hub::new(20));
+        let hub = Arc::new(Hub::new(20, Counter::default()));
         let channel = ChannelId::new();
         let (ann, bob) = (connection(&hub), connection(&hub));
         let pending = hub.begin_subscription(channel);
@@ -256,7 +258,7 @@ mod tests {
 
     #[test]
     fn a_position_that_the_channel_has_not_reached_is_answered_with_a_gap_frame() {
-        let hub = Arc::new(Hub::new(20));
+        let hub = Arc::new(Hub::new(20, Counter::default()));
         let (channel, ann) = (ChannelId::new(), connection(&hub));
         let add = |sub, last_seq, after| {
             let pending = hub.begin_subscription(channel);

@@ -104,13 +104,14 @@ pub(super) type Subscribers = HashMap<u64, Subscriber>;
 /// All subscribers of a channel.
 pub(super) type SubscribersByFormat = HashMap<(ChannelStream, FrameFormat), Subscribers>;
 
-/// Delivers a message to each subscriber that has not had it.
+/// Delivers a message to each subscriber that has not had it. Returns their number.
 pub(super) fn deliver_message(
     channel: ChannelId,
     subscribers: &mut SubscribersByFormat,
     seq: i64,
     payload: &Payload,
-) {
+) -> u64 {
+    let mut delivered = 0;
     for ((stream, frame_format), subscribers) in subscribers {
         if *stream != ChannelStream::Messages {
             continue;
@@ -123,8 +124,10 @@ pub(super) fn deliver_message(
             let frame =
                 frame.get_or_insert_with(|| encode(frame_format, channel, *stream, payload, &[]));
             subscriber.push(frame.clone());
+            delivered += 1;
         }
     }
+    delivered
 }
 
 /// Encodes a MESSAGE frame with `extra` headers.

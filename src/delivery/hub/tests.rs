@@ -2,6 +2,8 @@ use std::collections::VecDeque;
 
 use proptest::prelude::*;
 
+use prometheus_client::metrics::counter::Counter;
+
 use super::*;
 use crate::protocol::{encoding::Encoding, stomp::Version};
 
@@ -33,7 +35,7 @@ pub(super) fn payload(seq: i64) -> Payload {
 
 #[test]
 fn a_removed_user_loses_active_and_pending_subscriptions() {
-    let hub = Arc::new(Hub::new(20));
+    let hub = Arc::new(Hub::new(20, Counter::default()));
     let (ann, bob) = (connection(&hub), connection(&hub));
     let channel = ChannelId::new();
     for connection in [&ann, &bob] {
@@ -94,7 +96,7 @@ fn a_removed_user_loses_active_and_pending_subscriptions() {
 
 #[test]
 fn a_connection_that_has_subscribed_since_a_removal_was_checked_is_closed() {
-    let hub = Arc::new(Hub::new(20));
+    let hub = Arc::new(Hub::new(20, Counter::default()));
     let channel = ChannelId::new();
     let (user, session) = (UserId::new(), SessionId::new());
     let join = || {
@@ -128,7 +130,7 @@ fn a_connection_that_has_subscribed_since_a_removal_was_checked_is_closed() {
 
 #[test]
 fn subscriptions_of_one_format_share_the_frame() {
-    let hub = Arc::new(Hub::new(20));
+    let hub = Arc::new(Hub::new(20, Counter::default()));
     let channel = ChannelId::new();
     let (ann, bob, eve) = (connection(&hub), connection(&hub), connection(&hub));
     for (connection, subscription) in [(&ann, "sub-0"), (&bob, "sub-0"), (&eve, "sub-1")] {
@@ -152,7 +154,7 @@ fn subscriptions_of_one_format_share_the_frame() {
 
 #[test]
 fn an_event_without_a_position_is_delivered_once() {
-    let hub = Arc::new(Hub::new(20));
+    let hub = Arc::new(Hub::new(20, Counter::default()));
     let (channel, ann) = (ChannelId::new(), connection(&hub));
     hub.begin_subscription(channel).add(
         &ann,
@@ -170,7 +172,7 @@ fn an_event_without_a_position_is_delivered_once() {
 
 #[test]
 fn a_change_of_a_message_is_delivered_after_the_message() {
-    let hub = Arc::new(Hub::new(20));
+    let hub = Arc::new(Hub::new(20, Counter::default()));
     let (channel, ann) = (ChannelId::new(), connection(&hub));
     for (stream, subscription) in [(ChannelStream::Messages, "m"), (ChannelStream::Events, "e")] {
         let format = frame_format(subscription);
@@ -210,7 +212,7 @@ fn a_change_of_a_message_is_delivered_after_the_message() {
 
 #[test]
 fn a_deleted_channel_delivers_nothing_more() {
-    let hub = Arc::new(Hub::new(20));
+    let hub = Arc::new(Hub::new(20, Counter::default()));
     let (channel, ann) = (ChannelId::new(), connection(&hub));
     hub.begin_subscription(channel).add(
         &ann,
@@ -259,7 +261,7 @@ fn only_exact_destinations_are_known() {
 proptest! {
     #[test]
     fn connections_and_rooms_without_use_are_removed(steps in proptest::collection::vec((0usize..4, 0usize..3, any::<bool>()), 0..60)) {
-        let hub = Arc::new(Hub::new(20));
+        let hub = Arc::new(Hub::new(20, Counter::default()));
         let channels: Vec<_> = (0..3).map(|_| ChannelId::new()).collect();
         let connections: Vec<_> = (0..4).map(|_| connection(&hub)).collect();
         for (user, channel, subscribe) in steps {

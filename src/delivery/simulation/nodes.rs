@@ -1,6 +1,12 @@
 //! The simulated nodes: records from the log, repairs and audits.
 
-use std::{cell::Cell, collections::HashSet, rc::Rc, sync::LazyLock, time::Duration};
+use std::{
+    cell::Cell,
+    collections::HashSet,
+    rc::Rc,
+    sync::{Arc, LazyLock},
+    time::Duration,
+};
 
 use uuid::Uuid;
 
@@ -83,14 +89,15 @@ static SESSIONS: LazyLock<Sessions> = LazyLock::new(|| {
         .build()
         .expect("a runtime");
     let _guard = runtime.enter();
-    let redis = RedisClient::new(&Secret::new("redis://localhost")).expect("a valid URL");
+    let redis =
+        RedisClient::new(&Secret::new("redis://localhost"), Arc::default()).expect("a valid URL");
     Sessions::new(redis, Duration::from_hours(1), &Secret::new("unused"))
 });
 
 impl World {
     /// Starts a node, or another one in the place of a killed one.
     pub(super) fn start_node(&mut self, index: usize) {
-        let (delivery, reports) = Delivery::new(20, SESSIONS.clone(), Tasks::new());
+        let (delivery, reports) = Delivery::new(20, SESSIONS.clone(), Tasks::new(), Arc::default());
         let at = NodeRef {
             index,
             number: self.next_number(),

@@ -143,6 +143,11 @@ impl Start {
         &mut self.missed
     }
 
+    /// Why the replay is incomplete, if it is.
+    pub fn gap(&self) -> Option<ReplayGap> {
+        self.gap
+    }
+
     /// Adds the stream to both logs.
     pub fn join(&mut self, stream: &Arc<SseStream>) {
         let Some(tip) = self.tip else {
