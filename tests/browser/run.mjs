@@ -12,6 +12,7 @@ import { startProxy, distinctSources } from "./proxy.mjs";
 import { appearance } from "./scenarios/appearance.mjs";
 import { conversations } from "./scenarios/conversations.mjs";
 import { files } from "./scenarios/files.mjs";
+import { history } from "./scenarios/history.mjs";
 import { interruptions } from "./scenarios/interruptions.mjs";
 import { lost } from "./scenarios/lost.mjs";
 import { notifications } from "./scenarios/notifications.mjs";
@@ -108,7 +109,7 @@ async function attempt([name, run], fixture) {
 
 try {
   const fixture = await setUp();
-  for (const scenario of [...sessions, ...conversations, ...notifications, ...typing, ...start, ...files, ...interruptions, ...lost, ...appearance]) {
+  for (const scenario of [...sessions, ...conversations, ...history, ...notifications, ...typing, ...start, ...files, ...interruptions, ...lost, ...appearance]) {
     const before = failed.length;
     await attempt(scenario, fixture);
     // Stops the run when the system is down, because every further scenario would time out.

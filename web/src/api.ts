@@ -57,8 +57,18 @@ export const deleteChannel = (id: string): Promise<void> => call("DELETE", `/cha
 export const leaveChannel = (id: string, userId: string): Promise<void> =>
   call("DELETE", `/channels/${id}/participants/${userId}`);
 
-export const messages = (channelId: string, cursor?: string | null): Promise<MessagePage> =>
-  call("GET", `/messages?${new URLSearchParams({ channelId, size: String(PAGE_SIZE), ...(cursor && { cursor }) })}`);
+/** @returns a page before or after the cursor, nearest first */
+export function messages(
+  channelId: string,
+  cursor?: string,
+  towards: "older" | "newer" = "older",
+): Promise<MessagePage> {
+  const sort = towards === "older" ? "createdAt,desc" : "createdAt,asc";
+  return call(
+    "GET",
+    `/messages?${new URLSearchParams({ channelId, size: String(PAGE_SIZE), sort, ...(cursor && { cursor }) })}`,
+  );
+}
 
 export async function postMessage(
   message: { content: string; channelId: string; authorId: string; clientMessageId: string },

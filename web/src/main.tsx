@@ -7,6 +7,7 @@
 //   text/                formats of times and sizes; message text as elements
 //   picture, visible     scales a profile picture; whether this tab is visible
 //   focus                whether the next composer takes the focus
+//   frames               work done once a frame
 //   workspace, route     what runs while a user is signed in; the channel in the URL
 //
 // Views call state, state calls api and live; never the reverse.

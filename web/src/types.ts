@@ -50,7 +50,7 @@ export interface Message {
 }
 
 export interface MessagePage {
-  /** Newest first. */
+  /** Newest first, or oldest first when read towards newer ones. */
   content: Message[];
   nextCursor: string | null;
   hasNext: boolean;

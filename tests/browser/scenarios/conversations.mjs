@@ -98,26 +98,39 @@ export const conversations = [
       const { id } = /** @type {any} */ ((await api.channels()).find((each) => each.name === channel));
       for (let number = 1; number <= MANY; number++) await api.post(id, `Message number ${number}.`);
       await ben.waitForMessages(`Message number ${MANY}.`);
+      // Holds the older page back until the position of a row is known.
+      /** @type {() => void} */
+      let release = () => {};
+      const held = new Promise((done) => (release = () => done(undefined)));
+      await ben.page.route("**/api/messages?*cursor=*", (route) => void held.then(() => route.continue()));
       await ben.page.reload();
       await ben.waitForMessages(`Message number ${MANY}.`);
-      assert.equal(await ben.page.locator(".message").count(), 50);
       const log = ben.page.getByRole("log");
-      // A row near the edge of the loaded page must stay in place when the older page loads.
-      const row = ben.message(`Message number ${MANY - 48}.`);
-      await log.evaluate((box) => (box.scrollTop = 300));
+      const row = ben.message(`Message number ${MANY - 44}.`);
+      await log.evaluate((box) => (box.scrollTop = 40));
+      await row.waitFor();
       const before = await row.evaluate((element) => element.getBoundingClientRect().top);
-      await ben.page.waitForFunction(() => document.querySelectorAll(".message").length > 50);
+      release();
+      await ben.page.waitForFunction(() => Number(document.querySelector("[role=log]")?.scrollTop) > 600);
       const after = await row.evaluate((element) => element.getBoundingClientRect().top);
       assert.ok(Math.abs(after - before) <= 2, `the row moved from ${before} to ${after}`);
+
       const first = ben.page.getByRole("heading", { name: `Welcome to #${channel}` });
-      for (let tries = 0; tries < 50 && !(await first.isVisible()); tries++) {
-        await log.evaluate((box) => (box.scrollTop = 0));
-        await ben.page.waitForTimeout(100);
+      /** @type {Set<string>} */
+      const seen = new Set();
+      let most = 0;
+      for (let tries = 0; tries < 200 && !(await first.isVisible()); tries++) {
+        const texts = await ben.messageTexts();
+        most = Math.max(most, texts.length);
+        for (const text of texts) seen.add(text);
+        await log.evaluate((box) => (box.scrollTop -= 300));
+        await ben.page.waitForTimeout(50);
       }
-      await ben.assertMessages([
-        "Hello Ben, are you on the other node?",
-        ...Array.from({ length: MANY }, (_, index) => `Message number ${index + 1}.`),
-      ]);
+      await ben.waitForMessages("Hello Ben, are you on the other node?");
+      for (const text of await ben.messageTexts()) seen.add(text);
+      const missing = Array.from({ length: MANY - 20 }, (_, index) => `Message number ${index + 1}.`).filter((text) => !seen.has(text));
+      assert.deepEqual(missing, []);
+      assert.ok(most < 60, `${most} rows in the document`);
     },
   ],
   [

@@ -188,7 +188,7 @@ export const lost = [
       await editor.waitFor({ state: "detached" });
       await page.getByText("The message you were editing is gone.").waitFor();
       assert.equal(await composer(ann).inputValue(), first);
-      assert.equal(await focused(page), "BODY", "Enter would send the edited text as a new message");
+      assert.ok(["ARTICLE", "DIV"].includes(String(await focused(page))), "Enter would send the edited text as a new message");
       await composer(ann).fill("");
       await startEdit(second);
       await admin.deleteChannel(id);

@@ -4,7 +4,8 @@
 // The same header recovers new messages after a lost connection. Edits and deletions are not stored as events, so the
 // newest page is read again for them.
 
-import { batch, computed, effect, signal, untracked } from "@preact/signals";
+import { computed, effect, signal, untracked } from "@preact/signals";
+import { inFrame, runFrame } from "../frames";
 import { connection, subscribe } from "../live/stomp";
 import { rememberChannel } from "../route";
 import { channels, touchChannel } from "./channels";
@@ -60,8 +61,8 @@ function follow(timeline: Timeline): () => void {
     `/sub/channels.${channelId}.messages`,
     (body, headers) => {
       // Too many messages were missed to be replayed: starts again with the newest page.
-      if (headers["gap"] === "true") return void timeline.load();
-      batch(() => {
+      if (headers["gap"] === "true") return inFrame(() => void timeline.load());
+      inFrame(() => {
         timeline.put(body);
         settle(body);
         stopTypingOf(channelId, body.author?.id);
@@ -71,9 +72,12 @@ function follow(timeline: Timeline): () => void {
     () => ({ "after-seq": String(timeline.lastSeq) }),
   );
   const endEvents = subscribe(`/sub/channels.${channelId}.events`, (event) => {
-    if (event.type === "message.updated") timeline.update(event.message);
-    if (event.type === "message.deleted") timeline.remove(event.messageId);
-    if (event.type === "typing") receiveTyping(event);
+    // In the order of arrival with the messages.
+    inFrame(() => {
+      if (event.type === "message.updated") timeline.update(event.message);
+      if (event.type === "message.deleted") timeline.remove(event.messageId);
+      if (event.type === "typing") receiveTyping(event);
+    });
   });
   return () => {
     endMessages();
@@ -126,6 +130,8 @@ export function startConversations(): () => void {
     }
   });
   return () => {
+    // Nothing of this user may wait for the next one.
+    runFrame();
     endErrors();
     endPruning();
     endCatchingUp();

@@ -3,7 +3,14 @@ import { computed, signal } from "@preact/signals";
 import { restoreDraft } from "./drafts";
 import type { Message } from "../types";
 
-export type Edit = { messageId: string; channelId: string; original: string; text: string };
+export interface Edit {
+  messageId: string;
+  channelId: string;
+  original: string;
+  text: string;
+  /** Began with a key in the composer, which gets the focus back. */
+  fromComposer: boolean;
+}
 
 /** Null when none is edited. */
 export const editing = signal<Edit | null>(null);
@@ -11,8 +18,8 @@ export const editing = signal<Edit | null>(null);
 /** Does not change while the user types. */
 export const editedId = computed(() => editing.value?.messageId ?? null);
 
-export function startEditing({ id, channelId, content }: Message) {
-  editing.value = { messageId: id, channelId, original: content, text: content };
+export function startEditing({ id, channelId, content }: Message, fromComposer = false) {
+  editing.value = { messageId: id, channelId, original: content, text: content, fromComposer };
 }
 
 /** Ends the editing of this message; another one stays open. */

@@ -1,7 +1,7 @@
 import { beforeEach, expect, test, vi } from "vitest";
 import * as api from "../api";
 import type { Message, MessagePage } from "../types";
-import { Timeline } from "./timeline";
+import { MAX_MESSAGES, Timeline } from "./timeline";
 
 vi.mock("../api", () => ({ PAGE_SIZE: 50, messages: vi.fn() }));
 
@@ -17,7 +17,7 @@ const range = (from: number, to: number) => Array.from({ length: to - from + 1 }
 
 const page = (from: number, to: number): MessagePage => ({
   content: range(from, to).reverse(),
-  nextCursor: from > 1 ? `before ${from}` : null,
+  nextCursor: from > 1 ? String(from) : null,
   hasNext: from > 1,
 });
 
@@ -93,7 +93,7 @@ test("older pages are added before, without duplicates, up to the first message"
   const timeline = await loaded(4, 6);
   readPage.mockResolvedValueOnce(page(1, 4));
   await timeline.loadOlder();
-  expect(readPage).toHaveBeenLastCalledWith("c", "before 4");
+  expect(readPage).toHaveBeenLastCalledWith("c", "4", "older");
   expect(seqs(timeline)).toEqual([1, 2, 3, 4, 5, 6]);
   await timeline.loadOlder();
   expect(readPage).toHaveBeenCalledTimes(2);
@@ -122,14 +122,78 @@ test("an older page that no longer adjoins is dropped", async () => {
   expect(seqs(timeline)).toEqual([20, 21]);
 });
 
-test("a list of over 600 messages is trimmed to the newest 50, and the others can be read again", async () => {
-  const timeline = await loaded(1, 600);
-  timeline.trim();
-  expect(timeline.messages.value).toHaveLength(600);
-  timeline.put(message(601));
-  timeline.trim();
-  expect(seqs(timeline)).toEqual(range(552, 601).map(({ seq }) => seq));
-  readPage.mockResolvedValueOnce(page(503, 552));
+const LONG = MAX_MESSAGES;
+
+test("a reader at the newest message loses the oldest of a long range, and can read them again", async () => {
+  const timeline = await loaded(1, LONG);
+  expect(timeline.messages.value).toHaveLength(LONG);
+  timeline.put(message(LONG + 1));
+  const kept = seqs(timeline);
+  expect(kept.at(-1)).toBe(LONG + 1);
+  expect(kept.length).toBeLessThan(LONG);
+  expect(timeline.hasOlder.value).toBe(true);
+  readPage.mockResolvedValueOnce(page(kept[0] - 50, kept[0] - 1));
   await timeline.loadOlder();
-  expect(seqs(timeline)).toHaveLength(99);
+  expect(readPage).toHaveBeenLastCalledWith("c", String(kept[0]), "older");
+  expect(seqs(timeline)[0]).toBe(kept[0] - 50);
+});
+
+test("a reader further up loses the newest of a long range, and reads them again on the way down", async () => {
+  const timeline = await loaded(1000, 1000 + LONG - 1);
+  timeline.following = false;
+  readPage.mockResolvedValueOnce(page(950, 999));
+  await timeline.loadOlder();
+  const kept = seqs(timeline);
+  expect(kept[0]).toBe(950);
+  expect(kept.length).toBeLessThan(LONG);
+  expect(timeline.hasNewer.value).toBe(true);
+
+  // An arrival is counted, but does not belong to the range.
+  timeline.put(message(1000 + LONG));
+  expect(seqs(timeline)).toEqual(kept);
+  expect(timeline.lastSeq).toBe(1000 + LONG);
+
+  const last = kept.at(-1) as number;
+  const rest = range(last + 1, 1000 + LONG);
+  readPage.mockResolvedValueOnce({ content: rest, nextCursor: null, hasNext: false });
+  await timeline.loadNewer();
+  expect(readPage).toHaveBeenLastCalledWith("c", String(last), "newer");
+  expect(seqs(timeline).at(-1)).toBe(1000 + LONG);
+  expect(timeline.hasNewer.value).toBe(false);
+  timeline.put(message(1001 + LONG));
+  expect(seqs(timeline).at(-1)).toBe(1001 + LONG);
+});
+
+test("a message that arrives during the read of the last newer page is read, too", async () => {
+  const timeline = await loaded(1, 3);
+  timeline.hasNewer.value = true;
+  const { promise, resolve: answer } = deferred<MessagePage>();
+  readPage.mockReturnValueOnce(promise);
+  const reading = timeline.loadNewer();
+  timeline.put(message(5));
+  answer({ content: [message(4)], nextCursor: null, hasNext: false });
+  await reading;
+  expect(seqs(timeline)).toEqual([1, 2, 3, 4]);
+  expect(timeline.hasNewer.value).toBe(true);
+});
+
+test("the range around a reader who is further up stays when the line was lost for long", async () => {
+  const timeline = await loaded(1, 5);
+  timeline.following = false;
+  readPage.mockResolvedValueOnce(page(20, 21));
+  await timeline.load();
+  expect(seqs(timeline)).toEqual([1, 2, 3, 4, 5]);
+  expect([timeline.hasNewer.value, timeline.lastSeq]).toEqual([true, 21]);
+  readPage.mockResolvedValueOnce(page(20, 21));
+  await timeline.load(true);
+  expect(seqs(timeline)).toEqual([20, 21]);
+  expect([timeline.hasNewer.value, timeline.hasOlder.value]).toEqual([false, true]);
+});
+
+test("arrivals do not grow the range around a reader who is further up without bound", async () => {
+  const timeline = await loaded(1, LONG);
+  timeline.following = false;
+  for (let seq = LONG + 1; seq < LONG + 100; seq++) timeline.put(message(seq));
+  expect(timeline.messages.value).toHaveLength(LONG);
+  expect([timeline.hasNewer.value, timeline.lastSeq]).toEqual([true, LONG + 99]);
 });

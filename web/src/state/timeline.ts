@@ -1,11 +1,24 @@
-// The loaded messages of one channel: a range without gaps up to the newest.
+// The loaded messages of one channel: a range without gaps, which ends at the newest unless the reader is far up.
 import { signal } from "@preact/signals";
 import * as api from "../api";
+import { inFrame } from "../frames";
 import { retry } from "./retry";
 import type { Message, MessagePage } from "../types";
 
-/** A longer list is trimmed to one page while the reader is at the bottom. */
-const MAX_MESSAGES = 600;
+/** Of a longer range, the end that is far from the reader is dropped, and read again when the reader returns to it. */
+export const MAX_MESSAGES = 300;
+/** Dropped at once, so that not each arrival moves the end of the range. */
+const SPARE = 50;
+
+/** A reader's place in the history: a row, and the distance of its top from the top of the view. */
+export interface Place {
+  key: string;
+  distance: number;
+  /** Heights of the rows around it. */
+  sizes: Map<string, number>;
+  /** The newest seq that the reader has seen. */
+  seen: number;
+}
 
 export class Timeline {
   readonly channelId: string;
@@ -13,23 +26,37 @@ export class Timeline {
   readonly messages = signal<Message[]>([]);
   readonly state = signal<"loading" | "ready" | "failed">("loading");
   readonly hasOlder = signal(false);
-  readonly loadingOlder = signal(false);
+  readonly hasNewer = signal(false);
+  /** The end of the range that is being read. */
+  readonly loading = signal<"older" | "newer" | null>(null);
   /** The highest seq seen; also counts deleted messages, which must not be requested again. */
-  lastSeq = 0;
-  private olderCursor: string | null = null;
+  readonly newestSeq = signal(0);
+  /** Whether the reader is at the newest message. A reader elsewhere keeps the range that is around them. */
+  following = true;
+  /** Set while the channel is not on screen; null at the newest message. */
+  place: Place | null = null;
+  /** The lowest seq of the range; the message may be deleted since. */
+  private lowest = 0;
   /** Ids deleted during a read of a page that may still have them. */
   private readonly deleted = new Set<string>();
+  private reads = 0;
 
   constructor(channelId: string) {
     this.channelId = channelId;
   }
 
-  /** Reads the newest page; loaded messages stay until then. */
-  async load(): Promise<boolean> {
-    if (!this.loadingOlder.peek()) this.deleted.clear();
+  get lastSeq() {
+    return this.newestSeq.peek();
+  }
+
+  /**
+   * Reads the newest page; loaded messages stay until then.
+   *
+   * @param jump replaces the range around a reader who is further up
+   */
+  async load(jump = false): Promise<boolean> {
     try {
-      const page = await retry(() => api.messages(this.channelId));
-      this.#startFrom(page);
+      await this.#read(null, (page) => this.#startFrom(page, jump || this.following));
       return true;
     } catch (error) {
       if (this.state.peek() === "loading") this.state.value = "failed";
@@ -38,8 +65,8 @@ export class Timeline {
     }
   }
 
-  #startFrom(page: MessagePage) {
-    const kept = page.content.filter((message) => !this.deleted.has(message.id)).reverse();
+  #startFrom(page: MessagePage, jump: boolean) {
+    const kept = this.#undeleted(page).reverse();
     const oldest = kept[0]?.seq ?? Infinity;
     const newest = kept.at(-1)?.seq ?? 0;
     const held = this.messages.peek();
@@ -47,45 +74,94 @@ export class Timeline {
     const newer = held.filter((message) => message.seq > newest);
     // Keeps older pages when the two ranges overlap or touch, without a gap.
     const joined = held.some((message) => message.seq >= oldest - 1 && message.seq <= newest);
+    this.state.value = "ready";
+    if (!joined && held.length && !jump) {
+      this.#see(newest);
+      this.hasNewer.value = true;
+      return;
+    }
     const older = joined ? held.filter((message) => message.seq < oldest) : [];
     if (!older.length) {
-      this.olderCursor = page.nextCursor;
+      this.lowest = page.content.at(-1)?.seq ?? 0;
       this.hasOlder.value = page.hasNext;
     }
-    this.#set([...older, ...kept, ...newer]);
-    this.state.value = "ready";
+    this.hasNewer.value = false;
+    this.#set([...older, ...kept, ...newer], "older");
   }
 
   async loadOlder() {
-    if (this.loadingOlder.peek() || !this.hasOlder.peek()) return;
-    this.loadingOlder.value = true;
-    try {
-      const cursor = this.olderCursor;
-      const page = await retry(() => api.messages(this.channelId, cursor));
-      // The list was restarted, so this page no longer adjoins.
-      if (cursor !== this.olderCursor) return;
-      const known = new Set(this.messages.peek().map((message) => message.id));
-      const fresh = page.content.filter((message) => !known.has(message.id) && !this.deleted.has(message.id));
-      this.olderCursor = page.nextCursor;
+    if (this.loading.peek() || !this.hasOlder.peek()) return;
+    const { lowest } = this;
+    await this.#readFrom("older", lowest, (page) => {
+      // The range may start elsewhere since.
+      if (this.lowest !== lowest) return;
+      const fresh = this.#undeleted(page).filter((message) => message.seq < lowest);
+      this.lowest = Math.min(lowest, page.content.at(-1)?.seq ?? lowest);
       this.hasOlder.value = page.hasNext;
-      this.#set([...fresh.reverse(), ...this.messages.peek()]);
+      this.#set([...fresh.reverse(), ...this.messages.peek()], "newer");
+    });
+  }
+
+  async loadNewer() {
+    const highest = this.messages.peek().at(-1)?.seq;
+    if (this.loading.peek() || !this.hasNewer.peek() || highest === undefined) return;
+    await this.#readFrom("newer", highest, (page) => {
+      if (this.messages.peek().at(-1)?.seq !== highest) return;
+      const fresh = this.#undeleted(page).filter((message) => message.seq > highest);
+      // Messages that arrived during the read are after the page.
+      this.hasNewer.value = page.hasNext || this.lastSeq > (page.content.at(-1)?.seq ?? this.lastSeq);
+      this.#set([...this.messages.peek(), ...fresh], "older");
+    });
+  }
+
+  async #readFrom(end: "older" | "newer", seq: number, use: (page: MessagePage) => void) {
+    this.loading.value = end;
+    try {
+      await this.#read({ seq, end }, use);
     } finally {
-      this.loadingOlder.value = false;
+      this.loading.value = null;
     }
+  }
+
+  /** @param from null for the newest page */
+  async #read(from: { seq: number; end: "older" | "newer" } | null, use: (page: MessagePage) => void) {
+    if (this.reads++ === 0) this.deleted.clear();
+    try {
+      // The server's cursor is the seq of the last message of a page.
+      const page = await retry(() =>
+        from ? api.messages(this.channelId, String(from.seq), from.end) : api.messages(this.channelId),
+      );
+      // After the events that arrived before it, and after the scroll event of the frame: the list keeps its place by that.
+      await new Promise<void>((done) =>
+        inFrame(() => {
+          done();
+          use(page);
+        }),
+      );
+    } finally {
+      this.reads--;
+    }
+  }
+
+  #undeleted(page: MessagePage) {
+    return page.content.filter((message) => !this.deleted.has(message.id));
   }
 
   /** Adds a message or replaces an older version of it. */
   put(message: Message) {
     if (this.deleted.has(message.id)) return;
     const held = this.messages.peek();
-    const at = held.findIndex((each) => each.id === message.id);
-    if (at >= 0) {
-      if (version(message) >= version(held[at])) this.#set(held.with(at, message));
+    const before = held.findLastIndex((each) => each.seq <= message.seq);
+    if (before >= 0 && held[before].id === message.id) {
+      if (version(message) >= version(held[before])) this.#set(held.with(before, message), null);
       return;
     }
-    // A message before the range would leave a gap.
-    if (held.length && message.seq < held[0].seq) return;
-    this.#set([...held, message].sort((a, b) => a.seq - b.seq));
+    // A message outside the range would leave a gap.
+    if (before < 0 && held.length) return;
+    const last = before === held.length - 1;
+    if (last && !this.hasNewer.peek() && !this.following && held.length >= MAX_MESSAGES) this.hasNewer.value = true;
+    if (last && this.hasNewer.peek()) return this.#see(message.seq);
+    this.#set(held.toSpliced(before + 1, 0, message), this.following ? "older" : null);
   }
 
   /** Replaces a loaded message. */
@@ -98,19 +174,24 @@ export class Timeline {
     this.messages.value = this.messages.peek().filter((message) => message.id !== id);
   }
 
-  /** Drops old messages. For a reader at the bottom, where these are out of view. */
-  trim() {
-    const held = this.messages.peek();
-    if (held.length <= MAX_MESSAGES) return;
-    this.#set(held.slice(-api.PAGE_SIZE));
-    // A plain instant is a valid cursor. loadOlder() drops the duplicates in that page.
-    this.olderCursor = new Date(Date.parse(held[held.length - api.PAGE_SIZE].createdAt) + 1).toISOString();
-    this.hasOlder.value = true;
+  #see(seq: number) {
+    if (seq > this.lastSeq) this.newestSeq.value = seq;
   }
 
-  #set(messages: Message[]) {
-    this.lastSeq = Math.max(this.lastSeq, messages.at(-1)?.seq ?? 0);
+  /** @param drop the end that is dropped when the range is too long */
+  #set(messages: Message[], drop: "older" | "newer" | null) {
+    if (!this.hasNewer.peek()) this.#see(messages.at(-1)?.seq ?? 0);
     this.messages.value = messages;
+    if (messages.length <= MAX_MESSAGES || !drop) return;
+    const length = MAX_MESSAGES - SPARE;
+    if (drop === "older") {
+      this.messages.value = messages.slice(-length);
+      this.lowest = this.messages.peek()[0].seq;
+      this.hasOlder.value = true;
+    } else {
+      this.messages.value = messages.slice(0, length);
+      this.hasNewer.value = true;
+    }
   }
 }
 

@@ -9,16 +9,25 @@ const otherYear = new Intl.DateTimeFormat(LOCALE, { day: "numeric", month: "long
 
 export const timeOfDay = (instant: string) => clock.format(Date.parse(instant));
 
+/** Without "AM" and "PM", for a narrow column. */
+export const shortTime = (instant: string) =>
+  clock
+    .formatToParts(Date.parse(instant))
+    .filter(({ type }) => type === "hour" || type === "minute")
+    .map(({ value }) => value)
+    .join(":");
+
 export const exactTime = (instant: string) => exact.format(Date.parse(instant));
 
 /** A key of the local day. */
-export const dayKey = (instant: string) => new Date(instant).toDateString();
+export const dayKey = (instant: string | number) => new Date(instant).toDateString();
 
-export function dayLabel(instant: string) {
+/** @param now the key of the present day */
+export function dayLabel(instant: string, now: string = dayKey(Date.now())) {
   const day = new Date(instant);
-  const today = new Date();
+  const today = new Date(now);
   const yesterday = new Date(today.getFullYear(), today.getMonth(), today.getDate() - 1);
-  if (day.toDateString() === today.toDateString()) return "Today";
+  if (day.toDateString() === now) return "Today";
   if (day.toDateString() === yesterday.toDateString()) return "Yesterday";
   return (day.getFullYear() === today.getFullYear() ? thisYear : otherYear).format(day);
 }

@@ -7,6 +7,7 @@ import { openDialog } from "./dialog";
 import { FileKind } from "./file-kind";
 import { DownloadIcon } from "./icons";
 import { Lightbox } from "./lightbox";
+import { useTabIndex } from "./row-focus";
 import type { BinaryContent } from "../types";
 
 export function Attachments({ files }: { files: BinaryContent[] }) {
@@ -31,6 +32,7 @@ export function Attachments({ files }: { files: BinaryContent[] }) {
 
 function Picture({ file, among }: { file: BinaryContent; among: BinaryContent[] }) {
   const [broken, setBroken] = useState(false);
+  const tabindex = useTabIndex();
   const source = pictureSource(file);
   const waiting = file.uploadStatus === "WAITING";
   if (broken) return <FileRow file={file} />;
@@ -46,6 +48,7 @@ function Picture({ file, among }: { file: BinaryContent; among: BinaryContent[] 
     <button
       type="button"
       class="picture"
+      tabindex={tabindex}
       aria-label={`Open picture ${file.fileName}`}
       title={file.fileName}
       disabled={waiting}
@@ -59,6 +62,7 @@ function Picture({ file, among }: { file: BinaryContent; among: BinaryContent[] 
 
 function FileRow({ file }: { file: BinaryContent }) {
   const { id, fileName, size, contentType, uploadStatus } = file;
+  const tabindex = useTabIndex();
   const inside = (
     <>
       <span class="file-kind">
@@ -82,7 +86,13 @@ function FileRow({ file }: { file: BinaryContent }) {
   );
   if (uploadStatus !== "SUCCESS") return <div class={`file ${uploadStatus.toLowerCase()}`}>{inside}</div>;
   return (
-    <a class="file" href={fileLink(id)} download={fileName} aria-label={`Download ${fileName}, ${sizeOf(size)}`}>
+    <a
+      class="file"
+      href={fileLink(id)}
+      download={fileName}
+      tabindex={tabindex}
+      aria-label={`Download ${fileName}, ${sizeOf(size)}`}
+    >
       {inside}
       <DownloadIcon />
     </a>

@@ -115,5 +115,5 @@ function editLastOwn() {
     .peek()
     ?.messages.peek()
     .findLast((message) => message.author?.id === me.peek()?.id);
-  if (own) startEditing(own);
+  if (own) startEditing(own, true);
 }

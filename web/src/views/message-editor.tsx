@@ -3,13 +3,16 @@ import * as api from "../api";
 import { current } from "../state/conversations";
 import { editing, returnEditToDraft, stopEditing } from "../state/editing";
 import { toast, toastError } from "../state/toasts";
-import { Counter, lengthOf, MAX_LENGTH, trimmed, WritingArea } from "./writing";
+import { Counter, focusComposer, lengthOf, MAX_LENGTH, trimmed, WritingArea } from "./writing";
 import type { Message } from "../types";
 
 export function MessageEditor({ message }: { message: Message }) {
   const text = editing.value?.text ?? "";
   const [busy, setBusy] = useState(false);
-  const stop = () => stopEditing(message.id);
+  const stop = () => {
+    if (editing.peek()?.fromComposer) focusComposer(message.channelId);
+    stopEditing(message.id);
+  };
   const setText = (next: string) => {
     const edit = editing.peek();
     if (edit?.messageId === message.id) editing.value = { ...edit, text: next };
@@ -18,6 +21,7 @@ export function MessageEditor({ message }: { message: Message }) {
     () => () => {
       // The row is gone, although the user did not stop.
       const gone = editing.peek()?.messageId === message.id;
+      // The focus does not go to the composer, where Enter would send the text as a new message.
       if (gone && returnEditToDraft()) toast("The message you were editing is gone. Your text is in the draft.");
     },
     [message.id],

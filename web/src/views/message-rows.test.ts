@@ -17,7 +17,7 @@ function waiting(clientMessageId: string, createdAt: string): Pending {
 }
 
 const shape = (messages: Message[], pending: Pending[] = []) =>
-  toRows(messages, pending, ann).map((row) => (row.kind === "day" ? "day" : row.head ? "head" : "next"));
+  toRows(messages, pending, ann, false).map(({ newDay, head }) => (newDay ? "day" : head ? "head" : "next"));
 
 test("a run ends with another author, after 7 minutes, and with the day", () => {
   const rows = shape([
@@ -27,13 +27,24 @@ test("a run ends with another author, after 7 minutes, and with the day", () => 
     message(4, ben, "2026-01-01T10:14:00"),
     message(5, ben, "2026-01-02T00:00:00"),
   ]);
-  expect(rows).toEqual(["day", "head", "next", "head", "head", "day", "head"]);
+  expect(rows).toEqual(["day", "next", "head", "head", "day"]);
 });
 
 test("a pending message follows the stored ones, and has one row when it arrives", () => {
   const first = message(1, ann, "2026-01-01T10:00:00");
   const pending = [waiting("x", "2026-01-01T10:01:00")];
-  const before = toRows([first], pending, ann);
-  const after = toRows([first, message(2, ann, "2026-01-01T10:01:00", "x")], pending, ann);
+  const before = toRows([first], pending, ann, false);
+  const after = toRows([first, message(2, ann, "2026-01-01T10:01:00", "x")], pending, ann, false);
   expect(before.map(({ key }) => key)).toEqual(after.map(({ key }) => key));
+});
+
+test("a row stays the same when older messages are read", () => {
+  const messages = [1, 2, 3, 4].map((seq) => message(seq, ann, `2026-01-01T10:0${seq}:00`));
+  const before = toRows(messages.slice(1), [], ann, true);
+  const after = toRows(messages, [], ann, false);
+  expect(before.map(({ head, newDay }) => [head, newDay])).toEqual([
+    [false, false],
+    [false, false],
+  ]);
+  expect(after.slice(-2)).toEqual(before);
 });

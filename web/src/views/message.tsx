@@ -8,13 +8,14 @@ import { toastError } from "../state/toasts";
 import { returnToDraft } from "../state/unsent";
 import { retryUpload } from "../state/uploads";
 import { isOnlyEmoji, rich } from "../text/rich";
-import { exactTime, timeOfDay } from "../text/time";
+import { exactTime, shortTime, timeOfDay } from "../text/time";
 import { Attachments } from "./attachments";
 import { Avatar } from "./avatar";
 import { Confirm, openDialog } from "./dialog";
 import { EditIcon, TrashIcon } from "./icons";
 import { MessageEditor } from "./message-editor";
 import { OutgoingFiles } from "./outgoing-files";
+import { useTabIndex } from "./row-focus";
 import { focusComposer } from "./writing";
 import type { Pending } from "../state/pending";
 import type { Message, User } from "../types";
@@ -33,7 +34,7 @@ export interface Props {
   editing: boolean;
 }
 
-/** One message. Each arrival renders the list, which may have hundreds of rows, so an unchanged row is skipped. */
+/** One message. Each arrival and each scroll renders the list, so an unchanged row is skipped. */
 export class MessageRow extends Component<Props> {
   override shouldComponentUpdate(next: Props) {
     const { entry, ...now } = this.props;
@@ -49,23 +50,36 @@ export class MessageRow extends Component<Props> {
     const { message, pending, content, createdAt, attachments } = entry;
     const edited = message && isEdited(message) ? message.updatedAt : null;
     const state = pending ? (pending.state === "failed" ? "failed" : "pending") : "";
+    const name = author?.username ?? "Deleted user";
+    const byline = `by-${id}`;
     return (
       <article
         class={`message ${head ? "head" : ""} ${state} ${beingEdited ? "editing" : ""}`}
         data-row={id}
         tabindex={-1}
+        aria-labelledby={byline}
       >
         <div class="gutter">
-          {head ? <Avatar user={author} /> : <time datetime={createdAt}>{timeOfDay(createdAt)}</time>}
+          {head ? (
+            <Avatar user={author} />
+          ) : (
+            <time datetime={createdAt} title={exactTime(createdAt)} aria-hidden="true">
+              {shortTime(createdAt)}
+            </time>
+          )}
         </div>
         <div class="body">
-          {head && (
-            <header>
-              <strong class={author ? "author" : "author nobody"}>{author?.username ?? "Deleted user"}</strong>
+          {head ? (
+            <header id={byline}>
+              <strong class={author ? "author" : "author nobody"}>{name}</strong>{" "}
               <time datetime={createdAt} title={exactTime(createdAt)}>
                 {timeOfDay(createdAt)}
               </time>
             </header>
+          ) : (
+            <span id={byline} class="unseen">
+              {name} {timeOfDay(createdAt)}
+            </span>
           )}
           {beingEdited && message ? (
             <MessageEditor message={message} />
@@ -118,12 +132,14 @@ function Failure({ pending: { clientMessageId, channelId, files, reason } }: { p
 }
 
 function Tools({ message, own }: { message: Message; own: boolean }) {
+  const tabindex = useTabIndex();
   return (
     <div class="tools">
       {own && (
         <button
           type="button"
           class="icon-button"
+          tabindex={tabindex}
           aria-label="Edit message"
           title="Edit"
           onClick={() => startEditing(message)}
@@ -134,6 +150,7 @@ function Tools({ message, own }: { message: Message; own: boolean }) {
       <button
         type="button"
         class="icon-button"
+        tabindex={tabindex}
         aria-label="Delete message"
         title="Delete"
         onClick={() => askToDelete(message)}
@@ -144,7 +161,7 @@ function Tools({ message, own }: { message: Message; own: boolean }) {
   );
 }
 
-function askToDelete(message: Message) {
+export function askToDelete(message: Message) {
   const remove = () => api.deleteMessage(message.id).then(() => current.peek()?.remove(message.id), toastError);
   openDialog(
     <Confirm title="Delete this message?" action="Delete" onConfirm={remove}>

@@ -12,6 +12,7 @@ import { Lost } from "./lost";
 import { Members } from "./members";
 import { Announcer } from "./notifications";
 import { Sidebar } from "./sidebar";
+import { focusComposer } from "./writing";
 
 /** Shorter interruptions are not shown. */
 const UNNOTICED_MS = 1_200;
@@ -24,6 +25,11 @@ export function Shell() {
   const beside = membersBeside.value ? "with-members" : "";
   return (
     <div class={`shell ${beside}`} data-drawer={drawer.value ?? "none"}>
+      {timeline && (
+        <button type="button" class="skip" onClick={() => focusComposer(timeline.channelId)}>
+          Skip to the message box
+        </button>
+      )}
       <Sidebar />
       <main class="centre">
         <ConnectionBar />

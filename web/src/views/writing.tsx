@@ -4,7 +4,10 @@ import { useLayoutEffect, useRef } from "preact/hooks";
 export const MAX_LENGTH = 2_000;
 /** The counter appears from this length. */
 const NEARLY = 1_800;
+/** As in composer.css. */
 const TALLEST_PX = 320;
+/** Whether the style sheet lets the text area grow. */
+const growsByStyle = CSS.supports("field-sizing", "content");
 
 /** Length in code points, not UTF-16 code units. */
 export const lengthOf = (text: string) => (text.length <= NEARLY ? text.length : [...text].length);
@@ -40,6 +43,7 @@ export function WritingArea({
 }) {
   const ref = useRef<HTMLTextAreaElement | null>(null);
   useLayoutEffect(() => {
+    if (growsByStyle) return;
     const area = ref.current as HTMLTextAreaElement;
     area.style.height = "auto";
     area.style.height = `${Math.min(area.scrollHeight, TALLEST_PX)}px`;

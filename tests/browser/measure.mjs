@@ -1,0 +1,205 @@
+// The web app in a channel with 100,000 messages: scrolled from the newest to the first, and typed in while messages arrive.
+//
+//   BASE_URL=… ADMIN_USERNAME=… ADMIN_PASSWORD=… MIGRATION_DATABASE_URL=… node measure.mjs
+//
+// dev/measure web starts what it needs. MESSAGES: the length of the history (100000).
+import { execFileSync } from "node:child_process";
+import { randomBytes } from "node:crypto";
+import { apiOf, signUp } from "./api.mjs";
+import { Person } from "./browser.mjs";
+
+const base = process.env.BASE_URL ?? "http://127.0.0.1:3000";
+const length = Number(process.env.MESSAGES ?? 100_000);
+const KEYS = 200;
+const KEY_PAUSE_MS = 90;
+const ARRIVALS_PER_S = 20;
+const WHEEL_PX = 800;
+const MIB = 1024 * 1024;
+
+const run = randomBytes(3).toString("hex");
+const password = `pass-${run}`;
+
+/** @param {number[]} values @param {number} part */
+const percentile = (values, part) => [...values].sort((a, b) => a - b)[Math.ceil(values.length * part) - 1] ?? 0;
+/** @param {number} value */
+const ms = (value) => `${value.toFixed(value < 10 ? 1 : 0)} ms`;
+
+/** Fills the channel by SQL. @param {string} channelId @param {string[]} authors */
+function fill(channelId, authors) {
+  const texts = [
+    "Good morning!",
+    "Can somebody look at the deployment? The second node answers, the first does not, and its log says nothing since ten.",
+    "안녕하세요, 오늘 회의는 세 시에 시작합니다. 자료는 https://example.org/회의/자료 에 있습니다.",
+    "```js\nfor (const each of all) {\n  await each.done();\n}\n```",
+    "One line\nand another\nand a third",
+    "👍",
+    `${"A long paragraph that takes several lines on most screens. ".repeat(8)}`,
+  ];
+  execFileSync("psql", [process.env.MIGRATION_DATABASE_URL ?? "", "-q", "-v", "ON_ERROR_STOP=1"], {
+    input: `
+      insert into messages (id, channel_id, seq, author_id, content, created_at, updated_at)
+      select gen_random_uuid(), '${channelId}', n, (array['${authors.join("','")}']::uuid[])[1 + (n / 5) % ${authors.length}],
+             (array[${texts.map((text) => `$text$${text}$text$`).join(",")}])[1 + (n * 7919) % ${texts.length}] || ' ' || n, t, t
+      from generate_series(1, ${length}) n, lateral (select now() - (${length} - n) * interval '20 s' as t) times;
+      update channels set last_seq = ${length}, last_message_at = now() where id = '${channelId}';
+      analyze messages;`,
+  });
+}
+
+/** Collects tasks over 50 ms. @param {import("playwright-core").Page} page */
+const watchTasks = (page) =>
+  page.evaluate(() => {
+    const tasks = (/** @type {any} */ (window).longTasks = []);
+    new PerformanceObserver((list) => tasks.push(...list.getEntries().map(({ duration }) => duration))).observe({ type: "longtask" });
+  });
+
+/** The tasks since the last call. @param {import("playwright-core").Page} page @returns {Promise<number[]>} */
+const takeTasks = (page) => page.evaluate(() => /** @type {any} */ (window).longTasks.splice(0));
+
+/** @param {import("playwright-core").CDPSession} session */
+async function memory(session) {
+  await session.send("HeapProfiler.collectGarbage");
+  const { metrics } = await session.send("Performance.getMetrics");
+  const get = (/** @type {string} */ name) => metrics.find((each) => each.name === name)?.value ?? 0;
+  return { heap: get("JSHeapUsedSize") / MIB, nodes: get("Nodes") };
+}
+
+/**
+ * Turns the wheel until some messages were in the document, or the first one.
+ *
+ * @param {import("playwright-core").Page} page
+ * @param {number} messages
+ */
+async function scrollUp(page, messages) {
+  await page.evaluate(() => {
+    const box = /** @type {HTMLElement} */ (document.querySelector("[role=log]"));
+    const seen = new Set();
+    const state = { seen: 0, rows: 0, jump: 0, frames: /** @type {number[]} */ ([]), ended: false, on: true };
+    /** @type {any} */ (window).scrolling = state;
+    let last = performance.now();
+    /** @type {HTMLElement | undefined} */
+    let row;
+    let top = 0;
+    const { port1, port2 } = new MessageChannel();
+    // As painted: the list corrects heights after the callbacks of the frame.
+    requestAnimationFrame(function onFrame() {
+      port2.postMessage(null);
+      if (state.on) requestAnimationFrame(onFrame);
+    });
+    port1.onmessage = () => {
+      const now = performance.now();
+      state.frames.push(now - last);
+      last = now;
+      const all = /** @type {HTMLElement[]} */ ([...box.querySelectorAll("[data-row]")]);
+      for (const each of all) seen.add(each.dataset.row);
+      state.seen = seen.size;
+      state.rows = Math.max(state.rows, all.length);
+      // The wheel moves every row down.
+      if (row?.isConnected) state.jump = Math.max(state.jump, top - row.getBoundingClientRect().top);
+      row = all.find((each) => each.getBoundingClientRect().bottom > innerHeight / 3);
+      top = row?.getBoundingClientRect().top ?? 0;
+      state.ended = box.scrollTop === 0 && box.querySelector(".beginning") !== null;
+    };
+  });
+  const { x, y, width, height } = /** @type {any} */ (await page.getByRole("log").boundingBox());
+  await page.mouse.move(x + width / 2, y + height / 2);
+  for (;;) {
+    await page.mouse.wheel(0, -WHEEL_PX);
+    const count = await page.evaluate(() => {
+      const { seen, ended } = /** @type {any} */ (window).scrolling;
+      return ended ? Infinity : seen;
+    });
+    if (count >= messages) break;
+  }
+  return page.evaluate(() => {
+    const state = /** @type {any} */ (window).scrolling;
+    state.on = false;
+    return state;
+  });
+}
+
+/** Keys into the composer. @param {import("playwright-core").Page} page @returns {Promise<number[]>} from key to paint */
+async function type(page) {
+  await page.evaluate(() => {
+    const times = (/** @type {any} */ (window).keyTimes = []);
+    const onKey = (/** @type {KeyboardEvent} */ event) =>
+      requestAnimationFrame(() => {
+        const { port1, port2 } = new MessageChannel();
+        port1.onmessage = () => void times.push(performance.now() - event.timeStamp);
+        port2.postMessage(null);
+      });
+    addEventListener("keydown", onKey, { capture: true });
+  });
+  const box = page.locator(".composer textarea");
+  await box.focus();
+  for (let key = 0; key < KEYS; key++) {
+    await page.keyboard.press(key % 6 ? "a" : "Space");
+    await page.waitForTimeout(KEY_PAUSE_MS);
+  }
+  await box.fill("");
+  return page.evaluate(() => /** @type {any} */ (window).keyTimes);
+}
+
+/** @param {Awaited<ReturnType<typeof apiOf>>[]} senders @param {string} channelId */
+function sendSteadily(senders, channelId) {
+  let sent = 0;
+  let failed = 0;
+  const timer = setInterval(() => {
+    const sender = senders[sent % senders.length];
+    sender.post(channelId, `Arrival ${++sent} with **some** text and a link: https://example.org/${sent}`).catch(() => failed++);
+  }, 1000 / ARRIVALS_PER_S);
+  return () => (clearInterval(timer), { sent, failed });
+}
+
+const admin = await apiOf(base, process.env.ADMIN_USERNAME ?? "admin", process.env.ADMIN_PASSWORD ?? "");
+const channel = await admin.createChannel(`long-${run}`);
+const senders = await Promise.all([1, 2, 3, 4].map((number) => signUp(base, `sender${number}-${run}`, password)));
+fill(channel.id, senders.map(({ user }) => user.id));
+
+const reader = await Person.open(`reader-${run}`, base);
+try {
+  const { page, context } = reader;
+  await reader.signUp(password);
+  const session = await context.newCDPSession(page);
+  await session.send("Performance.enable");
+  await watchTasks(page);
+  await reader.openChannel(channel.name);
+  await page.locator(".message").first().waitFor();
+  await takeTasks(page);
+
+  console.log("| messages scrolled through | heap | DOM nodes | rows in the document | frame p50 / p95 / max | tasks over 50 ms (longest) | jump |");
+  console.log("| --- | --- | --- | --- | --- | --- | --- |");
+  const first = await memory(session);
+  console.log(`| 0 | ${first.heap.toFixed(1)} MiB | ${first.nodes} | ${await page.locator(".message").count()} | | | |`);
+  const steps = 5;
+  for (let step = 1; step <= steps; step++) {
+    const { seen, frames, jump, rows, ended } = await scrollUp(page, length / steps);
+    const tasks = await takeTasks(page);
+    const { heap, nodes } = await memory(session);
+    const times = [0.5, 0.95, 1].map((part) => ms(percentile(frames, part))).join(" / ");
+    const long = `${tasks.length} (${ms(Math.max(0, ...tasks))})`;
+    const through = Math.min(length, Math.round((step * length) / steps));
+    console.log(`| ${through}${ended ? ", the first" : ""} | ${heap.toFixed(1)} MiB | ${nodes} | ${rows} | ${times} | ${long} | ${jump.toFixed(1)} px |`);
+    if (seen < 100) throw new Error("the list did not scroll");
+  }
+
+  console.log(`\n| typing, with ${ARRIVALS_PER_S} messages/s | key to paint p50 / p95 / max | tasks over 50 ms (longest) |`);
+  console.log("| --- | --- | --- |");
+  for (const place of ["at the first message", "at the newest"]) {
+    if (place === "at the newest") {
+      await page.getByRole("button", { name: /newest|new message/ }).click();
+      await page.waitForTimeout(1_000);
+    }
+    const stop = sendSteadily(senders, channel.id);
+    await page.waitForTimeout(2_000);
+    await takeTasks(page);
+    const times = await type(page);
+    const tasks = await takeTasks(page);
+    const { sent, failed } = stop();
+    if (failed) console.log(`${failed} of ${sent} messages were refused`);
+    console.log(`| ${place} | ${[0.5, 0.95, 1].map((part) => ms(percentile(times, part))).join(" / ")} | ${tasks.length} (${ms(Math.max(0, ...tasks))}) |`);
+  }
+  if (reader.errors.length) throw new Error(reader.errors.join("\n"));
+} finally {
+  await reader.close();
+}

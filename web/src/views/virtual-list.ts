@@ -1,0 +1,120 @@
+// Renders the rows of a long list that are near the view, and keeps the reader's place.
+//
+// A reader at the end stays at the end. Elsewhere the first visible row stays in place, whatever is added, removed or
+// resized above it.
+import { elementScroll, observeElementOffset, observeElementRect, Virtualizer } from "@tanstack/virtual-core";
+import { useLayoutEffect, useReducer, useRef } from "preact/hooks";
+import type { Range, VirtualItem } from "@tanstack/virtual-core";
+import type { RefObject } from "preact";
+import type { Place } from "../state/timeline";
+
+/** Within this many pixels, the reader counts as being at the end. */
+export const NEAR_END_PX = 40;
+/** Rows above and below the view. */
+const OVERSCAN = 8;
+/** Past every end, for the browser to clamp. */
+const END_PX = 1e7;
+
+export type List = Virtualizer<HTMLDivElement, HTMLElement>;
+
+export interface Options {
+  box: RefObject<HTMLDivElement | null>;
+  /** Of the rows, from the top. */
+  keys: string[];
+  estimate: (index: number) => number;
+  /** Rows that stay in the document out of view, because they have the focus or unsent text. */
+  keep: number[];
+  /** Whether a reader at the end follows what is added there. */
+  follow: boolean;
+  /** Where to begin; null at the end. */
+  place: Omit<Place, "seen"> | null;
+}
+
+export function useVirtualList({ box, keys, estimate, keep, follow, place }: Options): List {
+  const [, render] = useReducer((count: number) => count + 1, 0);
+  const ref = useRef<List | null>(null);
+  const options = {
+    count: keys.length,
+    getItemKey: (index: number) => keys[index],
+    estimateSize: estimate,
+    getScrollElement: () => box.current,
+    observeElementRect,
+    observeElementOffset,
+    scrollToFn: elementScroll,
+    measureElement: heightOf,
+    rangeExtractor: (range: Range) => withKept(range, keep),
+    anchorTo: "end" as const,
+    followOnAppend: follow,
+    scrollEndThreshold: NEAR_END_PX,
+    overscan: OVERSCAN,
+    // Before the first layout.
+    initialRect: { width: innerWidth, height: innerHeight },
+    initialOffset: () => (place ? startOf(place, keys, estimate) : END_PX),
+    onChange: () => render(0),
+  };
+  if (!ref.current) {
+    ref.current = new Virtualizer(options);
+    if (place) ref.current.itemSizeCache = new Map(place.sizes);
+  }
+  const list = ref.current;
+  list.setOptions(options);
+  list.shouldAdjustScrollPositionOnItemSizeChange = isAbove;
+  useLayoutEffect(() => list._didMount(), []);
+  useLayoutEffect(() => list._willUpdate());
+  useLayoutEffect(() => forgetSizes(list, keys), [keys]);
+  return list;
+}
+
+/** The reader's place, or null at the end. */
+export function placeOf(list: List): Omit<Place, "seen"> | null {
+  const offset = list.scrollOffset ?? 0;
+  const first = list.getVirtualItemForOffset(offset);
+  if (!first) return null;
+  return {
+    key: String(first.key),
+    distance: first.start - offset,
+    sizes: new Map(list.itemSizeCache as Map<string, number>),
+  };
+}
+
+function startOf({ key, distance, sizes }: Omit<Place, "seen">, keys: string[], estimate: (index: number) => number) {
+  let start = 0;
+  for (const [index, each] of keys.entries()) {
+    if (each === key) return Math.max(0, start - distance);
+    start += sizes.get(each) ?? estimate(index);
+  }
+  return END_PX;
+}
+
+/** Unrounded, because the rows are in the flow of the document: rounding would move them. */
+function heightOf(element: HTMLElement, entry: ResizeObserverEntry | undefined, list: Virtualizer<any, HTMLElement>) {
+  if (entry) return entry.borderBoxSize[0].blockSize;
+  const known = list.itemSizeCache.get(list.options.getItemKey(list.indexFromElement(element)));
+  return known ?? element.getBoundingClientRect().height;
+}
+
+/**
+ * Whether a row whose height changes moves the rows in view.
+ *
+ * The library's own rule leaves out rows that change while the reader scrolls up, which would move rows in the flow of the
+ * document: the first row loses its day heading when an older page comes.
+ */
+function isAbove({ key, start, end }: VirtualItem, _delta: number, list: List) {
+  const top = list.scrollOffset ?? 0;
+  return end <= top || (start < top && !list.itemSizeCache.has(key));
+}
+
+function withKept({ startIndex, endIndex, overscan, count }: Range, keep: number[]) {
+  const from = Math.max(0, startIndex - overscan);
+  const to = Math.min(count - 1, endIndex + overscan);
+  const indexes = Array.from({ length: to - from + 1 }, (_, at) => from + at);
+  const outside = keep.filter((index) => index >= 0 && index < count && (index < from || index > to));
+  return outside.length ? [...indexes, ...outside].sort((a, b) => a - b) : indexes;
+}
+
+/** Drops the heights of rows that are gone: there is one for each row that was ever shown. */
+function forgetSizes(list: List, keys: string[]) {
+  if (list.itemSizeCache.size <= keys.length * 2) return;
+  const present: Set<unknown> = new Set(keys);
+  for (const key of list.itemSizeCache.keys()) if (!present.has(key)) list.itemSizeCache.delete(key);
+}
