@@ -15,6 +15,7 @@ import { files } from "./scenarios/files.mjs";
 import { history } from "./scenarios/history.mjs";
 import { interruptions } from "./scenarios/interruptions.mjs";
 import { lost } from "./scenarios/lost.mjs";
+import { markdown } from "./scenarios/markdown.mjs";
 import { notifications } from "./scenarios/notifications.mjs";
 import { sessions } from "./scenarios/sessions.mjs";
 import { start } from "./scenarios/start.mjs";
@@ -109,7 +110,7 @@ async function attempt([name, run], fixture) {
 
 try {
   const fixture = await setUp();
-  for (const scenario of [...sessions, ...conversations, ...history, ...notifications, ...typing, ...start, ...files, ...interruptions, ...lost, ...appearance]) {
+  for (const scenario of [...sessions, ...conversations, ...history, ...markdown, ...notifications, ...typing, ...start, ...files, ...interruptions, ...lost, ...appearance]) {
     const before = failed.length;
     await attempt(scenario, fixture);
     // Stops the run when the system is down, because every further scenario would time out.

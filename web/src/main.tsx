@@ -4,9 +4,11 @@
 //   live/                the two streams: STOMP for messages, server-sent events for everything else
 //   state/               the state, in signals; imports no view
 //   views/               components, which render the state
-//   text/                formats of times and sizes; message text as elements
+//   text/                formats of times and sizes; message text as a tree
 //   picture, visible     scales a profile picture; whether this tab is visible
 //   focus                whether the next composer takes the focus
+//   highlight/           colours of code, in a worker
+//   clipboard            copies text
 //   frames               work done once a frame
 //   workspace, route     what runs while a user is signed in; the channel in the URL
 //

@@ -9,6 +9,7 @@ import { loadedFiles, show, startConversations } from "./state/conversations";
 import { clearDrafts, openDrafts } from "./state/drafts";
 import { refreshFiles, clearFiles, updateFile } from "./state/files";
 import { watchLost } from "./state/lost";
+import { loadMarkdown } from "./state/markdown";
 import {
   dismissRead,
   dropNotification,
@@ -27,6 +28,7 @@ import { me, notice } from "./session";
 export function openWorkspace(): () => void {
   const user = me.peek()?.id;
   openDrafts(user ?? "");
+  void loadMarkdown();
   connect({ onRejected: refreshChannels });
   const cleanups = [startConversations(), startOutbox(), watchLost(), followRoute(), dismissRead()];
   readLists()

@@ -4,6 +4,7 @@ import { channelTitle, openChannel } from "../state/channels";
 import { drawer, membersBeside, openChannelsDrawer, toggleMembers } from "../state/drawers";
 import { reopen } from "../state/conversations";
 import { editing } from "../state/editing";
+import { parse } from "../state/markdown";
 import { notifications } from "../state/notifications";
 import { ChannelMenu } from "./channel-menu";
 import { Composer } from "./composer";
@@ -25,12 +26,14 @@ export function Conversation({ timeline }: { timeline: Timeline }) {
   }, [title, news]);
   useEffect(() => () => void (editing.value = null), []);
   if (!channel || title === null || channel.id !== timeline.channelId) return null;
+  // Text that changes its form would move the rows.
+  const state = timeline.state.value === "ready" && !parse.value ? "loading" : timeline.state.value;
   return (
     <>
       <Header channel={channel} title={title} />
-      {timeline.state.value === "ready" && <MessageList timeline={timeline} channel={channel} />}
-      {timeline.state.value === "loading" && <LoadingMessages />}
-      {timeline.state.value === "failed" && <Failed onRetry={() => reopen(channel.id)} />}
+      {state === "ready" && <MessageList timeline={timeline} channel={channel} />}
+      {state === "loading" && <LoadingMessages />}
+      {state === "failed" && <Failed onRetry={() => reopen(channel.id)} />}
       <TypingLine channelId={channel.id} />
       <Composer channel={channel} ready={timeline.state.value === "ready"} />
     </>

@@ -7,7 +7,7 @@ import { removePending } from "../state/pending";
 import { toastError } from "../state/toasts";
 import { returnToDraft } from "../state/unsent";
 import { retryUpload } from "../state/uploads";
-import { isOnlyEmoji, rich } from "../text/rich";
+import { isOnlyEmoji } from "../text/emoji";
 import { exactTime, shortTime, timeOfDay } from "../text/time";
 import { Attachments } from "./attachments";
 import { Avatar } from "./avatar";
@@ -15,6 +15,7 @@ import { Confirm, openDialog } from "./dialog";
 import { EditIcon, TrashIcon } from "./icons";
 import { MessageEditor } from "./message-editor";
 import { OutgoingFiles } from "./outgoing-files";
+import { RichText } from "./rich-text";
 import { useTabIndex } from "./row-focus";
 import { focusComposer } from "./writing";
 import type { Pending } from "../state/pending";
@@ -99,7 +100,7 @@ export class MessageRow extends Component<Props> {
 function Text({ content, edited }: { content: string; edited: string | null }) {
   return (
     <div class={isOnlyEmoji(content) ? "text emoji" : "text"} dir="auto">
-      {rich(content)}
+      <RichText content={content} />
       {edited && (
         <span class="edited" title={exactTime(edited)}>
           {" "}

@@ -1,0 +1,71 @@
+// Formatted messages.
+import assert from "node:assert/strict";
+
+/** @type {import("../run.mjs").Scenario[]} */
+export const markdown = [
+  [
+    "Markdown is shown formatted to the other user, links end where a person would end them, and markup stays text",
+    async ({ ann, ben, channel, run }) => {
+      await Promise.all([ann.openChannel(channel), ben.openChannel(channel)]);
+      await ann.send(`**bold ${run}** *italic* ~~gone~~ <i>no</i> (https://example.org/a_(b)) www.example.org을`);
+      const text = ben.message(`bold ${run}`);
+      await text.waitFor();
+      assert.equal(await text.innerText(), `bold ${run} italic gone <i>no</i> (https://example.org/a_(b)) www.example.org을`);
+      assert.equal(await text.locator("strong").innerText(), `bold ${run}`);
+      assert.deepEqual([await text.locator("em").count(), await text.locator("s").count(), await text.locator("i").count()], [1, 1, 0]);
+      const links = await text.locator("a").evaluateAll((all) => all.map((each) => [each.textContent, each.getAttribute("href")]));
+      assert.deepEqual(links, [
+        ["https://example.org/a_(b)", "https://example.org/a_(b)"],
+        ["www.example.org", "https://www.example.org"],
+      ]);
+      await ann.send(`> quoted ${run}\nanswer\n- one\n- two`);
+      const quoted = ben.message(`quoted ${run}`);
+      assert.equal(await quoted.locator("blockquote").innerText(), `quoted ${run}`);
+      assert.deepEqual(await quoted.locator("li").allInnerTexts(), ["one", "two"]);
+    },
+  ],
+  [
+    "A spoiler is hidden until it is opened, by mouse and by key",
+    async ({ ann, ben, channel, run }) => {
+      await Promise.all([ann.openChannel(channel), ben.openChannel(channel)]);
+      for (const number of [1, 2]) await ann.send(`Spoiler ${number} ${run}: ||hidden ${number} https://example.org||`);
+      const [first, second] = [1, 2].map((number) => ben.message(`Spoiler ${number} ${run}`));
+      const button = { name: "Show the spoiler" };
+      assert.equal(await first.locator("a").isVisible(), false);
+      await first.getByRole("button", button).click();
+      await first.locator("a").waitFor();
+      await ben.page.getByRole("log").focus();
+      await ben.page.keyboard.press("ArrowUp");
+      await ben.page.keyboard.press("Tab");
+      await ben.page.keyboard.press("Enter");
+      await second.locator("a").waitFor();
+    },
+  ],
+  [
+    "Code is coloured by a script that is loaded with the first code, and can be copied",
+    async ({ newPerson, password, ann, channel, run }) => {
+      const person = await newPerson("coder");
+      /** @type {string[]} */
+      const scripts = [];
+      person.context.on("request", (request) => void (/worker-.*\.js/.test(request.url()) && scripts.push(request.url())));
+      await person.signUp(password);
+      await person.openChannel(channel);
+      await ann.openChannel(channel);
+      await ann.send(`No code ${run}`);
+      await person.waitForMessages(`No code ${run}`);
+      assert.deepEqual(scripts, []);
+      await ann.send(`\`\`\`js\nconst run = "${run}";\n\`\`\``);
+      const block = person.page.locator(".code-block").filter({ hasText: run });
+      await block.locator(".hljs-string").waitFor();
+      assert.equal(scripts.length, 1);
+      assert.equal(await block.locator("code").innerText(), `const run = "${run}";`);
+      await person.context.grantPermissions(["clipboard-read"]);
+      await block.hover();
+      await block.getByRole("button", { name: "Copy" }).click();
+      await block.getByRole("button", { name: "Copied" }).waitFor();
+      assert.equal(await person.page.evaluate(() => navigator.clipboard.readText()), `const run = "${run}";`);
+      assert.deepEqual(person.errors, []);
+      await person.close();
+    },
+  ],
+];

@@ -1,0 +1,109 @@
+// The Markdown of a message as elements. Makes only text nodes and attributes, never markup from the message.
+import { useEffect, useMemo, useState } from "preact/hooks";
+import { copyText } from "../clipboard";
+import { highlight } from "../highlight/client";
+import { parse } from "../state/markdown";
+import { useTabIndex } from "./row-focus";
+import type { ComponentChildren } from "preact";
+import type { Coloured } from "../highlight/client";
+import type { Markdown } from "../text/markdown";
+
+const COPIED_MS = 2_000;
+
+export function RichText({ content }: { content: string }) {
+  const parser = parse.value;
+  return <>{useMemo(() => (parser ? render(parser(content)) : content), [parser, content])}</>;
+}
+
+function render(nodes: Markdown[]): ComponentChildren[] {
+  return nodes.map((node) => {
+    if (typeof node === "string") return node;
+    const inside = render(node.children);
+    switch (node.type) {
+      case "strong":
+        return <strong>{inside}</strong>;
+      case "em":
+        return <em>{inside}</em>;
+      case "s":
+        return <s>{inside}</s>;
+      case "code":
+        return <code>{inside}</code>;
+      case "quote":
+        return <blockquote>{inside}</blockquote>;
+      case "list":
+        return node.ordered ? <ol>{inside}</ol> : <ul>{inside}</ul>;
+      case "item":
+        return <li>{inside}</li>;
+      case "spoiler":
+        return <Spoiler>{inside}</Spoiler>;
+      case "link":
+        return <Link href={node.href ?? ""}>{inside}</Link>;
+      case "pre":
+        return <Code code={String(node.children[0])} language={node.language ?? ""} />;
+    }
+  });
+}
+
+function Link({ href, children }: { href: string; children: ComponentChildren }) {
+  return (
+    <a href={href} target="_blank" rel="noopener noreferrer" tabindex={useTabIndex()}>
+      {children}
+    </a>
+  );
+}
+
+function Spoiler({ children }: { children: ComponentChildren }) {
+  const [shown, setShown] = useState(false);
+  const tabindex = useTabIndex();
+  if (shown) return <span class="spoiler shown">{children}</span>;
+  const onKeyDown = (event: KeyboardEvent) => {
+    if (event.key !== "Enter" && event.key !== " ") return;
+    event.preventDefault();
+    event.stopPropagation();
+    setShown(true);
+  };
+  return (
+    <span
+      class="spoiler"
+      role="button"
+      tabindex={tabindex}
+      aria-label="Show the spoiler"
+      onClick={() => setShown(true)}
+      onKeyDown={onKeyDown}
+    >
+      {/* Out of reach of the keyboard and of screen readers until it is shown. */}
+      <span inert>{children}</span>
+    </span>
+  );
+}
+
+function Code({ code, language }: { code: string; language: string }) {
+  const [coloured, setColoured] = useState<Coloured[] | null>(null);
+  const [copied, setCopied] = useState(false);
+  useEffect(() => {
+    if (!language) return;
+    let current = true;
+    void highlight(code, language).then((parts) => current && setColoured(parts));
+    return () => void (current = false);
+  }, [code, language]);
+  useEffect(() => {
+    if (!copied) return;
+    const timer = setTimeout(() => setCopied(false), COPIED_MS);
+    return () => clearTimeout(timer);
+  }, [copied]);
+  return (
+    <div class="code-block">
+      <pre dir="ltr">
+        <code>{coloured ? inColour(coloured) : code}</code>
+      </pre>
+      <button type="button" class="copy" tabindex={useTabIndex()} onClick={() => setCopied(copyText(code))}>
+        {copied ? "Copied" : "Copy"}
+      </button>
+    </div>
+  );
+}
+
+const inColour = (parts: Coloured[]): ComponentChildren[] =>
+  parts.map((part) =>
+    typeof part === "string" ? part : <span class={part.className}>{inColour(part.children)}</span>,
+  );
