@@ -1,6 +1,7 @@
-// The files of a message: pictures in frames of a fixed size, other files in rows.
-import { useState } from "preact/hooks";
+// The files of a message: pictures, and rows of other files.
+import { useEffect, useState } from "preact/hooks";
 import { fileLink } from "../api";
+import { connection } from "../live/stomp";
 import { isPicture, latest, pictureSource } from "../state/files";
 import { sizeOf } from "../text/size";
 import { openDialog } from "./dialog";
@@ -10,16 +11,30 @@ import { Lightbox } from "./lightbox";
 import { useTabIndex } from "./row-focus";
 import type { BinaryContent } from "../types";
 
+/** Sizes of pictures that were shown, so that a row that appears again has its height at once. */
+const sizes: Map<string, { width: number; height: number }> = new Map();
+const MAX_SIZES = 2_000;
+
 export function Attachments({ files }: { files: BinaryContent[] }) {
   const now = files.map(latest);
-  const pictures = now.filter((file) => isPicture(file) && file.uploadStatus !== "FAILED");
+  // Pictures that could not be loaded. They may have been interrupted with the connection.
+  const [broken, setBroken] = useState<string[]>([]);
+  useEffect(() => {
+    if (connection.value === "on") setBroken((before) => (before.length ? [] : before));
+  }, [connection.value]);
+  const pictures = now.filter((file) => isPicture(file) && file.uploadStatus !== "FAILED" && !broken.includes(file.id));
   const others = now.filter((file) => !pictures.includes(file));
   return (
     <div class="attachments">
       {pictures.length > 0 && (
         <div class={pictures.length > 1 ? "pictures several" : "pictures"}>
           {pictures.map((file) => (
-            <Picture key={file.id} file={file} among={pictures} />
+            <Picture
+              key={file.id}
+              file={file}
+              among={pictures}
+              onBroken={() => setBroken((before) => [...before, file.id])}
+            />
           ))}
         </div>
       )}
@@ -30,12 +45,11 @@ export function Attachments({ files }: { files: BinaryContent[] }) {
   );
 }
 
-function Picture({ file, among }: { file: BinaryContent; among: BinaryContent[] }) {
-  const [broken, setBroken] = useState(false);
+function Picture({ file, among, onBroken }: { file: BinaryContent; among: BinaryContent[]; onBroken: () => void }) {
+  const [size, setSize] = useState(sizes.get(file.id));
   const tabindex = useTabIndex();
   const source = pictureSource(file);
   const waiting = file.uploadStatus === "WAITING";
-  if (broken) return <FileRow file={file} />;
   if (!source) {
     return (
       <div class="picture waiting">
@@ -44,17 +58,32 @@ function Picture({ file, among }: { file: BinaryContent; among: BinaryContent[] 
       </div>
     );
   }
+  const onLoad = ({ currentTarget }: { currentTarget: HTMLImageElement }) => {
+    const { naturalWidth: width, naturalHeight: height } = currentTarget;
+    if (sizes.size >= MAX_SIZES) sizes.clear();
+    sizes.set(file.id, { width, height });
+    setSize({ width, height });
+  };
   return (
     <button
       type="button"
-      class="picture"
+      class={size ? "picture" : "picture loading"}
       tabindex={tabindex}
       aria-label={`Open picture ${file.fileName}`}
       title={file.fileName}
       disabled={waiting}
       onClick={() => openDialog(<Lightbox files={among} first={among.indexOf(file)} />)}
     >
-      <img src={source} alt="" loading="lazy" decoding="async" draggable={false} onError={() => setBroken(true)} />
+      <img
+        src={source}
+        alt=""
+        width={size?.width}
+        height={size?.height}
+        decoding="async"
+        draggable={false}
+        onLoad={onLoad}
+        onError={onBroken}
+      />
       {waiting && <Processing />}
     </button>
   );
