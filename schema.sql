@@ -80,6 +80,9 @@ create table messages (
     client_message_id uuid,
     created_at        timestamptz not null,
     updated_at        timestamptz not null,
+    -- The message that this one replies to. Its position stays known after it is deleted.
+    reply_to_id       uuid,
+    reply_to_seq      bigint,
     constraint messages_position unique (channel_id, seq)
 );
 -- For pages whose cursor is an instant.
@@ -88,6 +91,18 @@ create index messages_by_time on messages (channel_id, created_at);
 create index messages_by_author on messages (author_id);
 -- A client that sends the same clientMessageId again gets the first message.
 create unique index messages_once on messages (author_id, client_message_id) where client_message_id is not null;
+
+-- Emoji with which users react to messages.
+create table reactions (
+    -- No foreign keys, see pending_deletions: the writer of a reaction locks the rows of the message and of the user.
+    message_id uuid        not null,
+    emoji      text        not null,
+    user_id    uuid        not null,
+    created_at timestamptz not null default clock_timestamp(),
+    constraint reactions_once primary key (message_id, emoji, user_id)
+);
+-- For the purge of a deleted account.
+create index reactions_by_user on reactions (user_id);
 
 -- The clientMessageIds of messages deleted in the last day: the first try of a message may arrive after it was sent again and deleted.
 create table deleted_client_ids (

@@ -16,11 +16,11 @@ use crate::{
     crash::Point,
     events::outbox::Outbox,
     ids::{ChannelId, MessageId, UserId},
-    model::{BinaryContent, Message, MessageText},
+    model::{BinaryContent, Message, MessageText, Reply},
     problem::{Dependency, Problem, Resource, chain},
     store::{
         Db, Transaction,
-        messages::{self, Author, NewMessage, Target},
+        new_messages::{self, Author, NewMessage, Target},
         outbox::OutboxRow,
     },
 };
@@ -47,6 +47,8 @@ pub struct Post {
     pub text: MessageText,
     /// Attachments, whose bytes are stored already.
     pub attachments: Vec<BinaryContent>,
+    /// The message of the channel that this one replies to.
+    pub reply_to: Option<MessageId>,
     /// The client's identifier.
     ///
     /// A second message of the author with the same identifier is not stored.
@@ -209,7 +211,7 @@ async fn write(db: &Db, posts: &[Post]) -> Result<Written, Problem> {
     let events = if new.is_empty() {
         Vec::new()
     } else {
-        messages::insert(&mut transaction, &new).await?
+        new_messages::insert(&mut transaction, &new).await?
     };
     Point::MessageWritten.pass();
     transaction.commit().await?;
@@ -226,14 +228,16 @@ struct Batch {
     stored: HashMap<(UserId, Uuid), Bytes>,
     /// The same of messages that were stored and deleted.
     deleted: HashMap<(UserId, Uuid), MessageId>,
+    /// The messages that the group's messages reply to, with their channels.
+    originals: HashMap<MessageId, (ChannelId, Reply)>,
 }
 
 impl Batch {
     async fn read(db: &mut Transaction, posts: &[Post]) -> Result<Self, Problem> {
         let channels = distinct(posts.iter().map(|post| post.channel));
-        let channels = messages::lock_targets(db, &channels).await?;
+        let channels = new_messages::lock_targets(db, &channels).await?;
         let authors = distinct(posts.iter().map(|post| (post.author, post.channel)));
-        let authors = messages::lock_authors(db, &authors).await?;
+        let authors = new_messages::lock_authors(db, &authors).await?;
         let (senders, ids): (Vec<_>, Vec<_>) = posts
             .iter()
             .filter_map(|post| Some((post.author, post.client_id?)))
@@ -241,22 +245,29 @@ impl Batch {
         let (mut stored, mut deleted) = (HashMap::new(), HashMap::new());
         if !ids.is_empty() {
             for (author, id, message) in
-                messages::deleted_with_client_ids(db, &senders, &ids).await?
+                new_messages::deleted_with_client_ids(db, &senders, &ids).await?
             {
                 deleted.insert((author, id), message);
             }
-            for message in messages::with_client_ids(db, &senders, &ids).await? {
+            for message in new_messages::with_client_ids(db, &senders, &ids).await? {
                 if let (Some(author), Some(id)) = (&message.author, message.client_message_id) {
                     stored.insert((author.id, id), json(&message)?);
                 }
             }
         }
+        let replied_to = distinct(posts.iter().filter_map(|post| post.reply_to));
+        let originals = if replied_to.is_empty() {
+            HashMap::new()
+        } else {
+            new_messages::originals(db, &replied_to).await?
+        };
         let channels = channels.into_iter().map(|target| (target.id, target));
         Ok(Self {
             channels: channels.collect(),
             authors,
             stored,
             deleted,
+            originals,
         })
     }
 
@@ -286,6 +297,13 @@ impl Batch {
             .get_mut(&post.channel)
             .filter(|target| author.visible_channels.contains(&target.id));
         let target = target.ok_or(Problem::NotFound(Resource::Channel(post.channel)))?;
+        let original = |id| match self.originals.get(&id) {
+            Some((channel, reply)) if *channel == post.channel => Ok(reply.clone()),
+            _ => Err(Problem::invalid(
+                "replyTo",
+                "must be a message of the channel",
+            )),
+        };
         let message = Message {
             id: MessageId::new(),
             created_at: target.now,
@@ -295,6 +313,8 @@ impl Batch {
             author: Some(author.user.clone()),
             attachments: post.attachments.clone(),
             seq: target.last_seq + 1,
+            reply_to: post.reply_to.map(original).transpose()?,
+            reactions: Vec::new(),
             client_message_id: post.client_id,
         };
         let body = json(&message)?;

@@ -88,6 +88,9 @@ pub enum Problem {
     /// This user and channel already have a read status.
     #[error("There is a read status for this user and channel already.")]
     ReadStatusExists,
+    /// A message has the maximum number of different emoji.
+    #[error("There are 20 different reactions to this message already.")]
+    TooManyReactions,
     /// A private channel has no name and no description.
     #[error("A private channel cannot be changed.")]
     PrivateChannelUnchangeable,
@@ -195,9 +198,11 @@ impl Problem {
             Self::NotFound(_) => 404,
             Self::MethodNotAllowed { .. } => 405,
             Self::RequestTimeout => 408,
-            Self::UsernameTaken | Self::EmailTaken | Self::LastAdmin | Self::ReadStatusExists => {
-                409
-            }
+            Self::UsernameTaken
+            | Self::EmailTaken
+            | Self::LastAdmin
+            | Self::ReadStatusExists
+            | Self::TooManyReactions => 409,
             Self::PreconditionFailed => 412,
             Self::TooLarge { .. } => 413,
             Self::UriTooLong => 414,
@@ -234,6 +239,7 @@ impl Problem {
             Self::EmailTaken => "EMAIL_TAKEN",
             Self::LastAdmin => "LAST_ADMIN",
             Self::ReadStatusExists => "READ_STATUS_EXISTS",
+            Self::TooManyReactions => "TOO_MANY_REACTIONS",
             Self::PrivateChannelUnchangeable => "PRIVATE_CHANNEL_UNCHANGEABLE",
             Self::NotPrivate => "CHANNEL_NOT_PRIVATE",
             Self::TooLarge { .. } => "PAYLOAD_TOO_LARGE",

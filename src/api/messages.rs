@@ -1,7 +1,9 @@
 //! `/api/messages`: messages with attachments, pages of a channel.
 
 use http::StatusCode;
-use serde::Deserialize;
+use percent_encoding::percent_decode_str;
+use serde::{Deserialize, Serialize};
+use time::OffsetDateTime;
 use warp::reply::Response;
 
 use crate::{
@@ -12,11 +14,11 @@ use crate::{
         request::Request,
     },
     ids::{ChannelId, MessageId},
-    model::instant,
+    model::{Emoji, Message, instant},
     ops,
-    problem::Problem,
+    problem::{Problem, Resource},
     rate_limit::clients::Client,
-    store::{self, messages::PageCursor},
+    store::{self, Db, messages::PageCursor},
 };
 
 const PARTS: Parts = Parts {
@@ -60,13 +62,53 @@ pub(super) async fn delete(id: MessageId, request: Request) -> Result<Response, 
     Ok(no_content())
 }
 
+/// The emoji in a path, percent-encoded.
+fn parse_emoji(segment: &str) -> Result<Emoji, Problem> {
+    let decoded = percent_decode_str(segment).decode_utf8();
+    let decoded = decoded.map_err(|_| "must be one emoji");
+    let emoji = decoded.and_then(|text| Emoji::parse(&text));
+    emoji.map_err(|why| Problem::invalid("emoji", why))
+}
+
+/// `PUT /api/messages/{id}/reactions/{emoji}`
+pub(super) async fn add_reaction(
+    (id, emoji): (MessageId, String),
+    request: Request,
+) -> Result<Response, Problem> {
+    let caller = request.caller().await?;
+    ops::message::react(&request.app, id, &caller, &parse_emoji(&emoji)?, true).await?;
+    Ok(no_content())
+}
+
+/// `DELETE /api/messages/{id}/reactions/{emoji}`
+pub(super) async fn remove_reaction(
+    (id, emoji): (MessageId, String),
+    request: Request,
+) -> Result<Response, Problem> {
+    let caller = request.caller().await?;
+    ops::message::react(&request.app, id, &caller, &parse_emoji(&emoji)?, false).await?;
+    Ok(no_content())
+}
+
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct PageQuery {
     channel_id: ChannelId,
     cursor: Option<String>,
+    around: Option<String>,
+    at: Option<String>,
     size: Option<String>,
     sort: Option<String>,
+}
+
+/// A page around a position.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct MiddlePage {
+    /// The cursor of the page before this one, which is read with the other `sort`.
+    previous_cursor: Option<String>,
+    #[serde(flatten)]
+    page: Page<Message>,
 }
 
 /// Parses a cursor: the position in `nextCursor` of an earlier page, or an instant.
@@ -78,25 +120,61 @@ fn parse_cursor(text: &str) -> Option<PageCursor> {
     }
 }
 
-/// `GET /api/messages?channelId=…&cursor=…&size=…&sort=createdAt,desc`
+/// The place that a page shows.
+enum Place {
+    /// The messages after a cursor.
+    After(Option<PageCursor>),
+    /// The messages before and after the one with this id.
+    AroundMessage(MessageId),
+    /// The messages before and after this position.
+    Around(i64),
+    /// The messages before and after this instant.
+    At(OffsetDateTime),
+}
+
+/// Parses the place of a page.
+fn parse_place(
+    cursor: Option<String>,
+    around: Option<String>,
+    at: Option<String>,
+) -> Result<Place, Problem> {
+    let invalid = |field, why| move || Problem::invalid(field, why);
+    match (cursor, around, at) {
+        (None, None, None) => Ok(Place::After(None)),
+        (Some(text), None, None) => parse_cursor(&text)
+            .map(|cursor| Place::After(Some(cursor)))
+            .ok_or_else(invalid(
+                "cursor",
+                "must be a cursor of an earlier page, or an instant",
+            )),
+        (None, Some(text), None) => {
+            let seq = text.parse().ok().filter(|seq| *seq >= 0).map(Place::Around);
+            seq.or_else(|| text.parse().ok().map(Place::AroundMessage))
+                .ok_or_else(invalid("around", "must be a message or a position"))
+        }
+        (None, None, Some(text)) => instant::parse(&text).map(Place::At).ok_or_else(invalid(
+            "at",
+            "must be an instant like 2026-01-31T09:15:02.123456Z",
+        )),
+        _ => Err(Problem::invalid(
+            "cursor",
+            "must not come with around or at, nor these with each other",
+        )),
+    }
+}
+
+/// `GET /api/messages?channelId=…&cursor=…&size=…&sort=createdAt,desc`, or with `around=` or `at=` in place of `cursor`
 pub(super) async fn page(request: Request) -> Result<Response, Problem> {
     let caller = request.caller().await?;
     let query: PageQuery = request.query()?;
-    let bad_cursor = || {
-        Problem::invalid(
-            "cursor",
-            "must be a cursor of an earlier page, or an instant",
-        )
-    };
     // A form sends an empty parameter for a field without a value.
     let non_empty = |text: Option<String>| text.filter(|text| !text.is_empty());
-    let cursor = non_empty(query.cursor)
-        .map(|text| parse_cursor(&text).ok_or_else(bad_cursor))
-        .transpose()?;
-    let size = non_empty(query.size)
-        .map_or(Some(50), |size| size.parse().ok())
-        .filter(|size| (1..=100).contains(size));
-    let size: usize = size.ok_or_else(|| Problem::invalid("size", "must be 1 to 100"))?;
+    let place = parse_place(
+        non_empty(query.cursor),
+        non_empty(query.around),
+        non_empty(query.at),
+    )?;
+    let size = parse_size(non_empty(query.size))?;
     let newest_first = match non_empty(query.sort)
         .map(|sort| sort.to_ascii_lowercase())
         .as_deref()
@@ -110,25 +188,96 @@ pub(super) async fn page(request: Request) -> Result<Response, Problem> {
             ));
         }
     };
-    let app = &request.app;
-    store::channels::readable(&app.db, query.channel_id, caller.id).await?;
-    let position = cursor::newest(app, caller.id).await;
-    // One more message than the page holds shows whether there is a next page.
-    let limit = i64::try_from(size + 1).unwrap_or(i64::MAX);
-    let mut content =
-        store::messages::page(&app.db, query.channel_id, cursor, newest_first, limit).await?;
+    let (db, channel) = (&request.app.db, query.channel_id);
+    let readable = store::channels::readable(db, channel, caller.id).await?;
+    let position = cursor::newest(&request.app, caller.id).await;
+    let end = readable.last_seq + 1;
+    let middle = match place {
+        Place::After(cursor) => {
+            let page = page_after(db, channel, cursor, newest_first, size).await?;
+            return Ok(cursor::with_cursor(json(StatusCode::OK, &page)?, position));
+        }
+        Place::AroundMessage(id) => store::messages::position(db, channel, id)
+            .await?
+            .ok_or(Problem::NotFound(Resource::Message(id)))?,
+        Place::Around(seq) => seq.min(end),
+        Place::At(at) => store::messages::position_at(db, channel, at)
+            .await?
+            .unwrap_or(end),
+    };
+    let page = page_around(db, channel, middle, newest_first, size).await?;
+    Ok(cursor::with_cursor(json(StatusCode::OK, &page)?, position))
+}
+
+/// Parses the size of a page.
+fn parse_size(size: Option<String>) -> Result<usize, Problem> {
+    size.map_or(Some(50), |size| size.parse().ok())
+        .filter(|size| (1..=100).contains(size))
+        .ok_or_else(|| Problem::invalid("size", "must be 1 to 100"))
+}
+
+/// One more message than a page holds shows whether there is a next page.
+fn limit(size: usize) -> i64 {
+    i64::try_from(size + 1).unwrap_or(i64::MAX)
+}
+
+async fn page_after(
+    db: &Db,
+    channel: ChannelId,
+    cursor: Option<PageCursor>,
+    newest_first: bool,
+    size: usize,
+) -> Result<Page<Message>, Problem> {
+    let mut content = store::messages::page(db, channel, cursor, newest_first, limit(size)).await?;
     let has_next = content.len() > size;
     content.truncate(size);
     let next_cursor = content
         .last()
         .filter(|_| has_next)
         .map(|last| last.seq.to_string());
-    let page = Page {
+    Ok(Page {
         content,
         next_cursor,
         size,
         has_next,
         total_elements: None,
-    };
-    Ok(cursor::with_cursor(json(StatusCode::OK, &page)?, position))
+    })
+}
+
+/// The page with the message at the position `middle` in its middle. Near an end of the channel, the other side is longer.
+async fn page_around(
+    db: &Db,
+    channel: ChannelId,
+    middle: i64,
+    newest_first: bool,
+    size: usize,
+) -> Result<MiddlePage, Problem> {
+    let before = Some(PageCursor::Position(middle));
+    let mut older = store::messages::page(db, channel, before, true, limit(size)).await?;
+    let through = Some(PageCursor::Position(middle - 1));
+    let mut newer = store::messages::page(db, channel, through, false, limit(size)).await?;
+    let on_older_side = (size / 2)
+        .max(size.saturating_sub(newer.len()))
+        .min(older.len());
+    let has_older = older.len() > on_older_side;
+    older.truncate(on_older_side);
+    let has_newer = newer.len() > size - on_older_side;
+    newer.truncate(size - on_older_side);
+    let mut content: Vec<Message> = older.into_iter().rev().chain(newer).collect();
+    let (mut has_previous, mut has_next) = (has_older, has_newer);
+    if newest_first {
+        content.reverse();
+        std::mem::swap(&mut has_previous, &mut has_next);
+    }
+    let cursor = |of: Option<&Message>, exists| of.filter(|_| exists).map(|m| m.seq.to_string());
+    Ok(MiddlePage {
+        previous_cursor: cursor(content.first(), has_previous),
+        page: Page {
+            next_cursor: cursor(content.last(), has_next),
+            content,
+            size,
+            has_next,
+            total_elements: None,
+        },
+    })
 }

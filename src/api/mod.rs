@@ -186,6 +186,16 @@ pub fn routes(app: &Arc<App>) -> Route {
                 (M::DELETE, handler_with(messages::delete)),
             ],
         ),
+        resource(
+            app,
+            path!(MessageId / "reactions" / String)
+                .map(|message, emoji| (message, emoji))
+                .boxed(),
+            &[
+                (M::PUT, handler_with(messages::add_reaction)),
+                (M::DELETE, handler_with(messages::remove_reaction)),
+            ],
+        ),
     ]);
     let read_statuses = any_of([
         route(

@@ -45,7 +45,7 @@ pub fn send(destination: &str) -> Option<Send> {
 pub enum ChannelStream {
     /// `/sub/channels.{id}.messages`: new messages, each with a position.
     Messages,
-    /// `/sub/channels.{id}.events`: edits, deletions and typing, without positions.
+    /// `/sub/channels.{id}.events`: edits, deletions, reactions and typing, without positions.
     Events,
 }
 

@@ -10,7 +10,7 @@ use serde_json::json;
 
 use crate::{
     ids::{ChannelId, EventId, MessageId, NotificationId, SessionId, UserId},
-    model::{BinaryContent, Notification},
+    model::{BinaryContent, Emoji, Notification},
 };
 
 /// The Kafka topics, without the configured prefix.
@@ -59,6 +59,10 @@ pub const MESSAGE_CREATED: &str = "message.created";
 pub const MESSAGE_UPDATED: &str = "message.updated";
 /// Kind of a deleted message. The body is `{type, channelId, messageId}`.
 pub const MESSAGE_DELETED: &str = "message.deleted";
+/// Kind of a reaction that was added or removed.
+///
+/// The body is `{type, channelId, messageId, seq, emoji, userId, added}`.
+pub const REACTION: &str = "reaction";
 /// Kind of a user typing a message.
 ///
 /// The body is `{type, channelId, userId, username}`. Not stored.
@@ -141,6 +145,21 @@ impl Event {
     pub fn message_deleted(channel: ChannelId, message: MessageId, seq: i64) -> Self {
         let body = json!({ "type": MESSAGE_DELETED, "channelId": channel, "messageId": message, "seq": seq });
         Self::in_channel(channel, MESSAGE_DELETED, &body)
+    }
+
+    /// A user's reaction to the message at the position `seq`, added or removed.
+    pub fn reaction(
+        channel: ChannelId,
+        message: MessageId,
+        seq: i64,
+        (user, emoji): (UserId, &Emoji),
+        added: bool,
+    ) -> Self {
+        let body = json!({
+            "type": REACTION, "channelId": channel, "messageId": message, "seq": seq,
+            "emoji": emoji.as_str(), "userId": user, "added": added,
+        });
+        Self::in_channel(channel, REACTION, &body)
     }
 
     /// A user is typing a message.
@@ -241,7 +260,7 @@ impl Event {
         }
     }
 
-    /// The position of the message that this event changes or deletes. None for other events, and for those of earlier versions.
+    /// The position of the message that this event changes, deletes or reacts to. None for other events, and for those of earlier versions.
     pub fn changed_seq(&self) -> Option<i64> {
         #[derive(Deserialize)]
         struct Body {
@@ -252,7 +271,7 @@ impl Event {
         struct Changed {
             seq: i64,
         }
-        if self.kind != MESSAGE_UPDATED && self.kind != MESSAGE_DELETED {
+        if ![MESSAGE_UPDATED, MESSAGE_DELETED, REACTION].contains(&self.kind) {
             return None;
         }
         let body: Body = serde_json::from_slice(&self.body).ok()?;
@@ -274,10 +293,11 @@ impl Event {
 }
 
 /// The kinds of events that this version knows.
-pub const KINDS: [&str; 10] = [
+pub const KINDS: [&str; 11] = [
     MESSAGE_CREATED,
     MESSAGE_UPDATED,
     MESSAGE_DELETED,
+    REACTION,
     TYPING,
     CHANNELS_REFRESH,
     USERS_REFRESH,

@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use crate::{
     ids::{ChannelId, MessageId},
-    model::{BinaryContent, text, user::User},
+    model::{BinaryContent, Reaction, text, user::User},
 };
 
 /// A message, as in the API, STOMP and Kafka.
@@ -31,9 +31,40 @@ pub struct Message {
     pub attachments: Vec<BinaryContent>,
     /// Position in its channel: 1, 2, 3 …
     pub seq: i64,
+    /// The message that this one replies to.
+    pub reply_to: Option<Reply>,
+    /// Reactions, one for each emoji, in the order of their first use.
+    pub reactions: Vec<Reaction>,
     /// The client's identifier of the message, if it sent one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub client_message_id: Option<Uuid>,
+}
+
+/// The message that another message replies to, as it was when the reply was read.
+#[derive(Clone, Debug, Serialize)]
+pub struct Reply {
+    /// Identifier.
+    pub id: MessageId,
+    /// Position in the channel.
+    pub seq: i64,
+    /// Null when the account or the message is deleted.
+    pub author: Option<User>,
+    /// The beginning of the text, or of the names of the files. Null when the message is deleted.
+    pub excerpt: Option<String>,
+    /// Whether the message is deleted.
+    pub deleted: bool,
+}
+
+/// Maximum length of an excerpt in characters (Unicode scalar values).
+pub const MAX_EXCERPT_LEN: usize = 200;
+
+/// The beginning of a text. An ellipsis takes the place of the rest.
+pub fn excerpt(text: &str) -> String {
+    let mut excerpt: String = text.chars().take(MAX_EXCERPT_LEN).collect();
+    if excerpt.len() < text.len() {
+        excerpt.push('…');
+    }
+    excerpt
 }
 
 /// A valid text of a message: 1 to 2,000 characters, or none beside files.
@@ -94,6 +125,13 @@ mod tests {
         let text = MessageText::parse(&sent).expect("2,000 characters");
         assert_eq!(text.into_string(), sent);
         assert!(MessageText::parse(&"e\u{301}".repeat(2_001)).is_err());
+    }
+
+    #[test]
+    fn an_excerpt_ends_with_an_ellipsis_when_the_text_goes_on() {
+        let text = "가".repeat(MAX_EXCERPT_LEN);
+        assert_eq!(excerpt(&text), text);
+        assert_eq!(excerpt(&format!("{text}나")), format!("{text}…"));
     }
 
     #[test]

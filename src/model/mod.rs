@@ -7,6 +7,7 @@ pub mod file;
 mod json;
 pub mod message;
 pub mod notification;
+pub mod reaction;
 pub mod read_status;
 pub mod text;
 pub mod user;
@@ -16,8 +17,9 @@ pub use event::{Control, Event, Topic};
 pub use fields::{Field, Validate};
 pub use file::{BinaryContent, UploadStatus};
 pub use json::from_json;
-pub use message::{Message, MessageText};
+pub use message::{Message, MessageText, Reply};
 pub use notification::{Notification, NotificationKind};
+pub use reaction::{Emoji, Reaction};
 pub use read_status::ReadStatus;
 pub use user::{Email, FirstAdmin, NewPassword, Role, User, Username};
 

@@ -11,7 +11,7 @@ use crate::{
     crash::Point,
     group_commit::{Answer, Post, Posted},
     ids::{ChannelId, MessageId, UserId},
-    model::{BinaryContent, Event, Field, Message, MessageText, Role, Validate},
+    model::{BinaryContent, Emoji, Event, Field, Message, MessageText, Role, Validate},
     ops::{commit, notification},
     problem::{Dependency, Problem, Resource},
     store::{self, purge},
@@ -21,6 +21,8 @@ use crate::{
 ///
 /// The purge deletes further ones.
 const NOTIFICATION_BATCH: i64 = 100;
+/// The same for reactions, which need no events.
+const REACTION_BATCH: i64 = 1_000;
 
 /// The request to post a message, over HTTP or STOMP.
 #[derive(Debug, Deserialize)]
@@ -32,6 +34,8 @@ pub struct MessageCreateRequest {
     pub channel_id: Option<ChannelId>,
     /// Must be the caller.
     pub author_id: Option<UserId>,
+    /// The message of the channel that this one replies to.
+    pub reply_to: Option<MessageId>,
     /// The client's identifier.
     ///
     /// A second message with the same identifier is not stored.
@@ -74,6 +78,7 @@ pub fn post(
         channel,
         text,
         attachments,
+        reply_to: request.reply_to,
         client_id: request.client_message_id,
     })
 }
@@ -201,10 +206,37 @@ pub async fn delete(app: &App, id: MessageId, caller: &Caller) -> Result<(), Pro
         return Err(Problem::NotFound(Resource::Message(id)));
     }
     let (gone, all) = notification::delete_of(&mut transaction, id, NOTIFICATION_BATCH).await?;
+    let all = all & store::reactions::delete_of(&mut transaction, id, REACTION_BATCH).await?;
     if !all {
         purge::add(&mut transaction, purge::Kind::Message, &[id.0]).await?;
     }
     let mut events = vec![Event::message_deleted(message.channel_id, id, message.seq)];
     events.extend(gone);
     commit(app, transaction, events).await
+}
+
+/// Adds a reaction of the caller to a message, or removes it. Changes nothing when it is there already, or not there.
+///
+/// # Errors
+/// Not found, also when the channel is invisible to the caller; [`Problem::TooManyReactions`]; PostgreSQL fails.
+pub async fn react(
+    app: &App,
+    id: MessageId,
+    caller: &Caller,
+    emoji: &Emoji,
+    added: bool,
+) -> Result<(), Problem> {
+    let mut transaction = app.db.begin().await?;
+    let found = store::reactions::lock_message(&mut transaction, id, caller.id).await?;
+    let (channel, seq) = found.ok_or(Problem::NotFound(Resource::Message(id)))?;
+    let changed = if added {
+        store::reactions::insert(&mut transaction, id, caller.id, emoji).await?
+    } else {
+        store::reactions::delete(&mut transaction, id, caller.id, emoji).await?
+    };
+    if !changed {
+        return Ok(());
+    }
+    let event = Event::reaction(channel, id, seq, (caller.id, emoji), added);
+    commit(app, transaction, vec![event]).await
 }

@@ -7,7 +7,7 @@ use tracing::{info, warn};
 use crate::{
     app::App,
     ids::{EventId, MessageId, NotificationId, UserId},
-    model::{Event, NotificationKind},
+    model::{Event, NotificationKind, message::excerpt},
     ops::commit,
     problem::{Problem, chain},
     store::{
@@ -21,8 +21,6 @@ use crate::{
 ///
 /// The bound keeps it short in a channel with many receivers.
 const RECEIVER_BATCH: usize = 500;
-/// Maximum length of an excerpt of a message, in characters.
-const MAX_EXCERPT_LEN: usize = 200;
 /// How long dismissed notifications stay.
 ///
 /// Longer than Kafka keeps a job, which is a week (see `kafka.rs`).
@@ -101,16 +99,12 @@ fn notification(message: &NotifiedMessage, receiver: UserId) -> NewNotification 
         Some(name) => format!("{author} (#{name})"),
         None => author.to_owned(),
     };
-    let mut content: String = message.content.chars().take(MAX_EXCERPT_LEN).collect();
-    if content.len() < message.content.len() {
-        content.push('…');
-    }
     NewNotification {
         receiver,
         kind: NotificationKind::NewMessage,
         cause: message.message.0,
         title,
-        content,
+        content: excerpt(&message.content),
         target: Some(message.channel.0),
     }
 }

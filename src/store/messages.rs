@@ -1,23 +1,57 @@
 //! Messages.
 
-use std::collections::HashMap;
-
-use bytes::Bytes;
+use serde::Deserialize;
 use sqlx::{Row, postgres::PgRow, types::Json};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
 use crate::{
     ids::{ChannelId, MessageId, UserId},
-    model::{BinaryContent, Event, Message, User},
+    model::{BinaryContent, Message, Reaction, Reply, User, message::excerpt},
     problem::Problem,
-    store::{
-        Db, Transaction, files,
-        outbox::{Columns, OutboxRow},
-        users,
-        visibility::visible,
-    },
+    store::{Db, Transaction},
 };
+
+/// The author and the text of a message that another one replies to, as JSON; `r` is its row.
+///
+/// The text is one character longer than an excerpt, which shows whether it goes on.
+macro_rules! original {
+    () => {
+        "json_build_object('author', (select json_build_object('id', ru.id, 'username', ru.username, 'email', ru.email, \
+           'role', ru.role, 'profile', (select json_build_object('id', rp.id, 'fileName', rp.file_name, 'size', rp.size, \
+           'contentType', rp.content_type, 'uploadStatus', rp.status) from binary_contents rp where rp.picture_of = ru.id)) \
+           from users ru where ru.id = r.author_id), \
+         'text', left(coalesce(nullif(btrim(r.content), ''), (select string_agg(rf.file_name, ', ' order by rf.position) \
+           from binary_contents rf where rf.message_id = r.id), ''), 201))"
+    };
+}
+
+pub(super) use original;
+
+/// The value of [`original`].
+#[derive(Debug, Deserialize)]
+pub(super) struct Original {
+    author: Option<User>,
+    text: String,
+}
+
+impl Original {
+    /// The reply to this message, or to a deleted one.
+    pub(super) fn reply(original: Option<Self>, id: MessageId, seq: i64) -> Reply {
+        let deleted = original.is_none();
+        let (author, excerpt) = match original {
+            Some(Self { author, text }) => (author, Some(excerpt(&text))),
+            None => (None, None),
+        };
+        Reply {
+            id,
+            seq,
+            author,
+            excerpt,
+            deleted,
+        }
+    }
+}
 
 /// The select of a [`Message`] with its author and its attachments.
 ///
@@ -26,19 +60,27 @@ use crate::{
 /// Messages of a deleted channel exist until the purge deletes them (see [`super::purge`]). So a query that shows messages also
 /// checks that the channel exists.
 macro_rules! select {
-    ($rest:literal) => {
+    ($($rest:expr),+) => {
         concat!(
-            "select m.id, m.channel_id, m.seq, m.content, m.client_message_id, m.created_at, m.updated_at, ",
-            users::columns!(),
+            "select m.id, m.channel_id, m.seq, m.content, m.client_message_id, m.created_at, m.updated_at, \
+             m.reply_to_id, m.reply_to_seq, (select ",
+            $crate::store::messages::original!(),
+            " from messages r where r.id = m.reply_to_id) as original, \
+             (select json_agg(json_build_object('emoji', e.emoji, 'count', e.count, 'userIds', e.users[1:50]) order by e.first, e.emoji) \
+               from (select emoji, count(*), min(created_at) as first, array_agg(user_id order by created_at, user_id) as users \
+               from reactions where message_id = m.id group by emoji) e) as reactions, ",
+            $crate::store::users::columns!(),
             ", (select json_agg(json_build_object('id', a.id, 'fileName', a.file_name, 'size', a.size, \
                'contentType', a.content_type, 'uploadStatus', a.status) order by a.position) \
                from binary_contents a where a.message_id = m.id) as attachments ",
             "from messages m left join users u on u.id = m.author_id",
-            users::picture!(),
-            $rest
+            $crate::store::users::picture!(),
+            $($rest),+
         )
     };
 }
+
+pub(super) use select;
 
 impl sqlx::FromRow<'_, PgRow> for Message {
     fn from_row(row: &PgRow) -> Result<Self, sqlx::Error> {
@@ -47,6 +89,12 @@ impl sqlx::FromRow<'_, PgRow> for Message {
             None => None,
         };
         let attachments: Option<Json<Vec<BinaryContent>>> = row.try_get("attachments")?;
+        let reactions: Option<Json<Vec<Reaction>>> = row.try_get("reactions")?;
+        let original: Option<Json<Original>> = row.try_get("original")?;
+        let reply_to = match (row.try_get("reply_to_id")?, row.try_get("reply_to_seq")?) {
+            (Some(id), Some(seq)) => Some(Original::reply(original.map(|json| json.0), id, seq)),
+            _ => None,
+        };
         Ok(Self {
             id: row.try_get("id")?,
             created_at: row.try_get("created_at")?,
@@ -56,6 +104,10 @@ impl sqlx::FromRow<'_, PgRow> for Message {
             author,
             attachments: attachments.map(|Json(files)| files).unwrap_or_default(),
             seq: row.try_get("seq")?,
+            reply_to,
+            reactions: reactions
+                .map(|Json(reactions)| reactions)
+                .unwrap_or_default(),
             client_message_id: row.try_get("client_message_id")?,
         })
     }
@@ -111,6 +163,36 @@ pub async fn page(
         .bind(instant)
         .bind(limit)
         .fetch_all(db)
+        .await?)
+}
+
+/// The position of a message in a channel.
+///
+/// # Errors
+/// PostgreSQL fails.
+pub async fn position(db: &Db, channel: ChannelId, id: MessageId) -> Result<Option<i64>, Problem> {
+    const SQL: &str = "select seq from messages where id = $2 and channel_id = $1";
+    Ok(sqlx::query_scalar(SQL)
+        .bind(channel)
+        .bind(id)
+        .fetch_optional(db)
+        .await?)
+}
+
+/// The position of the first message of a channel that was created at an instant or later.
+///
+/// # Errors
+/// PostgreSQL fails.
+pub async fn position_at(
+    db: &Db,
+    channel: ChannelId,
+    at: OffsetDateTime,
+) -> Result<Option<i64>, Problem> {
+    const SQL: &str = "select seq from messages where channel_id = $1 and created_at >= $2 order by created_at, seq limit 1";
+    Ok(sqlx::query_scalar(SQL)
+        .bind(channel)
+        .bind(at)
+        .fetch_optional(db)
         .await?)
 }
 
@@ -237,24 +319,6 @@ pub async fn delete(
     Ok(true)
 }
 
-/// The deleted messages of these authors with these `clientMessageId`s, pair by pair.
-///
-/// # Errors
-/// PostgreSQL fails.
-pub async fn deleted_with_client_ids(
-    db: &mut Transaction,
-    authors: &[UserId],
-    client_ids: &[Uuid],
-) -> Result<Vec<(UserId, Uuid, MessageId)>, Problem> {
-    const SQL: &str = "select author_id, client_message_id, message_id from deleted_client_ids \
-                       where (author_id, client_message_id) in (select * from unnest($1::uuid[], $2::uuid[]))";
-    Ok(sqlx::query_as(SQL)
-        .bind(authors)
-        .bind(client_ids)
-        .fetch_all(db)
-        .await?)
-}
-
 /// Forgets the `clientMessageId`s of messages that were deleted more than a day ago. No try of a client takes that long.
 ///
 /// # Errors
@@ -264,170 +328,4 @@ pub async fn forget_deleted(db: &Db) -> Result<(), Problem> {
         "delete from deleted_client_ids where deleted_at < clock_timestamp() - interval '1 day'";
     sqlx::query(SQL).execute(db).await?;
     Ok(())
-}
-
-/// A channel whose row is locked for new messages.
-#[derive(Clone, Debug, sqlx::FromRow)]
-pub struct Target {
-    /// Channel.
-    pub id: ChannelId,
-    /// Position of its newest message.
-    pub last_seq: i64,
-    /// Now, but not before the instant of its newest message.
-    pub now: OffsetDateTime,
-    /// Whether a user, possibly only the author, has notifications on for the channel.
-    pub notifies: bool,
-}
-
-/// Locks the channels until the transaction ends.
-///
-/// Locks in the order of the ids, so that two groups cannot deadlock.
-///
-/// # Errors
-/// PostgreSQL fails.
-pub async fn lock_targets(
-    db: &mut Transaction,
-    channels: &[ChannelId],
-) -> Result<Vec<Target>, Problem> {
-    const SQL: &str = "select id, last_seq, greatest(clock_timestamp(), last_message_at) as now, \
-                       exists (select from read_statuses r where r.channel_id = c.id and r.notification_enabled) as notifies \
-                       from channels c where id = any($1) order by id for no key update";
-    Ok(sqlx::query_as(SQL).bind(channels).fetch_all(db).await?)
-}
-
-/// An author whose row is locked for new messages.
-#[derive(Clone, Debug, sqlx::FromRow)]
-pub struct Author {
-    /// The user.
-    #[sqlx(flatten)]
-    pub user: User,
-    /// The channels of the author's new messages that are visible to the author.
-    pub visible_channels: Vec<ChannelId>,
-}
-
-/// Locks the authors of new messages.
-///
-/// No transaction deletes their accounts before this one ends.
-///
-/// Must run after [`lock_targets`]: a participant leaves a private channel only with the channel's lock, so the visible channels
-/// stay visible until the transaction ends. An author who does not exist is missing from the result.
-///
-/// # Errors
-/// PostgreSQL fails.
-pub async fn lock_authors(
-    db: &mut Transaction,
-    posts: &[(UserId, ChannelId)],
-) -> Result<HashMap<UserId, Author>, Problem> {
-    const SQL: &str = concat!(
-        "select ",
-        users::columns!(),
-        ", array(select c.id from unnest($1::uuid[], $2::uuid[]) as post (author_id, channel_id) \
-         join channels c on c.id = post.channel_id where post.author_id = u.id and ",
-        visible!("c", "u.id"),
-        ") as visible_channels from users u",
-        users::picture!(),
-        "where u.id = any($1) order by u.id for key share of u"
-    );
-    let (users, channels): (Vec<_>, Vec<_>) = posts.iter().copied().unzip();
-    let authors: Vec<Author> = sqlx::query_as(SQL)
-        .bind(users)
-        .bind(channels)
-        .fetch_all(db)
-        .await?;
-    let authors = authors.into_iter().map(|author| (author.user.id, author));
-    Ok(authors.collect())
-}
-
-/// The stored messages of these authors with these `clientMessageId`s, pair by pair.
-///
-/// # Errors
-/// PostgreSQL fails.
-pub async fn with_client_ids(
-    db: &mut Transaction,
-    authors: &[UserId],
-    client_ids: &[Uuid],
-) -> Result<Vec<Message>, Problem> {
-    const SQL: &str = select!(
-        "where (m.author_id, m.client_message_id) in (select * from unnest($1::uuid[], $2::uuid[]))"
-    );
-    Ok(sqlx::query_as(SQL)
-        .bind(authors)
-        .bind(client_ids)
-        .fetch_all(db)
-        .await?)
-}
-
-/// A message to insert.
-pub struct NewMessage {
-    /// The row.
-    pub message: Message,
-    /// The row as JSON, for the author and every subscriber.
-    pub body: Bytes,
-    /// Whether it may cause notifications.
-    pub notifies: bool,
-}
-
-/// Inserts new messages, their attachments and their events.
-///
-/// Also updates the channels' positions. Attachments need a second statement, which messages without files save.
-///
-/// # Errors
-/// PostgreSQL fails.
-pub async fn insert(db: &mut Transaction, new: &[NewMessage]) -> Result<Vec<OutboxRow>, Problem> {
-    const SQL: &str = "with positions as ( \
-            select channel_id, max(seq) as seq, max(at) as at from unnest($2::uuid[], $3::bigint[], $7::timestamptz[]) as n (channel_id, seq, at) group by 1 \
-        ), moved as ( \
-            update channels c set last_seq = p.seq, last_message_at = p.at from positions p where c.id = p.channel_id \
-        ), written as ( \
-            insert into messages (id, channel_id, seq, author_id, content, client_message_id, created_at, updated_at) \
-            select id, channel_id, seq, author_id, content, client_message_id, at, at \
-            from unnest($1::uuid[], $2::uuid[], $3::bigint[], $4::uuid[], $5::text[], $6::uuid[], $7::timestamptz[]) \
-              as n (id, channel_id, seq, author_id, content, client_message_id, at) \
-        ) \
-        insert into outbox (event_id, topic, key, kind, seq, body) \
-        select * from unnest($8::uuid[], $9::text[], $10::text[], $11::text[], $12::bigint[], $13::text[]) returning id";
-    let created = new
-        .iter()
-        .map(|n| Event::message_created(n.message.channel_id, n.message.seq, n.body.clone()));
-    let jobs = new
-        .iter()
-        .filter(|n| n.notifies)
-        .map(|n| Event::notification_job(n.message.channel_id, n.message.id));
-    let events: Vec<Event> = created.chain(jobs).collect();
-    let columns = Columns::of(&events);
-    let of = |message: &Message| message.author.as_ref().map(|author| author.id);
-    let rows: Vec<i64> = sqlx::query_scalar(SQL)
-        .bind(new.iter().map(|n| n.message.id).collect::<Vec<_>>())
-        .bind(new.iter().map(|n| n.message.channel_id).collect::<Vec<_>>())
-        .bind(new.iter().map(|n| n.message.seq).collect::<Vec<_>>())
-        .bind(new.iter().map(|n| of(&n.message)).collect::<Vec<_>>())
-        .bind(
-            new.iter()
-                .map(|n| n.message.content.as_str())
-                .collect::<Vec<_>>(),
-        )
-        .bind(
-            new.iter()
-                .map(|n| n.message.client_message_id)
-                .collect::<Vec<_>>(),
-        )
-        .bind(new.iter().map(|n| n.message.created_at).collect::<Vec<_>>())
-        .bind(columns.ids)
-        .bind(columns.topics)
-        .bind(columns.keys)
-        .bind(columns.kinds)
-        .bind(columns.seqs)
-        .bind(columns.bodies)
-        .fetch_all(&mut *db)
-        .await?;
-    files::attach(db, new.iter().map(|n| &n.message)).await?;
-    Ok(rows
-        .into_iter()
-        .zip(events)
-        .map(|(id, event)| OutboxRow {
-            id,
-            event,
-            was_sent: false,
-        })
-        .collect())
 }

@@ -97,15 +97,21 @@ pub async fn mark_published(db: impl PgExecutor<'_>, rows: &[i64]) -> Result<(),
     Ok(())
 }
 
-/// Whether the message of the edit in the row `o` has not changed since.
-macro_rules! has_latest_text {
+/// Whether the row `o` is not an edit or a reaction, or the text or the reaction has not changed since.
+macro_rules! is_latest {
     () => {
-        "exists (select from messages m where m.id = (o.body::jsonb #>> '{message,id}')::uuid \
-         and m.updated_at = (o.body::jsonb #>> '{message,updatedAt}')::timestamptz)"
+        "case o.kind when 'message.updated' then \
+           exists (select from messages m where m.id = (o.body::jsonb #>> '{message,id}')::uuid \
+           and m.updated_at = (o.body::jsonb #>> '{message,updatedAt}')::timestamptz) \
+         when 'reaction' then \
+           exists (select from reactions r where r.message_id = (o.body::jsonb ->> 'messageId')::uuid \
+           and r.emoji = o.body::jsonb ->> 'emoji' and r.user_id = (o.body::jsonb ->> 'userId')::uuid) \
+           = (o.body::jsonb ->> 'added')::boolean \
+         else true end"
     };
 }
 
-/// The rows of edits whose message was edited again or deleted since.
+/// The rows of edits and reactions whose message was edited again or deleted since, or whose reaction was changed again.
 ///
 /// The later change has an event of its own, so these rows need not be published.
 ///
@@ -114,17 +120,17 @@ macro_rules! has_latest_text {
 pub async fn superseded(db: &mut Transaction, claimed: &[OutboxRow]) -> Result<Vec<i64>, Problem> {
     const SQL: &str = concat!(
         "select o.id from outbox o where o.id = any($1) and not ",
-        has_latest_text!()
+        is_latest!()
     );
-    let edits: Vec<i64> = claimed
+    let changes: Vec<i64> = claimed
         .iter()
-        .filter(|row| row.event.kind == event::MESSAGE_UPDATED)
+        .filter(|row| [event::MESSAGE_UPDATED, event::REACTION].contains(&row.event.kind))
         .map(|row| row.id)
         .collect();
-    if edits.is_empty() {
+    if changes.is_empty() {
         return Ok(Vec::new());
     }
-    Ok(sqlx::query_scalar(SQL).bind(edits).fetch_all(db).await?)
+    Ok(sqlx::query_scalar(SQL).bind(changes).fetch_all(db).await?)
 }
 
 /// The jobs of `jobs` that are not done.
@@ -164,7 +170,7 @@ pub async fn recent_controls(db: &Db) -> Result<Vec<Control>, Problem> {
     Ok(controls.collect())
 }
 
-/// The changes of messages in these channels in the last 10 s, the oldest first, except edits whose message has changed since.
+/// The changes of messages in these channels in the last 10 s, the oldest first, except edits and reactions that have changed since.
 ///
 /// Changes of the last second are left to Kafka: read here, one could overtake an earlier one that Kafka carries.
 ///
@@ -176,10 +182,9 @@ pub async fn recent_changes(db: &Db, channels: &[ChannelId]) -> Result<Vec<Event
                        where seq is null and topic = 'messages' and key = any($1) and kind = any($2) \
                        and created_at > clock_timestamp() - interval '10 s' \
                        and created_at < clock_timestamp() - interval '1 s' \
-                       and (kind <> 'message.updated' or ",
-        has_latest_text!(),
-        ") \
-                       order by id limit 1000"
+                       and ",
+        is_latest!(),
+        " order by id limit 1000"
     );
     let keys: Vec<String> = channels.iter().map(ToString::to_string).collect();
     let rows: Vec<EventColumns> = sqlx::query_as(SQL)

@@ -21,7 +21,7 @@ pub enum Kind {
     Channel,
     /// A deleted account.
     User,
-    /// A deleted message with more notifications than its deletion removed.
+    /// A deleted message with more notifications or reactions than its deletion removed.
     Message,
 }
 
@@ -86,7 +86,7 @@ async fn affected(
     Ok(result.rows_affected())
 }
 
-/// Deletes a batch of a channel's messages, notifications and read statuses.
+/// Deletes a batch of a channel's messages, reactions, notifications and read statuses.
 ///
 /// Deletes at most `limit` rows of each.
 ///
@@ -104,6 +104,7 @@ pub async fn purge_channel(
                                 and not exists (select from channel_participants p where p.channel_id = c.id)";
     const LOCK_MESSAGES: &str = "select id from messages where channel_id = $1 order by seq limit $2 for update skip locked";
     const NOTIFICATIONS: &str = "delete from notifications where id in (select id from notifications where cause_id = any($1) limit $2)";
+    const REACTIONS: &str = "delete from reactions where ctid = any(array(select ctid from reactions where message_id = any($1) limit $2))";
     const STATUSES: &str = "delete from read_statuses where id in (select id from read_statuses where channel_id = $1 limit $2)";
     sqlx::query(DELETE_EMPTY).bind(id).execute(&mut *db).await?;
     let in_use: bool = sqlx::query_scalar("select exists (select from channels where id = $1)")
@@ -113,8 +114,8 @@ pub async fn purge_channel(
     if in_use {
         return Ok(true);
     }
-    // Locked first: the writer of notifications locks their message, so no notification of these messages appears after the next
-    // statement. A later batch deletes the messages that are locked now.
+    // Locked first: the writers of notifications and reactions lock their message, so none for these messages appears after the next
+    // statements. A later batch deletes the messages that are locked now.
     let messages: Vec<MessageId> = sqlx::query_scalar(LOCK_MESSAGES)
         .bind(id)
         .bind(limit)
@@ -125,7 +126,13 @@ pub async fn purge_channel(
         .bind(limit)
         .execute(&mut *db)
         .await?;
-    if notifications.rows_affected() == limit.unsigned_abs() {
+    let reactions = sqlx::query(REACTIONS)
+        .bind(&messages)
+        .bind(limit)
+        .execute(&mut *db)
+        .await?;
+    let full = limit.unsigned_abs();
+    if notifications.rows_affected() == full || reactions.rows_affected() == full {
         return Ok(false);
     }
     // The file sweep deletes their attachments, which belong to no message then.
@@ -147,7 +154,7 @@ pub async fn purge_channel(
 
 /// Removes a batch of references to a deleted user, at most `limit` of each kind.
 ///
-/// Clears the author of messages and the uploader of files, and deletes the user's notifications.
+/// Clears the author of messages and the uploader of files, and deletes the user's notifications and reactions.
 ///
 /// True when no rows are left. Dismissed notifications have no text, and their own sweep deletes them.
 ///
@@ -160,9 +167,10 @@ pub async fn purge_user(db: &mut Transaction, id: UserId, limit: i64) -> Result<
                          (select id from binary_contents where uploader_id = $1 limit $2 for no key update skip locked)";
     const NOTIFICATIONS: &str = "delete from notifications where id in \
                                  (select id from notifications where receiver_id = $1 and dismissed_at is null limit $2)";
+    const REACTIONS: &str = "delete from reactions where ctid = any(array(select ctid from reactions where user_id = $1 limit $2))";
     const LEFT: &str = "select exists (select from messages where author_id = $1) or exists (select from binary_contents where uploader_id = $1)";
     let mut more = false;
-    for sql in [MESSAGES, FILES, NOTIFICATIONS] {
+    for sql in [MESSAGES, FILES, NOTIFICATIONS, REACTIONS] {
         more |= affected(db, sql, id.0, limit).await? > 0;
     }
     if more {

@@ -15,6 +15,7 @@ use crate::{
     store::{
         messages,
         purge::{self, Kind},
+        reactions,
     },
     tasks::{LogOnce, jittered},
     workers::{POLL_INTERVAL, wait_until_prepared},
@@ -80,7 +81,11 @@ async fn purge_batch(app: &App, number: i64) -> Result<bool, Problem> {
             (Vec::new(), all)
         }
         Kind::Message => {
-            notification::delete_of(&mut transaction, MessageId(id), EVENT_BATCH).await?
+            let message = MessageId(id);
+            let (events, all) =
+                notification::delete_of(&mut transaction, message, EVENT_BATCH).await?;
+            let reactions = reactions::delete_of(&mut transaction, message, BATCH).await?;
+            (events, all && reactions)
         }
     };
     if all {

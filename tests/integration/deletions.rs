@@ -522,6 +522,8 @@ async fn a_migration_of_an_old_database_drops_foreign_keys_and_purges_orphans() 
         "drop table pending_deletions",
         "drop table admin_bootstrap",
         "drop table deleted_client_ids",
+        "drop table reactions",
+        "alter table messages drop column reply_to_id, drop column reply_to_seq",
         "drop index users_by_name",
         "drop index users_admins",
         "drop index outbox_recent",

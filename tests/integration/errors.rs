@@ -472,6 +472,8 @@ async fn every_endpoint_requires_a_token() {
         (Method::POST, "/api/messages".to_owned()),
         (Method::PATCH, format!("/api/messages/{id}")),
         (Method::DELETE, format!("/api/messages/{id}")),
+        (Method::PUT, format!("/api/messages/{id}/reactions/x")),
+        (Method::DELETE, format!("/api/messages/{id}/reactions/x")),
         (Method::GET, format!("/api/readStatuses?userId={id}")),
         (Method::POST, "/api/readStatuses".to_owned()),
         (Method::PATCH, format!("/api/readStatuses/{id}")),

@@ -155,6 +155,8 @@ async fn every_input_is_handled_as_plain_text() {
             ("/api/messages", "cursor"),
             ("/api/messages", "size"),
             ("/api/messages", "sort"),
+            ("/api/messages", "around"),
+            ("/api/messages", "at"),
         ] {
             let request = admin.request(Method::GET, path).query(&[(name, text)]);
             let request = if name == "channelId" || path != "/api/messages" {
@@ -164,7 +166,9 @@ async fn every_input_is_handled_as_plain_text() {
             };
             let answer = admin.send(request).await;
             // A position is a valid cursor.
-            if name == "cursor" && text.parse::<i64>().is_ok_and(|position| position >= 0) {
+            if ["cursor", "around"].contains(&name)
+                && text.parse::<i64>().is_ok_and(|position| position >= 0)
+            {
                 assert_eq!(answer.status, 200, "{text}: {answer:?}");
             } else {
                 assert_eq!(answer.status, 400, "{path} {name}={text:?}: {answer:?}");

@@ -11,13 +11,15 @@ use super::{
 use crate::support::{Answer, Cluster, User, eventually};
 
 const PART: &str = "messageCreateRequest";
-const DTO: [&str; 8] = [
+const DTO: [&str; 10] = [
     "attachments",
     "author",
     "channelId",
     "content",
     "createdAt",
     "id",
+    "reactions",
+    "replyTo",
     "seq",
     "updatedAt",
 ];

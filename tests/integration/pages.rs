@@ -290,3 +290,124 @@ async fn a_page_has_limits_and_an_end() {
         "CHANNEL_NOT_FOUND"
     );
 }
+
+/// Gets a page around a place and checks its fields. Returns the positions, and the cursors before and after.
+async fn middle(by: &User, channel: &str, query: &str) -> (Vec<i64>, Option<i64>, Option<i64>) {
+    let answer = by
+        .get(&format!("/api/messages?channelId={channel}{query}"))
+        .await;
+    assert_eq!(answer.status, 200, "{query}: {answer:?}");
+    let body = answer.body;
+    assert_eq!(
+        keys(&body),
+        [
+            "content",
+            "hasNext",
+            "nextCursor",
+            "previousCursor",
+            "size",
+            "totalElements"
+        ]
+    );
+    assert_eq!(body["hasNext"], json!(body["nextCursor"].is_string()));
+    let cursor = |name: &str| {
+        body[name]
+            .as_str()
+            .map(|text| text.parse().expect("a position"))
+    };
+    let (previous, next) = (cursor("previousCursor"), cursor("nextCursor"));
+    (seqs(content(&body)), previous, next)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_page_around_a_message_a_position_or_an_instant_continues_both_ways() {
+    let cluster = Cluster::shared(2).await;
+    let (ann, bob, channel) = (
+        cluster.user(0, "ann").await,
+        cluster.user(1, "bob").await,
+        cluster.channel().await,
+    );
+    let mut written = Vec::new();
+    for n in 1..=30 {
+        written.push(ann.write(&channel, &n.to_string()).await.body);
+    }
+    let asc = "&sort=createdAt,asc";
+    let of = |n: usize| text(&written[n - 1]["id"]);
+    let around = |query: String| {
+        let bob = &bob;
+        let channel = &channel;
+        async move { middle(bob, channel, &query).await }
+    };
+    let up = |from: i64, to: i64| (from..=to).collect::<Vec<_>>();
+    let down = |from: i64, to: i64| (to..=from).rev().collect::<Vec<_>>();
+    assert_eq!(
+        around(format!("&around={}&size=10{asc}", of(15))).await,
+        (up(10, 19), Some(10), Some(19))
+    );
+    assert_eq!(
+        around(format!("&around={}&size=10", of(15))).await,
+        (down(19, 10), Some(19), Some(10))
+    );
+    // The cursors continue, each with its own order.
+    let earlier = page(&bob, &channel, "&cursor=10&size=100").await;
+    assert_eq!(seqs(content(&earlier)), down(9, 1));
+    let later = page(&bob, &channel, &format!("&cursor=19&size=100{asc}")).await;
+    assert_eq!(seqs(content(&later)), up(20, 30));
+    for (query, expected) in [
+        ("&around=15&size=1", (vec![15], Some(15), Some(15))),
+        ("&around=1&size=4", (down(4, 1), Some(4), None)),
+        ("&around=0&size=4", (down(4, 1), Some(4), None)),
+        ("&around=30&size=4", (down(30, 27), None, Some(27))),
+        ("&around=9999&size=4", (down(30, 27), None, Some(27))),
+        ("&around=15&size=100", (down(30, 1), None, None)),
+        (
+            "&at=2020-01-01T00:00:00Z&size=3",
+            (down(3, 1), Some(3), None),
+        ),
+        (
+            "&at=9999-01-01T00:00:00Z&size=3",
+            (down(30, 28), None, Some(28)),
+        ),
+    ] {
+        assert_eq!(around(query.to_owned()).await, expected, "{query}");
+    }
+    let at = text(&written[19]["createdAt"]);
+    assert_eq!(
+        around(format!("&at={at}&size=3{asc}")).await,
+        (up(19, 21), Some(19), Some(21))
+    );
+
+    // A position stays a place after its message is deleted; the message does not.
+    let path = format!("/api/messages/{}", of(15));
+    assert_eq!(ann.delete(&path).await.status, 204);
+    assert_eq!(
+        around(format!("&around=15&size=2{asc}")).await,
+        (vec![14, 16], Some(14), Some(16))
+    );
+    let other = ann.write(&cluster.channel().await, "elsewhere").await.body;
+    for id in [of(15), text(&other["id"])] {
+        let path = format!("/api/messages?channelId={channel}&around={id}");
+        let answer = bob.get(&path).await;
+        assert_eq!((answer.status, answer.code()), (404, "MESSAGE_NOT_FOUND"));
+    }
+    for (query, field) in [
+        ("&around=x", "around"),
+        ("&around=-1", "around"),
+        ("&at=1", "at"),
+        ("&at=2020-01-01T00:00:00Z&around=1", "cursor"),
+        ("&cursor=1&around=1", "cursor"),
+    ] {
+        let path = format!("/api/messages?channelId={channel}{query}");
+        let answer = bob.get(&path).await;
+        assert_eq!(
+            (answer.status, keys(&answer.body["details"])),
+            (400, vec![field]),
+            "{query}"
+        );
+    }
+    let empty = cluster.channel().await;
+    assert_eq!(
+        middle(&bob, &empty, "&around=1").await,
+        (Vec::new(), None, None)
+    );
+}

@@ -56,6 +56,9 @@ impl Private {
             format!("/api/messages?channelId={channel}"),
             format!("/api/messages?channelId={channel}&sort=createdAt,asc"),
             format!("/api/messages?channelId={channel}&cursor=2030-01-01T00:00:00Z"),
+            format!("/api/messages?channelId={channel}&around={}", self.message),
+            format!("/api/messages?channelId={channel}&around=1"),
+            format!("/api/messages?channelId={channel}&at=2020-01-01T00:00:00Z"),
             format!("/api/binaryContents?binaryContentIds={file}"),
             format!("/api/binaryContents/{file}"),
             format!("/api/binaryContents/{file}/download"),
@@ -230,6 +233,12 @@ async fn assert_changes_nothing(private: &Private, stranger: &User, ann: &User, 
             gone("MESSAGE_NOT_FOUND"),
         ),
         (
+            Method::PUT,
+            format!("/api/messages/{message}/reactions/%F0%9F%91%8D"),
+            &none,
+            gone("MESSAGE_NOT_FOUND"),
+        ),
+        (
             Method::PATCH,
             format!("/api/readStatuses/{read_status}"),
             &read,
@@ -244,7 +253,7 @@ async fn assert_changes_nothing(private: &Private, stranger: &User, ann: &User, 
     ] {
         let request = format!("{method} {path}");
         let answer = match body {
-            Value::Null => stranger.delete(&path).await,
+            Value::Null => stranger.send(stranger.request(method, &path)).await,
             body => stranger.json(method, &path, body).await,
         };
         assert_no_leak(&request, &answer, private);

@@ -92,6 +92,8 @@ impl Channel {
                 author: None,
                 attachments: Vec::new(),
                 seq,
+                reply_to: None,
+                reactions: Vec::new(),
                 client_message_id: None,
             })
             .collect()
