@@ -4,6 +4,7 @@ use http::StatusCode;
 use percent_encoding::percent_decode_str;
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
+use uuid::Uuid;
 use warp::reply::Response;
 
 use crate::{
@@ -13,12 +14,15 @@ use crate::{
         reply::{json, json_bytes, no_content},
         request::Request,
     },
-    ids::{ChannelId, MessageId},
-    model::{Emoji, Message, instant},
-    ops,
+    ids::{ChannelId, MessageId, UserId},
+    model::{
+        Emoji, Message, instant,
+        search::{Query, Term},
+    },
+    ops::{self, search::Found},
     problem::{Problem, Resource},
-    rate_limit::clients::Client,
-    store::{self, Db, messages::PageCursor},
+    rate_limit::clients::{Client, SEARCH_COST},
+    store::{self, Db, messages::PageCursor, search::Filter},
 };
 
 const PARTS: Parts = Parts {
@@ -280,4 +284,93 @@ async fn page_around(
             total_elements: None,
         },
     })
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct SearchQuery {
+    q: Option<String>,
+    channel_id: Option<String>,
+    author_id: Option<String>,
+    before: Option<String>,
+    after: Option<String>,
+    has: Option<String>,
+    size: Option<String>,
+    cursor: Option<String>,
+}
+
+/// Found messages.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct SearchPage {
+    content: Vec<Found>,
+    next_cursor: Option<String>,
+    has_next: bool,
+}
+
+/// `GET /api/messages/search?q=…&channelId=…&authorId=…&before=…&after=…&has=file&size=…&cursor=…`
+pub(super) async fn search(request: Request) -> Result<Response, Problem> {
+    let caller = request.caller().await?;
+    let sent: SearchQuery = request.query()?;
+    let non_empty = |text: Option<String>| text.filter(|text| !text.is_empty());
+    let instant = |name, text| {
+        let parsed = non_empty(text).map(|text| instant::parse(&text).ok_or(()));
+        let why = "must be an instant like 2026-01-31T09:15:02.123456Z";
+        parsed.transpose().map_err(|()| Problem::invalid(name, why))
+    };
+    let id = |name, text| {
+        let parsed = non_empty(text).map(|text| text.parse::<Uuid>());
+        parsed
+            .transpose()
+            .map_err(|_| Problem::invalid(name, "must be an id"))
+    };
+    let (before, after) = (
+        instant("before", sent.before)?,
+        instant("after", sent.after)?,
+    );
+    let channel = id("channelId", sent.channel_id)?.map(ChannelId);
+    let author = id("authorId", sent.author_id)?.map(UserId);
+    let has = match non_empty(sent.has).as_deref() {
+        None => None,
+        Some("file") => Some(Term::file()),
+        Some("link") => Some(Term::link()),
+        Some(_) => return Err(Problem::invalid("has", "must be file or link")),
+    };
+    let size = parse_size(non_empty(sent.size))?;
+    let cursor = non_empty(sent.cursor).map(|text| text.parse().ok().filter(|at: &i64| *at >= 0));
+    let bad_cursor = || Problem::invalid("cursor", "must be a cursor of an earlier page");
+    let cursor = cursor.map(|at| at.ok_or_else(bad_cursor)).transpose()?;
+    let query = match non_empty(sent.q) {
+        Some(text) => Some(Query::parse(&text).map_err(|why| Problem::invalid("q", why))?),
+        None if author.is_some() || has.is_some() => None,
+        None => {
+            let why = "is required without authorId and has";
+            return Err(Problem::invalid("q", why));
+        }
+    };
+    let app = &request.app;
+    app.limits.spend(Client::User(caller.id), SEARCH_COST)?;
+    let mut terms = query.as_ref().map(Query::terms).unwrap_or_default();
+    if let Some(channel) = channel {
+        store::channels::readable(&app.db, channel, caller.id).await?;
+        terms.push(Term::channel(channel));
+    }
+    terms.extend(author.map(Term::author));
+    terms.extend(has);
+    let filter = Filter {
+        reader: caller.id,
+        terms,
+        author,
+        before,
+        after,
+    };
+    let (content, next) = ops::search::search(app, query.as_ref(), &filter, cursor, size).await?;
+    json(
+        StatusCode::OK,
+        &SearchPage {
+            content,
+            has_next: next.is_some(),
+            next_cursor: next.map(|next| next.to_string()),
+        },
+    )
 }

@@ -179,6 +179,7 @@ pub fn routes(app: &Arc<App>) -> Route {
                 (M::POST, handler(messages::create)),
             ],
         ),
+        route(app, path!("search"), &[(M::GET, handler(messages::search))]),
         route_by_id::<MessageId>(
             app,
             &[

@@ -9,6 +9,7 @@ pub mod message;
 pub mod notification;
 pub mod reaction;
 pub mod read_status;
+pub mod search;
 pub mod text;
 pub mod user;
 

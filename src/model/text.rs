@@ -164,8 +164,14 @@ fn is_hidden((before, c, after): Place) -> bool {
     }
 }
 
-fn is_ignorable(c: char) -> bool {
+/// Whether a character is drawn as nothing by default.
+pub(super) fn is_ignorable(c: char) -> bool {
     CodePointSetData::new::<DefaultIgnorableCodePoint>().contains(c)
+}
+
+/// Whether a character belongs to a word: a letter, a digit or a mark on one.
+pub(super) fn is_word_part(c: char) -> bool {
+    c.is_alphanumeric() || GeneralCategoryGroup::Mark.contains(category(c))
 }
 
 fn category(c: char) -> GeneralCategory {

@@ -21,6 +21,8 @@ use crate::{
 pub const READ_COST: f64 = 1.0;
 /// Tokens for a whole list, or for the replay of an SSE stream. Twenty tabs may each read the list of users once a second.
 pub const LIST_COST: f64 = 2.0;
+/// Tokens for a search, besides those for a request that reads.
+pub const SEARCH_COST: f64 = 3.0;
 /// Tokens for a request that changes something; a message has a rate of its own.
 pub const CHANGE_COST: f64 = 5.0;
 /// Tokens for a file of a request.

@@ -12,6 +12,7 @@ pub mod outbox;
 pub mod purge;
 pub mod reactions;
 pub mod read_statuses;
+pub mod search;
 pub mod users;
 mod visibility;
 

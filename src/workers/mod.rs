@@ -3,6 +3,7 @@
 pub mod files;
 pub mod notify;
 pub mod purge;
+pub mod search;
 
 use std::time::Duration;
 

@@ -63,6 +63,7 @@ mod read_statuses;
 mod readme;
 mod refresh;
 mod replies;
+mod search;
 mod security;
 mod sessions;
 mod sign_up;

@@ -59,6 +59,9 @@ impl Private {
             format!("/api/messages?channelId={channel}&around={}", self.message),
             format!("/api/messages?channelId={channel}&around=1"),
             format!("/api/messages?channelId={channel}&at=2020-01-01T00:00:00Z"),
+            format!("/api/messages/search?q=secret&channelId={channel}"),
+            "/api/messages/search?q=secret".to_owned(),
+            "/api/messages/search?has=file".to_owned(),
             format!("/api/binaryContents?binaryContentIds={file}"),
             format!("/api/binaryContents/{file}"),
             format!("/api/binaryContents/{file}/download"),
@@ -170,7 +173,9 @@ async fn assert_reads_nothing(private: &Private, stranger: &User) {
         let answer = stranger.get(&path).await;
         assert_no_leak(&path, &answer, private);
         let code = match path.as_str() {
-            path if path.starts_with("/api/messages") => "CHANNEL_NOT_FOUND",
+            path if path.starts_with("/api/messages") && path.contains("channelId") => {
+                "CHANNEL_NOT_FOUND"
+            }
             path if path.starts_with("/api/binaryContents/") => "BINARY_CONTENT_NOT_FOUND",
             _ => {
                 assert_eq!(answer.status, 200, "{path}: {answer:?}");
