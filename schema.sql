@@ -83,6 +83,8 @@ create table messages (
     -- The message that this one replies to. Its position stays known after it is deleted.
     reply_to_id       uuid,
     reply_to_seq      bigint,
+    -- The users whom a message mentions; null when there are none.
+    mentions          uuid[],
     constraint messages_position unique (channel_id, seq)
 );
 -- For pages whose cursor is an instant.
@@ -126,6 +128,15 @@ end $$;
 create trigger messages_content_updated after update of content on messages
     for each row execute function add_unindexed_message();
 
+-- The mentions of messages by user, to count those that a user has not read.
+create table mentions (
+    -- No foreign keys, see pending_deletions: the writer of a message locks its channel.
+    user_id    uuid   not null,
+    channel_id uuid   not null,
+    seq        bigint not null,
+    constraint mentions_once primary key (user_id, channel_id, seq)
+);
+
 -- Emoji with which users react to messages.
 create table reactions (
     -- No foreign keys, see pending_deletions: the writer of a reaction locks the rows of the message and of the user.
@@ -155,6 +166,10 @@ create table read_statuses (
     channel_id           uuid        not null,
     last_read_at         timestamptz not null,
     notification_enabled boolean     not null,
+    -- Null until a node of this version writes it: then last_read_at tells the position.
+    last_read_seq        bigint,
+    -- Whether mentions and replies notify although notification_enabled is false.
+    mentions_only        boolean     not null default false,
     constraint read_statuses_once unique (user_id, channel_id)
 );
 create index read_statuses_by_channel on read_statuses (channel_id);
@@ -174,6 +189,8 @@ create table notifications (
     created_at   timestamptz not null,
     -- When the receiver deleted it. The row stays for 8 days, without its texts, so that a job that runs again does not restore it.
     dismissed_at timestamptz,
+    -- Why a message notifies its receiver; null for other notifications and for those of earlier versions.
+    reason       text        constraint notifications_reason_known check (reason in ('MESSAGE', 'MENTION', 'REPLY')),
     constraint notifications_once unique (cause_id, receiver_id)
 );
 create index notifications_by_receiver on notifications (receiver_id, id) where dismissed_at is null;

@@ -16,10 +16,11 @@ use crate::{
     crash::Point,
     events::outbox::Outbox,
     ids::{ChannelId, MessageId, UserId},
-    model::{BinaryContent, Message, MessageText, Reply},
+    model::{BinaryContent, Message, MessageText, Reply, mention::Candidates},
     problem::{Dependency, Problem, Resource, chain},
     store::{
         Db, Transaction,
+        mentions::Names,
         new_messages::{self, Author, NewMessage, Target},
         outbox::OutboxRow,
     },
@@ -49,6 +50,8 @@ pub struct Post {
     pub attachments: Vec<BinaryContent>,
     /// The message of the channel that this one replies to.
     pub reply_to: Option<MessageId>,
+    /// The names that the text mentions.
+    pub mentions: Vec<Candidates>,
     /// The client's identifier.
     ///
     /// A second message of the author with the same identifier is not stored.
@@ -230,10 +233,19 @@ struct Batch {
     deleted: HashMap<(UserId, Uuid), MessageId>,
     /// The messages that the group's messages reply to, with their channels.
     originals: HashMap<MessageId, (ChannelId, Reply)>,
+    /// The users with the names that the group's messages mention.
+    names: Names,
 }
 
 impl Batch {
     async fn read(db: &mut Transaction, posts: &[Post]) -> Result<Self, Problem> {
+        // Before the locks, because a text may have many candidates.
+        let mut candidates = Vec::new();
+        for post in posts {
+            let keys = post.mentions.iter().flatten().cloned();
+            candidates.extend(keys.map(|key| (post.channel, key)));
+        }
+        let names = Names::read(db, candidates).await?;
         let channels = distinct(posts.iter().map(|post| post.channel));
         let channels = new_messages::lock_targets(db, &channels).await?;
         let authors = distinct(posts.iter().map(|post| (post.author, post.channel)));
@@ -268,6 +280,7 @@ impl Batch {
             stored,
             deleted,
             originals,
+            names,
         })
     }
 
@@ -314,6 +327,7 @@ impl Batch {
             attachments: post.attachments.clone(),
             seq: target.last_seq + 1,
             reply_to: post.reply_to.map(original).transpose()?,
+            mentions: self.names.resolve(post.channel, &post.mentions),
             reactions: Vec::new(),
             client_message_id: post.client_id,
         };
@@ -322,10 +336,11 @@ impl Batch {
         if let Some(id) = post.client_id {
             self.stored.insert((post.author, id), body.clone());
         }
+        let is_addressed = !message.mentions.is_empty() || message.reply_to.is_some();
         new.push(NewMessage {
             message,
             body: body.clone(),
-            notifies: target.notifies,
+            notifies: target.notifies || is_addressed,
         });
         Ok(Posted { body, new: true })
     }

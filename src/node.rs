@@ -246,6 +246,7 @@ fn spawn_tasks(app: &Arc<App>, outbox_task: OutboxTask, groups: Groups, reports:
     tasks.spawn_restarting("jobs", move || notify::run(worker.clone()));
     tasks.spawn("notifications.sweep", ops::notification::sweep(app.clone()));
     tasks.spawn("purge", workers::purge::sweep(app.clone()));
+    tasks.spawn("activity", workers::activity::run(app.clone()));
     tasks.spawn("search.index", workers::search::index(app.clone()));
     let repairer = Repairer {
         delivery: app.delivery.clone(),

@@ -16,7 +16,12 @@ const MAX_LINES: usize = 600;
 const ONE_TYPE_IN_SEVERAL_FILES: [(&str, &[&str]); 5] = [
     (
         "StompConnection",
-        &["ws::connection", "ws::send", "ws::subscribe"],
+        &[
+            "ws::connection",
+            "ws::activity",
+            "ws::send",
+            "ws::subscribe",
+        ],
     ),
     ("Hub", &["delivery::hub", "delivery::hub::subscribe"]),
     (

@@ -1,4 +1,4 @@
-//! `/api/readStatuses`: the time up to which the caller has read each channel.
+//! `/api/readStatuses`: the time and the position up to which the caller has read each channel.
 
 use http::StatusCode;
 use serde::Deserialize;
@@ -9,7 +9,7 @@ use crate::{
     api::{cursor, list::List},
     http::{reply::json, request::Request},
     ids::{ChannelId, ReadStatusId, UserId},
-    model::{Field, Validate, instant},
+    model::{Field, NotificationLevel, Validate, instant},
     problem::Problem,
     store,
 };
@@ -24,6 +24,7 @@ struct ReadStatusCreateRequest {
     user_id: Option<UserId>,
     channel_id: Option<ChannelId>,
     last_read_at: Option<String>,
+    notification_level: Option<NotificationLevel>,
 }
 
 /// `POST /api/readStatuses`
@@ -41,7 +42,14 @@ pub(super) async fn create(mut request: Request) -> Result<Response, Problem> {
     }
     json(
         StatusCode::CREATED,
-        &store::read_statuses::insert(&request.app.db, caller.id, channel, at).await?,
+        &store::read_statuses::insert(
+            &request.app.db,
+            caller.id,
+            channel,
+            at,
+            body.notification_level,
+        )
+        .await?,
     )
 }
 
@@ -50,6 +58,9 @@ pub(super) async fn create(mut request: Request) -> Result<Response, Problem> {
 struct ReadStatusUpdateRequest {
     new_last_read_at: Option<String>,
     new_notification_enabled: Option<bool>,
+    new_last_read_seq: Option<i64>,
+    force: Option<bool>,
+    new_notification_level: Option<NotificationLevel>,
 }
 
 /// `PATCH /api/readStatuses/{id}`
@@ -61,10 +72,27 @@ pub(super) async fn update(id: ReadStatusId, mut request: Request) -> Result<Res
         .map(|text| parse_instant(&text))
         .transpose()
         .map_err(|why| Problem::invalid("newLastReadAt", why))?;
-    let (db, enabled) = (&request.app.db, body.new_notification_enabled);
+    let seq = body.new_last_read_seq;
+    if seq.is_some_and(|seq| seq < 0) {
+        return Err(Problem::invalid("newLastReadSeq", "must be a position"));
+    }
+    let of_switch = |enabled| {
+        if enabled {
+            NotificationLevel::All
+        } else {
+            NotificationLevel::None
+        }
+    };
+    let level = body.new_notification_level;
+    let changes = store::read_statuses::Changes {
+        last_read_at: at,
+        last_read_seq: seq,
+        force: body.force.unwrap_or(false),
+        level: level.or_else(|| body.new_notification_enabled.map(of_switch)),
+    };
     json(
         StatusCode::OK,
-        &store::read_statuses::update(db, id, caller.id, at, enabled).await?,
+        &store::read_statuses::update(&request.app.db, id, caller.id, changes).await?,
     )
 }
 

@@ -5,6 +5,9 @@ use crate::ids::ChannelId;
 /// Destination of the errors of a connection's own SENDs.
 pub const ERRORS: &str = "/user/queue/errors";
 
+/// Destination of the channels with new messages.
+pub const ACTIVITY: &str = "/user/queue/activity";
+
 /// A destination that accepts SUBSCRIBE.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Subscribe {
@@ -12,6 +15,8 @@ pub enum Subscribe {
     Channel(ChannelId, ChannelStream),
     /// The errors of the connection's own SENDs.
     Errors,
+    /// The channels with new messages, of those that the user can read.
+    Activity,
 }
 
 /// A destination that accepts SEND.
@@ -27,6 +32,9 @@ pub enum Send {
 pub fn subscribe(destination: &str) -> Option<Subscribe> {
     if destination == ERRORS {
         return Some(Subscribe::Errors);
+    }
+    if destination == ACTIVITY {
+        return Some(Subscribe::Activity);
     }
     ChannelStream::parse(destination).map(|(channel, stream)| Subscribe::Channel(channel, stream))
 }
@@ -98,6 +106,8 @@ mod tests {
             "/sub/**",
             "/sub/channels.*.messages",
             "/user/bob/queue/errors",
+            "/user/bob/queue/activity",
+            "/user/queue/activity/",
             "/queue/errors",
             "/topic/x",
             "",

@@ -5,6 +5,7 @@
 //! by the rule of [`sequence`]: an event that is not the next one waits until [`repair`] has read the missing ones from the
 //! store.
 
+pub mod activity;
 mod check;
 pub mod destination;
 pub mod disconnect;
@@ -30,6 +31,7 @@ use crate::{
     tasks::Tasks,
 };
 
+use activity::Activity;
 use hub::{Hub, Payload};
 use sse::SseStreams;
 
@@ -67,6 +69,8 @@ pub struct Delivery {
     pub hub: Arc<Hub>,
     /// SSE streams.
     pub sse: Arc<SseStreams>,
+    /// Subscriptions to the activity of all channels.
+    pub activity: Activity,
     gaps: mpsc::Sender<ReportedGap>,
     removals: mpsc::Sender<Removal>,
     sessions: Sessions,
@@ -91,6 +95,7 @@ impl Delivery {
                 per_user,
                 metrics.deliveries_of(Protocol::Sse),
             )),
+            activity: Activity::default(),
             gaps,
             removals,
             sessions,
@@ -119,6 +124,7 @@ impl Delivery {
                 };
                 match event.seq {
                     Some(seq) => {
+                        self.activity.note(channel);
                         if self.hub.offer(channel, seq, payload) {
                             self.report_gap(Gap::Channel(channel));
                         }

@@ -37,6 +37,21 @@ pub struct Channel {
     /// When the newest message was created; without messages, when the channel was.
     #[serde(with = "super::instant")]
     pub last_message_at: OffsetDateTime,
+    /// The position of the newest message, or 0.
+    pub last_seq: i64,
+}
+
+/// The newest message of a channel, as in the events of the activity.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, sqlx::FromRow)]
+#[serde(rename_all = "camelCase")]
+pub struct ChannelActivity {
+    /// The channel.
+    pub channel_id: ChannelId,
+    /// The position of its newest message, or 0.
+    pub last_seq: i64,
+    /// When the newest message was created; without messages, when the channel was.
+    #[serde(with = "super::instant")]
+    pub last_message_at: OffsetDateTime,
 }
 
 /// Maximum length of a channel's name in characters (Unicode scalar values) of its composed form.

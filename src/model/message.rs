@@ -5,7 +5,7 @@ use time::OffsetDateTime;
 use uuid::Uuid;
 
 use crate::{
-    ids::{ChannelId, MessageId},
+    ids::{ChannelId, MessageId, UserId},
     model::{BinaryContent, Reaction, text, user::User},
 };
 
@@ -33,6 +33,8 @@ pub struct Message {
     pub seq: i64,
     /// The message that this one replies to.
     pub reply_to: Option<Reply>,
+    /// The users whom the text mentions and to whom the channel was visible then.
+    pub mentions: Vec<UserId>,
     /// Reactions, one for each emoji, in the order of their first use.
     pub reactions: Vec<Reaction>,
     /// The client's identifier of the message, if it sent one.
@@ -101,6 +103,11 @@ impl MessageText {
         } else {
             Ok(Self(text.to_owned()))
         }
+    }
+
+    /// The text.
+    pub fn as_str(&self) -> &str {
+        &self.0
     }
 
     /// The text.

@@ -5,6 +5,7 @@ pub mod event;
 pub mod fields;
 pub mod file;
 mod json;
+pub mod mention;
 pub mod message;
 pub mod notification;
 pub mod reaction;
@@ -13,15 +14,15 @@ pub mod search;
 pub mod text;
 pub mod user;
 
-pub use channel::{Channel, ChannelKind};
+pub use channel::{Channel, ChannelActivity, ChannelKind};
 pub use event::{Control, Event, Topic};
 pub use fields::{Field, Validate};
 pub use file::{BinaryContent, UploadStatus};
 pub use json::from_json;
 pub use message::{Message, MessageText, Reply};
-pub use notification::{Notification, NotificationKind};
+pub use notification::{Notification, NotificationKind, NotificationReason};
 pub use reaction::{Emoji, Reaction};
-pub use read_status::ReadStatus;
+pub use read_status::{NotificationLevel, ReadStatus};
 pub use user::{Email, FirstAdmin, NewPassword, Role, User, Username};
 
 /// Instants in JSON: RFC 3339, UTC, with at most microseconds.

@@ -19,6 +19,19 @@ pub enum NotificationKind {
     AsyncFailed,
 }
 
+/// Why a message notifies its receiver.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, sqlx::Type)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+#[sqlx(type_name = "text", rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum NotificationReason {
+    /// A message in a channel with notifications on.
+    Message,
+    /// The message mentions the receiver.
+    Mention,
+    /// The message replies to one of the receiver.
+    Reply,
+}
+
 /// A notification, as in the API and SSE.
 #[derive(Clone, Debug, Serialize, sqlx::FromRow)]
 #[serde(rename_all = "camelCase")]
@@ -40,4 +53,6 @@ pub struct Notification {
     pub kind: NotificationKind,
     /// The channel or user that a client opens.
     pub target_id: Option<Uuid>,
+    /// Why a message notifies the receiver; null for other notifications.
+    pub reason: Option<NotificationReason>,
 }

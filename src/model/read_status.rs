@@ -1,9 +1,22 @@
 //! Read statuses, one for each user and channel.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
 use crate::ids::{ChannelId, ReadStatusId, UserId};
+
+/// The new messages of a channel that notify a user.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, sqlx::Type)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+#[sqlx(rename_all = "SCREAMING_SNAKE_CASE", type_name = "text")]
+pub enum NotificationLevel {
+    /// All messages.
+    All,
+    /// Messages that mention the user or reply to the user.
+    Mentions,
+    /// None.
+    None,
+}
 
 /// How far a user has read a channel, as in the API.
 #[derive(Clone, Debug, Serialize, sqlx::FromRow)]
@@ -18,6 +31,12 @@ pub struct ReadStatus {
     /// The user has read messages up to this instant.
     #[serde(with = "super::instant")]
     pub last_read_at: OffsetDateTime,
-    /// Whether new messages notify the user.
+    /// Whether all new messages notify the user.
     pub notification_enabled: bool,
+    /// The user has read messages up to this position.
+    pub last_read_seq: i64,
+    /// The new messages that notify the user.
+    pub notification_level: NotificationLevel,
+    /// Number of later messages that mention the user, at most 1,000.
+    pub mentions: i64,
 }

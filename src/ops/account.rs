@@ -168,6 +168,7 @@ pub async fn set_role(app: &App, by: &Caller, id: UserId, role: Role) -> Result<
             title: "Your role has changed".to_owned(),
             content: format!("{} → {}", before.name(), role.name()),
             target: Some(id.0),
+            reason: None,
         };
         store::notifications::insert(&mut transaction, &[notification]).await?
     };

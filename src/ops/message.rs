@@ -11,10 +11,10 @@ use crate::{
     crash::Point,
     group_commit::{Answer, Post, Posted},
     ids::{ChannelId, MessageId, UserId},
-    model::{BinaryContent, Emoji, Event, Field, Message, MessageText, Role, Validate},
+    model::{BinaryContent, Emoji, Event, Field, Message, MessageText, Role, Validate, mention},
     ops::{commit, notification},
     problem::{Dependency, Problem, Resource},
-    store::{self, purge},
+    store::{self, mentions::Names, purge},
 };
 
 /// Notifications deleted in a message's transaction, which locks the channel.
@@ -76,6 +76,7 @@ pub fn post(
     app.posts.post(Post {
         author,
         channel,
+        mentions: mention::candidates(text.as_str()),
         text,
         attachments,
         reply_to: request.reply_to,
@@ -169,7 +170,7 @@ pub async fn update(
     text: &str,
 ) -> Result<Message, Problem> {
     let message = readable(app, id, caller).await?;
-    if message.author.map(|author| author.id) != Some(caller.id) {
+    if message.author.as_ref().map(|author| author.id) != Some(caller.id) {
         return Err(Problem::Forbidden("Only its author may change a message."));
     }
     let text = if message.attachments.is_empty() {
@@ -179,7 +180,13 @@ pub async fn update(
     };
     let text = text.map_err(|why| Problem::invalid("newContent", why))?;
     let mut transaction = app.db.begin().await?;
-    let message = store::messages::update(&mut transaction, id, &text.into_string()).await?;
+    let channel = message.channel_id;
+    let candidates = mention::candidates(text.as_str());
+    let keys = candidates.iter().flatten().cloned();
+    let keys = keys.map(|key| (channel, key)).collect();
+    let names = Names::read(&mut transaction, keys).await?;
+    let mentions = names.resolve(channel, &candidates);
+    let message = store::messages::update(&mut transaction, id, text.as_str(), &mentions).await?;
     let message = message.ok_or(Problem::NotFound(Resource::Message(id)))?;
     commit(
         app,

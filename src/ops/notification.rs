@@ -32,7 +32,8 @@ const SWEEP_INTERVAL: Duration = Duration::from_hours(1);
 
 /// Runs unfinished jobs: inserts the notifications of new messages.
 ///
-/// Each user with notifications on for the channel gets one, except the author and users to whom the channel is invisible. A job that
+/// Each user with notifications on for the channel gets one, and so do users whom the message addresses and who want these
+/// notifications, except the author and users to whom the channel is invisible. A job that
 /// runs again inserts no second one. A deleted message causes none.
 ///
 /// # Errors
@@ -77,6 +78,11 @@ async fn notify_page(
             let receivers =
                 store::notifications::receivers(&mut transaction, &message, after, limit).await?;
             new.extend(receivers.iter().map(|to| notification(&message, *to)));
+            if after.is_none() {
+                let addressed =
+                    store::notifications::addressed_receivers(&mut transaction, &message).await?;
+                new.extend(addressed.iter().map(|to| notification(&message, *to)));
+            }
             if receivers.len() == room {
                 after = receivers.last().copied();
                 break;
@@ -106,6 +112,7 @@ fn notification(message: &NotifiedMessage, receiver: UserId) -> NewNotification 
         title,
         content: excerpt(&message.content),
         target: Some(message.channel.0),
+        reason: Some(message.reason(receiver)),
     }
 }
 

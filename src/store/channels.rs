@@ -6,7 +6,7 @@ use time::OffsetDateTime;
 
 use crate::{
     ids::{ChannelId, MessageId, UserId},
-    model::{Channel, ChannelKind, User},
+    model::{Channel, ChannelActivity, ChannelKind, User},
     problem::{Problem, Resource},
     store::{CreationKey, Db, Transaction, purge, users, visibility::visible},
 };
@@ -21,6 +21,7 @@ pub struct ChannelRow {
     #[sqlx(rename = "type")]
     pub kind: ChannelKind,
     last_message_at: OffsetDateTime,
+    last_seq: i64,
 }
 
 impl ChannelRow {
@@ -31,6 +32,7 @@ impl ChannelRow {
             description,
             kind,
             last_message_at,
+            last_seq,
         } = self;
         Channel {
             id,
@@ -39,6 +41,7 @@ impl ChannelRow {
             kind,
             participants,
             last_message_at,
+            last_seq,
         }
     }
 }
@@ -53,7 +56,7 @@ pub async fn insert_public(
     description: &str,
 ) -> Result<Channel, Problem> {
     const SQL: &str = "insert into channels (id, type, name, description) values ($1, 'PUBLIC', $2, $3) \
-                       returning id, name, description, type, created_at as last_message_at";
+                       returning id, name, description, type, created_at as last_message_at, last_seq";
     let channel: ChannelRow = sqlx::query_as(SQL)
         .bind(ChannelId::new())
         .bind(name)
@@ -94,7 +97,7 @@ pub async fn insert_private(
         "where u.id = any($1) order by u.created_at, u.id for key share of u"
     );
     const SQL: &str = "insert into channels (id, type, created_by) values ($1, 'PRIVATE', $2) \
-                       returning id, name, description, type, created_at as last_message_at";
+                       returning id, name, description, type, created_at as last_message_at, last_seq";
     const JOIN: &str = "with joined as (insert into channel_participants (channel_id, user_id, invited_by) \
                           select $1, p.id, nullif($4, p.id) from unnest($2) as p (id)) \
                         insert into read_statuses (id, user_id, channel_id, last_read_at, notification_enabled) \
@@ -180,7 +183,7 @@ async fn check_quotas(
 /// # Errors
 /// Not found, or PostgreSQL fails.
 pub async fn lock(db: &mut Transaction, id: ChannelId) -> Result<ChannelRow, Problem> {
-    const SQL: &str = "select id, name, description, type, coalesce(last_message_at, created_at) as last_message_at \
+    const SQL: &str = "select id, name, description, type, coalesce(last_message_at, created_at) as last_message_at, last_seq \
                        from channels where id = $1 for update";
     sqlx::query_as(SQL)
         .bind(id)
@@ -200,7 +203,7 @@ pub async fn update(
     description: Option<&str>,
 ) -> Result<Channel, Problem> {
     const SQL: &str = "update channels set name = coalesce($2, name), description = coalesce($3, description) where id = $1 \
-                       returning id, name, description, type, coalesce(last_message_at, created_at) as last_message_at";
+                       returning id, name, description, type, coalesce(last_message_at, created_at) as last_message_at, last_seq";
     let channel: Option<ChannelRow> = sqlx::query_as(SQL)
         .bind(id)
         .bind(name)
@@ -330,7 +333,7 @@ pub async fn visible_to(
     limit: i64,
 ) -> Result<Vec<(CreationKey, Channel)>, Problem> {
     const CHANNELS: &str = concat!(
-        "select id, name, description, type, coalesce(last_message_at, created_at) as last_message_at, created_at \
+        "select id, name, description, type, coalesce(last_message_at, created_at) as last_message_at, last_seq, created_at \
          from channels c where (created_at, id) > ($2, $3) and ",
         visible!("c", "$1"),
         " order by created_at, id limit $4"
@@ -428,4 +431,65 @@ pub async fn positions(db: &Db, ids: &[ChannelId]) -> Result<Vec<(ChannelId, i64
             .fetch_all(db)
             .await?,
     )
+}
+
+/// Channels in the first event of the activity.
+pub const MAX_ACTIVE: i64 = 1_000;
+
+/// The activity of the channels that are visible to a user, the latest [`MAX_ACTIVE`].
+///
+/// # Errors
+/// PostgreSQL fails.
+pub async fn activity_of(db: &Db, user: UserId) -> Result<Vec<ChannelActivity>, Problem> {
+    const SQL: &str = concat!(
+        "select id as channel_id, last_seq, coalesce(last_message_at, created_at) as last_message_at from channels c where ",
+        visible!("c", "$1"),
+        " order by 3 desc, 1 limit $2"
+    );
+    Ok(sqlx::query_as(SQL)
+        .bind(user)
+        .bind(MAX_ACTIVE)
+        .fetch_all(db)
+        .await?)
+}
+
+/// The activity of these channels, each with those of the users to whom it is visible; `None` stands for all.
+///
+/// # Errors
+/// PostgreSQL fails.
+pub async fn activity(
+    db: &Db,
+    channels: &[ChannelId],
+    users: &[UserId],
+) -> Result<Vec<(ChannelActivity, Option<Vec<UserId>>)>, Problem> {
+    const SQL: &str = "select c.id as channel_id, c.last_seq, coalesce(c.last_message_at, c.created_at) as last_message_at, c.type, \
+                       array(select p.user_id from channel_participants p where p.channel_id = c.id and p.user_id = any($2)) as users \
+                       from channels c where c.id = any($1)";
+    #[derive(sqlx::FromRow)]
+    struct Row {
+        #[sqlx(flatten)]
+        activity: ChannelActivity,
+        #[sqlx(rename = "type")]
+        kind: ChannelKind,
+        users: Vec<UserId>,
+    }
+    let rows: Vec<Row> = sqlx::query_as(SQL)
+        .bind(channels)
+        .bind(users)
+        .fetch_all(db)
+        .await?;
+    let with_audience = |row: Row| match row.kind {
+        ChannelKind::Public => (row.activity, None),
+        ChannelKind::Private => (row.activity, Some(row.users)),
+    };
+    Ok(rows.into_iter().map(with_audience).collect())
+}
+
+/// The channels with messages of the last 5 s.
+///
+/// # Errors
+/// PostgreSQL fails.
+pub async fn recently_active(db: &Db) -> Result<Vec<ChannelId>, Problem> {
+    const SQL: &str = "select id from channels where last_message_at > clock_timestamp() - interval '5 s' limit 1000";
+    Ok(sqlx::query_scalar(SQL).fetch_all(db).await?)
 }

@@ -9,7 +9,7 @@ use crate::{
     ids::{ChannelId, MessageId, UserId},
     model::{BinaryContent, Message, Reaction, Reply, User, message::excerpt},
     problem::Problem,
-    store::{Db, Transaction},
+    store::{Db, Transaction, mentions},
 };
 
 /// The author and the text of a message that another one replies to, as JSON; `r` is its row.
@@ -63,7 +63,7 @@ macro_rules! select {
     ($($rest:expr),+) => {
         concat!(
             "select m.id, m.channel_id, m.seq, m.content, m.client_message_id, m.created_at, m.updated_at, \
-             m.reply_to_id, m.reply_to_seq, (select ",
+             m.mentions, m.reply_to_id, m.reply_to_seq, (select ",
             $crate::store::messages::original!(),
             " from messages r where r.id = m.reply_to_id) as original, \
              (select json_agg(json_build_object('emoji', e.emoji, 'count', e.count, 'userIds', e.users[1:50]) order by e.first, e.emoji) \
@@ -105,6 +105,9 @@ impl sqlx::FromRow<'_, PgRow> for Message {
             attachments: attachments.map(|Json(files)| files).unwrap_or_default(),
             seq: row.try_get("seq")?,
             reply_to,
+            mentions: row
+                .try_get::<Option<Vec<UserId>>, _>("mentions")?
+                .unwrap_or_default(),
             reactions: reactions
                 .map(|Json(reactions)| reactions)
                 .unwrap_or_default(),
@@ -253,7 +256,7 @@ pub async fn find(db: &Db, id: MessageId) -> Result<Option<Message>, Problem> {
     Ok(sqlx::query_as(SQL).bind(id).fetch_optional(db).await?)
 }
 
-/// Changes a message's text. `None` when the message or its channel is deleted.
+/// Changes a message's text and the users whom it mentions. `None` when the message or its channel is deleted.
 ///
 /// # Errors
 /// PostgreSQL fails.
@@ -261,19 +264,34 @@ pub async fn update(
     db: &mut Transaction,
     id: MessageId,
     content: &str,
+    mentions: &[UserId],
 ) -> Result<Option<Message>, Problem> {
     const FIND: &str = select!("where m.id = $1");
-    const UPDATE: &str = "update messages set content = $2, updated_at = clock_timestamp() where id = $1 \
-                          and exists (select from channels c where c.id = channel_id)";
-    let updated = sqlx::query(UPDATE)
+    // The old row is locked first, so that each edit deletes the mentions of the one before.
+    const OLD: &str = "select channel_id, seq, mentions from messages m where id = $1 \
+         and exists (select from channels c where c.id = m.channel_id) for no key update of m";
+    const UPDATE: &str = "update messages set content = $2, updated_at = clock_timestamp(), mentions = $3 where id = $1";
+    type Old = (ChannelId, i64, Option<Vec<UserId>>);
+    let old: Option<Old> = sqlx::query_as(OLD)
+        .bind(id)
+        .fetch_optional(&mut *db)
+        .await?;
+    let Some((channel, seq, old)) = old else {
+        return Ok(None);
+    };
+    sqlx::query(UPDATE)
         .bind(id)
         .bind(content)
+        .bind(Some(mentions).filter(|mentions| !mentions.is_empty()))
         .execute(&mut *db)
         .await?;
-    if updated.rows_affected() == 0 {
-        return Ok(None);
-    }
-    Ok(sqlx::query_as(FIND).bind(id).fetch_optional(db).await?)
+    mentions::delete_of(&mut *db, channel, seq, &old.unwrap_or_default()).await?;
+    let message: Option<Message> = sqlx::query_as(FIND)
+        .bind(id)
+        .fetch_optional(&mut *db)
+        .await?;
+    mentions::insert(db, message.iter()).await?;
+    Ok(message)
 }
 
 /// Deletes a message, and updates `last_message_at` of its channel.
@@ -287,6 +305,9 @@ pub async fn delete(
     channel: ChannelId,
     id: MessageId,
 ) -> Result<bool, Problem> {
+    type Deleted = (Option<UserId>, Option<Uuid>, i64, Option<Vec<UserId>>);
+    const DELETE: &str =
+        "delete from messages where id = $1 returning author_id, client_message_id, seq, mentions";
     const REMEMBER: &str = "insert into deleted_client_ids (author_id, client_message_id, message_id) \
                             values ($1, $2, $3) on conflict do nothing";
     const NEWEST: &str = "update channels set last_message_at = \
@@ -299,14 +320,14 @@ pub async fn delete(
     if channel_row.rows_affected() == 0 {
         return Ok(false);
     }
-    let deleted: Option<(Option<UserId>, Option<Uuid>)> =
-        sqlx::query_as("delete from messages where id = $1 returning author_id, client_message_id")
-            .bind(id)
-            .fetch_optional(&mut *db)
-            .await?;
-    let Some((author, client_id)) = deleted else {
+    let deleted: Option<Deleted> = sqlx::query_as(DELETE)
+        .bind(id)
+        .fetch_optional(&mut *db)
+        .await?;
+    let Some((author, client_id, seq, mentioned)) = deleted else {
         return Ok(false);
     };
+    mentions::delete_of(&mut *db, channel, seq, &mentioned.unwrap_or_default()).await?;
     if let (Some(author), Some(client_id)) = (author, client_id) {
         sqlx::query(REMEMBER)
             .bind(author)

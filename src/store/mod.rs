@@ -5,6 +5,7 @@
 pub mod channels;
 mod db;
 pub mod files;
+pub mod mentions;
 pub mod messages;
 pub mod new_messages;
 pub mod notifications;

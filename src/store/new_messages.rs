@@ -12,7 +12,7 @@ use crate::{
     model::{Event, Message, Reply, User},
     problem::Problem,
     store::{
-        Transaction, files,
+        Transaction, files, mentions,
         messages::{Original, original, select},
         outbox::{Columns, OutboxRow},
         users,
@@ -162,7 +162,7 @@ pub struct NewMessage {
 
 /// Inserts new messages, their attachments and their events.
 ///
-/// Also updates the channels' positions. Attachments need a second statement, which messages without files save.
+/// Also updates the channels' positions. Attachments and mentions need a statement each, which messages without them save.
 ///
 /// # Errors
 /// PostgreSQL fails.
@@ -172,10 +172,10 @@ pub async fn insert(db: &mut Transaction, new: &[NewMessage]) -> Result<Vec<Outb
         ), moved as ( \
             update channels c set last_seq = p.seq, last_message_at = p.at from positions p where c.id = p.channel_id \
         ), written as ( \
-            insert into messages (id, channel_id, seq, author_id, content, client_message_id, created_at, updated_at, reply_to_id, reply_to_seq) \
-            select id, channel_id, seq, author_id, content, client_message_id, at, at, reply_to_id, reply_to_seq \
-            from unnest($1::uuid[], $2::uuid[], $3::bigint[], $4::uuid[], $5::text[], $6::uuid[], $7::timestamptz[], $14::uuid[], $15::bigint[]) \
-              as n (id, channel_id, seq, author_id, content, client_message_id, at, reply_to_id, reply_to_seq) \
+            insert into messages (id, channel_id, seq, author_id, content, client_message_id, created_at, updated_at, reply_to_id, reply_to_seq, mentions) \
+            select id, channel_id, seq, author_id, content, client_message_id, at, at, reply_to_id, reply_to_seq, mentions::uuid[] \
+            from unnest($1::uuid[], $2::uuid[], $3::bigint[], $4::uuid[], $5::text[], $6::uuid[], $7::timestamptz[], $14::uuid[], $15::bigint[], $16::text[]) \
+              as n (id, channel_id, seq, author_id, content, client_message_id, at, reply_to_id, reply_to_seq, mentions) \
         ) \
         insert into outbox (event_id, topic, key, kind, seq, body) \
         select * from unnest($8::uuid[], $9::text[], $10::text[], $11::text[], $12::bigint[], $13::text[]) returning id";
@@ -223,8 +223,14 @@ pub async fn insert(db: &mut Transaction, new: &[NewMessage]) -> Result<Vec<Outb
                 .map(|reply| reply.map(|reply| reply.seq))
                 .collect::<Vec<_>>(),
         )
+        .bind(
+            new.iter()
+                .map(|n| uuid_array(&n.message.mentions))
+                .collect::<Vec<_>>(),
+        )
         .fetch_all(&mut *db)
         .await?;
+    mentions::insert(&mut *db, new.iter().map(|n| &n.message)).await?;
     files::attach(db, new.iter().map(|n| &n.message)).await?;
     Ok(rows
         .into_iter()
@@ -235,4 +241,10 @@ pub async fn insert(db: &mut Transaction, new: &[NewMessage]) -> Result<Vec<Outb
             was_sent: false,
         })
         .collect())
+}
+
+/// An array of ids as PostgreSQL writes it, or none when there are none. `unnest` would flatten an array of arrays.
+fn uuid_array(users: &[UserId]) -> Option<String> {
+    let ids: Vec<String> = users.iter().map(ToString::to_string).collect();
+    (!ids.is_empty()).then(|| format!("{{{}}}", ids.join(",")))
 }

@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use crate::{
     ids::{ChannelId, MessageId, NotificationId, UserId},
-    model::{Event, Notification, NotificationKind},
+    model::{Event, Notification, NotificationKind, NotificationReason},
     problem::{Problem, Resource},
     store::{
         Db, Transaction,
@@ -32,6 +32,8 @@ pub struct NewNotification {
     pub content: String,
     /// The channel or user that a client opens.
     pub target: Option<Uuid>,
+    /// Why a message notifies the receiver.
+    pub reason: Option<NotificationReason>,
 }
 
 /// Inserts notifications and their events.
@@ -44,13 +46,13 @@ pub async fn insert(
     db: &mut Transaction,
     new: &[NewNotification],
 ) -> Result<Vec<OutboxRow>, Problem> {
-    const SQL: &str = "insert into notifications (id, receiver_id, type, cause_id, title, content, target_id, created_at) \
-                       select n.id, u.id, n.type, n.cause_id, n.title, n.content, n.target_id, clock_timestamp() \
-                       from unnest($1::uuid[], $2::uuid[], $3::text[], $4::uuid[], $5::text[], $6::text[], $7::uuid[]) \
-                         as n (id, receiver_id, type, cause_id, title, content, target_id) \
+    const SQL: &str = "insert into notifications (id, receiver_id, type, cause_id, title, content, target_id, created_at, reason) \
+                       select n.id, u.id, n.type, n.cause_id, n.title, n.content, n.target_id, clock_timestamp(), n.reason \
+                       from unnest($1::uuid[], $2::uuid[], $3::text[], $4::uuid[], $5::text[], $6::text[], $7::uuid[], $8::text[]) \
+                         as n (id, receiver_id, type, cause_id, title, content, target_id, reason) \
                        join (select id from users where id = any($2) order by id for key share) u on u.id = n.receiver_id \
                        order by n.id on conflict on constraint notifications_once do nothing \
-                       returning id, created_at, receiver_id, title, content, type, target_id";
+                       returning id, created_at, receiver_id, title, content, type, target_id, reason";
     if new.is_empty() {
         return Ok(Vec::new());
     }
@@ -66,6 +68,7 @@ pub async fn insert(
         .bind(new.iter().map(|n| n.title.as_str()).collect::<Vec<_>>())
         .bind(new.iter().map(|n| n.content.as_str()).collect::<Vec<_>>())
         .bind(new.iter().map(|n| n.target).collect::<Vec<_>>())
+        .bind(new.iter().map(|n| n.reason).collect::<Vec<_>>())
         .fetch_all(&mut *db)
         .await?;
     let events = written
@@ -87,6 +90,10 @@ pub struct NotifiedMessage {
     author_id: Option<UserId>,
     /// The author's name, unless the account is deleted.
     pub author: Option<String>,
+    /// The users whom the message mentions.
+    mentions: Option<Vec<UserId>>,
+    /// The author of the message to which it replies.
+    replied_to: Option<UserId>,
     /// The message's text; the names of its files when it has no text.
     pub content: String,
 }
@@ -103,7 +110,8 @@ pub async fn message_for_notification(
     db: &mut Transaction,
     message: MessageId,
 ) -> Result<Option<NotifiedMessage>, Problem> {
-    const SQL: &str = "select m.id as message, c.id as channel, c.name as channel_name, m.author_id, a.username as author, \
+    const SQL: &str = "select m.id as message, c.id as channel, c.name as channel_name, m.author_id, a.username as author, m.mentions, \
+                       (select r.author_id from messages r where r.id = m.reply_to_id) as replied_to, \
                        coalesce(nullif(btrim(m.content), ''), (select string_agg(f.file_name, ', ' order by f.position) \
                        from binary_contents f where f.message_id = m.id), '') as content \
                        from messages m join channels c on c.id = m.channel_id left join users a on a.id = m.author_id \
@@ -111,7 +119,54 @@ pub async fn message_for_notification(
     Ok(sqlx::query_as(SQL).bind(message).fetch_optional(db).await?)
 }
 
-/// A page of the users to notify of a message, in the order of their ids.
+impl NotifiedMessage {
+    /// Why the message notifies a user.
+    pub fn reason(&self, receiver: UserId) -> NotificationReason {
+        if self.mentions.iter().flatten().any(|user| *user == receiver) {
+            NotificationReason::Mention
+        } else if self.replied_to == Some(receiver) {
+            NotificationReason::Reply
+        } else {
+            NotificationReason::Message
+        }
+    }
+
+    /// The users whom it mentions, and the author of the message to which it replies.
+    fn addressed(&self) -> Vec<UserId> {
+        let mentions = self.mentions.iter().flatten();
+        mentions.chain(&self.replied_to).copied().collect()
+    }
+}
+
+/// The users to notify of a message because it mentions them or replies to them, and who do not want all notifications.
+///
+/// They are few, see [`MAX_MENTIONS`](crate::model::mention::MAX_MENTIONS).
+///
+/// # Errors
+/// PostgreSQL fails.
+pub async fn addressed_receivers(
+    db: &mut Transaction,
+    message: &NotifiedMessage,
+) -> Result<Vec<UserId>, Problem> {
+    const SQL: &str = concat!(
+        "select r.user_id from read_statuses r join channels c on c.id = r.channel_id where r.channel_id = $1 \
+         and r.user_id = any($2) and r.mentions_only and not r.notification_enabled and r.user_id is distinct from $3 and ",
+        visible!("c", "r.user_id"),
+        " order by r.user_id"
+    );
+    let addressed = message.addressed();
+    if addressed.is_empty() {
+        return Ok(Vec::new());
+    }
+    Ok(sqlx::query_scalar(SQL)
+        .bind(message.channel)
+        .bind(addressed)
+        .bind(message.author_id)
+        .fetch_all(db)
+        .await?)
+}
+
+/// A page of the users to notify of each message, in the order of their ids.
 ///
 /// Starts after the user `after` and has at most `limit` users.
 ///
@@ -191,7 +246,7 @@ pub async fn list(
     limit: i64,
 ) -> Result<Vec<(NotificationId, Notification)>, Problem> {
     const SQL: &str = concat!(
-        "select id, created_at, receiver_id, title, content, type, target_id from notifications n \
+        "select id, created_at, receiver_id, title, content, type, target_id, reason from notifications n \
          where receiver_id = $1 and id < $2 and ",
         present!(),
         " order by id desc limit $3"

@@ -105,6 +105,8 @@ pub async fn purge_channel(
     const LOCK_MESSAGES: &str = "select id from messages where channel_id = $1 order by seq limit $2 for update skip locked";
     const NOTIFICATIONS: &str = "delete from notifications where id in (select id from notifications where cause_id = any($1) limit $2)";
     const REACTIONS: &str = "delete from reactions where ctid = any(array(select ctid from reactions where message_id = any($1) limit $2))";
+    const MENTIONS: &str = "delete from mentions where (user_id, channel_id, seq) in \
+                            (select unnest(mentions), channel_id, seq from messages where id = any($1))";
     const STATUSES: &str = "delete from read_statuses where id in (select id from read_statuses where channel_id = $1 limit $2)";
     sqlx::query(DELETE_EMPTY).bind(id).execute(&mut *db).await?;
     let in_use: bool = sqlx::query_scalar("select exists (select from channels where id = $1)")
@@ -135,6 +137,10 @@ pub async fn purge_channel(
     if notifications.rows_affected() == full || reactions.rows_affected() == full {
         return Ok(false);
     }
+    sqlx::query(MENTIONS)
+        .bind(&messages)
+        .execute(&mut *db)
+        .await?;
     // The file sweep deletes their attachments, which belong to no message then.
     sqlx::query("delete from messages where id = any($1)")
         .bind(&messages)
@@ -154,7 +160,7 @@ pub async fn purge_channel(
 
 /// Removes a batch of references to a deleted user, at most `limit` of each kind.
 ///
-/// Clears the author of messages and the uploader of files, and deletes the user's notifications and reactions.
+/// Clears the author of messages and the uploader of files, and deletes the user's notifications, reactions and mentions.
 ///
 /// True when no rows are left. Dismissed notifications have no text, and their own sweep deletes them.
 ///
@@ -168,9 +174,10 @@ pub async fn purge_user(db: &mut Transaction, id: UserId, limit: i64) -> Result<
     const NOTIFICATIONS: &str = "delete from notifications where id in \
                                  (select id from notifications where receiver_id = $1 and dismissed_at is null limit $2)";
     const REACTIONS: &str = "delete from reactions where ctid = any(array(select ctid from reactions where user_id = $1 limit $2))";
+    const MENTIONS: &str = "delete from mentions where ctid = any(array(select ctid from mentions where user_id = $1 limit $2))";
     const LEFT: &str = "select exists (select from messages where author_id = $1) or exists (select from binary_contents where uploader_id = $1)";
     let mut more = false;
-    for sql in [MESSAGES, FILES, NOTIFICATIONS, REACTIONS] {
+    for sql in [MESSAGES, FILES, NOTIFICATIONS, REACTIONS, MENTIONS] {
         more |= affected(db, sql, id.0, limit).await? > 0;
     }
     if more {

@@ -5,14 +5,43 @@ use uuid::Uuid;
 
 use crate::{
     ids::{ChannelId, ReadStatusId, UserId},
-    model::ReadStatus,
+    model::{NotificationLevel, ReadStatus},
     problem::{Problem, Resource},
     store::{Db, OnConstraint, visibility::visible},
 };
 
+/// The position of the last message of a channel at an instant, or 0.
+macro_rules! position_at {
+    ($channel:literal, $at:literal) => {
+        concat!(
+            "coalesce((select p.seq from messages p where p.channel_id = ",
+            $channel,
+            " and p.created_at <= ",
+            $at,
+            " order by p.created_at desc, p.seq desc limit 1), 0)"
+        )
+    };
+}
+
+/// The select of a [`ReadStatus`] from the rows `r`, which have the columns of the table.
+macro_rules! select {
+    ($rows:expr) => {
+        concat!(
+            "select s.*, (select count(*) from (select from mentions n where n.user_id = s.user_id and n.channel_id = s.channel_id \
+               and n.seq > s.last_read_seq limit 1000) as counted) as mentions \
+             from (select r.id, r.user_id, r.channel_id, r.last_read_at, r.notification_enabled, coalesce(r.last_read_seq, ",
+            position_at!("r.channel_id", "r.last_read_at"),
+            ") as last_read_seq, case when r.notification_enabled then 'ALL' when r.mentions_only then 'MENTIONS' else 'NONE' end \
+             as notification_level from ",
+            $rows,
+            ") s"
+        )
+    };
+}
+
 /// Creates a read status.
 ///
-/// Notifications start on for a private channel and off for a public one.
+/// Without a level, notifications start on for a private channel and off for a public one.
 ///
 /// # Errors
 /// [`Problem::ReadStatusExists`]; not found when the channel is invisible to the user; PostgreSQL fails.
@@ -21,25 +50,46 @@ pub async fn insert(
     user: UserId,
     channel: ChannelId,
     last_read_at: OffsetDateTime,
+    level: Option<NotificationLevel>,
 ) -> Result<ReadStatus, Problem> {
     const SQL: &str = concat!(
-        "insert into read_statuses (id, user_id, channel_id, last_read_at, notification_enabled) \
-         select $1, u.id, c.id, $4, c.type = 'PRIVATE' from channels c, users u where u.id = $2 and c.id = $3 and ",
+        "with r as (insert into read_statuses (id, user_id, channel_id, last_read_at, last_read_seq, notification_enabled, mentions_only) \
+         select $1, u.id, c.id, $4, ",
+        position_at!("$3", "$4"),
+        ", coalesce($5 = 'ALL', c.type = 'PRIVATE'), coalesce($5 = 'MENTIONS', false) from channels c, users u \
+         where u.id = $2 and c.id = $3 and ",
         visible!("c", "u.id"),
-        " for key share of c returning id, user_id, channel_id, last_read_at, notification_enabled"
+        " for key share of c returning *) ",
+        select!("r")
     );
     sqlx::query_as(SQL)
         .bind(ReadStatusId::new())
         .bind(user)
         .bind(channel)
         .bind(last_read_at)
+        .bind(level)
         .fetch_optional(db)
         .await
         .on_constraint(&[("read_statuses_once", || Problem::ReadStatusExists)])?
         .ok_or(Problem::NotFound(Resource::Channel(channel)))
 }
 
-/// Changes a read status; `None` leaves a field unchanged.
+/// Changes of a read status; `None` leaves a field unchanged.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Changes {
+    /// The user has read messages up to this instant.
+    pub last_read_at: Option<OffsetDateTime>,
+    /// The user has read messages up to this position. Without `last_read_at`, that is now.
+    pub last_read_seq: Option<i64>,
+    /// Whether the position may move back.
+    pub force: bool,
+    /// The messages that notify the user.
+    pub level: Option<NotificationLevel>,
+}
+
+/// Changes a read status.
+///
+/// Without a position, the instant gives it. The position is at most that of the channel's newest message.
 ///
 /// # Errors
 /// Not found, also when another user owns it or its channel is deleted or invisible; PostgreSQL fails.
@@ -47,21 +97,34 @@ pub async fn update(
     db: &Db,
     id: ReadStatusId,
     owner: UserId,
-    last_read_at: Option<OffsetDateTime>,
-    notification_enabled: Option<bool>,
+    changes: Changes,
 ) -> Result<ReadStatus, Problem> {
+    // The row is locked before its position is compared, so that a client that is late moves nothing back.
     const SQL: &str = concat!(
-        "update read_statuses r set last_read_at = coalesce($3, r.last_read_at), \
-         notification_enabled = coalesce($4, r.notification_enabled) from channels c \
-         where r.id = $1 and r.user_id = $2 and c.id = r.channel_id and ",
-        visible!("c", "r.user_id"),
-        " returning r.id, r.user_id, r.channel_id, r.last_read_at, r.notification_enabled"
+        "with old as (select o.id, coalesce(o.last_read_seq, ",
+        position_at!("o.channel_id", "o.last_read_at"),
+        ") as seq, c.last_seq as newest, c.id as channel_id from read_statuses o join channels c on c.id = o.channel_id \
+         where o.id = $1 and o.user_id = $2 and ",
+        visible!("c", "o.user_id"),
+        " for no key update of o), new as (select old.*, case when $4::bigint is not null \
+           then case when $5 then least($4, newest) else greatest(least($4, newest), seq) end \
+           when $3::timestamptz is not null then ",
+        position_at!("old.channel_id", "$3"),
+        " else seq end as next from old), r as (update read_statuses r set \
+           last_read_at = case when $3 is not null then $3 when $4 is not null and next <> seq then clock_timestamp() else r.last_read_at end, \
+           last_read_seq = next, \
+           notification_enabled = coalesce($6 = 'ALL', r.notification_enabled), \
+           mentions_only = coalesce($6 = 'MENTIONS', r.mentions_only) \
+         from new where r.id = new.id returning r.*) ",
+        select!("r")
     );
     sqlx::query_as(SQL)
         .bind(id)
         .bind(owner)
-        .bind(last_read_at)
-        .bind(notification_enabled)
+        .bind(changes.last_read_at)
+        .bind(changes.last_read_seq)
+        .bind(changes.force)
+        .bind(changes.level)
         .fetch_optional(db)
         .await?
         .ok_or(Problem::NotFound(Resource::ReadStatus(id)))
@@ -80,10 +143,12 @@ pub async fn list(
     limit: i64,
 ) -> Result<Vec<(ReadStatusId, ReadStatus)>, Problem> {
     const SQL: &str = concat!(
-        "select r.id, r.user_id, r.channel_id, r.last_read_at, r.notification_enabled \
-         from read_statuses r join channels c on c.id = r.channel_id where r.user_id = $1 and r.id > $2 and ",
-        visible!("c", "r.user_id"),
-        " order by r.id limit $3"
+        select!(concat!(
+            "(select l.* from read_statuses l join channels c on c.id = l.channel_id where l.user_id = $1 and l.id > $2 and ",
+            visible!("c", "l.user_id"),
+            " order by l.id limit $3) r"
+        )),
+        " order by s.id"
     );
     let statuses: Vec<ReadStatus> = sqlx::query_as(SQL)
         .bind(user)

@@ -108,6 +108,7 @@ async fn finish(app: &App, waiting: &WaitingFile, status: UploadStatus) -> Resul
                     waiting.file.file_name
                 ),
                 target: None::<Uuid>,
+                reason: None,
             };
             notifications::insert(&mut transaction, &[failed]).await?
         }

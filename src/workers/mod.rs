@@ -1,5 +1,6 @@
 //! Background work of a node.
 
+pub mod activity;
 pub mod files;
 pub mod notify;
 pub mod purge;

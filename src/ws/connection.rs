@@ -34,6 +34,7 @@ use crate::{
 };
 
 use super::{
+    activity::AllChannels,
     send::PendingSend,
     subscribe::{StoreReply, Subscribing, Subscription},
 };
@@ -110,6 +111,8 @@ pub(super) enum StoreResult {
     SessionUser(Caller, Result<Option<UserId>, Problem>),
     /// The answer to one step of a SUBSCRIBE.
     Subscribe(StoreReply),
+    /// The answer to a SUBSCRIBE to the activity.
+    Activity(AllChannels),
 }
 
 pub(super) struct StompConnection {
@@ -385,14 +388,10 @@ impl StompConnection {
                 result.map_err(|refusal| ConnectionEnd::refused(refusal.for_receipt(receipt)))
             }
             Action::Unsubscribe { id, receipt } => {
-                if let Some(Subscription::Channel(channel, stream, frame_format)) =
-                    self.subscriptions.remove(&id)
+                if let Some(subscription) = self.subscriptions.remove(&id)
                     && let Some((_, connection)) = &self.user
                 {
-                    self.app
-                        .delivery
-                        .hub
-                        .unsubscribe(connection, channel, stream, &frame_format);
+                    end_subscription(&self.app, connection, &subscription);
                 }
                 self.receipt(receipt);
                 Ok(())
@@ -419,6 +418,7 @@ impl StompConnection {
             StoreResult::Authenticated(caller) => self.on_authenticated(caller),
             StoreResult::SessionUser(caller, user) => self.on_session_user(&caller, user),
             StoreResult::Subscribe(reply) => self.on_subscribe_reply(reply),
+            StoreResult::Activity(answer) => self.on_all_channels(answer),
         }
     }
 
@@ -513,13 +513,10 @@ impl StompConnection {
             return;
         };
         for (_, subscription) in self.subscriptions.drain() {
-            if let Subscription::Channel(channel, stream, frame_format) = subscription {
-                self.app
-                    .delivery
-                    .hub
-                    .unsubscribe(&connection, channel, stream, &frame_format);
-            }
+            end_subscription(&self.app, &connection, &subscription);
         }
+        // It may have begun without being in the map.
+        self.app.delivery.activity.leave(&connection);
         self.app.delivery.hub.leave(&connection);
     }
 }
@@ -527,6 +524,17 @@ impl StompConnection {
 impl Drop for StompConnection {
     fn drop(&mut self) {
         self.leave_hub();
+    }
+}
+
+fn end_subscription(app: &App, connection: &Connection, subscription: &Subscription) {
+    match subscription {
+        Subscription::Channel(channel, stream, frame_format) => {
+            let hub = &app.delivery.hub;
+            hub.unsubscribe(connection, *channel, *stream, frame_format);
+        }
+        Subscription::Activity => app.delivery.activity.leave(connection),
+        Subscription::Errors(_) => {}
     }
 }
 

@@ -1,5 +1,6 @@
 //! `/ws`: STOMP over SockJS and all its transports, and at `/ws/websocket` over plain WebSocket.
 
+mod activity;
 mod connection;
 mod send;
 mod subscribe;

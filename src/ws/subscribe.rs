@@ -35,6 +35,7 @@ const PAGE_LEN: usize = 25;
 pub(super) enum Subscription {
     Channel(ChannelId, ChannelStream, FrameFormat),
     Errors(FrameFormat),
+    Activity,
 }
 
 /// A SUBSCRIBE in progress. Dropping it abandons the subscription.
@@ -181,6 +182,9 @@ impl StompConnection {
                 self.receipt(receipt);
                 return Ok(());
             }
+            destination::Subscribe::Activity => {
+                return self.subscribe_to_activity(id, frame_format, receipt);
+            }
             destination::Subscribe::Channel(channel, stream) => (channel, stream),
         };
         let pending = self.app.delivery.hub.begin_subscription(channel);
@@ -310,7 +314,7 @@ impl StompConnection {
                 Subscription::Channel(channel, stream, frame_format) => {
                     hub.is_subscribed(connection, *channel, *stream, frame_format)
                 }
-                Subscription::Errors(_) => true,
+                Subscription::Errors(_) | Subscription::Activity => true,
             };
             if !is_live {
                 session.forget(id);

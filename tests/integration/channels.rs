@@ -5,19 +5,23 @@ use serde_json::{Value, json};
 use super::accounts::{keys, text, with_role};
 use crate::support::{Answer, Cluster, User, Visitor};
 
-const DTO: [&str; 6] = [
+const DTO: [&str; 7] = [
     "description",
     "id",
     "lastMessageAt",
+    "lastSeq",
     "name",
     "participants",
     "type",
 ];
-pub(crate) const READ_STATUS: [&str; 5] = [
+pub(crate) const READ_STATUS: [&str; 8] = [
     "channelId",
     "id",
     "lastReadAt",
+    "lastReadSeq",
+    "mentions",
     "notificationEnabled",
+    "notificationLevel",
     "userId",
 ];
 

@@ -531,6 +531,10 @@ async fn a_migration_of_an_old_database_drops_foreign_keys_and_purges_orphans() 
         "drop table message_terms, unindexed_messages",
         "drop index users_admins",
         "drop index outbox_recent",
+        "drop table mentions",
+        "alter table messages drop column mentions",
+        "alter table read_statuses drop column last_read_seq, drop column mentions_only",
+        "alter table notifications drop column reason",
         "alter table users drop column username_look",
         "drop table _sqlx_migrations",
     ] {

@@ -16,6 +16,7 @@
 
 mod a_silent_connection;
 mod accounts;
+mod activity;
 mod administrators;
 mod attempts;
 mod broker;
@@ -48,6 +49,7 @@ mod limits;
 mod lists;
 mod logins;
 mod memberships;
+mod mentions;
 mod messages;
 mod metrics;
 mod migrations;
@@ -73,4 +75,5 @@ mod stomp;
 mod support;
 mod tls;
 mod typing;
+mod unread;
 mod visibility;

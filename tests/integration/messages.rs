@@ -11,13 +11,14 @@ use super::{
 use crate::support::{Answer, Cluster, User, eventually};
 
 const PART: &str = "messageCreateRequest";
-const DTO: [&str; 10] = [
+const DTO: [&str; 11] = [
     "attachments",
     "author",
     "channelId",
     "content",
     "createdAt",
     "id",
+    "mentions",
     "reactions",
     "replyTo",
     "seq",

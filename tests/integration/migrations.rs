@@ -187,7 +187,12 @@ async fn a_database_of_the_last_version_before_migrations_keeps_its_rows() {
         after.remove("admin_bootstrap").map(|rows| rows.len()),
         Some(1)
     );
-    for new in ["deleted_client_ids", "message_terms", "reactions"] {
+    for new in [
+        "deleted_client_ids",
+        "mentions",
+        "message_terms",
+        "reactions",
+    ] {
         assert_eq!(after.remove(new), Some(Vec::new()));
     }
     assert_eq!(waiting(&mut after), before["messages"].len());

@@ -103,6 +103,7 @@ async fn a_message_notifies_the_other_participants_once_and_nobody_else() {
             "content",
             "createdAt",
             "id",
+            "reason",
             "receiverId",
             "targetId",
             "title",

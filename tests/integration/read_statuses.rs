@@ -174,6 +174,7 @@ async fn only_its_owner_reads_and_changes_a_read_status() {
         expected
     );
     expected["notificationEnabled"] = json!(false);
+    expected["notificationLevel"] = json!("NONE");
     let body = json!({ "newLastReadAt": null, "newNotificationEnabled": false });
     assert_eq!(ann.patch(&path, &body).await.body, expected);
     assert_eq!(read_statuses(&ann).await, [expected.clone()]);

@@ -93,6 +93,7 @@ impl Channel {
                 attachments: Vec::new(),
                 seq,
                 reply_to: None,
+                mentions: Vec::new(),
                 reactions: Vec::new(),
                 client_message_id: None,
             })
