@@ -64,6 +64,9 @@ pub enum Problem {
     /// The CSRF header does not repeat the CSRF cookie.
     #[error("The X-XSRF-TOKEN header must repeat the XSRF-TOKEN cookie.")]
     CsrfMismatch,
+    /// A change needs the password, or a login of the last minutes.
+    #[error("The current password is required.")]
+    ReauthenticationRequired,
     /// The authenticated user may not do this.
     #[error("{0}")]
     Forbidden(&'static str),
@@ -194,7 +197,10 @@ impl Problem {
             | Self::PrivateChannelUnchangeable
             | Self::NotPrivate => 400,
             Self::Unauthenticated | Self::WrongCredentials | Self::SessionEnded => 401,
-            Self::CsrfMismatch | Self::Forbidden(_) | Self::QuotaExceeded { .. } => 403,
+            Self::CsrfMismatch
+            | Self::ReauthenticationRequired
+            | Self::Forbidden(_)
+            | Self::QuotaExceeded { .. } => 403,
             Self::NotFound(_) => 404,
             Self::MethodNotAllowed { .. } => 405,
             Self::RequestTimeout => 408,
@@ -225,6 +231,7 @@ impl Problem {
             Self::WrongCredentials => "WRONG_CREDENTIALS",
             Self::SessionEnded => "SESSION_ENDED",
             Self::CsrfMismatch => "CSRF_MISMATCH",
+            Self::ReauthenticationRequired => "REAUTHENTICATION_REQUIRED",
             Self::Forbidden(_) => "FORBIDDEN",
             Self::NotFound(Resource::User(_)) => "USER_NOT_FOUND",
             Self::NotFound(Resource::Channel(_)) => "CHANNEL_NOT_FOUND",

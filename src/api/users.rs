@@ -19,6 +19,7 @@ use crate::{
     ops::account,
     problem::{Problem, Resource},
     rate_limit::clients::Client,
+    secret::Secret,
     store,
 };
 
@@ -161,11 +162,11 @@ async fn self_or_admin(id: UserId, request: &Request) -> Result<Caller, Problem>
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-#[expect(clippy::struct_field_names, reason = "the contract's names")]
 struct UserUpdateRequest {
     new_username: Option<String>,
     new_email: Option<String>,
     new_password: Option<String>,
+    current_password: Option<String>,
 }
 
 /// `PATCH /api/users/{id}`
@@ -188,6 +189,7 @@ pub(super) async fn update(id: UserId, mut request: Request) -> Result<Response,
         username,
         email,
         password,
+        current_password: body.current_password.map(Secret::new),
         picture,
     };
     json(

@@ -306,6 +306,15 @@ impl Sessions {
         Ok(user.and_then(|user| user.parse().ok()))
     }
 
+    /// The instant of the login that opened a session, if the session is alive.
+    ///
+    /// # Errors
+    /// [`Problem::Unavailable`] without Redis.
+    pub async fn opened_at(&self, session: SessionId) -> Result<Option<OffsetDateTime>, Problem> {
+        let issued: Option<String> = self.redis.clone().hget(key(session), "issued").await?;
+        Ok(issued.and_then(|issued| instant::parse(&issued)))
+    }
+
     /// The sessions of `sessions` that have ended.
     ///
     /// # Errors

@@ -1,7 +1,11 @@
 //! Accounts: sign-up, changes, roles and deletion.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::{
+    net::{IpAddr, Ipv4Addr},
+    time::Duration,
+};
 
+use time::OffsetDateTime;
 use tracing::{error, info, warn};
 use uuid::Uuid;
 
@@ -19,6 +23,7 @@ use crate::{
     ops::commit,
     problem::{Problem, Resource, chain},
     rate_limit::client_network::ClientNetwork,
+    secret::Secret,
     store::{self, Transaction, purge, users::Changes},
     telemetry::AUDIT,
 };
@@ -249,14 +254,56 @@ pub struct AccountChanges {
     pub email: Option<Email>,
     /// New password.
     pub password: Option<NewPassword>,
+    /// The present password, which the owner needs for a new one.
+    pub current_password: Option<Secret>,
     /// New profile picture: one file, or none.
     pub picture: Staged,
+}
+
+/// Time after a login in which its session needs no password to set a new one. Clients of version 3.0 never send it.
+const FRESH_LOGIN: Duration = Duration::from_mins(5);
+
+/// Checks that the caller is the owner of the account, who knows the present password or has just typed it, and not somebody who has
+/// found an open session.
+async fn check_owner(
+    app: &App,
+    caller: &Caller,
+    client: IpAddr,
+    password: Option<Secret>,
+) -> Result<(), Problem> {
+    let Some(password) = password else {
+        let opened_at = app.sessions.opened_at(caller.session).await?;
+        let is_fresh = opened_at.is_some_and(|at| OffsetDateTime::now_utc() - at < FRESH_LOGIN);
+        return if is_fresh {
+            Ok(())
+        } else {
+            Err(Problem::ReauthenticationRequired)
+        };
+    };
+    let found = store::users::own_credentials(&app.db, caller.id).await?;
+    let (name_key, hash) = found.ok_or(Problem::NotFound(Resource::User(caller.id)))?;
+    let network = ClientNetwork::of(client);
+    // Guesses count as failed logins.
+    let attempt = app.attempts.login(&name_key, network).await?;
+    let hash = Some(Secret::new(hash));
+    match app.passwords.verify(network, password, hash).await {
+        Ok(true) => attempt.succeeded().await,
+        Ok(false) => {
+            info!(target: AUDIT, { user.id = %caller.id, %client }, "password change refused");
+            Err(Problem::invalid("currentPassword", "is wrong"))
+        }
+        Err(problem) => {
+            // Without Redis the attempt counts until it is forgotten.
+            drop(attempt.take_back().await);
+            Err(problem)
+        }
+    }
 }
 
 /// Changes an account. A new password revokes the user's other sessions.
 ///
 /// # Errors
-/// Not found, a taken name or address, or a store fails.
+/// [`Problem::ReauthenticationRequired`], a wrong present password, not found, a taken name or address, or a store fails.
 pub async fn update(
     app: &App,
     caller: &Caller,
@@ -268,9 +315,13 @@ pub async fn update(
         username,
         email,
         password,
+        current_password,
         picture,
     } = changes;
     check_reserved_from(app, id, username.as_ref(), email.as_ref()).await?;
+    if password.is_some() && id == caller.id {
+        check_owner(app, caller, client, current_password).await?;
+    }
     let password_hash = match &password {
         Some(password) => {
             let network = ClientNetwork::of(client);

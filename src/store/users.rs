@@ -362,6 +362,15 @@ pub async fn credentials(db: &Db, keys: &[String]) -> Result<Option<Credentials>
     Ok(sqlx::query_as(SQL).bind(keys).fetch_optional(db).await?)
 }
 
+/// The key of a user's name and the password's hash.
+///
+/// # Errors
+/// PostgreSQL fails.
+pub async fn own_credentials(db: &Db, id: UserId) -> Result<Option<(String, String)>, Problem> {
+    const SQL: &str = "select username_key, password_hash from users where id = $1";
+    Ok(sqlx::query_as(SQL).bind(id).fetch_optional(db).await?)
+}
+
 /// Users read at once by [`update_keys`].
 const KEYS_BATCH: i64 = 1_000;
 

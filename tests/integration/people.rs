@@ -182,3 +182,74 @@ async fn a_user_sees_the_devices_and_signs_them_out() {
     let used = list(&ann).await;
     assert!(used[0]["lastUsedAt"].as_str() > used[0]["createdAt"].as_str());
 }
+
+/// Makes the login that opened the session of a user appear older.
+async fn age_session(cluster: &Cluster, user: &User, minutes: i64) {
+    let claims = User::claims(user.token());
+    let session = claims["sid"].as_str().expect("a session");
+    let issued = time::OffsetDateTime::now_utc() - time::Duration::minutes(minutes);
+    let issued = discodeit::model::instant::format(issued);
+    let mut redis = cluster.redis.clone();
+    let () = redis::cmd("HSET")
+        .arg(format!("session:{session}"))
+        .arg("issued")
+        .arg(issued)
+        .query_async(&mut redis)
+        .await
+        .expect("Redis answers");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_new_password_needs_the_present_one_or_a_fresh_login() {
+    let cluster = Cluster::start_with(2, &[("LOGIN_FAILURES", "5")]).await;
+    let (ann, admin) = (cluster.user(0, "ann").await, cluster.admin(0).await);
+    let change = async |by: &User, body: Value| {
+        super::accounts::update(&by.at_node(&cluster.address(1)).at, &by.id, &body).await
+    };
+    age_session(&cluster, &ann, 4).await;
+    let fresh = change(&ann, json!({ "newPassword": "second" })).await;
+    assert_eq!(fresh.status, 200, "{fresh:?}");
+    age_session(&cluster, &ann, 6).await;
+    for body in [
+        json!({ "newPassword": "third" }),
+        json!({ "newPassword": "third", "currentPassword": null }),
+    ] {
+        let old = change(&ann, body).await;
+        assert_eq!((old.status, old.code()), (403, "REAUTHENTICATION_REQUIRED"));
+    }
+    // Other changes need no password.
+    let named = change(&ann, json!({ "newEmail": "new@example.org" })).await;
+    assert_eq!(named.status, 200, "{named:?}");
+    let right = json!({ "newPassword": "third", "currentPassword": "second" });
+    assert_eq!(change(&ann, right.clone()).await.status, 200);
+    assert_eq!(
+        cluster.visitor(0).login(&ann.name, "third").await.status,
+        200
+    );
+    // An administrator who changes another account is no owner.
+    age_session(&cluster, &admin, 60).await;
+    let path = format!("/api/users/{}", ann.id);
+    let part = "userUpdateRequest";
+    let by_admin = admin
+        .multipart(
+            reqwest::Method::PATCH,
+            &path,
+            part,
+            &json!({ "newPassword": "fourth" }),
+        )
+        .await;
+    assert_eq!(by_admin.status, 200, "{by_admin:?}");
+
+    // Guesses count as failed logins, also of a fresh session.
+    let ann = User::sign_in(cluster.visitor(0), &ann.name, "fourth").await;
+    for _ in 0..5 {
+        let wrong = change(&ann, right.clone()).await;
+        assert_eq!((wrong.status, wrong.code()), (400, "INVALID_INPUT"));
+        assert_eq!(
+            wrong.body["details"],
+            json!({ "currentPassword": "is wrong" })
+        );
+    }
+    let many = change(&ann, right).await;
+    assert_eq!((many.status, many.code()), (429, "TOO_MANY_REQUESTS"));
+}
