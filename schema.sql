@@ -42,7 +42,9 @@ create table channels (
     last_message_at timestamptz,
     created_at      timestamptz not null default clock_timestamp(),
     -- The user who created a private channel, for a quota. No foreign key, see pending_deletions.
-    created_by      uuid
+    created_by      uuid,
+    -- Whether participants who are added later see the messages from before.
+    with_history    boolean     not null default false
 );
 create index channels_by_creation on channels (created_at, id);
 create index channels_by_creator on channels (created_by) where created_by is not null;
@@ -53,6 +55,8 @@ create table channel_participants (
     user_id    uuid not null constraint channel_participants_user references users on delete cascade,
     -- The other user who put this one into the channel, for quotas. No foreign key, see pending_deletions.
     invited_by uuid,
+    -- The participant sees messages after this position.
+    visible_after bigint not null default 0,
     constraint channel_participants_once primary key (channel_id, user_id)
 );
 create index channel_participants_by_user on channel_participants (user_id);

@@ -94,12 +94,15 @@ pub enum Problem {
     /// A message has the maximum number of different emoji.
     #[error("There are 20 different reactions to this message already.")]
     TooManyReactions,
-    /// A private channel has no name and no description.
-    #[error("A private channel cannot be changed.")]
+    /// A private channel has no description, and a conversation of two no name.
+    #[error("Only the name of a private channel of three or more can be changed.")]
     PrivateChannelUnchangeable,
-    /// Every user is in a public channel, so nobody can leave it.
-    #[error("A public channel has no participants to remove.")]
+    /// Every user is in a public channel, so nobody can leave it or be added.
+    #[error("A public channel has no participants to change.")]
     NotPrivate,
+    /// A conversation of two stays one.
+    #[error("Nobody can be added to a conversation of two.")]
+    NoGroup,
     /// The body exceeds a limit.
     #[error("The body is larger than {limit_bytes} bytes.")]
     TooLarge {
@@ -195,7 +198,8 @@ impl Problem {
             Self::Invalid(_)
             | Self::Malformed(_)
             | Self::PrivateChannelUnchangeable
-            | Self::NotPrivate => 400,
+            | Self::NotPrivate
+            | Self::NoGroup => 400,
             Self::Unauthenticated | Self::WrongCredentials | Self::SessionEnded => 401,
             Self::CsrfMismatch
             | Self::ReauthenticationRequired
@@ -249,6 +253,7 @@ impl Problem {
             Self::TooManyReactions => "TOO_MANY_REACTIONS",
             Self::PrivateChannelUnchangeable => "PRIVATE_CHANNEL_UNCHANGEABLE",
             Self::NotPrivate => "CHANNEL_NOT_PRIVATE",
+            Self::NoGroup => "CHANNEL_NOT_A_GROUP",
             Self::TooLarge { .. } => "PAYLOAD_TOO_LARGE",
             Self::UnsupportedMediaType { .. } => "UNSUPPORTED_MEDIA_TYPE",
             Self::UnsupportedContentEncoding => "UNSUPPORTED_CONTENT_ENCODING",

@@ -12,10 +12,13 @@ use crate::{
     },
     ids::{ChannelId, UserId},
     model::{Field, Role, Validate, channel},
-    ops,
+    ops::{
+        self,
+        channel::{MAX_PARTICIPANTS, MIN_NAMED},
+    },
     problem::Problem,
     rate_limit::clients::{Client, PARTICIPANT_COST},
-    store,
+    store::{self, channels::NewPrivate},
 };
 
 #[derive(Deserialize)]
@@ -44,6 +47,8 @@ pub(super) async fn create_public(mut request: Request) -> Result<Response, Prob
 #[serde(rename_all = "camelCase")]
 struct PrivateChannelCreateRequest {
     participant_ids: Option<Vec<UserId>>,
+    name: Option<String>,
+    with_history: Option<bool>,
 }
 
 /// `POST /api/channels/private`
@@ -56,7 +61,7 @@ pub(super) async fn create_private(mut request: Request) -> Result<Response, Pro
     let count = participants.len();
     participants.sort_unstable();
     participants.dedup();
-    if participants.len() != count || !(2..=100).contains(&count) {
+    if participants.len() != count || !(2..=MAX_PARTICIPANTS).contains(&count) {
         return Err(Problem::invalid(
             "participantIds",
             "must be 2 to 100 distinct users",
@@ -68,11 +73,23 @@ pub(super) async fn create_private(mut request: Request) -> Result<Response, Pro
             "must contain the caller",
         ));
     }
+    let kind = NewPrivate {
+        name: body
+            .name
+            .map(|text| channel::name(&text))
+            .transpose()
+            .map_err(|why| Problem::invalid("name", why))?,
+        with_history: body.with_history.unwrap_or(false),
+    };
+    if kind.name.is_some() && count < MIN_NAMED {
+        let why = "must not be given for a conversation of two";
+        return Err(Problem::invalid("name", why));
+    }
     let cost = PARTICIPANT_COST * f64::from(u32::try_from(count).unwrap_or(u32::MAX));
     request.app.limits.spend(Client::User(caller.id), cost)?;
     json(
         StatusCode::CREATED,
-        &ops::channel::create_private(&request.app, caller.id, &participants).await?,
+        &ops::channel::create_private(&request.app, caller.id, &participants, &kind).await?,
     )
 }
 
@@ -85,7 +102,7 @@ struct ChannelUpdateRequest {
 
 /// `PATCH /api/channels/{id}`
 pub(super) async fn update(id: ChannelId, mut request: Request) -> Result<Response, Problem> {
-    let caller = request.caller_with(Role::ChannelManager).await?;
+    let caller = request.caller().await?;
     let body: ChannelUpdateRequest = request.json().await?;
     let (name, description) = (
         Field::optional("newName", body.new_name, |text| channel::name(&text)),
@@ -97,7 +114,7 @@ pub(super) async fn update(id: ChannelId, mut request: Request) -> Result<Respon
     let (name, description) = (name.as_deref(), description.as_deref());
     json(
         StatusCode::OK,
-        &ops::channel::update(&request.app, id, caller.id, name, description).await?,
+        &ops::channel::update(&request.app, id, &caller, name, description).await?,
     )
 }
 
@@ -105,6 +122,18 @@ pub(super) async fn update(id: ChannelId, mut request: Request) -> Result<Respon
 pub(super) async fn delete(id: ChannelId, request: Request) -> Result<Response, Problem> {
     let caller = request.caller_with(Role::ChannelManager).await?;
     ops::channel::delete(&request.app, id, caller.id).await?;
+    Ok(no_content())
+}
+
+/// `PUT /api/channels/{id}/participants/{userId}`
+pub(super) async fn add(
+    (id, user): (ChannelId, UserId),
+    request: Request,
+) -> Result<Response, Problem> {
+    let caller = request.caller().await?;
+    let client = Client::User(caller.id);
+    request.app.limits.spend(client, PARTICIPANT_COST)?;
+    ops::channel::add_participant(&request.app, id, user, caller.id).await?;
     Ok(no_content())
 }
 

@@ -192,24 +192,26 @@ pub(super) async fn page(request: Request) -> Result<Response, Problem> {
             ));
         }
     };
-    let (db, channel) = (&request.app.db, query.channel_id);
-    let readable = store::channels::readable(db, channel, caller.id).await?;
+    let db = &request.app.db;
+    let readable = store::channels::readable(db, query.channel_id, caller.id).await?;
+    let channel = (query.channel_id, readable.visible_after);
     let position = cursor::newest(&request.app, caller.id).await;
     let end = readable.last_seq + 1;
     let middle = match place {
         Place::After(cursor) => {
-            let page = page_after(db, channel, cursor, newest_first, size).await?;
+            let page = page_after(db, &channel, cursor, newest_first, size).await?;
             return Ok(cursor::with_cursor(json(StatusCode::OK, &page)?, position));
         }
-        Place::AroundMessage(id) => store::messages::position(db, channel, id)
+        Place::AroundMessage(id) => store::messages::position(db, channel.0, id)
             .await?
+            .filter(|seq| *seq > channel.1)
             .ok_or(Problem::NotFound(Resource::Message(id)))?,
         Place::Around(seq) => seq.min(end),
-        Place::At(at) => store::messages::position_at(db, channel, at)
+        Place::At(at) => store::messages::position_at(db, channel.0, at)
             .await?
             .unwrap_or(end),
     };
-    let page = page_around(db, channel, middle, newest_first, size).await?;
+    let page = page_around(db, &channel, middle, newest_first, size).await?;
     Ok(cursor::with_cursor(json(StatusCode::OK, &page)?, position))
 }
 
@@ -225,14 +227,25 @@ fn limit(size: usize) -> i64 {
     i64::try_from(size + 1).unwrap_or(i64::MAX)
 }
 
+/// A channel, and the position after which its messages are visible to the caller.
+type VisibleChannel = (ChannelId, i64);
+
 async fn page_after(
     db: &Db,
-    channel: ChannelId,
+    (channel, visible_after): &VisibleChannel,
     cursor: Option<PageCursor>,
     newest_first: bool,
     size: usize,
 ) -> Result<Page<Message>, Problem> {
-    let mut content = store::messages::page(db, channel, cursor, newest_first, limit(size)).await?;
+    let mut content = store::messages::page(
+        db,
+        *channel,
+        *visible_after,
+        cursor,
+        newest_first,
+        limit(size),
+    )
+    .await?;
     let has_next = content.len() > size;
     content.truncate(size);
     let next_cursor = content
@@ -251,15 +264,17 @@ async fn page_after(
 /// The page with the message at the position `middle` in its middle. Near an end of the channel, the other side is longer.
 async fn page_around(
     db: &Db,
-    channel: ChannelId,
+    (channel, visible_after): &VisibleChannel,
     middle: i64,
     newest_first: bool,
     size: usize,
 ) -> Result<MiddlePage, Problem> {
     let before = Some(PageCursor::Position(middle));
-    let mut older = store::messages::page(db, channel, before, true, limit(size)).await?;
+    let mut older =
+        store::messages::page(db, *channel, *visible_after, before, true, limit(size)).await?;
     let through = Some(PageCursor::Position(middle - 1));
-    let mut newer = store::messages::page(db, channel, through, false, limit(size)).await?;
+    let mut newer =
+        store::messages::page(db, *channel, *visible_after, through, false, limit(size)).await?;
     let on_older_side = (size / 2)
         .max(size.saturating_sub(newer.len()))
         .min(older.len());

@@ -167,7 +167,10 @@ pub fn routes(app: &Arc<App>) -> Route {
             path!(ChannelId / "participants" / UserId)
                 .map(|channel, user| (channel, user))
                 .boxed(),
-            &[(M::DELETE, handler_with(channels::leave))],
+            &[
+                (M::PUT, handler_with(channels::add)),
+                (M::DELETE, handler_with(channels::leave)),
+            ],
         ),
     ]);
     let messages = any_of([

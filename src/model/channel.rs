@@ -25,7 +25,7 @@ pub enum ChannelKind {
 pub struct Channel {
     /// Identifier.
     pub id: ChannelId,
-    /// Null for a private channel.
+    /// Null for most private channels.
     pub name: Option<String>,
     /// Null for a private channel.
     pub description: Option<String>,
@@ -39,6 +39,8 @@ pub struct Channel {
     pub last_message_at: OffsetDateTime,
     /// The position of the newest message, or 0.
     pub last_seq: i64,
+    /// Whether participants who are added later to a private channel see the messages from before.
+    pub with_history: bool,
 }
 
 /// The newest message of a channel, as in the events of the activity.
@@ -59,7 +61,7 @@ const MAX_NAME_LEN: usize = 100;
 /// Maximum length of a channel's description in characters (Unicode scalar values) of its composed form.
 const MAX_DESCRIPTION_LEN: usize = 500;
 
-/// Validates the name of a public channel and composes it (NFC).
+/// Validates the name of a channel and composes it (NFC).
 ///
 /// # Errors
 /// The rule that the name breaks.

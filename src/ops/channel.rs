@@ -7,8 +7,16 @@ use crate::{
     model::{Channel, ChannelKind, Control, Event, Role},
     ops::commit,
     problem::{Problem, Resource},
-    store,
+    store::{
+        self,
+        channels::{NewPrivate, Quotas},
+    },
 };
+
+/// Participants of a private channel.
+pub const MAX_PARTICIPANTS: usize = 100;
+/// Participants of a conversation that may have a name and to which others may be added.
+pub const MIN_NAMED: usize = 3;
 
 /// Creates a public channel.
 ///
@@ -29,15 +37,12 @@ pub async fn create_private(
     app: &App,
     creator: UserId,
     participants: &[UserId],
+    kind: &NewPrivate,
 ) -> Result<Channel, Problem> {
-    let quotas = store::channels::Quotas {
-        created: app.config.private_channels_per_user,
-        invitations: app.config.invitations_per_user,
-        invitations_by_one: app.config.invitations_per_pair,
-    };
-    let mut transaction = app.db.begin().await?;
+    let (mut transaction, quotas) = (app.db.begin().await?, quotas(app));
     let channel =
-        store::channels::insert_private(&mut transaction, creator, participants, quotas).await?;
+        store::channels::insert_private(&mut transaction, creator, participants, kind, quotas)
+            .await?;
     let events = participants
         .iter()
         .map(|participant| Event::private_channel(channel.id, *participant))
@@ -46,25 +51,100 @@ pub async fn create_private(
     Ok(channel)
 }
 
-/// Changes a public channel.
+fn quotas(app: &App) -> Quotas {
+    Quotas {
+        created: app.config.private_channels_per_user,
+        invitations: app.config.invitations_per_user,
+        invitations_by_one: app.config.invitations_per_pair,
+    }
+}
+
+/// Changes a public channel, or the name of a private channel with three participants or more.
 ///
 /// # Errors
-/// Not found, also when the channel is invisible to the caller; [`Problem::PrivateChannelUnchangeable`]; PostgreSQL fails.
+/// [`Problem::Forbidden`] unless the caller is a channel manager or participates in the private channel; not found when the channel
+/// is invisible to the caller; [`Problem::PrivateChannelUnchangeable`]; PostgreSQL fails.
 pub async fn update(
     app: &App,
     id: ChannelId,
-    caller: UserId,
+    caller: &Caller,
     name: Option<&str>,
     description: Option<&str>,
 ) -> Result<Channel, Problem> {
-    store::channels::readable(&app.db, id, caller).await?;
+    let found = store::channels::readable(&app.db, id, caller.id).await;
+    let is_private = matches!(&found, Ok(channel) if channel.kind == ChannelKind::Private);
+    if !is_private && caller.role < Role::ChannelManager {
+        // Whether or not the channel exists.
+        return Err(Problem::Forbidden("Your role does not allow this."));
+    }
+    found?;
     let mut transaction = app.db.begin().await?;
-    if store::channels::lock(&mut transaction, id).await?.kind == ChannelKind::Private {
+    let row = store::channels::lock(&mut transaction, id).await?;
+    if row.kind == ChannelKind::Public {
+        let channel = store::channels::update(&mut transaction, id, name, description).await?;
+        commit(app, transaction, vec![Event::public_channel(id)]).await?;
+        return Ok(channel);
+    }
+    let participants = store::channels::participants(&mut transaction, id).await?;
+    if !participants.contains(&caller.id) {
+        return Err(Problem::NotFound(Resource::Channel(id)));
+    }
+    if participants.len() < MIN_NAMED || description.is_some() {
         return Err(Problem::PrivateChannelUnchangeable);
     }
-    let channel = store::channels::update(&mut transaction, id, name, description).await?;
-    commit(app, transaction, vec![Event::public_channel(id)]).await?;
+    let mut channel = store::channels::update(&mut transaction, id, name, None).await?;
+    channel.participants = store::channels::members(&mut transaction, id).await?;
+    commit(app, transaction, for_each(id, participants)).await?;
     Ok(channel)
+}
+
+/// The events of a change of a private channel.
+fn for_each(id: ChannelId, participants: Vec<UserId>) -> Vec<Event> {
+    participants
+        .into_iter()
+        .map(|participant| Event::private_channel(id, participant))
+        .collect()
+}
+
+/// Adds a user to a private channel of three or more. Changes nothing when the user is a participant.
+///
+/// # Errors
+/// Not found, also when the channel is invisible to the caller; [`Problem::NotPrivate`] for a public channel;
+/// [`Problem::NoGroup`] for a conversation of two; [`Problem::QuotaExceeded`]; PostgreSQL fails.
+pub async fn add_participant(
+    app: &App,
+    id: ChannelId,
+    user: UserId,
+    caller: UserId,
+) -> Result<(), Problem> {
+    if store::channels::readable(&app.db, id, caller).await?.kind == ChannelKind::Public {
+        return Err(Problem::NotPrivate);
+    }
+    let mut transaction = app.db.begin().await?;
+    let channel = store::channels::lock(&mut transaction, id).await?;
+    let mut participants = store::channels::participants(&mut transaction, id).await?;
+    if !participants.contains(&caller) {
+        return Err(Problem::NotFound(Resource::Channel(id)));
+    }
+    if participants.contains(&user) {
+        return Ok(());
+    }
+    if participants.len() < MIN_NAMED {
+        return Err(Problem::NoGroup);
+    }
+    if participants.len() >= MAX_PARTICIPANTS {
+        return Err(Problem::QuotaExceeded {
+            quota: "participants",
+            limit: MAX_PARTICIPANTS as u64,
+            user: None,
+        });
+    }
+    let quotas = quotas(app);
+    if !store::channels::add_participant(&mut transaction, &channel, user, caller, quotas).await? {
+        return Ok(());
+    }
+    participants.push(user);
+    commit(app, transaction, for_each(id, participants)).await
 }
 
 /// Deletes a channel with its messages, and ends its subscriptions on every node.

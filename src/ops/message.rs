@@ -155,7 +155,8 @@ async fn readable(app: &App, id: MessageId, caller: &Caller) -> Result<Message, 
     match store::channels::readable(&app.db, message.channel_id, caller.id).await {
         Err(Problem::NotFound(_)) => Err(missing()),
         Err(problem) => Err(problem),
-        Ok(_) => Ok(message),
+        Ok(channel) if message.seq > channel.visible_after => Ok(message),
+        Ok(_) => Err(missing()),
     }
 }
 

@@ -22,6 +22,7 @@ pub struct ChannelRow {
     pub kind: ChannelKind,
     last_message_at: OffsetDateTime,
     last_seq: i64,
+    with_history: bool,
 }
 
 impl ChannelRow {
@@ -33,6 +34,7 @@ impl ChannelRow {
             kind,
             last_message_at,
             last_seq,
+            with_history,
         } = self;
         Channel {
             id,
@@ -42,6 +44,7 @@ impl ChannelRow {
             participants,
             last_message_at,
             last_seq,
+            with_history,
         }
     }
 }
@@ -56,7 +59,7 @@ pub async fn insert_public(
     description: &str,
 ) -> Result<Channel, Problem> {
     const SQL: &str = "insert into channels (id, type, name, description) values ($1, 'PUBLIC', $2, $3) \
-                       returning id, name, description, type, created_at as last_message_at, last_seq";
+                       returning id, name, description, type, created_at as last_message_at, last_seq, with_history";
     let channel: ChannelRow = sqlx::query_as(SQL)
         .bind(ChannelId::new())
         .bind(name)
@@ -77,6 +80,15 @@ pub struct Quotas {
     pub invitations_by_one: u32,
 }
 
+/// The properties of a new private channel.
+#[derive(Clone, Debug, Default)]
+pub struct NewPrivate {
+    /// Name, in a channel of three or more.
+    pub name: Option<String>,
+    /// Whether participants who are added later see the messages from before.
+    pub with_history: bool,
+}
+
 /// Creates a private channel.
 ///
 /// Each participant gets a read status with notifications on.
@@ -87,6 +99,7 @@ pub async fn insert_private(
     db: &mut Transaction,
     creator: UserId,
     participants: &[UserId],
+    kind: &NewPrivate,
     quotas: Quotas,
 ) -> Result<Channel, Problem> {
     const MEMBERS: &str = concat!(
@@ -96,13 +109,14 @@ pub async fn insert_private(
         users::picture!(),
         "where u.id = any($1) order by u.created_at, u.id for key share of u"
     );
-    const SQL: &str = "insert into channels (id, type, created_by) values ($1, 'PRIVATE', $2) \
-                       returning id, name, description, type, created_at as last_message_at, last_seq";
+    const SQL: &str = "insert into channels (id, type, created_by, name, with_history) values ($1, 'PRIVATE', $2, $3, $4) \
+                       returning id, name, description, type, created_at as last_message_at, last_seq, with_history";
     const JOIN: &str = "with joined as (insert into channel_participants (channel_id, user_id, invited_by) \
                           select $1, p.id, nullif($4, p.id) from unnest($2) as p (id)) \
                         insert into read_statuses (id, user_id, channel_id, last_read_at, notification_enabled) \
                         select gen_random_uuid(), unnest($2), $1, $3, true";
-    check_quotas(db, creator, participants, quotas).await?;
+    check_quotas(db, creator, quotas).await?;
+    check_invitations(db, creator, participants, quotas).await?;
     // Locked until the commit: deleting one of these users at the same time would violate the foreign key.
     let members: Vec<User> = sqlx::query_as(MEMBERS)
         .bind(participants)
@@ -117,6 +131,8 @@ pub async fn insert_private(
     let channel: ChannelRow = sqlx::query_as(SQL)
         .bind(ChannelId::new())
         .bind(creator)
+        .bind(&kind.name)
+        .bind(kind.with_history)
         .fetch_one(&mut *db)
         .await?;
     sqlx::query(JOIN)
@@ -129,25 +145,21 @@ pub async fn insert_private(
     Ok(channel.with(members))
 }
 
-/// Fails if a new private channel would exceed a quota of its creator or of another participant.
+/// Fails if a new private channel would exceed a quota of its creator.
 ///
 /// The creator's row is locked, so requests of one creator take turns. Requests of several creators do not see each other: a
 /// user may be in as many channels more as requests run at the same time.
 async fn check_quotas(
     db: &mut Transaction,
     creator: UserId,
-    participants: &[UserId],
     quotas: Quotas,
 ) -> Result<(), Problem> {
     const LOCK: &str = "select 1 from users where id = $1 for no key update";
     const CREATED: &str = "select count(*) from channels where created_by = $1";
-    const INVITED: &str = "select user_id, count(*) >= $3 from channel_participants \
-                           where user_id = any($2) and user_id <> $1 and invited_by is not null group by user_id \
-                           having count(*) >= $3 or count(*) filter (where invited_by = $1) >= $4 limit 1";
     sqlx::query(LOCK).bind(creator).execute(&mut *db).await?;
     let created: i64 = sqlx::query_scalar(CREATED)
         .bind(creator)
-        .fetch_one(&mut *db)
+        .fetch_one(db)
         .await?;
     if created >= i64::from(quotas.created) {
         return Err(Problem::QuotaExceeded {
@@ -156,9 +168,22 @@ async fn check_quotas(
             user: None,
         });
     }
+    Ok(())
+}
+
+/// Fails if a quota of one of the users whom `inviter` puts into a private channel is used up.
+async fn check_invitations(
+    db: &mut Transaction,
+    inviter: UserId,
+    users: &[UserId],
+    quotas: Quotas,
+) -> Result<(), Problem> {
+    const INVITED: &str = "select user_id, count(*) >= $3 from channel_participants \
+                           where user_id = any($2) and user_id <> $1 and invited_by is not null group by user_id \
+                           having count(*) >= $3 or count(*) filter (where invited_by = $1) >= $4 limit 1";
     let full: Option<(UserId, bool)> = sqlx::query_as(INVITED)
-        .bind(creator)
-        .bind(participants)
+        .bind(inviter)
+        .bind(users)
         .bind(i64::from(quotas.invitations))
         .bind(i64::from(quotas.invitations_by_one))
         .fetch_optional(db)
@@ -183,7 +208,7 @@ async fn check_quotas(
 /// # Errors
 /// Not found, or PostgreSQL fails.
 pub async fn lock(db: &mut Transaction, id: ChannelId) -> Result<ChannelRow, Problem> {
-    const SQL: &str = "select id, name, description, type, coalesce(last_message_at, created_at) as last_message_at, last_seq \
+    const SQL: &str = "select id, name, description, type, coalesce(last_message_at, created_at) as last_message_at, last_seq, with_history \
                        from channels where id = $1 for update";
     sqlx::query_as(SQL)
         .bind(id)
@@ -192,7 +217,7 @@ pub async fn lock(db: &mut Transaction, id: ChannelId) -> Result<ChannelRow, Pro
         .ok_or(Problem::NotFound(Resource::Channel(id)))
 }
 
-/// Changes a public channel; `None` leaves a field unchanged.
+/// Changes a channel; `None` leaves a field unchanged.
 ///
 /// # Errors
 /// Not found, or PostgreSQL fails.
@@ -203,7 +228,7 @@ pub async fn update(
     description: Option<&str>,
 ) -> Result<Channel, Problem> {
     const SQL: &str = "update channels set name = coalesce($2, name), description = coalesce($3, description) where id = $1 \
-                       returning id, name, description, type, coalesce(last_message_at, created_at) as last_message_at, last_seq";
+                       returning id, name, description, type, coalesce(last_message_at, created_at) as last_message_at, last_seq, with_history";
     let channel: Option<ChannelRow> = sqlx::query_as(SQL)
         .bind(id)
         .bind(name)
@@ -227,6 +252,57 @@ pub async fn delete(db: &mut Transaction, id: ChannelId) -> Result<(), Problem> 
         .execute(&mut *db)
         .await?;
     purge::add(db, purge::Kind::Channel, &[id.0]).await
+}
+
+/// Adds a user to a private channel, whose row is locked. Without the history, the user sees later messages only.
+///
+/// The user gets a read status with notifications on. False if the user is a participant.
+///
+/// # Errors
+/// [`Problem::NotFound`] when the user does not exist, [`Problem::QuotaExceeded`], or PostgreSQL fails.
+pub async fn add_participant(
+    db: &mut Transaction,
+    channel: &ChannelRow,
+    user: UserId,
+    inviter: UserId,
+    quotas: Quotas,
+) -> Result<bool, Problem> {
+    // The locks keep both accounts from being deleted, which would leave the channel without the inviter.
+    const LOCK: &str = "select id from users where id = any($1) order by id for key share";
+    const ADD: &str = "insert into channel_participants (channel_id, user_id, invited_by, visible_after) \
+                       values ($1, $2, $3, $4) on conflict do nothing";
+    const READ: &str = "insert into read_statuses (id, user_id, channel_id, last_read_at, last_read_seq, notification_enabled) \
+                        values (gen_random_uuid(), $1, $2, clock_timestamp(), $3, true) on conflict do nothing";
+    let found: Vec<UserId> = sqlx::query_scalar(LOCK)
+        .bind([user, inviter])
+        .fetch_all(&mut *db)
+        .await?;
+    if let Some(unknown) = [user, inviter].iter().find(|id| !found.contains(id)) {
+        return Err(Problem::NotFound(Resource::User(*unknown)));
+    }
+    check_invitations(&mut *db, inviter, &[user], quotas).await?;
+    let visible_after = if channel.with_history {
+        0
+    } else {
+        channel.last_seq
+    };
+    let added = sqlx::query(ADD)
+        .bind(channel.id)
+        .bind(user)
+        .bind(inviter)
+        .bind(visible_after)
+        .execute(&mut *db)
+        .await?;
+    if added.rows_affected() == 0 {
+        return Ok(false);
+    }
+    sqlx::query(READ)
+        .bind(user)
+        .bind(channel.id)
+        .bind(channel.last_seq)
+        .execute(db)
+        .await?;
+    Ok(true)
 }
 
 /// Removes a user and the user's read status from a private channel.
@@ -283,6 +359,21 @@ pub async fn participants(db: &mut Transaction, id: ChannelId) -> Result<Vec<Use
     )
 }
 
+/// The participants of a private channel as users, by creation time.
+///
+/// # Errors
+/// PostgreSQL fails.
+pub async fn members(db: &mut Transaction, id: ChannelId) -> Result<Vec<User>, Problem> {
+    const SQL: &str = concat!(
+        "select ",
+        users::columns!(),
+        " from channel_participants p join users u on u.id = p.user_id",
+        users::picture!(),
+        "where p.channel_id = $1 order by u.created_at, u.id"
+    );
+    Ok(sqlx::query_as(SQL).bind(id).fetch_all(db).await?)
+}
+
 /// The users to whom a channel is visible.
 pub enum Audience {
     /// Every user: the channel is public.
@@ -298,7 +389,7 @@ pub enum Audience {
 /// # Errors
 /// PostgreSQL fails.
 pub async fn audience(db: &mut Transaction, message: MessageId) -> Result<Audience, Problem> {
-    const SQL: &str = "select c.type, array(select p.user_id from channel_participants p where p.channel_id = c.id) \
+    const SQL: &str = "select c.type, array(select p.user_id from channel_participants p where p.channel_id = c.id and p.visible_after < m.seq) \
                        from messages m join channels c on c.id = m.channel_id where m.id = $1";
     let found: Option<(ChannelKind, Vec<UserId>)> =
         sqlx::query_as(SQL).bind(message).fetch_optional(db).await?;
@@ -333,7 +424,7 @@ pub async fn visible_to(
     limit: i64,
 ) -> Result<Vec<(CreationKey, Channel)>, Problem> {
     const CHANNELS: &str = concat!(
-        "select id, name, description, type, coalesce(last_message_at, created_at) as last_message_at, last_seq, created_at \
+        "select id, name, description, type, coalesce(last_message_at, created_at) as last_message_at, last_seq, with_history, created_at \
          from channels c where (created_at, id) > ($2, $3) and ",
         visible!("c", "$1"),
         " order by created_at, id limit $4"
@@ -399,6 +490,8 @@ pub struct Readable {
     pub kind: ChannelKind,
     /// The position of its newest message.
     pub last_seq: i64,
+    /// The user sees messages after this position.
+    pub visible_after: i64,
 }
 
 /// The channel, if it is visible to the user.
@@ -407,7 +500,8 @@ pub struct Readable {
 /// [`Problem::NotFound`] when the channel does not exist or is invisible to the user, or PostgreSQL fails.
 pub async fn readable(db: &Db, id: ChannelId, user: UserId) -> Result<Readable, Problem> {
     const SQL: &str = concat!(
-        "select type, last_seq from channels c where c.id = $1 and ",
+        "select type, last_seq, coalesce((select p.visible_after from channel_participants p \
+         where p.channel_id = c.id and p.user_id = $2), 0) as visible_after from channels c where c.id = $1 and ",
         visible!("c", "$2")
     );
     sqlx::query_as(SQL)

@@ -132,7 +132,7 @@ pub async fn readable(
         " from binary_contents f \
          left join messages m on m.id = f.message_id left join channels c on c.id = m.channel_id \
          where f.id = any($1) and (f.picture_of is not null or ",
-        visible!("c", "$2"),
+        visible!("c", "$2", seq: "m.seq"),
         ")"
     );
     Ok(sqlx::query_as(SQL)

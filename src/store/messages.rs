@@ -125,7 +125,7 @@ pub enum PageCursor {
     Instant(OffsetDateTime),
 }
 
-/// A page of a channel's messages after the cursor, at most `limit`.
+/// A page of a channel's messages after the cursor, at most `limit`, of those after the position `visible_after`.
 ///
 /// Positions increase with `created_at`, so the order by position is the order by time.
 ///
@@ -134,17 +134,18 @@ pub enum PageCursor {
 pub async fn page(
     db: &Db,
     channel: ChannelId,
+    visible_after: i64,
     cursor: Option<PageCursor>,
     newest_first: bool,
     limit: i64,
 ) -> Result<Vec<Message>, Problem> {
     const DESC: &str = select!(
         "where m.channel_id = $1 and exists (select from channels where id = $1) \
-         and m.seq < $2 and m.created_at < $3 order by m.seq desc limit $4"
+         and m.seq < $2 and m.seq > $5 and m.created_at < $3 order by m.seq desc limit $4"
     );
     const ASC: &str = select!(
         "where m.channel_id = $1 and exists (select from channels where id = $1) \
-         and m.seq > $2 and m.created_at > $3 order by m.seq limit $4"
+         and m.seq > $2 and m.seq > $5 and m.created_at > $3 order by m.seq limit $4"
     );
     let (sql, mut seq, mut instant) = if newest_first {
         (
@@ -165,6 +166,7 @@ pub async fn page(
         .bind(seq)
         .bind(instant)
         .bind(limit)
+        .bind(visible_after)
         .fetch_all(db)
         .await?)
 }

@@ -84,7 +84,9 @@ pub struct NotifiedMessage {
     pub message: MessageId,
     /// Channel.
     pub channel: ChannelId,
-    /// The channel's name; none for a private channel.
+    /// Position of the message.
+    seq: i64,
+    /// The channel's name; none for most private channels.
     pub channel_name: Option<String>,
     /// The author, who gets no notification.
     author_id: Option<UserId>,
@@ -110,7 +112,7 @@ pub async fn message_for_notification(
     db: &mut Transaction,
     message: MessageId,
 ) -> Result<Option<NotifiedMessage>, Problem> {
-    const SQL: &str = "select m.id as message, c.id as channel, c.name as channel_name, m.author_id, a.username as author, m.mentions, \
+    const SQL: &str = "select m.id as message, m.seq, c.id as channel, c.name as channel_name, m.author_id, a.username as author, m.mentions, \
                        (select r.author_id from messages r where r.id = m.reply_to_id) as replied_to, \
                        coalesce(nullif(btrim(m.content), ''), (select string_agg(f.file_name, ', ' order by f.position) \
                        from binary_contents f where f.message_id = m.id), '') as content \
@@ -151,7 +153,7 @@ pub async fn addressed_receivers(
     const SQL: &str = concat!(
         "select r.user_id from read_statuses r join channels c on c.id = r.channel_id where r.channel_id = $1 \
          and r.user_id = any($2) and r.mentions_only and not r.notification_enabled and r.user_id is distinct from $3 and ",
-        visible!("c", "r.user_id"),
+        visible!("c", "r.user_id", seq: "$4"),
         " order by r.user_id"
     );
     let addressed = message.addressed();
@@ -162,6 +164,7 @@ pub async fn addressed_receivers(
         .bind(message.channel)
         .bind(addressed)
         .bind(message.author_id)
+        .bind(message.seq)
         .fetch_all(db)
         .await?)
 }
@@ -187,7 +190,8 @@ pub async fn receivers(
         visible!(
             kind: "(select c.type from channels c where c.id = $1)",
             id: "$1",
-            user: "r.user_id"
+            user: "r.user_id",
+            seq: "$5"
         ),
         " order by r.user_id limit $4"
     );
@@ -196,6 +200,7 @@ pub async fn receivers(
         .bind(after.unwrap_or(UserId(Uuid::nil())))
         .bind(message.author_id)
         .bind(limit)
+        .bind(message.seq)
         .fetch_all(db)
         .await?)
 }
@@ -208,7 +213,7 @@ macro_rules! present {
         concat!(
             "n.dismissed_at is null and (n.type <> 'NEW_MESSAGE' or exists ( \
              select from messages m join channels c on c.id = m.channel_id where m.id = n.cause_id and ",
-            visible!("c", "n.receiver_id"),
+            visible!("c", "n.receiver_id", seq: "m.seq"),
             "))"
         )
     };

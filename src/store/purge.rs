@@ -99,7 +99,7 @@ pub async fn purge_channel(
     id: ChannelId,
     limit: i64,
 ) -> Result<bool, Problem> {
-    // No operation adds a participant to a private channel, so an empty one stays empty.
+    // Only a participant adds others to a private channel, so an empty one stays empty.
     const DELETE_EMPTY: &str = "delete from channels c where id = $1 and type = 'PRIVATE' \
                                 and not exists (select from channel_participants p where p.channel_id = c.id)";
     const LOCK_MESSAGES: &str = "select id from messages where channel_id = $1 order by seq limit $2 for update skip locked";

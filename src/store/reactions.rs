@@ -21,7 +21,7 @@ pub async fn lock_message(
     // The channel's lock keeps participants in the channel until the transaction ends.
     const SQL: &str = concat!(
         "select m.channel_id, m.seq from messages m join channels c on c.id = m.channel_id where m.id = $1 and ",
-        visible!("c", "$2"),
+        visible!("c", "$2", seq: "m.seq"),
         " for no key update of m for key share of c"
     );
     Ok(sqlx::query_as(SQL)

@@ -194,7 +194,7 @@ pub async fn candidates(
            ) t join messages m on m.id = t.message_id join channels c on c.id = m.channel_id \
            where m.created_at < coalesce($4::timestamptz, 'infinity') and m.created_at >= coalesce($5::timestamptz, '-infinity') \
            and ($7::uuid is null or m.author_id = $7) and ",
-        visible!("c", "$6"),
+        visible!("c", "$6", seq: "m.seq"),
         " order by t.number desc limit $3 \
          ) found order by found.number desc limit $3"
     );
@@ -225,7 +225,7 @@ pub async fn visible_messages(
 ) -> Result<Vec<Message>, Problem> {
     const SQL: &str = select!(
         "where m.id = any($1) and exists (select from channels c where c.id = m.channel_id and ",
-        visible!("c", "$2"),
+        visible!("c", "$2", seq: "m.seq"),
         ")"
     );
     Ok(sqlx::query_as(SQL)

@@ -1,6 +1,7 @@
 //! The visibility rule.
 //!
-//! A channel is visible to a user when it is public or the user participates in it.
+//! A channel is visible to a user when it is public or the user participates in it. A message in it is visible too, except to a
+//! participant who was added after the message without the history.
 //!
 //! Every query that reads a channel, its messages, its files or its notifications for a user contains this condition. No other
 //! file states the rule, which the tests below check. `tests/integration/visibility.rs` tries every reader as a stranger.
@@ -8,12 +9,18 @@
 /// The visibility rule as an SQL condition.
 ///
 /// The first form takes the alias of a row of `channels` in the query, and an expression for the user's id. The second form is for
-/// queries without such a row; its `kind` must be the type of the channel `id`.
+/// queries without such a row; its `kind` must be the type of the channel `id`. With `seq`, the rule is that of the channel's message
+/// at this position.
 macro_rules! visible {
-    ($channel:literal, $user:literal) => {
-        visible!(kind: concat!($channel, ".type"), id: concat!($channel, ".id"), user: $user)
+    ($channel:literal, $user:literal $(, seq: $seq:literal)?) => {
+        visible!(
+            kind: concat!($channel, ".type"),
+            id: concat!($channel, ".id"),
+            user: $user
+            $(, seq: $seq)?
+        )
     };
-    (kind: $kind:expr, id: $id:expr, user: $user:literal) => {
+    (kind: $kind:expr, id: $id:expr, user: $user:literal $(, seq: $seq:literal)?) => {
         concat!(
             "(",
             $kind,
@@ -21,6 +28,7 @@ macro_rules! visible {
             $id,
             " and vp.user_id = ",
             $user,
+            $(" and vp.visible_after < ", $seq,)?
             "))"
         )
     };

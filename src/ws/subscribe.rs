@@ -228,6 +228,7 @@ impl StompConnection {
                 if readable.kind == ChannelKind::Private {
                     subscribing.pending.mark_private();
                 }
+                subscribing.pending.hide_through(readable.visible_after);
                 let (stream, frame_format) = (subscribing.stream, subscribing.frame_format.clone());
                 let subscribed = subscribing.pending.add(
                     &subscribing.connection,

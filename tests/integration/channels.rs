@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::accounts::{keys, text, with_role};
 use crate::support::{Answer, Cluster, User, Visitor};
 
-const DTO: [&str; 7] = [
+const DTO: [&str; 8] = [
     "description",
     "id",
     "lastMessageAt",
@@ -13,6 +13,7 @@ const DTO: [&str; 7] = [
     "name",
     "participants",
     "type",
+    "withHistory",
 ];
 pub(crate) const READ_STATUS: [&str; 8] = [
     "channelId",

@@ -517,6 +517,8 @@ async fn a_migration_of_an_old_database_drops_foreign_keys_and_purges_orphans() 
         "alter table notifications add constraint notifications_receiver foreign key (receiver_id) references users on delete cascade",
         "alter table binary_contents add constraint binary_contents_uploader foreign key (uploader_id) references users on delete set null",
         "alter table channels drop column created_by",
+        "alter table channels drop column with_history",
+        "alter table channel_participants drop column visible_after",
         "alter table channel_participants drop column invited_by",
         "drop view remains",
         "drop table pending_deletions",

@@ -468,6 +468,7 @@ async fn every_endpoint_requires_a_token() {
         (Method::POST, "/api/channels/private".to_owned()),
         (Method::PATCH, format!("/api/channels/{id}")),
         (Method::DELETE, format!("/api/channels/{id}")),
+        (Method::PUT, format!("/api/channels/{id}/participants/{id}")),
         (Method::GET, format!("/api/messages?channelId={id}")),
         (Method::GET, "/api/messages/search?q=x".to_owned()),
         (Method::POST, "/api/messages".to_owned()),

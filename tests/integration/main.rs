@@ -41,6 +41,7 @@ mod files_swept;
 mod files_upload;
 mod floods;
 mod forms;
+mod groups;
 mod head;
 mod hostile;
 mod http_rules;

@@ -84,8 +84,9 @@ async fn current_schema() -> Vec<String> {
 
 /// The rows of every table as JSON without nulls, so that a column added later, which is null, makes no difference.
 ///
-/// Leaves out the looks of names, which a node computes for existing rows.
+/// Leaves out later columns with a value in existing rows.
 async fn rows(db: &PgPool) -> BTreeMap<String, Vec<String>> {
+    const LATER: &str = "username_look,mentions_only,visible_after,with_history";
     const TABLES: &str = "select tablename::text from pg_tables where schemaname = 'public' and tablename not like '\\_sqlx%'";
     let tables: Vec<String> = sqlx::query_scalar(TABLES)
         .fetch_all(db)
@@ -94,7 +95,7 @@ async fn rows(db: &PgPool) -> BTreeMap<String, Vec<String>> {
     let mut all = BTreeMap::new();
     for table in tables {
         let sql = format!(
-            "select (jsonb_strip_nulls(to_jsonb(t)) - 'username_look')::text from {table} t order by 1"
+            "select (jsonb_strip_nulls(to_jsonb(t)) - '{{{LATER}}}'::text[])::text from {table} t order by 1"
         );
         let rows = sqlx::query_scalar(AssertSqlSafe(sql))
             .fetch_all(db)

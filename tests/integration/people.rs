@@ -232,7 +232,7 @@ async fn a_new_password_needs_the_present_one_or_a_fresh_login() {
     let part = "userUpdateRequest";
     let by_admin = admin
         .multipart(
-            reqwest::Method::PATCH,
+            Method::PATCH,
             &path,
             part,
             &json!({ "newPassword": "fourth" }),

@@ -239,6 +239,12 @@ async fn assert_changes_nothing(private: &Private, stranger: &User, ann: &User, 
         ),
         (
             Method::PUT,
+            format!("/api/channels/{channel}/participants/{}", stranger.id),
+            &none,
+            gone("CHANNEL_NOT_FOUND"),
+        ),
+        (
+            Method::PUT,
             format!("/api/messages/{message}/reactions/%F0%9F%91%8D"),
             &none,
             gone("MESSAGE_NOT_FOUND"),

@@ -43,13 +43,17 @@ pub(super) struct RoomState {
 }
 
 impl RoomState {
-    /// Delivers an event to the subscriptions for events. Returns their number.
-    fn deliver_event(&mut self, channel: ChannelId, payload: &Payload) -> u64 {
+    /// Delivers an event to the subscriptions for events. It changes the message at the position `of`, if there is one. Returns the
+    /// number of subscriptions.
+    fn deliver_event(&mut self, channel: ChannelId, payload: &Payload, of: Option<i64>) -> u64 {
         let mut delivered = 0;
         for ((stream, frame_format), subscribers) in &mut self.subscribers {
             if *stream == ChannelStream::Events {
                 let frame = encode(frame_format, channel, *stream, payload, &[]);
-                for subscriber in subscribers.values_mut() {
+                let is_visible = |subscriber: &&mut Subscriber| {
+                    of.is_none_or(|of| of > subscriber.visible_after)
+                };
+                for subscriber in subscribers.values_mut().filter(is_visible) {
                     subscriber.push(frame.clone());
                     delivered += 1;
                 }
@@ -67,7 +71,7 @@ impl RoomState {
         let position = self.sequence.position();
         for (after, payload) in std::mem::take(&mut self.held_changes) {
             if position.is_none_or(|position| after <= position) {
-                delivered += self.deliver_event(channel, &payload);
+                delivered += self.deliver_event(channel, &payload, Some(after));
             } else {
                 self.held_changes.push_back((after, payload));
             }
@@ -212,16 +216,16 @@ impl Room {
             && after > position
         {
             if state.held_changes.len() == MAX_HELD_CHANGES
-                && let Some((_, oldest)) = state.held_changes.pop_front()
+                && let Some((of, oldest)) = state.held_changes.pop_front()
             {
                 self.deliveries
-                    .inc_by(state.deliver_event(self.channel, &oldest));
+                    .inc_by(state.deliver_event(self.channel, &oldest, Some(of)));
             }
             state.held_changes.push_back((after, payload.clone()));
             return true;
         }
         self.deliveries
-            .inc_by(state.deliver_event(self.channel, payload));
+            .inc_by(state.deliver_event(self.channel, payload, after));
         false
     }
 

@@ -57,6 +57,8 @@ pub struct PendingSubscription {
     hub: Arc<Hub>,
     room: Arc<Room>,
     begun_at: u64,
+    /// The user sees messages after this position.
+    visible_after: i64,
 }
 
 impl PendingSubscription {
@@ -68,12 +70,18 @@ impl PendingSubscription {
             hub,
             room,
             begun_at,
+            visible_after: 0,
         }
     }
 
     /// Marks the channel as private: only participants may subscribe.
     pub fn mark_private(&self) {
         self.room.state.lock().private = true;
+    }
+
+    /// Hides the messages up to this position, and their changes.
+    pub fn hide_through(&mut self, visible_after: i64) {
+        self.visible_after = visible_after;
     }
 
     /// Adds the subscription. `last_seq` is the channel's position, read after [`Hub::begin_subscription`]. With `after`, the
@@ -110,14 +118,16 @@ impl PendingSubscription {
         // The room may be behind the store, and so behind the messages that the client has from another node.
         let unknown = after.is_some_and(|after| after > last_seq.max(position));
         if unknown {
-            let frame = self.gap_frame(stream, frame_format, 0, position);
+            let frame = self.gap_frame(stream, frame_format, self.visible_after, position);
             connection.send_queue.push_reply(frame.clone(), frame.len());
         }
         let after = after.filter(|_| !unknown);
+        let after = after.map(|after| after.max(self.visible_after));
         let missed_after = after.filter(|after| *after < position);
         let subscriber = Subscriber {
             connection: connection.clone(),
             added_at: self.hub.tick(),
+            visible_after: self.visible_after,
             after: after.map_or(position, |after| after.max(position)),
             held: missed_after.map(|_| Vec::new()),
         };

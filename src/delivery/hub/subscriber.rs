@@ -64,6 +64,8 @@ pub(super) struct Subscriber {
     pub(super) added_at: u64,
     /// Messages up to this position are not delivered to the subscription.
     pub(super) after: i64,
+    /// Messages up to this position are invisible to the user, and so are their changes.
+    pub(super) visible_after: i64,
     /// Live frames held back until the missed messages are written. Their bytes are reserved in the connection's send queue.
     pub(super) held: Option<Vec<Bytes>>,
 }
