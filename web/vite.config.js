@@ -40,8 +40,37 @@ const unusedByMarkdown = {
       : undefined,
 };
 
+/** The modules of all scripts: the worker has a build of its own. */
+const modules = new Set();
+const collectModules = {
+  name: "collect-modules",
+  generateBundle(_, bundle) {
+    for (const { moduleIds = [] } of Object.values(bundle)) for (const id of moduleIds) modules.add(id);
+  },
+};
+
+/** Writes the licences of the libraries. Vite's own list lacks those of the worker. */
+const licenses = {
+  name: "licenses",
+  apply: "build",
+  async generateBundle() {
+    const folders = new Set(
+      [...modules].map((id) => /^.*\/node_modules\/(?:@[^/]+\/)?[^/]+/.exec(id)?.[0]).filter(Boolean),
+    );
+    const parts = ["# Licences of the libraries in the scripts"];
+    for (const folder of [...folders].sort()) {
+      const { name, version, license } = JSON.parse(await readFile(`${folder}/package.json`, "utf8"));
+      const file = (await readdir(folder)).find((each) => /^(licen[cs]e|copying)/i.test(each));
+      const text = file ? await readFile(`${folder}/${file}`, "utf8") : "";
+      parts.push(`## ${name} - ${version} (${license})`, text.trim());
+    }
+    this.emitFile({ type: "asset", fileName: "licenses.md", source: `${parts.join("\n\n")}\n` });
+  },
+};
+
 export default defineConfig({
-  plugins: [emptyDist, sockjsScript, unusedByMarkdown],
+  plugins: [emptyDist, sockjsScript, unusedByMarkdown, collectModules, licenses],
+  worker: { plugins: () => [collectModules] },
   // sockjs-client uses Node's name of the global object.
   define: { global: "globalThis" },
   build: {
@@ -52,8 +81,6 @@ export default defineConfig({
     cssCodeSplit: false,
     modulePreload: false,
     reportCompressedSize: false,
-    // Of the libraries in the script.
-    license: { fileName: "licenses.md" },
   },
   test: { environment: "happy-dom" },
 });

@@ -1,6 +1,6 @@
 // One user's browser: a Chromium with its own profile, and the actions and checks of that user.
 import assert from "node:assert/strict";
-import { mkdtemp, rm } from "node:fs/promises";
+import { mkdtemp, readdir, readFile, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { chromium } from "playwright-core";
@@ -76,6 +76,23 @@ export class Person {
   static async waitForPicture(image) {
     await image.waitFor();
     await image.evaluate((element) => /** @type {HTMLImageElement} */ (element).decode());
+  }
+
+  /** Stops the whole browser, as a sleeping computer does, and lets it go on. @param {number} ms */
+  async sleep(ms) {
+    const group = -(await this.#process());
+    process.kill(group, "SIGSTOP");
+    await new Promise((resolve) => setTimeout(resolve, ms));
+    process.kill(group, "SIGCONT");
+  }
+
+  /** The browser's first process, which leads the group of all. */
+  async #process() {
+    for (const id of (await readdir("/proc")).filter((each) => /^\d+$/.test(each))) {
+      const line = await readFile(`/proc/${id}/cmdline`, "latin1").catch(() => "");
+      if (line.includes(`--user-data-dir=${this.profile}`) && !line.includes("--type=")) return Number(id);
+    }
+    throw new Error(`no process of ${this.profile}`);
   }
 
   async close() {

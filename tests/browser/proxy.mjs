@@ -10,24 +10,50 @@ import net from "node:net";
  */
 export async function startProxy(target, source, inspect) {
   let up = true;
+  let delay = 0;
+  /** Both sockets of each connection that carries a stream. @type {Set<net.Socket>} */
+  const streams = new Set();
+  /** @type {Set<net.Socket>} */
+  let frozen = new Set();
+  /** How many times each was opened. */
+  const opened = { sse: 0, websocket: 0 };
   /** @type {Set<net.Socket>} */
   const sockets = new Set();
+  /** @param {Buffer} bytes @param {net.Socket[]} connection */
+  const count = (bytes, connection) => {
+    const kind = /^GET (?:\/api\/(sse)|\/ws\/.*\/(websocket) )/m.exec(bytes.toString("latin1"));
+    if (!kind) return;
+    opened[kind[1] ? "sse" : "websocket"]++;
+    for (const socket of connection) streams.add(socket);
+  };
   const server = net.createServer({ noDelay: true }, (inside) => {
     if (!up) return inside.destroy();
     const there = { host: target.hostname, port: Number(target.port || 80) };
     const outside = net.connect({ ...there, localAddress: source, noDelay: true });
     for (const [here, there] of [[inside, outside], [outside, inside]]) {
       sockets.add(here);
-      here.pipe(there);
+      // A stream with a delay keeps its order, because timers of one length do.
+      here.on("data", (bytes) => {
+        const forward = () => {
+          if (frozen.has(here) || there.destroyed || there.write(bytes)) return;
+          here.pause();
+          there.once("drain", () => here.resume());
+        };
+        if (delay) setTimeout(forward, delay);
+        else forward();
+      });
+      here.on("end", () => setTimeout(() => there.end(), delay));
       if (inspect) here.on("data", (bytes) => inspect(bytes, here === inside));
+      if (here === inside) here.on("data", (bytes) => count(bytes, [inside, outside]));
       here.on("error", () => there.destroy());
-      here.on("close", () => (sockets.delete(here), there.destroy()));
+      here.on("close", () => (sockets.delete(here), streams.delete(here), setTimeout(() => there.destroy(), delay)));
     }
   });
   await new Promise((resolve) => server.listen(0, "127.0.0.1", () => resolve(undefined)));
   const { port } = /** @type {net.AddressInfo} */ (server.address());
   return {
     source,
+    opened,
     url: `http://127.0.0.1:${port}`,
     /** Closes every connection and rejects new ones. */
     cut() {
@@ -36,6 +62,14 @@ export async function startProxy(target, source, inspect) {
     },
     restore() {
       up = true;
+    },
+    /** Delays everything, in each direction. @param {number} ms */
+    slow(ms) {
+      delay = ms;
+    },
+    /** Drops what the present streams carry from now on, as a router that has forgotten them. */
+    freeze() {
+      frozen = new Set(streams);
     },
     close() {
       this.cut();

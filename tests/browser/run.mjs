@@ -1,6 +1,8 @@
 // Two users in two browsers, which nginx assigns to different nodes, and an administrator in a third.
 //
-//   BASE_URL=http://127.0.0.1:3000 ADMIN_USERNAME=… ADMIN_PASSWORD=… node run.mjs
+//   BASE_URL=http://127.0.0.1:3000 ADMIN_USERNAME=… ADMIN_PASSWORD=… node run.mjs [PART…]
+//
+// PART: only the scenarios of this file, such as "tabs"; those that the others rest on run before.
 //
 // The system must be running; its database need not be empty. Screenshots go to .run/screenshots/.
 import { mkdir, readdir, rm } from "node:fs/promises";
@@ -19,9 +21,16 @@ import { markdown } from "./scenarios/markdown.mjs";
 import { notifications } from "./scenarios/notifications.mjs";
 import { sessions } from "./scenarios/sessions.mjs";
 import { start } from "./scenarios/start.mjs";
+import { surroundings } from "./scenarios/surroundings.mjs";
+import { tabs } from "./scenarios/tabs.mjs";
 import { typing } from "./scenarios/typing.mjs";
 
 const LIMIT_MS = 90_000;
+/** Scenarios that others rest on. */
+const FOUNDATIONS = new Set([
+  "Two users sign up in two browsers, and different nodes serve them",
+  "A channel that the administrator creates appears in both lists without a reload",
+]);
 const base = new URL(process.env.BASE_URL ?? "http://127.0.0.1:3000");
 const screenshots = process.env.SCREENSHOTS ?? fileURLToPath(new URL("../../.run/screenshots/", import.meta.url));
 
@@ -30,6 +39,7 @@ const screenshots = process.env.SCREENSHOTS ?? fileURLToPath(new URL("../../.run
  * @property {Person} ann
  * @property {Person} ben
  * @property {Person} admin
+ * @property {Awaited<ReturnType<typeof startProxy>>} annsProxy
  * @property {Awaited<ReturnType<typeof startProxy>>} bensProxy
  * @property {URL} base
  * @property {string} password of every user except the administrator
@@ -37,7 +47,7 @@ const screenshots = process.env.SCREENSHOTS ?? fileURLToPath(new URL("../../.run
  * @property {string} run makes the names of this run unique
  * @property {string} channel the channel of this run
  * @property {(person: Person, name: string, options?: object) => Promise<void>} screenshot
- * @property {(name: string, options?: object) => Promise<Person>} newPerson
+ * @property {(name: string, options?: import("playwright-core").BrowserContextOptions & {before?: () => void, url?: string}) => Promise<Person>} newPerson
  *
  * @typedef {[name: string, run: (fixture: Fixture) => Promise<void>]} Scenario
  */
@@ -72,6 +82,7 @@ async function setUp() {
     ann: await open(`ann-${run}`, annsProxy.url),
     ben: await open(`ben-${run}`, bensProxy.url),
     admin: await open(adminName, base.href),
+    annsProxy,
     bensProxy,
     base,
     password: `pass-${run}`,
@@ -80,7 +91,7 @@ async function setUp() {
     channel: `talk-${run}`,
     screenshot: async (person, name, options) =>
       void (await person.page.screenshot({ path: join(screenshots, `${name}.png`), ...options })),
-    newPerson: (name, options) => open(`${name}-${run}`, annsProxy.url, options),
+    newPerson: (name, { url = annsProxy.url, ...options } = {}) => open(`${name}-${run}`, url, options),
   };
 }
 
@@ -110,7 +121,26 @@ async function attempt([name, run], fixture) {
 
 try {
   const fixture = await setUp();
-  for (const scenario of [...sessions, ...conversations, ...history, ...markdown, ...notifications, ...typing, ...start, ...files, ...interruptions, ...lost, ...appearance]) {
+  const parts = {
+    sessions,
+    conversations,
+    history,
+    markdown,
+    notifications,
+    typing,
+    start,
+    files,
+    interruptions,
+    tabs,
+    surroundings,
+    lost,
+    appearance,
+  };
+  const wanted = process.argv.slice(2);
+  const scenarios = Object.entries(parts).flatMap(([name, part]) =>
+    !wanted.length || wanted.includes(name) ? part : part.filter(([title]) => FOUNDATIONS.has(title)),
+  );
+  for (const scenario of scenarios) {
     const before = failed.length;
     await attempt(scenario, fixture);
     // Stops the run when the system is down, because every further scenario would time out.

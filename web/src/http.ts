@@ -1,4 +1,5 @@
 // One HTTP request to the API, with a timeout; every failure is an ApiError.
+import { learnTime } from "./clock";
 import type { Problem } from "./types";
 
 const REQUEST_TIMEOUT_MS = 15_000;
@@ -62,6 +63,7 @@ export async function request(method: string, path: string, call: Call = {}): Pr
 }
 
 async function sendRequest(method: string, url: string, { json, form, headers = {} }: Call): Promise<RawResponse> {
+  const sentAt = Date.now();
   try {
     const response = await fetch(url, {
       method,
@@ -71,6 +73,7 @@ async function sendRequest(method: string, url: string, { json, form, headers = 
       cache: "no-store",
       signal: AbortSignal.timeout(REQUEST_TIMEOUT_MS),
     });
+    learnTime(response.headers.get("Date"), sentAt);
     return { status: response.status, headers: response.headers, text: await response.text() };
   } catch (error) {
     throw error instanceof DOMException && error.name === "TimeoutError" ? timedOut() : unreachable();

@@ -1,7 +1,8 @@
 // The web app. Its modules:
 //
 //   http, session, api   one HTTP request; the session; the API calls
-//   live/                the two streams: STOMP for messages, server-sent events for everything else
+//   live/                the two streams: STOMP for messages, server-sent events for everything else; one of each for all
+//                        tabs, in a SharedWorker
 //   state/               the state, in signals; imports no view
 //   views/               components, which render the state
 //   text/                formats of times and sizes; message text as a tree

@@ -1,6 +1,7 @@
 // The open channel, kept in location.hash so that links, reloads and the back button work.
 import { signal } from "@preact/signals";
 import { allowFocus } from "./focus";
+import { stored } from "./storage";
 
 const LAST = "discodeit.last-channel";
 
@@ -28,6 +29,6 @@ export function replaceChannel(id: string | null) {
   openChannelId.value = id;
 }
 
-export const lastChannelId = () => localStorage.getItem(LAST);
+export const lastChannelId = () => stored.get(LAST);
 
-export const rememberChannel = (id: string) => localStorage.setItem(LAST, id);
+export const rememberChannel = (id: string) => stored.set(LAST, id);

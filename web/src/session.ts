@@ -8,6 +8,7 @@ import { batch, signal } from "@preact/signals";
 import { ApiError, request } from "./http";
 import { backoff, pauseOrOnline } from "./backoff";
 import { allowFocus, forbidFocus } from "./focus";
+import { stored } from "./storage";
 import type { Call } from "./http";
 import type { User } from "./types";
 
@@ -28,8 +29,20 @@ let access: { value: string; expiresAt: number } | null = null;
 let renewal: Promise<string> | null = null;
 let renewTimer: ReturnType<typeof setTimeout> | undefined;
 
-const tabs = new BroadcastChannel("discodeit.session");
-tabs.onmessage = ({ data }) => {
+const tabs = openTabs();
+if (tabs) tabs.onmessage = ({ data }) => heed(data);
+
+/** @returns null where storage is blocked: the server then ends the connections of a session that another tab ended */
+function openTabs(): BroadcastChannel | null {
+  try {
+    return new BroadcastChannel("discodeit.session");
+  } catch {
+    return null;
+  }
+}
+
+/** @param data from another tab */
+function heed(data: { type: "signed-in" | "signed-out"; userId?: string }) {
   if (data.type === "signed-out" && phase.peek() === "signed-in") endSession("You signed out in another tab.");
   if (data.type === "signed-in" && phase.peek() === "signed-out") {
     // The user may be typing a password here.
@@ -39,7 +52,7 @@ tabs.onmessage = ({ data }) => {
     // The cookie now belongs to the other user. This page must not become theirs while the previous one types in it.
     endSession(OTHER_ACCOUNT);
   }
-};
+}
 
 /** Restores the session from the cookie, if any; retries while the server is unreachable. */
 export async function start() {
@@ -60,10 +73,10 @@ export async function start() {
 
 export async function signIn(username: string, password: string) {
   const { data } = await request("POST", "/auth/login", { json: { username, password }, headers: await csrf() });
-  localStorage.setItem(ROTATED_AT, String(Date.now()));
+  stored.set(ROTATED_AT, String(Date.now()));
   allowFocus();
   useToken(data);
-  tabs.postMessage({ type: "signed-in", userId: me.peek()?.id });
+  tabs?.postMessage({ type: "signed-in", userId: me.peek()?.id });
 }
 
 export async function signUp(account: { username: string; email: string; password: string }, picture: File | null) {
@@ -76,7 +89,7 @@ export async function signUp(account: { username: string; email: string; passwor
 
 export async function signOut() {
   await request("POST", "/auth/logout", { headers: await csrf() });
-  tabs.postMessage({ type: "signed-out" });
+  tabs?.postMessage({ type: "signed-out" });
   endSession(null);
 }
 
@@ -84,6 +97,10 @@ export async function signOut() {
 export async function token(): Promise<string> {
   return access && Date.now() < access.expiresAt - 10_000 ? access.value : renew();
 }
+
+/** @param rejected a token that the server does not accept */
+export const tokenOtherThan = (rejected: string | null): Promise<string> =>
+  access && access.value === rejected ? renew() : token();
 
 /** Gets a new token from the cookie; concurrent calls share one request. */
 export function renew(): Promise<string> {
@@ -119,23 +136,36 @@ async function newToken() {
 }
 
 function rotationDue() {
-  return Date.now() - Number(localStorage.getItem(ROTATED_AT) ?? 0) > ROTATE_AFTER_MS;
+  // The time may be in the future, from before somebody set the clock back.
+  return Math.abs(Date.now() - Number(stored.get(ROTATED_AT) ?? 0)) > ROTATE_AFTER_MS;
 }
 
-/** @returns null when another tab rotated while this one waited for the lock */
+/** @returns null when another tab rotated while this one waited for the lock, or storage is blocked */
 async function rotate(): Promise<string | null> {
   if (!rotationDue()) return null;
   // Set before the response: if the response is lost, a retry with the same cookie would revoke the session.
-  localStorage.setItem(ROTATED_AT, String(Date.now()));
+  // Without a record, each tab would rotate at each load.
+  if (!stored.set(ROTATED_AT, String(Date.now()))) return null;
   return (await request("POST", "/auth/refresh", { headers: await csrf() })).data;
 }
 
 /**
  * A lock between tabs: reads of the session are shared, rotation is exclusive. Browsers offer locks only to secure
- * origins; without locks, one rotation a day makes a collision unlikely.
+ * origins, and refuse them where storage is blocked; without locks, one rotation a day makes a collision unlikely.
  */
 async function withLock<T>(mode: "shared" | "exclusive", work: () => Promise<T>): Promise<T> {
-  return navigator.locks ? await navigator.locks.request(LOCK, { mode }, work) : await work();
+  let held = false;
+  const run = () => {
+    held = true;
+    return work();
+  };
+  if (!navigator.locks) return work();
+  try {
+    return await navigator.locks.request(LOCK, { mode }, run);
+  } catch (error) {
+    if (held) throw error;
+    return work();
+  }
 }
 
 async function csrf() {

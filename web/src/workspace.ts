@@ -1,11 +1,10 @@
 // What runs while a user is signed in: the lists, the event stream, the STOMP connection, and the open channel.
 import { computed, effect, untracked } from "@preact/signals";
-import * as events from "./live/events";
-import { connect, disconnect } from "./live/stomp";
+import { closeLink, listen, openLink } from "./live/link";
 import { forbidFocus } from "./focus";
 import { lastChannelId, openChannelId, replaceChannel } from "./route";
 import { channels, clearChannels, openChannel, publicChannels, refreshChannels } from "./state/channels";
-import { loadedFiles, show, startConversations } from "./state/conversations";
+import { evict, loadedFiles, show, startConversations } from "./state/conversations";
 import { clearDrafts, openDrafts } from "./state/drafts";
 import { refreshFiles, clearFiles, updateFile } from "./state/files";
 import { watchLost } from "./state/lost";
@@ -29,15 +28,14 @@ export function openWorkspace(): () => void {
   const user = me.peek()?.id;
   openDrafts(user ?? "");
   void loadMarkdown();
-  connect({ onRejected: refreshChannels });
+  openLink(user ?? "", { events: handlers, onRejected: refreshChannels, onTooMany: () => evict(1) });
   const cleanups = [startConversations(), startOutbox(), watchLost(), followRoute(), dismissRead()];
   readLists()
     .then((cursor) => me.peek()?.id === user && listen(cursor))
     .catch(toastError);
   return () => {
-    events.stop();
     for (const end of cleanups) end();
-    disconnect();
+    closeLink();
     returnAllToDraft();
     // Without a notice, the user signed out here. Otherwise the drafts wait until the same user signs in again.
     if (notice.peek() === null) {
@@ -63,16 +61,14 @@ async function readLists() {
   return cursor;
 }
 
-function listen(cursor: string | null) {
-  events.listen(cursor, {
-    "channels.refresh": () => void refreshChannels().catch(toastError),
-    "users.refresh": () => void refreshPeople().catch(toastError),
-    notifications: putNotification,
-    "notifications.deleted": ({ id }) => dropNotification(id),
-    "binaryContents.status": updateFile,
-    resync: () => void Promise.all([readLists(), refreshFiles(loadedFiles())]).catch(toastError),
-  });
-}
+const handlers: Record<string, (data: any) => void> = {
+  "channels.refresh": () => void refreshChannels().catch(toastError),
+  "users.refresh": () => void refreshPeople().catch(toastError),
+  notifications: putNotification,
+  "notifications.deleted": ({ id }) => dropNotification(id),
+  "binaryContents.status": updateFile,
+  resync: () => void Promise.all([readLists(), refreshFiles(loadedFiles())]).catch(toastError),
+};
 
 /**
  * Shows the channel that the address names, and chooses one when it names none.

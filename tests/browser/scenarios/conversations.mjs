@@ -204,7 +204,7 @@ export const conversations = [
   ],
   [
     "A reader of a channel that is renamed and deleted keeps the connection and other channels",
-    async ({ ann, admin, channel, run }) => {
+    async ({ ann, annsProxy, admin, channel, run }) => {
       const [before, after] = [`brief-${run}`, `briefer-${run}`];
       await admin.createChannel(before);
       const dialog = admin.page.getByRole("dialog");
@@ -214,8 +214,7 @@ export const conversations = [
       await dialog.getByLabel("Name").fill(after);
       await dialog.getByRole("button", { name: "Save" }).click();
       await ann.page.getByRole("heading", { level: 1, name: after }).waitFor();
-      let sockets = 0;
-      ann.page.on("websocket", () => sockets++);
+      const sockets = annsProxy.opened.websocket;
       await (await admin.channelOption("Edit channel")).click();
       await dialog.getByRole("button", { name: "Delete channel" }).click();
       await dialog.getByRole("button", { name: "Delete", exact: true }).click();
@@ -224,7 +223,7 @@ export const conversations = [
       await ann.send("Still here.");
       await ann.waitForMessages("Still here.");
       await ann.waitUntilSent();
-      assert.equal(sockets, 0, "the app reconnected");
+      assert.equal(annsProxy.opened.websocket, sockets, "the app reconnected");
     },
   ],
 ];

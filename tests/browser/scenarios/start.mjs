@@ -1,12 +1,23 @@
 // What a browser loads before the app is usable.
 import assert from "node:assert/strict";
 import http from "node:http";
+import { startProxy } from "../proxy.mjs";
 
 const MAX_REQUESTS = 4;
 const MAX_BYTES = 90 * 1024;
 
 /** @param {URL} url @returns {Promise<http.IncomingMessage>} */
 const get = (url) => new Promise((resolve, reject) => void http.get(url, (response) => resolve(response.resume())).on("error", reject));
+
+/** Reads a compressed body, whose length nginx does not announce. @param {URL} url @returns {Promise<number>} bytes */
+const compressedLength = (url) =>
+  new Promise((resolve, reject) => {
+    const request = http.get(url, { headers: { "Accept-Encoding": "gzip" } }, (response) => {
+      let bytes = 0;
+      response.on("data", (chunk) => (bytes += chunk.length)).on("end", () => resolve(bytes));
+    });
+    request.on("error", reject);
+  });
 
 /** @type {import("../run.mjs").Scenario[]} */
 export const start = [
@@ -60,6 +71,37 @@ export const start = [
     },
   ],
   [
+    "The app of a signed-in user loads with at most 4 requests and 90 KiB, the worker and the icon included",
+    async ({ newPerson, base, bensProxy, password }) => {
+      /** @type {string[]} */
+      const requests = [];
+      const proxy = await startProxy(base, bensProxy.source, (bytes, fromClient) => {
+        if (!fromClient) return;
+        for (const [, path] of bytes.toString("latin1").matchAll(/^GET (\S+) HTTP/gm)) {
+          if (!/^\/(api|ws)\//.test(path)) requests.push(path);
+        }
+      });
+      const person = await newPerson("early", { url: proxy.url });
+      await person.signUp(password);
+      await person.page.goto("about:blank");
+      const network = await person.context.newCDPSession(person.page);
+      await network.send("Network.clearBrowserCache");
+      requests.length = 0;
+      await person.page.goto(person.url);
+      await person.page.locator(".member").first().waitFor();
+      await person.page.waitForTimeout(1_000);
+      assert.ok(requests.some((path) => /^\/assets\/worker-/.test(path)), `no worker: ${requests}`);
+      assert.ok(requests.length <= MAX_REQUESTS, `${requests}`);
+      let bytes = 0;
+      for (const path of requests) {
+        bytes += await compressedLength(new URL(path, base));
+      }
+      assert.ok(bytes <= MAX_BYTES, `${bytes} bytes`);
+      await person.close();
+      proxy.close();
+    },
+  ],
+  [
     "A page shows the logo before its scripts run, at any address of the app",
     async ({ newPerson }) => {
       const person = await newPerson("slow");
@@ -89,7 +131,8 @@ export const start = [
       const html = await (await fetch(base)).text();
       assert.doesNotMatch(html, /<script(?![^>]* src=)/, "a script in the page, which the policy forbids");
       const assets = html.match(/\/assets\/[\w.-]+/g) ?? [];
-      assert.equal(assets.length, 3, `a script, a style sheet and an icon: ${assets}`);
+      assert.equal(assets.length, 2, `a script and a style sheet: ${assets}`);
+      assert.match(html, /<link[^>]* rel="icon"[^>]* href="data:image\/svg\+xml,/);
       for (const asset of assets) {
         const { statusCode, headers } = await get(new URL(asset, base));
         assert.deepEqual([statusCode, headers["cache-control"]], [200, "public, max-age=31536000, immutable"]);

@@ -7,30 +7,38 @@
 import { EventSource } from "eventsource";
 import type { EventSourceFetchInit } from "eventsource";
 import { backoff, pauseOrOnline } from "../backoff";
-import { phase, renew, token } from "../session";
 
 /** The server writes at least every 15 s; 45 s without a byte means a dead connection. */
 const SILENCE_TIMEOUT_MS = 45_000;
 
-let stream: EventSource | null = null;
-let failures = 0;
+export interface Options {
+  /** Gets a token other than `rejected`. */
+  token: (rejected: string | null) => Promise<string>;
+  onEvent: (name: string, data: any) => void;
+}
 
-/**
- * @param cursor the position in the stream at which the lists were read
- * @param handlers by event name
- */
-export function listen(cursor: string | null, handlers: Record<string, (data: any) => void>) {
+let stream: EventSource | null = null;
+let open: (() => void) | null = null;
+let options: Options;
+let failures = 0;
+let bearer: string | null = null;
+/** The server does not accept this token. */
+let rejected: string | null = null;
+
+/** @param cursor the position in the stream at which the lists were read */
+export function listen(cursor: string | null, names: string[], given: Options) {
   stop();
+  options = given;
   let position: string | null = cursor;
 
-  const open = () => {
+  open = () => {
     const query = position ? `?lastEventId=${encodeURIComponent(position)}` : "";
-    const source = new EventSource(`/api/sse${query}`, { fetch: connect });
+    const source = new EventSource(`${location.origin}/api/sse${query}`, { fetch: connect });
     stream = source;
-    for (const [name, handle] of Object.entries(handlers)) {
+    for (const name of names) {
       source.addEventListener(name, (event) => {
         position = event.lastEventId || position;
-        handle(JSON.parse(event.data));
+        options.onEvent(name, JSON.parse(event.data));
       });
     }
     source.addEventListener("error", () => void reopen(source));
@@ -39,9 +47,9 @@ export function listen(cursor: string | null, handlers: Record<string, (data: an
   /** A rejection closes an EventSource permanently: opens a new one with a new token. */
   const reopen = async (old: EventSource) => {
     if (old.readyState !== EventSource.CLOSED || stream !== old) return;
+    rejected = bearer;
     await pauseOrOnline(backoff(failures++));
-    await renew().catch(() => {});
-    if (stream === old && phase.peek() === "signed-in") open();
+    if (stream === old) open?.();
   };
 
   failures = 0;
@@ -49,8 +57,21 @@ export function listen(cursor: string | null, handlers: Record<string, (data: an
 }
 
 export function stop() {
+  pause();
+  open = null;
+}
+
+/** Closes the stream until reconnect(), which goes on at the same position. */
+export function pause() {
   stream?.close();
   stream = null;
+}
+
+/** Replaces a stream that is probably dead. */
+export function reconnect() {
+  pause();
+  failures = 0;
+  open?.();
 }
 
 async function connect(url: string | URL, init: EventSourceFetchInit) {
@@ -59,13 +80,15 @@ async function connect(url: string | URL, init: EventSourceFetchInit) {
   // Not an AbortError, which EventSource takes for a call of close().
   const watch = watchdog(() => silence.abort(new TypeError("silent")));
   try {
+    bearer = await options.token(rejected);
     const response = await fetch(url, {
       ...init,
-      headers: { ...init.headers, Authorization: `Bearer ${await token()}` },
+      headers: { ...init.headers, Authorization: `Bearer ${bearer}` },
       signal: AbortSignal.any([init.signal as AbortSignal, silence.signal]),
     });
     if (response.status === 429 || response.status >= 500) throw new TypeError(`status ${response.status}`);
     failures = 0;
+    if (response.ok) rejected = null;
     return { ...responseFields(response), body: response.body?.pipeThrough(watch.stream()) ?? null };
   } catch (error) {
     watch.end();

@@ -1,13 +1,12 @@
-// The STOMP connection: one per tab, over SockJS, reconnecting while a user is signed in.
+// The STOMP connection, over SockJS, reconnecting until disconnect().
 //
 // Subscriptions are kept here and renewed on each connection. A subscription computes its headers at that moment, so that
 // it can resume after the last received message.
 
 import SockJS from "sockjs-client";
 import { Client } from "@stomp/stompjs";
-import { signal } from "@preact/signals";
 import { backoff, pauseOrOnline } from "../backoff";
-import { phase, renew, token } from "../session";
+import type { ConnectionState } from "./protocol";
 
 const HEARTBEAT_MS = 10_000;
 const CONNECT_TIMEOUT_MS = 15_000;
@@ -21,23 +20,34 @@ export interface Subscription {
   active: { unsubscribe(): void } | null;
 }
 
-export type ConnectionState = "off" | "connecting" | "on" | "lost";
-export const connection = signal<ConnectionState>("off");
+export interface Options {
+  /** Gets a token other than `rejected`. */
+  token: (rejected: string | null) => Promise<string>;
+  /** Ends the subscriptions that are no longer valid. */
+  recheck: () => Promise<unknown>;
+  onState: (state: ConnectionState) => void;
+}
 
 const subscriptions: Set<Subscription> = new Set();
 let client: Client | null = null;
+let options: Options;
+let state: ConnectionState = "off";
 let failures = 0;
 let connectedAt = 0;
+let bearer: string | null = null;
 /** The server ended the last connection with an ERROR: the token or a subscription is no longer valid. */
 let rejected = false;
-let recheck: () => Promise<unknown> = async () => {};
 
-/** @param options `onRejected` updates the subscriptions */
-export function connect({ onRejected }: { onRejected: () => Promise<unknown> }) {
-  recheck = onRejected;
+function setState(next: ConnectionState) {
+  state = next;
+  options.onState(next);
+}
+
+export function connect(given: Options) {
+  options = given;
   failures = 0;
   rejected = false;
-  connection.value = "connecting";
+  setState("connecting");
   const current: Client = new Client({
     // A SockJS object connects only once.
     webSocketFactory: () => new SockJS("/ws") as any,
@@ -61,18 +71,21 @@ export function connect({ onRejected }: { onRejected: () => Promise<unknown> }) 
 export function disconnect() {
   const old = client;
   client = null;
-  connection.value = "off";
+  setState("off");
   for (const subscription of subscriptions) subscription.active = null;
   void old?.deactivate();
 }
 
+/** Replaces a connection that is probably dead. */
+export const reconnect = () => client?.forceDisconnect();
+
 async function prepare(current: Client) {
   if (failures > 0) await pauseOrOnline(backoff(failures - 1));
   // No error may leave this function: stompjs would stop reconnecting.
-  while (client === current && phase.peek() === "signed-in") {
+  while (client === current) {
     try {
-      const bearer = rejected ? await renew() : await token();
-      if (rejected) await recheck();
+      bearer = await options.token(rejected ? bearer : null);
+      if (rejected) await options.recheck();
       rejected = false;
       current.connectHeaders = { Authorization: `Bearer ${bearer}` };
       return;
@@ -85,18 +98,18 @@ async function prepare(current: Client) {
 
 function connected(current: Client) {
   if (client !== current) return;
-  connectedAt = Date.now();
+  connectedAt = performance.now();
   // Subscribes before any SEND, so that no error frame is missed.
   for (const subscription of subscriptions) activate(subscription);
-  connection.value = "on";
+  setState("on");
 }
 
 function lost(current: Client) {
   if (client !== current) return;
-  const uptime = connection.peek() === "on" ? Date.now() - connectedAt : 0;
+  const uptime = state === "on" ? performance.now() - connectedAt : 0;
   failures = uptime > STABLE_AFTER_MS ? 1 : failures + 1;
   for (const subscription of subscriptions) subscription.active = null;
-  connection.value = "lost";
+  setState("lost");
 }
 
 function activate(subscription: Subscription) {

@@ -6,7 +6,7 @@
 
 import { computed, effect, signal, untracked } from "@preact/signals";
 import { inFrame, runFrame } from "../frames";
-import { connection, subscribe } from "../live/stomp";
+import { connection, subscribe } from "../live/link";
 import { rememberChannel } from "../route";
 import { channels, touchChannel } from "./channels";
 import { handleRefusal } from "./outbox";
@@ -18,7 +18,7 @@ import { clearTyping, receiveTyping, stopTypingOf } from "./typing";
 /** Channels that stay subscribed. */
 const MAX_SUBSCRIBED = 6;
 
-export type Conversation = { timeline: Timeline; stale: boolean; end: () => void };
+export type Conversation = { timeline: Timeline; stale: boolean; end: (gone?: boolean) => void };
 
 /** Least recently opened first. */
 const kept: Map<string, Conversation> = new Map();
@@ -42,9 +42,9 @@ export function show(channelId: string | null) {
 
 function open(channelId: string): Conversation {
   const timeline = new Timeline(channelId);
-  const conversation = { timeline, stale: false, end: () => {} };
+  const conversation: Conversation = { timeline, stale: false, end: () => {} };
   void timeline.load().then((loaded) => {
-    if (loaded && kept.get(channelId) === conversation) conversation.end = follow(timeline);
+    if (loaded && kept.get(channelId) === conversation) conversation.end = follow(conversation);
   });
   return conversation;
 }
@@ -55,13 +55,14 @@ export function reopen(channelId: string) {
   show(channelId);
 }
 
-function follow(timeline: Timeline): () => void {
+function follow(conversation: Conversation): (gone?: boolean) => void {
+  const { timeline } = conversation;
   const { channelId } = timeline;
   const endMessages = subscribe(
     `/sub/channels.${channelId}.messages`,
     (body, headers) => {
-      // Too many messages were missed to be replayed: starts again with the newest page.
-      if (headers["gap"] === "true") return inFrame(() => void timeline.load());
+      // Too many messages were missed to be replayed, or only other tabs received them: reads the newest page.
+      if (headers["gap"] === "true") return inFrame(() => void catchUp(conversation));
       inFrame(() => {
         timeline.put(body);
         settle(body);
@@ -69,7 +70,7 @@ function follow(timeline: Timeline): () => void {
         touchChannel(channelId, body.createdAt);
       });
     },
-    () => ({ "after-seq": String(timeline.lastSeq) }),
+    () => timeline.lastSeq,
   );
   const endEvents = subscribe(`/sub/channels.${channelId}.events`, (event) => {
     // In the order of arrival with the messages.
@@ -79,9 +80,9 @@ function follow(timeline: Timeline): () => void {
       if (event.type === "typing") receiveTyping(event);
     });
   });
-  return () => {
-    endMessages();
-    endEvents();
+  return (gone) => {
+    endMessages(gone);
+    endEvents(gone);
   };
 }
 
@@ -94,30 +95,32 @@ async function catchUp(conversation: Conversation) {
 export const loadedFiles = () =>
   [...kept.values()].flatMap(({ timeline }) => timeline.messages.peek().flatMap((each) => each.attachments ?? []));
 
-function evict() {
+/** Ends the subscriptions of channels that are not on screen, least recently opened first. */
+export function evict(max = MAX_SUBSCRIBED) {
   for (const channelId of kept.keys()) {
-    if (kept.size <= MAX_SUBSCRIBED) return;
+    if (kept.size <= max) return;
     // Only the subscription confirms a pending message.
     if (pending.peek().some((each) => each.channelId === channelId)) continue;
     if (channelId !== current.peek()?.channelId) close(channelId);
   }
 }
 
-function close(channelId: string) {
-  kept.get(channelId)?.end();
+function close(channelId: string, gone = false) {
+  kept.get(channelId)?.end(gone);
   kept.delete(channelId);
 }
 
 /** @returns stops */
 export function startConversations(): () => void {
   const endErrors = subscribe("/user/queue/errors", (refusal) => {
-    if (!handleRefusal(refusal)) toast(refusal.message, "error");
+    // All tabs of the user hear of the refusal of any tab's message.
+    if (!handleRefusal(refusal) && !refusal.details?.clientMessageId) toast(refusal.message, "error");
   });
   // Closes channels that were deleted or that the user lost.
   const ids = computed(() => channels.value?.map((each) => each.id).join(" "));
   const endPruning = effect(() => {
     const known = ids.value?.split(" ");
-    if (known) for (const id of [...kept.keys()]) if (!known.includes(id)) untracked(() => close(id));
+    if (known) for (const id of [...kept.keys()]) if (!known.includes(id)) untracked(() => close(id, true));
   });
   let wasLost = false;
   const endCatchingUp = effect(() => {

@@ -1,12 +1,13 @@
 // Which side panels are open. On a narrow screen they lie over the messages, one at a time.
 import { signal } from "@preact/signals";
+import { stored } from "../storage";
 
 const MEMBERS = "discodeit.members";
 const narrow = matchMedia("(max-width: 1023px)");
 
 export const drawer = signal<"channels" | "members" | null>(null);
 /** Whether the member list stands beside the messages on a wide screen. */
-export const membersBeside = signal(localStorage.getItem(MEMBERS) !== "hidden");
+export const membersBeside = signal(stored.get(MEMBERS) !== "hidden");
 
 export const closeDrawer = () => (drawer.value = null);
 export const openChannelsDrawer = () => (drawer.value = "channels");
@@ -17,7 +18,7 @@ export function toggleMembers() {
     return;
   }
   membersBeside.value = !membersBeside.peek();
-  localStorage.setItem(MEMBERS, membersBeside.peek() ? "shown" : "hidden");
+  stored.set(MEMBERS, membersBeside.peek() ? "shown" : "hidden");
 }
 
 addEventListener("hashchange", closeDrawer);

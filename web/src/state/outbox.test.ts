@@ -1,11 +1,11 @@
 import { afterEach, beforeEach, expect, test, vi } from "vitest";
-import { connection, publish } from "../live/stomp";
+import { connection, publish } from "../live/link";
 import { me } from "../session";
 import type { Message, User } from "../types";
 import { handleRefusal, resend, send, startOutbox } from "./outbox";
 import { pending, removePending, settle } from "./pending";
 
-vi.mock("../live/stomp", async () => {
+vi.mock("../live/link", async () => {
   const { signal } = await import("@preact/signals");
   return { connection: signal("off"), publish: vi.fn(() => connection.peek() === "on") };
 });

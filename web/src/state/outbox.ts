@@ -1,6 +1,6 @@
 // Messages without files, sent over STOMP.
 import { effect } from "@preact/signals";
-import { connection, publish } from "../live/stomp";
+import { connection, publish } from "../live/link";
 import { backoff } from "../backoff";
 import { me } from "../session";
 import { addPending, setCleanup, changePending, pending } from "./pending";

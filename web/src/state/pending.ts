@@ -1,6 +1,7 @@
 // Pending messages. Each is shown at once and removed when the channel delivers the message with the same
 // clientMessageId. A resend is harmless: the server stores a clientMessageId once.
 import { signal } from "@preact/signals";
+import { now } from "../clock";
 import { me } from "../session";
 import { uuid } from "../text/uuid";
 import { release } from "./attachments";
@@ -36,7 +37,7 @@ export function addPending(channelId: string, content: string, files: Pending["f
     channelId,
     content,
     files,
-    createdAt: new Date().toISOString(),
+    createdAt: new Date(now()).toISOString(),
     state: files.length ? "uploading" : "waiting",
     tries: 0,
     progress: signal(0),

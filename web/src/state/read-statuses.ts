@@ -3,6 +3,7 @@ import { signal } from "@preact/signals";
 import * as api from "../api";
 import { ApiError } from "../http";
 import { coalesce } from "../backoff";
+import { now } from "../clock";
 import { me } from "../session";
 import { retry } from "./retry";
 import type { Channel, ReadStatus } from "../types";
@@ -34,7 +35,7 @@ export async function setNotifies(channel: Channel, on: boolean) {
 /** A read status must exist before it can be changed. */
 async function create(channelId: string): Promise<ReadStatus> {
   try {
-    return await api.createReadStatus(me.peek()?.id ?? "", channelId, new Date().toISOString());
+    return await api.createReadStatus(me.peek()?.id ?? "", channelId, new Date(now()).toISOString());
   } catch (error) {
     // Another tab has created it, or the server has, for a new channel.
     if (!(error instanceof ApiError && error.status === 409)) throw error;

@@ -1,9 +1,9 @@
 import { afterEach, beforeEach, expect, test, vi } from "vitest";
-import { publish } from "../live/stomp";
+import { publish } from "../live/link";
 import { me } from "../session";
 import { clearTyping, receiveTyping, sendTyping, stopTypingOf, typists } from "./typing";
 
-vi.mock("../live/stomp", () => ({ publish: vi.fn(() => true) }));
+vi.mock("../live/link", () => ({ publish: vi.fn(() => true) }));
 
 const ben = { channelId: "c", userId: "ben", username: "ben" };
 

@@ -1,6 +1,6 @@
 // Users who are typing. Nothing is stored: notices repeat while a user types and expire shortly after the last.
 import { signal } from "@preact/signals";
-import { publish } from "../live/stomp";
+import { publish } from "../live/link";
 import { me } from "../session";
 
 /** The server forwards one notice per 2 s; a little longer, because it drops early ones. */

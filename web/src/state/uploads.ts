@@ -1,7 +1,7 @@
 // Messages with files, sent over HTTP. They are sent concurrently and may arrive in another order.
 import * as api from "../api";
 import { ApiError } from "../http";
-import { connection } from "../live/stomp";
+import { connection } from "../live/link";
 import { backoff, pauseOrOnline } from "../backoff";
 import { me } from "../session";
 import { addPending, setCleanup, changePending, findPending, removePending } from "./pending";

@@ -1,4 +1,6 @@
 // Formats dates and times.
+import { now as serverNow } from "../clock";
+
 const LOCALE = navigator.languages.find((each) => each.startsWith("en")) ?? "en-GB";
 const clock = new Intl.DateTimeFormat(LOCALE, { hour: "2-digit", minute: "2-digit" });
 const exact = new Intl.DateTimeFormat(LOCALE, { dateStyle: "full", timeStyle: "medium" });
@@ -23,7 +25,7 @@ export const exactTime = (instant: string) => exact.format(Date.parse(instant));
 export const dayKey = (instant: string | number) => new Date(instant).toDateString();
 
 /** @param now the key of the present day */
-export function dayLabel(instant: string, now: string = dayKey(Date.now())) {
+export function dayLabel(instant: string, now: string = dayKey(serverNow())) {
   const day = new Date(instant);
   const today = new Date(now);
   const yesterday = new Date(today.getFullYear(), today.getMonth(), today.getDate() - 1);
@@ -33,7 +35,7 @@ export function dayLabel(instant: string, now: string = dayKey(Date.now())) {
 }
 
 /** The age in few words; the date after a week. */
-export function ago(instant: string, now: number = Date.now()) {
+export function ago(instant: string, now: number = serverNow()) {
   const minutes = Math.floor((now - Date.parse(instant)) / 60_000);
   if (minutes < 1) return "just now";
   if (minutes < 60) return since.format(-minutes, "minute");

@@ -1,7 +1,7 @@
 // The files of a message: pictures, and rows of other files.
 import { useEffect, useState } from "preact/hooks";
 import { fileLink } from "../api";
-import { connection } from "../live/stomp";
+import { connection } from "../live/link";
 import { isPicture, latest, pictureSource } from "../state/files";
 import { sizeOf } from "../text/size";
 import { openDialog } from "./dialog";

@@ -1,5 +1,6 @@
 // The bell and the list of notifications.
 import { useEffect, useRef, useState } from "preact/hooks";
+import { now as serverNow } from "../clock";
 import { channelLink } from "../route";
 import { channels } from "../state/channels";
 import { closeDrawer } from "../state/drawers";
@@ -185,10 +186,10 @@ export function Announcer() {
 }
 
 function useNow() {
-  const [now, setNow] = useState(Date.now());
+  const [now, setNow] = useState(serverNow());
   useEffect(() => {
-    const timer = setInterval(() => setNow(Date.now()), MINUTE_MS);
+    const timer = setInterval(() => setNow(serverNow()), MINUTE_MS);
     return () => clearInterval(timer);
   }, []);
-  return Math.max(now, Date.now());
+  return Math.max(now, serverNow());
 }

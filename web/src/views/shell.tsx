@@ -1,6 +1,6 @@
 // The frame of the signed-in app: channels, the conversation, members.
 import { useEffect, useState } from "preact/hooks";
-import { connection } from "../live/stomp";
+import { connection } from "../live/link";
 import { openChannelId } from "../route";
 import { channels } from "../state/channels";
 import { current } from "../state/conversations";
@@ -67,7 +67,7 @@ function useDrawerKeys() {
 
 function ConnectionBar() {
   const [shown, setShown] = useState(false);
-  const away = connection.value !== "on" && connection.value !== "off";
+  const away = connection.value === "connecting" || connection.value === "lost";
   useEffect(() => {
     if (!away) return setShown(false);
     const timer = setTimeout(() => setShown(true), UNNOTICED_MS);
@@ -75,6 +75,14 @@ function ConnectionBar() {
   }, [away]);
   return (
     <div class="connection" role="status">
+      {connection.value === "outdated" && (
+        <p>
+          There is a newer version of this page.
+          <button type="button" class="link" onClick={() => location.reload()}>
+            Reload
+          </button>
+        </p>
+      )}
       {shown && away && (
         <p>
           <span class="spinner" />

@@ -1,0 +1,151 @@
+import { afterEach, beforeEach, expect, test, vi } from "vitest";
+import * as events from "./events";
+import { attach } from "./hub";
+import * as stomp from "./stomp";
+import type { ToHub, ToTab } from "./protocol";
+
+vi.mock("./stomp", () => ({
+  connect: vi.fn(),
+  disconnect: vi.fn(),
+  subscribe: vi.fn(() => vi.fn()),
+  publish: vi.fn(),
+  reconnect: vi.fn(),
+}));
+vi.mock("./events", () => ({ listen: vi.fn(), stop: vi.fn(), pause: vi.fn(), reconnect: vi.fn() }));
+
+const MESSAGES = "/sub/channels.c.messages";
+
+/** A port whose other side is the test, without the delay of a MessageChannel. */
+class Tab {
+  received: ToTab[] = [];
+  private closed = () => {};
+  private port = {
+    onmessage: null as unknown as (event: { data: ToHub }) => void,
+    postMessage: (message: ToTab) => this.received.push(message),
+    addEventListener: (...[, listener]: [string, () => void]) => (this.closed = listener),
+    close: () => {},
+  };
+  constructor() {
+    attach(this.port as unknown as MessagePort);
+    opened.push(this);
+    this.send({ type: "hello" });
+  }
+  send = (data: ToHub) => this.port.onmessage({ data });
+  crash = () => this.closed();
+  /** The last messages of this type. */
+  of = (type: ToTab["type"]) => this.received.filter((each) => each.type === type);
+  bodies = () => this.of("message").map((each: any) => each.headers.gap ?? each.body.seq);
+}
+
+let opened: Tab[] = [];
+/** The hub's side of the connection. */
+const given = () => vi.mocked(stomp.connect).mock.lastCall?.[0] as stomp.Options;
+/** The hub's newest subscription. */
+const deliver = (body: unknown, headers = {}) => vi.mocked(stomp.subscribe).mock.lastCall?.[1](body, headers);
+const resumed = () => vi.mocked(stomp.subscribe).mock.lastCall?.[2]?.();
+
+beforeEach(() => {
+  vi.useFakeTimers();
+  vi.clearAllMocks();
+});
+
+afterEach(() => {
+  for (const tab of opened) tab.send({ type: "bye" });
+  opened = [];
+  vi.useRealTimers();
+});
+
+test("the first tab opens the connection, and the last one closes it", () => {
+  const [one, two] = [new Tab(), new Tab()];
+  expect(stomp.connect).toHaveBeenCalledTimes(1);
+  one.send({ type: "bye" });
+  expect(stomp.disconnect).not.toHaveBeenCalled();
+  two.crash();
+  expect(stomp.disconnect).toHaveBeenCalledTimes(1);
+});
+
+test("tabs share a subscription, which goes on at the last position delivered", () => {
+  const [one, two] = [new Tab(), new Tab()];
+  one.send({ type: "subscribe", destination: MESSAGES, after: 4 });
+  expect(resumed()).toEqual({ "after-seq": "4" });
+  deliver({ seq: 5 });
+  two.send({ type: "subscribe", destination: MESSAGES, after: 5 });
+  deliver({ seq: 6 });
+  expect([one.bodies(), two.bodies()]).toEqual([[5, 6], [6]]);
+  expect(stomp.subscribe).toHaveBeenCalledTimes(1);
+  expect(resumed()).toEqual({ "after-seq": "6" });
+  const end = vi.mocked(stomp.subscribe).mock.results[0].value;
+  one.send({ type: "bye" });
+  expect(end).not.toHaveBeenCalled();
+  two.send({ type: "unsubscribe", destination: MESSAGES, gone: false });
+  expect(end).toHaveBeenCalledTimes(1);
+});
+
+test("a tab that lacks what others have received reads it", () => {
+  const [one, two] = [new Tab(), new Tab()];
+  one.send({ type: "subscribe", destination: MESSAGES, after: 4 });
+  deliver({ fromSeq: 5, toSeq: 600 }, { gap: "true" });
+  two.send({ type: "subscribe", destination: MESSAGES, after: 599 });
+  expect(two.bodies()).toEqual(["true"]);
+});
+
+test("a tab sends only on the connection that it knows", () => {
+  const tab = new Tab();
+  given().onState("on");
+  const { connection } = tab.of("state").at(-1) as any;
+  const send = () => tab.send({ type: "publish", connection, destination: "/pub/messages", body: {} });
+  send();
+  expect(stomp.publish).toHaveBeenCalledTimes(1);
+  given().onState("lost");
+  given().onState("on");
+  send();
+  expect(stomp.publish).toHaveBeenCalledTimes(1);
+});
+
+test("any tab answers with a token, but not with the one that the server rejected", async () => {
+  const [one, two] = [new Tab(), new Tab()];
+  const token = given().token("old");
+  one.send({ type: "token", value: "old" });
+  two.send({ type: "token", value: "new" });
+  await expect(token).resolves.toBe("new");
+  const none = expect(given().token(null)).rejects.toThrow("no tab has a token");
+  await vi.advanceTimersByTimeAsync(20_000);
+  await none;
+});
+
+test("after a rejection, a tab that does not answer loses its subscriptions until it does", async () => {
+  const [one, frozen] = [new Tab(), new Tab()];
+  frozen.send({ type: "subscribe", destination: MESSAGES, after: 1 });
+  const rechecked = given().recheck();
+  one.send({ type: "rechecked", wanted: [] });
+  await vi.advanceTimersByTimeAsync(10_000);
+  await rechecked;
+  expect(vi.mocked(stomp.subscribe).mock.results[0].value).toHaveBeenCalledTimes(1);
+  frozen.send({ type: "rechecked", wanted: [{ destination: MESSAGES, after: 1 }] });
+  expect(stomp.subscribe).toHaveBeenCalledTimes(2);
+});
+
+test("a channel that is gone for one tab is asked about in the others", () => {
+  const [one, two] = [new Tab(), new Tab()];
+  for (const tab of [one, two]) tab.send({ type: "subscribe", destination: MESSAGES, after: 1 });
+  one.send({ type: "unsubscribe", destination: MESSAGES, gone: true });
+  expect(vi.mocked(stomp.subscribe).mock.results[0].value).toHaveBeenCalledTimes(1);
+  expect([one.of("recheck").length, two.of("recheck").length]).toEqual([0, 1]);
+});
+
+test("a tab that may have missed events before the stream began reads its lists again", () => {
+  const [one, two] = [new Tab(), new Tab()];
+  one.send({ type: "listen", cursor: "b" });
+  two.send({ type: "listen", cursor: "a" });
+  expect(events.listen).toHaveBeenCalledTimes(1);
+  expect([one.of("event"), two.of("event").length]).toEqual([[], 1]);
+  const late = new Tab();
+  late.send({ type: "listen", cursor: "c" });
+  expect(late.of("event")).toEqual([]);
+});
+
+test("with many subscriptions, tabs end those that are not on screen", () => {
+  const tab = new Tab();
+  for (let number = 0; number < 91; number++) tab.send({ type: "subscribe", destination: `${number}`, after: null });
+  expect(tab.of("fewer")).toHaveLength(1);
+});
