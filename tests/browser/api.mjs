@@ -81,6 +81,13 @@ export async function apiOf(base, username, password) {
     describeChannel: (channelId, newDescription) => call("PATCH", `/channels/${channelId}`, { newDescription }),
     /** Needs the role CHANNEL_MANAGER. @param {string} channelId */
     deleteChannel: (channelId) => request(base, `/channels/${channelId}`, { method: "DELETE", headers }),
+    /** Needs the role ADMIN. @param {string} userId */
+    deleteUser: (userId) => request(base, `/users/${userId}`, { method: "DELETE", headers }),
+    /** Leaves a private channel. @param {string} channelId */
+    leave: (channelId) =>
+      request(base, `/channels/${channelId}/participants/${userDto.id}`, { method: "DELETE", headers }),
+    /** Needs the role ADMIN. @param {string} userId @param {string} newRole */
+    setRole: (userId, newRole) => call("PUT", "/auth/role", { userId, newRole }),
     /** Needs the role CHANNEL_MANAGER. @param {string} channelId @param {string} userId */
     removeParticipant: (channelId, userId) =>
       request(base, `/channels/${channelId}/participants/${userId}`, { method: "DELETE", headers }),

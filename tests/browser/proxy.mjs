@@ -11,6 +11,10 @@ import net from "node:net";
 export async function startProxy(target, source, inspect) {
   let up = true;
   let delay = 0;
+  let silent = false;
+  /** What arrives during the silence. @type {(() => void)[]} */
+  const held = [];
+  let refusesSockets = false;
   /** Both sockets of each connection that carries a stream. @type {Set<net.Socket>} */
   const streams = new Set();
   /** @type {Set<net.Socket>} */
@@ -21,6 +25,9 @@ export async function startProxy(target, source, inspect) {
   const sockets = new Set();
   /** @param {Buffer} bytes @param {net.Socket[]} connection */
   const count = (bytes, connection) => {
+    if (refusesSockets && /^(?:GET|POST) \/ws\//m.test(bytes.toString("latin1"))) {
+      for (const socket of connection) socket.destroy();
+    }
     const kind = /^GET (?:\/api\/(sse)|\/ws\/.*\/(websocket) )/m.exec(bytes.toString("latin1"));
     if (!kind) return;
     opened[kind[1] ? "sse" : "websocket"]++;
@@ -35,6 +42,7 @@ export async function startProxy(target, source, inspect) {
       // A stream with a delay keeps its order, because timers of one length do.
       here.on("data", (bytes) => {
         const forward = () => {
+          if (silent) return void held.push(forward);
           if (frozen.has(here) || there.destroyed || there.write(bytes)) return;
           here.pause();
           there.once("drain", () => here.resume());
@@ -62,6 +70,18 @@ export async function startProxy(target, source, inspect) {
     },
     restore() {
       up = true;
+      refusesSockets = false;
+      silent = false;
+      for (const forward of held.splice(0)) forward();
+    },
+    /** Holds everything back until restore(), as a line that is gone and comes back: TCP sends it again. */
+    silence() {
+      silent = true;
+    },
+    /** Refuses STOMP's connections; everything else works. */
+    refuseSockets() {
+      refusesSockets = true;
+      for (const socket of streams) socket.destroy();
     },
     /** Delays everything, in each direction. @param {number} ms */
     slow(ms) {

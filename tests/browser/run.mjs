@@ -15,6 +15,7 @@ import { appearance } from "./scenarios/appearance.mjs";
 import { conversations } from "./scenarios/conversations.mjs";
 import { files } from "./scenarios/files.mjs";
 import { history } from "./scenarios/history.mjs";
+import { http2Scenarios } from "./scenarios/http2.mjs";
 import { interruptions } from "./scenarios/interruptions.mjs";
 import { lost } from "./scenarios/lost.mjs";
 import { markdown } from "./scenarios/markdown.mjs";
@@ -24,6 +25,7 @@ import { start } from "./scenarios/start.mjs";
 import { surroundings } from "./scenarios/surroundings.mjs";
 import { tabs } from "./scenarios/tabs.mjs";
 import { typing } from "./scenarios/typing.mjs";
+import { unsent } from "./scenarios/unsent.mjs";
 
 const LIMIT_MS = 90_000;
 /** Scenarios that others rest on. */
@@ -129,10 +131,12 @@ try {
     notifications,
     typing,
     start,
+    http2: http2Scenarios,
     files,
     interruptions,
     tabs,
     surroundings,
+    unsent,
     lost,
     appearance,
   };

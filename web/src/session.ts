@@ -18,12 +18,19 @@ const LOCK = "discodeit.session";
 const OTHER_ACCOUNT =
   "Another account signed in in this browser. Sign in again, or reload the page to use that account.";
 
+/** The server does not say why it has ended a session. */
+const SESSION_ENDED =
+  "Your session has ended: your role or password was changed, or the session was signed out. Please sign in again.";
+
 export type Phase = "starting" | "unreachable" | "signed-out" | "signed-in";
 
 export const phase = signal<Phase>("starting");
 export const me = signal<User | null>(null);
 /** The reason for the sign-in form when the user did not sign out. */
 export const notice = signal<string | null>(null);
+
+/** Who has to sign in again; empty after a sign-out. */
+export const lastUsername = signal("");
 
 let access: { value: string; expiresAt: number } | null = null;
 let renewal: Promise<string> | null = null;
@@ -107,7 +114,7 @@ export function renew(): Promise<string> {
   renewal ??= newToken()
     .catch((error) => {
       if (error instanceof ApiError && error.status === 401 && phase.peek() === "signed-in") {
-        endSession("Your session has ended. Please sign in again.");
+        endSession(SESSION_ENDED);
       }
       throw error;
     })
@@ -202,6 +209,7 @@ function endSession(reason: string | null) {
   clearTimeout(renewTimer);
   access = null;
   batch(() => {
+    lastUsername.value = reason === null ? "" : (me.peek()?.username ?? lastUsername.peek());
     notice.value = reason;
     me.value = null;
     phase.value = "signed-out";

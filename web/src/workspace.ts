@@ -5,7 +5,7 @@ import { forbidFocus } from "./focus";
 import { lastChannelId, openChannelId, replaceChannel } from "./route";
 import { channels, clearChannels, openChannel, publicChannels, refreshChannels } from "./state/channels";
 import { evict, loadedFiles, show, startConversations } from "./state/conversations";
-import { clearDrafts, openDrafts } from "./state/drafts";
+import { clearDrafts, openDrafts, storeDrafts } from "./state/drafts";
 import { refreshFiles, clearFiles, updateFile } from "./state/files";
 import { watchLost } from "./state/lost";
 import { loadMarkdown } from "./state/markdown";
@@ -17,30 +17,52 @@ import {
   refreshNotifications,
 } from "./state/notifications";
 import { startOutbox } from "./state/outbox";
+import { clearPending, openPending, parkPending, pending } from "./state/pending";
 import { clearPeople, refreshPeople } from "./state/people";
 import { clearReadStatuses, refreshReadStatuses } from "./state/read-statuses";
-import { toastError } from "./state/toasts";
-import { returnAllToDraft } from "./state/unsent";
+import { toast, toastError } from "./state/toasts";
+import { returnFilesToDraft } from "./state/unsent";
+import { roleName } from "./text/role";
 import { me, notice } from "./session";
+import type { User } from "./types";
+
+/** Who was signed in last in this tab. */
+let before: User | null = null;
 
 /** @returns ends the workspace and clears its state */
 export function openWorkspace(): () => void {
-  const user = me.peek()?.id;
+  const self = me.peek();
+  const user = self?.id;
+  // A new role ends the sessions of its user.
+  if (self && before?.id === user && before?.role !== self.role) toast(`Your role is now ${roleName(self.role)}.`);
+  before = self;
   openDrafts(user ?? "");
   void loadMarkdown();
   openLink(user ?? "", { events: handlers, onRejected: refreshChannels, onTooMany: () => evict(1) });
-  const cleanups = [startConversations(), startOutbox(), watchLost(), followRoute(), dismissRead()];
+  const cleanups = [
+    openPending(user ?? ""),
+    warnBeforeUnload(),
+    startConversations(),
+    startOutbox(),
+    watchLost(),
+    followRoute(),
+    dismissRead(),
+  ];
   readLists()
     .then((cursor) => me.peek()?.id === user && listen(cursor))
     .catch(toastError);
   return () => {
     for (const end of cleanups) end();
     closeLink();
-    returnAllToDraft();
-    // Without a notice, the user signed out here. Otherwise the drafts wait until the same user signs in again.
+    // Without a notice, the user signed out here. Otherwise everything unsent waits until the same user signs in again.
     if (notice.peek() === null) {
+      clearPending(user ?? "");
       clearDrafts();
       replaceChannel(null);
+    } else {
+      returnFilesToDraft();
+      parkPending(user ?? "");
+      storeDrafts();
     }
     clearFiles();
     clearChannels();
@@ -69,6 +91,15 @@ const handlers: Record<string, (data: any) => void> = {
   "binaryContents.status": updateFile,
   resync: () => void Promise.all([readLists(), refreshFiles(loadedFiles())]).catch(toastError),
 };
+
+/** Files that wait are lost with the page; text is not. */
+function warnBeforeUnload() {
+  const warn = (event: BeforeUnloadEvent) => {
+    if (pending.peek().some(({ files, state }) => files.length && state !== "stored")) event.preventDefault();
+  };
+  addEventListener("beforeunload", warn);
+  return () => removeEventListener("beforeunload", warn);
+}
 
 /**
  * Shows the channel that the address names, and chooses one when it names none.

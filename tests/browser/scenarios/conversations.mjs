@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
-import { apiOf } from "../api.mjs";
+import { readFile } from "node:fs/promises";
+import { apiOf, signUp } from "../api.mjs";
 
 /** More than two pages of older messages. */
 const MANY = 125;
@@ -69,6 +70,53 @@ export const conversations = [
       await box.dispatchEvent("keydown", { key: "Enter", keyCode: 229, isComposing: true });
       assert.equal(await box.inputValue(), "한");
       await box.fill("");
+    },
+  ],
+  [
+    "A text that is too long says so, and can be sent as a file",
+    async ({ ann, ben, channel, run }) => {
+      await ann.openChannel(channel);
+      await ben.openChannel(channel);
+      const box = ann.page.locator(".composer textarea");
+      const long = `${run} `.repeat(400).trim();
+      await box.fill(long);
+      await box.press("Enter");
+      await ann.page.getByRole("alert").getByText("The message is too long: it can have 2,000 characters at most.").waitFor();
+      assert.equal(await box.inputValue(), long);
+      await ann.page.getByRole("button", { name: "Attach it as a file" }).click();
+      await ann.page.getByRole("list", { name: "Files to send" }).getByText("message.txt").waitFor();
+      assert.equal(await box.inputValue(), "");
+      assert.equal(await box.evaluate((element) => element === document.activeElement), true);
+      await box.press("Enter");
+      const [download] = await Promise.all([
+        ben.page.waitForEvent("download"),
+        ben.page.getByRole("link", { name: /Download message.txt/ }).click(),
+      ]);
+      assert.equal(await readFile(await download.path(), "utf8"), long);
+    },
+  ],
+  [
+    "A conversation whose other person is gone, and an empty channel with a description, say so in whole sentences",
+    async ({ ann, admin, base, adminPassword, password, channel, run }) => {
+      const [own, root, gone] = [
+        await apiOf(base.href, ann.name, password),
+        await apiOf(base.href, admin.name, adminPassword),
+        await signUp(base.href, `gone-${run}`, password),
+      ];
+      const { id } = await own.createPrivate([own.user.id, gone.user.id]);
+      await ann.openChannel(`gone-${run}`);
+      await ann.page.getByText(`Only you and gone-${run} can read this conversation.`).waitFor();
+      await root.deleteUser(gone.user.id);
+      await ann.page.getByText("Nobody else is in this conversation: the others have left").waitFor();
+      await ann.page.getByPlaceholder("Message to yourself: nobody else is here").waitFor();
+      const described = await root.createChannel(`empty-${run}`);
+      await root.describeChannel(described.id, "What happens");
+      await ann.openChannel(`empty-${run}`);
+      const sentences = ann.page.locator(".beginning p");
+      assert.deepEqual(await sentences.allInnerTexts(), ["What happens", "No messages yet: write the first one."]);
+      await root.deleteChannel(described.id);
+      await own.leave(id);
+      await ann.openChannel(channel);
     },
   ],
   [

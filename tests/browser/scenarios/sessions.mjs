@@ -29,6 +29,36 @@ export const sessions = [
     },
   ],
   [
+    "A sign-up that is refused says why at the field, once, and the field has the focus",
+    async ({ ann, newPerson, password }) => {
+      const ned = await newPerson("ned");
+      const { page } = ned;
+      await page.getByRole("button", { name: "Create an account" }).click();
+      const form = page.locator("form");
+      const wrong = (/** @type {string} */ text) => form.locator(".note.wrong", { hasText: text });
+      const submit = async (/** @type {string} */ name, /** @type {string} */ secret) => {
+        await page.getByLabel("Username").fill(name);
+        await page.getByLabel("Email").fill(`${ned.name}@example.org`);
+        await page.getByLabel("Password").fill(secret);
+        await page.getByRole("button", { name: "Create account" }).click();
+      };
+      for (const [field, text, name, secret] of [
+        ["Password", "Password must be 5 to 128 characters.", ned.name, "abc"],
+        ["Username", "This username is taken.", ann.name.toUpperCase(), password],
+      ]) {
+        await submit(name, secret);
+        await wrong(text).waitFor();
+        assert.equal(await form.locator(".form-error").count(), 0);
+        const input = page.getByLabel(field);
+        assert.equal(await input.getAttribute("aria-invalid"), "true");
+        assert.equal(await input.evaluate((element) => element === document.activeElement), true, `${field} has no focus`);
+      }
+      await submit(ned.name, password);
+      await ned.waitUntilSignedIn();
+      await ned.close();
+    },
+  ],
+  [
     "A user can sign out, sign in again, and stays signed in after a reload",
     async ({ ben, password }) => {
       await ben.signOut();

@@ -1,7 +1,7 @@
 // The connections to the server that all tabs of a user share: STOMP for messages, server-sent events for everything else.
 //
 // Browsers open at most six HTTP/1.1 connections to a server, for all tabs together. With a stream for each tab, the
-// seventh tab would never load. worker.ts runs this module in a SharedWorker. The worker belongs to no tab, so a tab that
+// seventh tab would never load. shared.ts runs this module in a SharedWorker. The worker belongs to no tab, so a tab that
 // closes, crashes or is frozen takes nothing from the others.
 
 import * as events from "./events";

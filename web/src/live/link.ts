@@ -7,7 +7,7 @@
 import { signal } from "@preact/signals";
 import { backoff, pauseOrOnline } from "../backoff";
 import { tokenOtherThan } from "../session";
-import hubScript from "./worker?worker&url";
+import hubScript from "./shared?worker&url";
 import type { ConnectionState, ToHub, ToTab } from "./protocol";
 
 /** "outdated": the server has a newer app, and this page's script is gone. */

@@ -40,7 +40,12 @@ export function putChannel(channel: Channel) {
     : [...known, channel];
 }
 
+/** Channels that this tab has left or deleted. */
+const dropped: Set<string> = new Set();
+export const wasDropped = (id: string) => dropped.has(id);
+
 export function dropChannel(id: string) {
+  dropped.add(id);
   channels.value = (channels.peek() ?? []).filter((each) => each.id !== id);
 }
 
@@ -78,4 +83,5 @@ export function findPrivateChannel(otherIds: string[]) {
 
 export function clearChannels() {
   channels.value = null;
+  dropped.clear();
 }

@@ -44,6 +44,7 @@ function open(channelId: string): Conversation {
   const timeline = new Timeline(channelId);
   const conversation: Conversation = { timeline, stale: false, end: () => {} };
   void timeline.load().then((loaded) => {
+    for (const message of timeline.messages.peek()) settle(message);
     if (loaded && kept.get(channelId) === conversation) conversation.end = follow(conversation);
   });
   return conversation;
@@ -112,6 +113,8 @@ function close(channelId: string, gone = false) {
 
 /** @returns stops */
 export function startConversations(): () => void {
+  // Only a subscription confirms what waited when the page was reloaded.
+  for (const id of new Set(pending.peek().map((each) => each.channelId))) kept.set(id, open(id));
   const endErrors = subscribe("/user/queue/errors", (refusal) => {
     // All tabs of the user hear of the refusal of any tab's message.
     if (!handleRefusal(refusal) && !refusal.details?.clientMessageId) toast(refusal.message, "error");

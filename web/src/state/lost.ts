@@ -1,9 +1,10 @@
-// Channels that the user has lost since the page was opened: deleted, or the user is no longer in them. Unsent text stays in
-// their drafts, to be copied.
+// Channels that the user has lost: deleted, or the user is no longer in them. Unsent text stays in their drafts, to be copied.
 import { computed, effect, signal, untracked } from "@preact/signals";
 import { openChannelId } from "../route";
-import { channels } from "./channels";
-import { hasDraft } from "./drafts";
+import { channels, channelTitle, wasDropped } from "./channels";
+import { draftChannels, hasDraft } from "./drafts";
+import { pending } from "./pending";
+import { toast } from "./toasts";
 import { returnAllToDraft } from "./unsent";
 import type { Channel } from "../types";
 
@@ -25,10 +26,19 @@ export function watchLost(): () => void {
       const gone = known.filter(({ id }) => !ids.has(id));
       known = now;
       // Nothing is sent to a lost channel, even if it comes back: only the user sends.
-      for (const { id } of gone) returnAllToDraft(id);
-      lost.value = [...lost.peek(), ...gone].filter(
-        ({ id }) => !ids.has(id) && (hasDraft(id) || id === openChannelId.peek()),
-      );
+      const unsendable = pending.peek().filter(({ channelId }) => !ids.has(channelId));
+      for (const id of new Set([...gone.map(({ id }) => id), ...unsendable.map(({ channelId }) => channelId)])) {
+        returnAllToDraft(id);
+      }
+      for (const channel of gone) {
+        if (channel.id === openChannelId.peek() || wasDropped(channel.id)) continue;
+        const name = channel.type === "PUBLIC" ? `#${channelTitle(channel)}` : `“${channelTitle(channel)}”`;
+        const reason =
+          channel.type === "PUBLIC" ? "was deleted" : "is gone: it was deleted, or you were removed from it";
+        toast(`${name} ${reason}.`);
+      }
+      const all = new Map([...draftChannels(), ...lost.peek(), ...gone].map((channel) => [channel.id, channel]));
+      lost.value = [...all.values()].filter(({ id }) => !ids.has(id) && (hasDraft(id) || id === openChannelId.peek()));
     });
   });
   return () => {

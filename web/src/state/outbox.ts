@@ -1,22 +1,35 @@
 // Messages without files, sent over STOMP.
+//
+// A message is never given up while the server may have it: one that is shown as not sent was refused, and is not stored.
+// Without a connection, messages wait, and go out in their order.
 import { effect } from "@preact/signals";
+import * as api from "../api";
+import { ApiError } from "../http";
 import { connection, publish } from "../live/link";
-import { backoff } from "../backoff";
+import { backoff, pauseOrOnline } from "../backoff";
 import { me } from "../session";
-import { addPending, setCleanup, changePending, pending } from "./pending";
+import { addPending, setCleanup, changePending, pending, removePending } from "./pending";
+import { confirmed } from "./uploads";
+import type { Pending } from "./pending";
 
-const CONFIRM_TIMEOUT_MS = 15_000;
-/** Transient errors, and the limit of retries. */
-const TRANSIENT_CODES = new Set(["SERVICE_UNAVAILABLE", "TOO_MANY_REQUESTS"]);
-const MAX_TRIES = 6;
+/** Longer than the 20 s in which heart-beats find a dead connection, which sends everything again. */
+const CONFIRM_TIMEOUT_MS = 30_000;
+/** Another try may succeed. */
+const TRANSIENT_CODES = new Set(["SERVICE_UNAVAILABLE", "TOO_MANY_REQUESTS", "INTERNAL_ERROR"]);
+/** The message was stored, and deleted since. */
+const DELETED_CODE = "MESSAGE_NOT_FOUND";
 
 export type Refusal = { code: string; message: string; details?: { clientMessageId?: string } };
 
 /** Runs before a retry. Nothing is sent until it fires: later messages would overtake. */
 let retryTimer: ReturnType<typeof setTimeout> | null = null;
+/** Messages on a connection that has not confirmed them in time. */
+const overdue: Set<string> = new Set();
+let asking = false;
 
-export function send(channelId: string, content: string) {
-  addPending(channelId, content, []);
+/** @param clientMessageId of an earlier try with the same content */
+export function send(channelId: string, content: string, clientMessageId?: string) {
+  addPending(channelId, content, [], clientMessageId);
   flush();
 }
 
@@ -36,18 +49,19 @@ export function handleRefusal({ code, message: reason, details }: Refusal): bool
     .find((each) => each.state === "sent" && each.clientMessageId === details?.clientMessageId);
   // Other frames, such as a typing notice, can be refused too.
   if (!message) return false;
-  const { clientMessageId, tries } = message;
+  refused(message, code, reason);
+  return true;
+}
+
+function refused({ clientMessageId, tries }: Pending, code: string, reason: string) {
   setCleanup(clientMessageId, () => {});
-  if (!TRANSIENT_CODES.has(code) || tries >= MAX_TRIES) {
-    changePending(clientMessageId, { state: "failed", reason });
-    return true;
-  }
+  if (code === DELETED_CODE) return removePending(clientMessageId);
+  if (!TRANSIENT_CODES.has(code)) return changePending(clientMessageId, { state: "failed", reason });
   changePending(clientMessageId, { state: "waiting", tries: tries + 1 });
   retryTimer ??= setTimeout(() => {
     retryTimer = null;
     flush();
   }, backoff(tries));
-  return true;
 }
 
 /**
@@ -71,14 +85,42 @@ function flush() {
   for (const { clientMessageId, channelId, content, state } of pending.peek()) {
     if (state !== "waiting") continue;
     if (!publish("/pub/messages", { content, channelId, authorId, clientMessageId })) return;
-    changePending(clientMessageId, { state: "sent" });
-    const timer = setTimeout(() => onTimeout(clientMessageId), CONFIRM_TIMEOUT_MS);
-    setCleanup(clientMessageId, () => clearTimeout(timer));
+    changePending(clientMessageId, { state: "sent", published: true });
+    const timer = setTimeout(() => {
+      overdue.add(clientMessageId);
+      void askForOverdue();
+    }, CONFIRM_TIMEOUT_MS);
+    setCleanup(clientMessageId, () => {
+      clearTimeout(timer);
+      overdue.delete(clientMessageId);
+    });
   }
 }
 
-function onTimeout(clientMessageId: string) {
-  // Without a connection, the message is resent on the next one.
-  if (connection.peek() === "on")
-    changePending(clientMessageId, { state: "failed", reason: "The server did not confirm it." });
+/**
+ * Sends overdue messages over HTTP, which answers in any case; one after the other, in their order. The server stores each
+ * once.
+ */
+async function askForOverdue() {
+  if (asking) return;
+  asking = true;
+  for (let attempt = 0; ;) {
+    const message = pending.peek().find((each) => overdue.has(each.clientMessageId) && each.state === "sent");
+    const authorId = me.peek()?.id;
+    if (!message || !authorId) break;
+    const { clientMessageId, channelId, content } = message;
+    try {
+      await api.postMessage({ content, channelId, authorId, clientMessageId }, [], {});
+      if (me.peek()?.id !== authorId) break;
+      overdue.delete(clientMessageId);
+      confirmed(clientMessageId);
+      attempt = 0;
+    } catch (error) {
+      if (me.peek()?.id !== authorId) break;
+      const { code, message: reason, transient } = error as ApiError;
+      if (error instanceof ApiError && !transient) refused(message, code, reason);
+      else await pauseOrOnline(backoff(attempt++));
+    }
+  }
+  asking = false;
 }

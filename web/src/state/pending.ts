@@ -1,8 +1,9 @@
 // Pending messages. Each is shown at once and removed when the channel delivers the message with the same
 // clientMessageId. A resend is harmless: the server stores a clientMessageId once.
-import { signal } from "@preact/signals";
+import { effect, signal } from "@preact/signals";
 import { now } from "../clock";
 import { me } from "../session";
+import { storedInTab } from "../storage";
 import { uuid } from "../text/uuid";
 import { release } from "./attachments";
 import { keepPreviews } from "./files";
@@ -15,12 +16,14 @@ export interface Pending {
   content: string;
   files: Attachment[];
   createdAt: string;
-  /** Waiting and sent: over STOMP; uploading and stored: with files. */
+  /** Waiting and sent: over STOMP; uploading: with files; stored: until the channel delivers it; failed: certainly not stored. */
   state: "waiting" | "sent" | "uploading" | "stored" | "failed";
   /** Transient refusals so far. */
   tries: number;
   /** Of the upload, 0 to 1; a signal, so that a step does not render the list. */
   progress: { value: number };
+  /** The server may have it, whatever became of the answer. */
+  published?: boolean;
   /** Of the failure. */
   reason?: string;
 }
@@ -31,9 +34,10 @@ export const pending = signal<Pending[]>([]);
 /** Cleanup by clientMessageId. */
 const cleanups: Map<string, () => void> = new Map();
 
-export function addPending(channelId: string, content: string, files: Pending["files"]) {
+/** @param clientMessageId of an earlier try with the same content, which the server may have */
+export function addPending(channelId: string, content: string, files: Pending["files"], clientMessageId = uuid()) {
   const message: Pending = {
-    clientMessageId: uuid(),
+    clientMessageId,
     channelId,
     content,
     files,
@@ -79,4 +83,53 @@ export function settle(message: Message) {
   if (!confirmed) return;
   keepPreviews(confirmed.files, message.attachments ?? []);
   drop(message.clientMessageId);
+}
+
+// ---- over a reload and the end of a session --------------------------------------------------------------------------
+
+/** Messages of a user whose session ended by itself. They go out when the same user signs in again in this tab. */
+const parked: Map<string, Pending[]> = new Map();
+
+const storageKey = (userId: string) => `discodeit.outbox.${userId}`;
+
+/** Files cannot be stored there. */
+const isStorable = ({ files, state }: Pending) => files.length === 0 && state !== "stored";
+
+/**
+ * Brings back what waited when the page was reloaded or the session ended, and keeps a copy of what waits from now on.
+ *
+ * @returns stops
+ */
+export function openPending(userId: string): () => void {
+  const known = new Set(pending.peek().map((each) => each.clientMessageId));
+  const waiting = parked.get(userId) ?? read(userId);
+  parked.delete(userId);
+  pending.value = [...waiting.filter((each) => !known.has(each.clientMessageId)), ...pending.peek()];
+  return effect(() => {
+    const all = pending.value.filter(isStorable);
+    if (all.length) storedInTab.set(storageKey(userId), JSON.stringify(all));
+    else storedInTab.remove(storageKey(userId));
+  });
+}
+
+function read(userId: string): Pending[] {
+  try {
+    const all: Pending[] = JSON.parse(storedInTab.get(storageKey(userId)) ?? "[]");
+    return all.map((each) => ({ ...each, files: [], progress: signal(0) }));
+  } catch {
+    return [];
+  }
+}
+
+/** Puts the messages of a user aside whose session has ended by itself. */
+export function parkPending(userId: string) {
+  const all = pending.peek().filter(isStorable);
+  if (all.length) parked.set(userId, all);
+  for (const { clientMessageId } of pending.peek()) removePending(clientMessageId);
+}
+
+/** Forgets the messages of a user who has signed out. */
+export function clearPending(userId: string) {
+  for (const { clientMessageId } of pending.peek()) removePending(clientMessageId);
+  storedInTab.remove(storageKey(userId));
 }

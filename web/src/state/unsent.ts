@@ -11,7 +11,16 @@ export function returnToDraft(clientMessageId: string) {
     message.channelId,
     message.content,
     message.files.map(({ file }) => file),
+    message.published ? message : undefined,
   );
+}
+
+/** Takes back the messages with files and the edited text, when the session ends: text can wait by itself. */
+export function returnFilesToDraft() {
+  if (editing.peek()) returnEditToDraft();
+  for (const { clientMessageId, files, state } of pending.peek().toReversed()) {
+    if (files.length && state !== "stored") returnToDraft(clientMessageId);
+  }
 }
 
 /**

@@ -7,12 +7,12 @@ import { me } from "../session";
 import { addPending, setCleanup, changePending, findPending, removePending } from "./pending";
 import type { Attachment } from "./attachments";
 
-const MAX_TRIES = 5;
 /** Time for the channel to deliver a message that the server has stored. */
 const DELIVERY_TIMEOUT_MS = 15_000;
 
-export function upload(channelId: string, content: string, files: Attachment[]) {
-  void deliver(addPending(channelId, content, files).clientMessageId);
+/** @param clientMessageId of an earlier try with the same content and files */
+export function upload(channelId: string, content: string, files: Attachment[], clientMessageId?: string) {
+  void deliver(addPending(channelId, content, files, clientMessageId).clientMessageId);
 }
 
 export function retryUpload(clientMessageId: string) {
@@ -28,17 +28,22 @@ async function deliver(clientMessageId: string) {
     if (!message || cancel.signal.aborted) return;
     const { content, channelId, files, progress } = message;
     progress.value = 0;
+    const onProgress = (part: number) => {
+      progress.value = part;
+      if (part >= 1) changePending(clientMessageId, { published: true });
+    };
     try {
       await api.postMessage(
         { content, channelId, authorId: me.peek()?.id ?? "", clientMessageId },
         files.map(({ file }) => file),
-        { signal: cancel.signal, onProgress: (part) => (progress.value = part) },
+        { signal: cancel.signal, onProgress },
       );
       return confirmed(clientMessageId);
     } catch (error) {
       if (cancel.signal.aborted) return;
       const transient = error instanceof ApiError && error.transient;
-      if (!transient || attempt >= MAX_TRIES) {
+      // While the server may have it, it must not be shown as not sent.
+      if (!transient) {
         const reason = error instanceof Error ? error.message : String(error);
         return changePending(clientMessageId, { state: "failed", reason });
       }
@@ -50,7 +55,7 @@ async function deliver(clientMessageId: string) {
 /**
  * Keeps the pending message until the channel delivers it. Adding the stored one here could hide messages before it.
  */
-function confirmed(clientMessageId: string) {
+export function confirmed(clientMessageId: string) {
   changePending(clientMessageId, { state: "stored" });
   // Without a connection, the next one delivers it or reads it.
   const timer = setInterval(() => connection.peek() === "on" && removePending(clientMessageId), DELIVERY_TIMEOUT_MS);

@@ -1,5 +1,5 @@
 import { useLayoutEffect, useRef, useState } from "preact/hooks";
-import { signIn, signUp } from "../session";
+import { lastUsername, signIn, signUp } from "../session";
 import { anyDraft } from "../state/drafts";
 import { DropZone } from "./drop-zone";
 import { Field, FormError, useForm } from "./form";
@@ -47,8 +47,22 @@ function SignIn({ focus }: { focus: boolean }) {
   const ref = useFirstFieldFocus(focus);
   return (
     <form ref={ref} onSubmit={form.onSubmit} onInput={form.clear}>
-      <Field label="Username" name="username" autocomplete="username" required autofocus />
-      <Field label="Password" name="password" type="password" autocomplete="current-password" required />
+      <Field
+        label="Username"
+        name="username"
+        value={lastUsername.value}
+        autocomplete="username"
+        required
+        autofocus={!lastUsername.value}
+      />
+      <Field
+        label="Password"
+        name="password"
+        type="password"
+        autocomplete="current-password"
+        required
+        autofocus={!!lastUsername.value}
+      />
       <FormError error={form.error} />
       <button class="primary wide" disabled={form.busy}>
         {form.busy ? "Signing in…" : "Sign in"}

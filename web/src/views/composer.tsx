@@ -1,9 +1,9 @@
 import { useRef, useState } from "preact/hooks";
 import { takeFocus } from "../focus";
 import { me } from "../session";
-import { channelTitle } from "../state/channels";
+import { channelTitle, companions } from "../state/channels";
 import { current } from "../state/conversations";
-import { addFiles, clearDraft, draftOf, refuseFiles, setText } from "../state/drafts";
+import { addFiles, clearDraft, draftOf, earlierId, refuseFiles, setText } from "../state/drafts";
 import { startEditing } from "../state/editing";
 import { send } from "../state/outbox";
 import { sendTyping } from "../state/typing";
@@ -21,6 +21,8 @@ export function Composer({ channel, ready }: { channel: Channel; ready: boolean 
   const [focus] = useState(takeFocus);
   const { text, files, refused } = draftOf(channel.id);
   const name = `${channel.type === "PUBLIC" ? "#" : ""}${channelTitle(channel)}`;
+  const alone = channel.type === "PRIVATE" && companions(channel).length === 0;
+  const label = alone ? "Message to yourself: nobody else is here" : `Message ${name}`;
   const content = trimmed(text);
   const length = lengthOf(content);
   const sendable = ready && (content !== "" || files.length > 0) && length <= MAX_LENGTH;
@@ -33,11 +35,18 @@ export function Composer({ channel, ready }: { channel: Channel; ready: boolean 
     addFiles(channel.id, more);
     focusComposer(channel.id);
   };
+  const toFile = () => {
+    addFiles(channel.id, [new File([content], "message.txt", { type: "text/plain" })]);
+    // Not taken when there are too many files already.
+    if (draftOf(channel.id).refused === null) setText(channel.id, "");
+    focusComposer(channel.id);
+  };
   const onFolder = () => refuseFiles(channel.id, "A folder cannot be attached, only files.");
   const submit = () => {
     if (!sendable) return;
-    if (files.length) upload(channel.id, content, files);
-    else send(channel.id, content);
+    const id = earlierId(channel.id, content);
+    if (files.length) upload(channel.id, content, files, id);
+    else send(channel.id, content, id);
     clearDraft(channel.id);
   };
   const onPaste = (event: ClipboardEvent) => {
@@ -55,14 +64,24 @@ export function Composer({ channel, ready }: { channel: Channel; ready: boolean 
       onSubmit={(event: Event) => (event.preventDefault(), submit())}
     >
       <DropZone into={name} onFiles={onFiles} onFolder={onFolder} />
-      <div role="alert">{refused && <p class="refused">{refused}</p>}</div>
+      <div role="alert">
+        {refused && <p class="refused">{refused}</p>}
+        {length > MAX_LENGTH && (
+          <p class="refused">
+            The message is too long: it can have {MAX_LENGTH.toLocaleString("en")} characters at most.{" "}
+            <button type="button" class="link" onClick={toFile}>
+              Attach it as a file
+            </button>
+          </p>
+        )}
+      </div>
       <div class={length > MAX_LENGTH ? "composer-box over" : "composer-box"}>
         {files.length > 0 && <Tray channelId={channel.id} files={files} onEmpty={() => focusComposer(channel.id)} />}
         <div class="composer-row">
           <AttachButton onFiles={onFiles} />
           <WritingArea
-            label={`Message ${name}`}
-            placeholder={`Message ${name}`}
+            label={label}
+            placeholder={label}
             text={text}
             onText={onText}
             onSubmit={submit}

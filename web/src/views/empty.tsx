@@ -1,5 +1,5 @@
 // Placeholders for empty views.
-import { channelTitle } from "../state/channels";
+import { channelTitle, companions } from "../state/channels";
 import { openChannelsDrawer } from "../state/drawers";
 import { hasRole } from "../state/people";
 import { CreateChannel } from "./channel-dialogs";
@@ -65,15 +65,17 @@ export function Nowhere({ loading }: { loading: boolean }) {
 export function Beginning({ channel, any }: { channel: Channel; any: boolean }) {
   const title = channelTitle(channel);
   const open = channel.type === "PUBLIC";
+  const alone = !open && companions(channel).length === 0;
   return (
     <div class="beginning">
       <span class="emblem">{open ? <HashIcon /> : <LockIcon />}</span>
       <h2>{open ? `Welcome to #${title}` : title}</h2>
-      <p>
+      <p dir="auto">
         {open && (channel.description || "This is where the channel begins.")}
-        {!open && `Only you and ${title} can read this conversation.`}
-        {!any && " No messages yet: write the first one."}
+        {alone && "Nobody else is in this conversation: the others have left, or their accounts were deleted."}
+        {!open && !alone && `Only you and ${title} can read this conversation.`}
       </p>
+      {!any && <p>No messages yet: write the first one.</p>}
     </div>
   );
 }

@@ -1,6 +1,12 @@
 // Forms: one request at a time, with errors shown at their fields.
-import { useEffect, useId, useRef, useState } from "preact/hooks";
+import { useEffect, useId, useLayoutEffect, useRef, useState } from "preact/hooks";
 import { ApiError } from "../http";
+
+/** Errors of one field that have a code of their own, by the names that the field has in requests. */
+const FIELDS_OF_CODES: Record<string, string[]> = {
+  USERNAME_TAKEN: ["username", "newUsername"],
+  EMAIL_TAKEN: ["email", "newEmail"],
+};
 
 /**
  * @param submit `isShown`: false when the user has closed the form during the request. The user does something else then, and must not be interrupted
@@ -16,11 +22,20 @@ export function useForm(submit: (values: Record<string, string>, isShown: () => 
   const shown = useRef(true);
   useEffect(() => () => void (shown.current = false), []);
   const [error, setError] = useState<ApiError | Error | null>(null);
+  /** The last error stands at a field, which has the focus. */
+  const [atField, setAtField] = useState(false);
+  const element = useRef<HTMLFormElement | null>(null);
+  useLayoutEffect(() => {
+    const wrong = error && (element.current?.querySelector('[aria-invalid="true"]') as HTMLElement | null);
+    setAtField(Boolean(wrong));
+    wrong?.focus();
+  }, [error]);
 
   const onSubmit = async (event: SubmitEvent) => {
     event.preventDefault();
     if (busy) return;
     const form = event.currentTarget as HTMLFormElement;
+    element.current = form;
     const values = Object.fromEntries([...new FormData(form)].map(([name, value]) => [name, String(value)]));
     setBusy(true);
     setError(null);
@@ -33,8 +48,23 @@ export function useForm(submit: (values: Record<string, string>, isShown: () => 
     setBusy(false);
   };
 
-  const details = error instanceof ApiError ? error.details : {};
-  return { busy, error, fieldErrors: details, onSubmit, clear: () => setError(null) };
+  return {
+    busy,
+    error: atField ? null : error,
+    fieldErrors: error instanceof ApiError ? fieldErrorsOf(error) : {},
+    onSubmit,
+    clear: () => setError(null),
+  };
+}
+
+function fieldErrorsOf({ code, message, details }: ApiError): Record<string, string> {
+  const fields = FIELDS_OF_CODES[code] ?? [];
+  return { ...details, ...Object.fromEntries(fields.map((field) => [field, message])) };
+}
+
+/** The server's words about a field begin with a verb: "must be 5 to 128 characters". */
+function sentence(label: string, problem: string) {
+  return /^[a-z]/.test(problem) ? `${label} ${problem}${problem.endsWith(".") ? "" : "."}` : problem;
 }
 
 export function Field({
@@ -78,7 +108,7 @@ export function Field({
       {multiline ? <textarea rows={3} {...attributes} /> : <input type={type as "text"} {...attributes} />}
       {(wrong || hint) && (
         <p id={`${id}-note`} class={wrong ? "note wrong" : "note"}>
-          {wrong ? fieldError : hint}
+          {wrong ? sentence(label, fieldError) : hint}
         </p>
       )}
     </div>

@@ -49,7 +49,10 @@ function Unsent({ channelId, text, files }: { channelId: string; text: string; f
   };
   return (
     <section class="unsent" aria-label="Unsent message">
-      <p>Your message was not sent. It stays here until you close the page or sign out.</p>
+      <p>
+        Your message was not sent. Its text stays here until you sign out
+        {files.length > 0 && ", its files until you close the page"}.
+      </p>
       {text !== "" && (
         <textarea ref={area} readonly rows={5} dir="auto" aria-label="Your unsent message" value={text} />
       )}

@@ -7,7 +7,7 @@ import { Avatar } from "./avatar";
 import { openDialog } from "./dialog";
 import { CloseIcon } from "./icons";
 import { NewConversation } from "./new-conversation";
-import { roleName } from "./role";
+import { roleName } from "../text/role";
 import type { User } from "../types";
 
 /** The readers of the open channel: all users, or the participants of a private channel. */

@@ -9,7 +9,7 @@ import { toastError } from "../state/toasts";
 import { ago, exactTime } from "../text/time";
 import { BellIcon, ChatIcon, CloseIcon, ShieldIcon, WarningIcon } from "./icons";
 import { Popover } from "./popover";
-import { roleName } from "./role";
+import { roleName } from "../text/role";
 import type { Notification } from "../types";
 
 const MINUTE_MS = 60_000;

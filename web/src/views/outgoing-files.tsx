@@ -43,7 +43,7 @@ export function OutgoingFiles({ pending }: { pending: Pending }) {
   );
 }
 
-function Progress({ pending: { clientMessageId, channelId, progress } }: { pending: Pending }) {
+function Progress({ pending: { clientMessageId, channelId, progress, published } }: { pending: Pending }) {
   const percent = Math.floor(progress.value * 100);
   return (
     <div class="upload">
@@ -60,7 +60,7 @@ function Progress({ pending: { clientMessageId, channelId, progress } }: { pendi
       <span class="percent" aria-hidden="true">
         {percent < 100 ? `${percent} %` : "Processing…"}
       </span>
-      {percent < 100 && (
+      {percent < 100 && !published && (
         <button type="button" class="link" onClick={() => (returnToDraft(clientMessageId), focusComposer(channelId))}>
           Cancel
         </button>

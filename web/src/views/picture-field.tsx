@@ -53,6 +53,7 @@ export function PictureField({
             class="unseen"
             accept={PICTURE_TYPES}
             aria-describedby={`${id}-note`}
+            aria-invalid={wrong !== null}
             onChange={onChange}
           />
           <label class="quiet" for={id}>

@@ -6,16 +6,17 @@ import { channels, channelTitle, companions, privateChannels, publicChannels } f
 import { closeDrawer } from "../state/drawers";
 import { lostWithDraft } from "../state/lost";
 import { countByChannel } from "../state/notifications";
+import { pending } from "../state/pending";
 import { hasRole, self } from "../state/people";
 import { toastError } from "../state/toasts";
 import { Avatar } from "./avatar";
 import { CreateChannel } from "./channel-dialogs";
-import { openDialog } from "./dialog";
+import { Confirm, openDialog } from "./dialog";
 import { HashIcon, Logo, PeopleIcon, PlusIcon, SignOutIcon } from "./icons";
 import { NewConversation } from "./new-conversation";
 import { Bell, shortCount } from "./notifications";
 import { Profile } from "./profile";
-import { roleName } from "./role";
+import { roleName } from "../text/role";
 import type { Channel } from "../types";
 
 export function Sidebar() {
@@ -162,6 +163,21 @@ function Placeholders() {
   ));
 }
 
+function askToSignOut() {
+  const leave = () => signOut().catch(toastError);
+  const count = pending.peek().filter(({ state }) => state !== "stored").length;
+  if (!count) return void leave();
+  openDialog(
+    <Confirm
+      title={count === 1 ? "A message has not been sent yet" : `${count} messages have not been sent yet`}
+      action="Sign out anyway"
+      onConfirm={leave}
+    >
+      <p class="lead">If you sign out now, they are discarded.</p>
+    </Confirm>,
+  );
+}
+
 function UserPanel() {
   const user = self.value;
   if (!user) return null;
@@ -175,13 +191,7 @@ function UserPanel() {
         </span>
         <span class="unseen">, your profile</span>
       </button>
-      <button
-        type="button"
-        class="icon-button"
-        aria-label="Sign out"
-        title="Sign out"
-        onClick={() => signOut().catch(toastError)}
-      >
+      <button type="button" class="icon-button" aria-label="Sign out" title="Sign out" onClick={askToSignOut}>
         <SignOutIcon />
       </button>
     </footer>
