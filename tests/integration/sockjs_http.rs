@@ -215,7 +215,7 @@ async fn a_long_replay_arrives_over_several_polls() {
         .await;
     for seq in 1..=150 {
         let message = session.expect("MESSAGE").await;
-        assert!(message.contains(&format!("\"seq\":{seq}}}")), "{seq}");
+        assert!(message.contains(&format!("\"seq\":{seq},")), "{seq}");
     }
     assert!(session.expect("RECEIPT").await.contains("receipt-id:r\n"));
 }
