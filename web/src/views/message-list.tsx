@@ -193,13 +193,16 @@ function useReading(timeline: Timeline, box: { current: HTMLDivElement | null },
   if (atEnd) seen.current = newest;
 
   const readMore = () => {
-    const { scrollTop, scrollHeight, clientHeight } = box.current as HTMLDivElement;
+    // The effect of a frozen tab runs late, when the list may be gone.
+    if (!box.current) return;
+    const { scrollTop, scrollHeight, clientHeight } = box.current;
     if (scrollTop < READ_AHEAD_PX && timeline.hasOlder.peek()) void timeline.loadOlder().catch(toastError);
     else if (scrollHeight - scrollTop - clientHeight < READ_AHEAD_PX && timeline.hasNewer.peek())
       void timeline.loadNewer().catch(toastError);
   };
   const onScroll = () => {
-    const { scrollTop, scrollHeight, clientHeight } = box.current as HTMLDivElement;
+    if (!box.current) return;
+    const { scrollTop, scrollHeight, clientHeight } = box.current;
     setAtBottom(scrollHeight - scrollTop - clientHeight < NEAR_END_PX);
     readMore();
   };
