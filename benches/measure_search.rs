@@ -3,9 +3,9 @@
 //! The driver writes messages of random words into PostgreSQL: half of the words are Korean, half Latin, and the n-th most frequent
 //! word is n times as rare as the first. Then it searches over HTTP for words from the most frequent to the rarest.
 
+mod program;
+
 use std::{
-    error::Error,
-    io::Write as _,
     process::ExitCode,
     time::{Duration, Instant},
 };
@@ -16,8 +16,7 @@ use serde_json::{Value, json};
 use sqlx::{PgPool, postgres::PgPoolOptions};
 use uuid::Uuid;
 
-type Failure = Box<dyn Error + Send + Sync>;
-type Outcome<T> = Result<T, Failure>;
+use program::{Outcome, print, run};
 
 const USAGE: &str = "measure_search --at ADDRESS [--messages N] [--searches N], with ADMIN_USERNAME, ADMIN_PASSWORD and DATABASE_URL in the environment
   --at A             the node
@@ -44,7 +43,7 @@ struct Args {
 }
 
 impl Args {
-    fn parse(mut words: impl Iterator<Item = String>) -> Outcome<Self> {
+    fn parse(words: &mut dyn Iterator<Item = String>) -> Outcome<Self> {
         let mut args = Self {
             at: String::new(),
             messages: 1_000_000,
@@ -69,26 +68,7 @@ impl Args {
 }
 
 fn main() -> ExitCode {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build();
-    // `cargo bench` adds a flag for its own harness.
-    let arguments = std::env::args().skip(1).filter(|word| word != "--bench");
-    let result = match (runtime, Args::parse(arguments)) {
-        (Ok(runtime), Ok(args)) => runtime.block_on(measure(&args)),
-        (_, Err(error)) => Err(format!("{error}\n{USAGE}").into()),
-        (Err(error), _) => Err(error.into()),
-    };
-    let Err(error) = result else {
-        return ExitCode::SUCCESS;
-    };
-    // Fails when standard error is closed.
-    drop(writeln!(std::io::stderr(), "{error}"));
-    ExitCode::FAILURE
-}
-
-fn print(line: &str) -> Outcome<()> {
-    Ok(writeln!(std::io::stdout(), "{line}")?)
+    run(USAGE, Args::parse, measure)
 }
 
 #[expect(

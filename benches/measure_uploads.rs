@@ -3,9 +3,9 @@
 //! The files are attachments of messages. All have the same bytes, so that the driver uses little memory. The node's memory is
 //! read every 20 ms; a peak between two readings is missed.
 
+mod program;
+
 use std::{
-    error::Error,
-    io::Write as _,
     process::ExitCode,
     time::{Duration, Instant},
 };
@@ -15,8 +15,7 @@ use reqwest::{Body, Client, multipart};
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
-type Failure = Box<dyn Error + Send + Sync>;
-type Outcome<T> = Result<T, Failure>;
+use program::{Outcome, print, run};
 
 const USAGE: &str = "measure_uploads --at ADDRESS --node-pid P [flags], with ADMIN_USERNAME and ADMIN_PASSWORD in the environment
   --at A             the node
@@ -35,7 +34,7 @@ struct Args {
 }
 
 impl Args {
-    fn parse(mut words: impl Iterator<Item = String>) -> Outcome<Self> {
+    fn parse(words: &mut dyn Iterator<Item = String>) -> Outcome<Self> {
         let mut args = Self {
             at: String::new(),
             node_pid: 0,
@@ -64,26 +63,7 @@ impl Args {
 }
 
 fn main() -> ExitCode {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build();
-    // `cargo bench` adds a flag for its own harness.
-    let arguments = std::env::args().skip(1).filter(|word| word != "--bench");
-    let result = match (runtime, Args::parse(arguments)) {
-        (Ok(runtime), Ok(args)) => runtime.block_on(measure(&args)),
-        (_, Err(error)) => Err(format!("{error}\n{USAGE}").into()),
-        (Err(error), _) => Err(error.into()),
-    };
-    let Err(error) = result else {
-        return ExitCode::SUCCESS;
-    };
-    // Fails when standard error is closed.
-    drop(writeln!(std::io::stderr(), "{error}"));
-    ExitCode::FAILURE
-}
-
-fn print(line: &str) -> Outcome<()> {
-    Ok(writeln!(std::io::stdout(), "{line}")?)
+    run(USAGE, Args::parse, measure)
 }
 
 /// Resident memory of the process, in MiB.

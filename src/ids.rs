@@ -1,6 +1,10 @@
 //! Identifiers: one type for each kind, so that the compiler rejects a user's id where a channel's is expected.
 
-use std::{fmt, str::FromStr};
+use std::{
+    fmt,
+    str::FromStr,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
 
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -17,18 +21,6 @@ macro_rules! id {
             /// A new UUID version 7: later ids sort after earlier ones.
             pub fn new() -> Self {
                 Self(Uuid::now_v7())
-            }
-
-            /// Time since the id was made, by the clocks of its node and this one. Zero for an id of another version.
-            pub fn age(self) -> std::time::Duration {
-                let Some(made) = self.0.get_timestamp() else {
-                    return std::time::Duration::ZERO;
-                };
-                let (seconds, nanoseconds) = made.to_unix();
-                let made = std::time::Duration::new(seconds, nanoseconds);
-                let now = std::time::SystemTime::now();
-                let now = now.duration_since(std::time::UNIX_EPOCH);
-                now.unwrap_or_default().saturating_sub(made)
             }
         }
 
@@ -98,4 +90,17 @@ id! {
 id! {
     /// A login session of one device, from login to logout; the `sid` claim of its access tokens.
     SessionId
+}
+
+impl EventId {
+    /// Time since the id was made, by the clocks of its node and this one. Zero for an id of another version.
+    pub fn age(self) -> Duration {
+        let Some(made) = self.0.get_timestamp() else {
+            return Duration::ZERO;
+        };
+        let (seconds, nanoseconds) = made.to_unix();
+        let now = SystemTime::now().duration_since(UNIX_EPOCH);
+        now.unwrap_or_default()
+            .saturating_sub(Duration::new(seconds, nanoseconds))
+    }
 }

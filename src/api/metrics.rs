@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use http::{HeaderValue, Method, StatusCode, header::CONTENT_TYPE};
+use http::{HeaderValue, Method, header::CONTENT_TYPE};
 use tokio::time::timeout;
 use tracing::debug;
 use warp::{path, reply::Response};
@@ -12,7 +12,7 @@ use crate::{
     app::App,
     http::{
         request::{self, Request},
-        resource::{Route, any_of, handler, route},
+        resource::{Route, handler, route},
     },
     metrics::{Metrics, OfProtocol, Outcome, Protocol},
     problem::{Problem, chain},
@@ -25,21 +25,19 @@ const OPEN_METRICS: HeaderValue =
 /// Timeout of the values that PostgreSQL has.
 const STORE_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// The routes of the server of the metrics.
+/// The route of the server of the metrics.
 pub fn routes(app: &Arc<App>) -> Route {
-    let metrics = route(
+    route(
         &request::filter(app),
         path!("metrics"),
         &[(Method::GET, handler(respond))],
-    );
-    any_of([metrics])
+    )
 }
 
 async fn respond(request: Request) -> Result<Response, Problem> {
     let app = &request.app;
     update(app, &app.metrics).await;
     let mut response = Response::new(app.metrics.encode().into());
-    *response.status_mut() = StatusCode::OK;
     response.headers_mut().insert(CONTENT_TYPE, OPEN_METRICS);
     Ok(response)
 }

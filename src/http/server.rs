@@ -229,9 +229,12 @@ where
     if let Some(uri) = without_needless_escapes(request.uri()) {
         *request.uri_mut() = uri;
     }
-    let method = request.method().clone();
-    let path = redact_session_id(request.uri().path()).into_owned();
-    let span = info_span!("http", method = %request.method(), path, request.id = id.to_str().unwrap_or_default());
+    let path = redact_session_id(request.uri().path());
+    let timing = config.timings.as_ref().map(|timings| {
+        let route = (timings.route_of)(&path);
+        (&timings.metrics, method_name(request.method()), route)
+    });
+    let span = info_span!("http", method = %request.method(), path = &*path, request.id = id.to_str().unwrap_or_default());
     let unread = Arc::new(AtomicBool::new(false));
     let invalid = check(&request);
     let head = Head {
@@ -272,10 +275,10 @@ where
             .insert(CONNECTION, HeaderValue::from_static("close"));
     }
     let status = response.status();
-    if let Some(Timings { metrics, route_of }) = &config.timings {
+    if let Some((metrics, method, route)) = timing {
         let labels = HttpRequest {
-            method: method_name(&method),
-            route: route_of(&path),
+            method,
+            route,
             status: status.as_u16(),
         };
         let timings = &metrics.http_seconds;

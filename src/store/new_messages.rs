@@ -232,15 +232,7 @@ pub async fn insert(db: &mut Transaction, new: &[NewMessage]) -> Result<Vec<Outb
         .await?;
     mentions::insert(&mut *db, new.iter().map(|n| &n.message)).await?;
     files::attach(db, new.iter().map(|n| &n.message)).await?;
-    Ok(rows
-        .into_iter()
-        .zip(events)
-        .map(|(id, event)| OutboxRow {
-            id,
-            event,
-            was_sent: false,
-        })
-        .collect())
+    Ok(OutboxRow::inserted(rows, events))
 }
 
 /// An array of ids as PostgreSQL writes it, or none when there are none. `unnest` would flatten an array of arrays.

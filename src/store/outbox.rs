@@ -23,6 +23,20 @@ pub struct OutboxRow {
     pub was_sent: bool,
 }
 
+impl OutboxRow {
+    /// The rows of events that were just inserted, in the same order as their ids.
+    pub(super) fn inserted(ids: Vec<i64>, events: Vec<Event>) -> Vec<Self> {
+        ids.into_iter()
+            .zip(events)
+            .map(|(id, event)| Self {
+                id,
+                event,
+                was_sent: false,
+            })
+            .collect()
+    }
+}
+
 /// Inserts events in the transaction of the change that causes them.
 ///
 /// # Errors
@@ -46,15 +60,7 @@ pub async fn insert(
         .bind(columns.bodies)
         .fetch_all(db)
         .await?;
-    Ok(rows
-        .into_iter()
-        .zip(events)
-        .map(|(id, event)| OutboxRow {
-            id,
-            event,
-            was_sent: false,
-        })
-        .collect())
+    Ok(OutboxRow::inserted(rows, events))
 }
 
 /// The columns of events, for one insert statement.
