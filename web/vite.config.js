@@ -82,5 +82,7 @@ export default defineConfig({
     modulePreload: false,
     reportCompressedSize: false,
   },
+  // A test reads the error codes of the server.
+  server: { fs: { allow: [".."] } },
   test: { environment: "happy-dom" },
 });

@@ -6,10 +6,12 @@
 //   state/               the state, in signals; imports no view
 //   views/               components, which render the state
 //   text/                formats of times and sizes; message text as a tree
+//   i18n/                the language: sentences, plurals, errors
 //   picture, visible     scales a profile picture; whether this tab is visible
 //   focus                whether the next composer takes the focus
 //   highlight/           colours of code, in a worker
 //   clipboard            copies text
+//   theme                dark or light
 //   frames               work done once a frame
 //   workspace, route     what runs while a user is signed in; the channel in the URL
 //
@@ -29,6 +31,7 @@ import "./styles/popovers.css";
 import "./styles/overlays.css";
 import { effect, untracked } from "@preact/signals";
 import { render } from "preact";
+import { loadLanguage } from "./i18n";
 import { me, start } from "./session";
 import { App } from "./views/app";
 import { openWorkspace } from "./workspace";
@@ -47,7 +50,9 @@ effect(() => {
 });
 
 const root = document.getElementById("app") as HTMLElement;
-// The splash of index.html.
-root.replaceChildren();
-render(<App />, root);
+// Until then, the splash of index.html stays.
+void loadLanguage().then(() => {
+  root.replaceChildren();
+  render(<App />, root);
+});
 void start();

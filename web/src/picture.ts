@@ -1,3 +1,4 @@
+import { t } from "./i18n";
 // Profile pictures: checked, and scaled down when large, because every user loads them.
 
 /** Types that the server accepts, for the file dialog. */
@@ -14,9 +15,9 @@ const SMALL_BYTES = 200 * 1024;
  */
 export async function portrait(file: File): Promise<File> {
   if (!PICTURE_TYPES.split(",").includes(file.type))
-    throw new Error("A picture must be a PNG, JPEG, GIF or WebP file.");
+    throw new Error(t("A picture must be a PNG, JPEG, GIF or WebP file."));
   const picture = await createImageBitmap(file).catch(() => null);
-  if (!picture) throw new Error(`“${file.name}” cannot be read as a picture.`);
+  if (!picture) throw new Error(t("“{name}” cannot be read as a picture.", { name: file.name }));
   const { width, height } = picture;
   if (file.size <= SMALL_BYTES) return file;
   const side = Math.min(width, height);
@@ -27,6 +28,6 @@ export async function portrait(file: File): Promise<File> {
   picture.close();
   // A browser that cannot write WebP makes a PNG and sets its type.
   const blob = await new Promise((done: (made: Blob | null) => void) => canvas.toBlob(done, "image/webp", 0.9));
-  if (!blob) throw new Error(`“${file.name}” cannot be made smaller.`);
+  if (!blob) throw new Error(t("“{name}” cannot be made smaller.", { name: file.name }));
   return new File([blob], `picture.${blob.type.split("/")[1]}`, { type: blob.type });
 }

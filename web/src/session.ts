@@ -10,6 +10,7 @@ import { backoff, pauseOrOnline } from "./backoff";
 import { allowFocus, forbidFocus } from "./focus";
 import { stored } from "./storage";
 import type { Call } from "./http";
+import type { PlainSentence } from "./i18n";
 import type { User } from "./types";
 
 const ROTATE_AFTER_MS = 24 * 60 * 60 * 1000;
@@ -27,7 +28,7 @@ export type Phase = "starting" | "unreachable" | "signed-out" | "signed-in";
 export const phase = signal<Phase>("starting");
 export const me = signal<User | null>(null);
 /** The reason for the sign-in form when the user did not sign out. */
-export const notice = signal<string | null>(null);
+export const notice = signal<PlainSentence | null>(null);
 
 /** Who has to sign in again; empty after a sign-out. */
 export const lastUsername = signal("");
@@ -205,7 +206,7 @@ function useToken(bearer: string) {
 }
 
 /** @param reason shown above the sign-in form */
-function endSession(reason: string | null) {
+function endSession(reason: PlainSentence | null) {
   clearTimeout(renewTimer);
   access = null;
   batch(() => {

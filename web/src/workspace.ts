@@ -1,5 +1,6 @@
 // What runs while a user is signed in: the lists, the event stream, the STOMP connection, and the open channel.
 import { computed, effect, untracked } from "@preact/signals";
+import { t } from "./i18n";
 import { closeLink, listen, openLink } from "./live/link";
 import { forbidFocus } from "./focus";
 import { lastChannelId, openChannelId, replaceChannel } from "./route";
@@ -34,7 +35,8 @@ export function openWorkspace(): () => void {
   const self = me.peek();
   const user = self?.id;
   // A new role ends the sessions of its user.
-  if (self && before?.id === user && before?.role !== self.role) toast(`Your role is now ${roleName(self.role)}.`);
+  if (self && before?.id === user && before?.role !== self.role)
+    toast(t("Your role is now {role}.", { role: roleName(self.role) }));
   before = self;
   openDrafts(user ?? "");
   void loadMarkdown();

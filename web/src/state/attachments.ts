@@ -1,4 +1,5 @@
 // Files chosen for an unsent message.
+import { t } from "../i18n";
 import { sizeOf } from "../text/size";
 import { isPicture } from "./files";
 
@@ -40,12 +41,15 @@ export function withFiles(held: Attachment[], more: File[]): { files: Attachment
 }
 
 function refusalReason(file: File, count: number, total: number) {
-  if (count >= MAX_FILES) return `A message can have ${MAX_FILES} files at most.`;
-  if (file.size === 0) return `“${file.name}” is empty.`;
+  if (count >= MAX_FILES) return t("A message can have {count} files at most.", { count: MAX_FILES });
+  if (file.size === 0) return t("“{name}” is empty.", { name: file.name });
   if (file.size > MAX_FILE_BYTES) {
-    return `“${file.name}” is too large: a file can have ${sizeOf(MAX_FILE_BYTES)} at most.`;
+    return t("“{name}” is too large: a file can have {size} at most.", {
+      name: file.name,
+      size: sizeOf(MAX_FILE_BYTES),
+    });
   }
-  if (total + file.size > MAX_TOTAL_BYTES) return "The files of a message can have 50 MB together at most.";
+  if (total + file.size > MAX_TOTAL_BYTES) return t("The files of a message can have 50 MB together at most.");
   return null;
 }
 

@@ -2,6 +2,7 @@
 import { computed, signal } from "@preact/signals";
 import * as api from "../api";
 import { coalesce } from "../backoff";
+import { t } from "../i18n";
 import { openChannelId } from "../route";
 import { me } from "../session";
 import { retry } from "./retry";
@@ -68,7 +69,7 @@ export function channelTitle(channel: Channel) {
   return (
     companions(channel)
       .map((user) => user.username)
-      .join(", ") || "Only you"
+      .join(", ") || t("Only you")
   );
 }
 

@@ -6,6 +6,7 @@
 
 import { computed, effect, signal, untracked } from "@preact/signals";
 import { inFrame, runFrame } from "../frames";
+import { errorMessage } from "../i18n/errors";
 import { connection, subscribe } from "../live/link";
 import { rememberChannel } from "../route";
 import { channels, touchChannel } from "./channels";
@@ -117,7 +118,8 @@ export function startConversations(): () => void {
   for (const id of new Set(pending.peek().map((each) => each.channelId))) kept.set(id, open(id));
   const endErrors = subscribe("/user/queue/errors", (refusal) => {
     // All tabs of the user hear of the refusal of any tab's message.
-    if (!handleRefusal(refusal) && !refusal.details?.clientMessageId) toast(refusal.message, "error");
+    if (!handleRefusal(refusal) && !refusal.details?.clientMessageId)
+      toast(errorMessage(refusal.code, refusal.message), "error");
   });
   // Closes channels that were deleted or that the user lost.
   const ids = computed(() => channels.value?.map((each) => each.id).join(" "));

@@ -1,5 +1,6 @@
 // Channels that the user has lost: deleted, or the user is no longer in them. Unsent text stays in their drafts, to be copied.
 import { computed, effect, signal, untracked } from "@preact/signals";
+import { t } from "../i18n";
 import { openChannelId } from "../route";
 import { channels, channelTitle, wasDropped } from "./channels";
 import { draftChannels, hasDraft } from "./drafts";
@@ -32,10 +33,12 @@ export function watchLost(): () => void {
       }
       for (const channel of gone) {
         if (channel.id === openChannelId.peek() || wasDropped(channel.id)) continue;
-        const name = channel.type === "PUBLIC" ? `#${channelTitle(channel)}` : `“${channelTitle(channel)}”`;
-        const reason =
-          channel.type === "PUBLIC" ? "was deleted" : "is gone: it was deleted, or you were removed from it";
-        toast(`${name} ${reason}.`);
+        const name = channelTitle(channel);
+        toast(
+          channel.type === "PUBLIC"
+            ? t("#{name} was deleted.", { name })
+            : t("“{name}” is gone: it was deleted, or you were removed from it.", { name }),
+        );
       }
       const all = new Map([...draftChannels(), ...lost.peek(), ...gone].map((channel) => [channel.id, channel]));
       lost.value = [...all.values()].filter(({ id }) => !ids.has(id) && (hasDraft(id) || id === openChannelId.peek()));

@@ -5,6 +5,7 @@
 import { effect } from "@preact/signals";
 import * as api from "../api";
 import { ApiError } from "../http";
+import { errorMessage } from "../i18n/errors";
 import { connection, publish } from "../live/link";
 import { backoff, pauseOrOnline } from "../backoff";
 import { me } from "../session";
@@ -56,7 +57,8 @@ export function handleRefusal({ code, message: reason, details }: Refusal): bool
 function refused({ clientMessageId, tries }: Pending, code: string, reason: string) {
   setCleanup(clientMessageId, () => {});
   if (code === DELETED_CODE) return removePending(clientMessageId);
-  if (!TRANSIENT_CODES.has(code)) return changePending(clientMessageId, { state: "failed", reason });
+  if (!TRANSIENT_CODES.has(code))
+    return changePending(clientMessageId, { state: "failed", reason: errorMessage(code, reason) });
   changePending(clientMessageId, { state: "waiting", tries: tries + 1 });
   retryTimer ??= setTimeout(() => {
     retryTimer = null;

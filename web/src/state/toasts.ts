@@ -1,6 +1,7 @@
 // Short messages in a corner that disappear after 6 s.
 import { signal } from "@preact/signals";
 import { ApiError } from "../http";
+import { messageOf } from "../i18n/errors";
 
 const DURATION_MS = 6_000;
 const MAX_TOASTS = 4;
@@ -27,5 +28,5 @@ export function toastError(error: unknown) {
   // The session has ended, and the sign-in form shows the reason.
   if (error instanceof ApiError && error.status === 401) return;
   if (!(error instanceof ApiError)) console.error(error);
-  toast(error instanceof Error ? error.message : String(error), "error");
+  toast(error instanceof Error ? messageOf(error) : String(error), "error");
 }

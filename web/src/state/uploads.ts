@@ -1,6 +1,7 @@
 // Messages with files, sent over HTTP. They are sent concurrently and may arrive in another order.
 import * as api from "../api";
 import { ApiError } from "../http";
+import { messageOf } from "../i18n/errors";
 import { connection } from "../live/link";
 import { backoff, pauseOrOnline } from "../backoff";
 import { me } from "../session";
@@ -44,7 +45,7 @@ async function deliver(clientMessageId: string) {
       const transient = error instanceof ApiError && error.transient;
       // While the server may have it, it must not be shown as not sent.
       if (!transient) {
-        const reason = error instanceof Error ? error.message : String(error);
+        const reason = error instanceof Error ? messageOf(error) : String(error);
         return changePending(clientMessageId, { state: "failed", reason });
       }
       await pauseOrOnline(backoff(attempt));

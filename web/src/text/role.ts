@@ -1,5 +1,6 @@
+import { t } from "../i18n";
 import type { Role } from "../types";
 
-const NAMES: Record<Role, string> = { USER: "Member", CHANNEL_MANAGER: "Channel manager", ADMIN: "Administrator" };
+const NAMES = { USER: "Member", CHANNEL_MANAGER: "Channel manager", ADMIN: "Administrator" } as const;
 
-export const roleName = (role: Role) => NAMES[role] ?? role;
+export const roleName = (role: Role) => (role in NAMES ? t(NAMES[role]) : role);

@@ -1,3 +1,4 @@
+import { t } from "../i18n";
 import { notice, phase } from "../session";
 import { Auth } from "./auth";
 import { Logo } from "./icons";
@@ -10,7 +11,7 @@ export function App() {
       {phase.value === "signed-in" && <Shell />}
       {phase.value === "signed-out" && <Auth notice={notice.value} />}
       {phase.value === "starting" && <Splash />}
-      {phase.value === "unreachable" && <Splash text="The server cannot be reached. Trying again…" />}
+      {phase.value === "unreachable" && <Splash text={t("The server cannot be reached. Trying again…")} />}
       <Toasts />
     </>
   );

@@ -1,6 +1,7 @@
 // The files of a message: pictures, and rows of other files.
 import { useEffect, useState } from "preact/hooks";
 import { fileLink } from "../api";
+import { t } from "../i18n";
 import { connection } from "../live/link";
 import { isPicture, latest, pictureSource } from "../state/files";
 import { sizeOf } from "../text/size";
@@ -69,7 +70,7 @@ function Picture({ file, among, onBroken }: { file: BinaryContent; among: Binary
       type="button"
       class={size ? "picture" : "picture loading"}
       tabindex={tabindex}
-      aria-label={`Open picture ${file.fileName}`}
+      aria-label={t("Open picture {name}", { name: file.fileName })}
       title={file.fileName}
       disabled={waiting}
       onClick={() => openDialog(<Lightbox files={among} first={among.indexOf(file)} />)}
@@ -102,7 +103,7 @@ function FileRow({ file }: { file: BinaryContent }) {
           {fileName}
         </span>
         <span class="file-note">
-          {uploadStatus === "FAILED" ? "This file could not be stored." : sizeOf(size)}
+          {uploadStatus === "FAILED" ? t("This file could not be stored.") : sizeOf(size)}
           {uploadStatus === "WAITING" && (
             <>
               {" "}
@@ -120,7 +121,7 @@ function FileRow({ file }: { file: BinaryContent }) {
       href={fileLink(id)}
       download={fileName}
       tabindex={tabindex}
-      aria-label={`Download ${fileName}, ${sizeOf(size)}`}
+      aria-label={t("Download {name}, {size}", { name: fileName, size: sizeOf(size) })}
     >
       {inside}
       <DownloadIcon />
@@ -131,6 +132,6 @@ function FileRow({ file }: { file: BinaryContent }) {
 const Processing = () => (
   <span class="processing">
     <span class="spinner" />
-    Processing…
+    {t("Processing…")}
   </span>
 );

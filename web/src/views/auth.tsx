@@ -1,17 +1,20 @@
 import { useLayoutEffect, useRef, useState } from "preact/hooks";
+import { t } from "../i18n";
 import { lastUsername, signIn, signUp } from "../session";
 import { anyDraft } from "../state/drafts";
 import { DropZone } from "./drop-zone";
 import { Field, FormError, useForm } from "./form";
 import { Logo } from "./icons";
 import { PictureField } from "./picture-field";
+import { LanguageChoice } from "./settings";
+import type { PlainSentence } from "../i18n";
 import type { User } from "../types";
 
 /** A placeholder user before the sign-up. */
 const NOBODY: User = { id: "", username: "", email: "", online: null, role: "USER" };
 
 /** `notice`: why the user must sign in again */
-export function Auth({ notice }: { notice: string | null }) {
+export function Auth({ notice }: { notice: PlainSentence | null }) {
   const [joining, setJoining] = useState(false);
   return (
     <main class="auth">
@@ -19,24 +22,29 @@ export function Auth({ notice }: { notice: string | null }) {
       <section class="auth-card">
         <header>
           <Logo />
-          <h1>{joining ? "Create your account" : "Welcome back"}</h1>
-          <p>{joining ? "It takes a name, an address and a password." : "Sign in to go on where you left off."}</p>
+          <h1>{joining ? t("Create your account") : t("Welcome back")}</h1>
+          <p>
+            {joining ? t("It takes a name, an address and a password.") : t("Sign in to go on where you left off.")}
+          </p>
         </header>
         {notice && !joining && (
           <p class="form-notice" role="status">
-            {notice}
-            {anyDraft.value && " Your unsent text is kept for when you sign in again."}
+            {t(notice)}
+            {anyDraft.value && ` ${t("Your unsent text is kept for when you sign in again.")}`}
           </p>
         )}
         {joining ? <SignUp key="up" /> : <SignIn key="in" focus={notice === null} />}
         <footer>
-          {joining ? "Already have an account? " : "New here? "}
+          {joining ? t("Already have an account?") : t("New here?")}{" "}
           <button type="button" class="link" onClick={() => setJoining(!joining)}>
-            {joining ? "Sign in" : "Create an account"}
+            {joining ? t("Sign in") : t("Create an account")}
           </button>
         </footer>
       </section>
-      <p class="auth-foot">Discodeit on {location.host}</p>
+      <div class="auth-language">
+        <LanguageChoice />
+      </div>
+      <p class="auth-foot">{t("Discodeit on {host}", { host: location.host })}</p>
     </main>
   );
 }
@@ -48,7 +56,7 @@ function SignIn({ focus }: { focus: boolean }) {
   return (
     <form ref={ref} onSubmit={form.onSubmit} onInput={form.clear}>
       <Field
-        label="Username"
+        label={t("Username")}
         name="username"
         value={lastUsername.value}
         autocomplete="username"
@@ -56,7 +64,7 @@ function SignIn({ focus }: { focus: boolean }) {
         autofocus={!lastUsername.value}
       />
       <Field
-        label="Password"
+        label={t("Password")}
         name="password"
         type="password"
         autocomplete="current-password"
@@ -65,7 +73,7 @@ function SignIn({ focus }: { focus: boolean }) {
       />
       <FormError error={form.error} />
       <button class="primary wide" disabled={form.busy}>
-        {form.busy ? "Signing in…" : "Sign in"}
+        {form.busy ? t("Signing in…") : t("Sign in")}
       </button>
     </form>
   );
@@ -92,28 +100,35 @@ function SignUp() {
         fieldError={fieldErrors.profile}
       />
       <Field
-        label="Username"
+        label={t("Username")}
         name="username"
         autocomplete="username"
         maxlength={50}
         required
         autofocus
-        hint="Up to 50 characters. This is the name others see."
+        hint={t("Up to 50 characters. This is the name others see.")}
         fieldError={fieldErrors.username}
       />
-      <Field label="Email" name="email" type="email" autocomplete="email" required fieldError={fieldErrors.email} />
       <Field
-        label="Password"
+        label={t("Email")}
+        name="email"
+        type="email"
+        autocomplete="email"
+        required
+        fieldError={fieldErrors.email}
+      />
+      <Field
+        label={t("Password")}
         name="password"
         type="password"
         autocomplete="new-password"
         required
-        hint="At least 5 characters."
+        hint={t("At least 5 characters.")}
         fieldError={fieldErrors.password}
       />
       <FormError error={form.error} />
       <button class="primary wide" disabled={form.busy}>
-        {form.busy ? "Creating…" : "Create account"}
+        {form.busy ? t("Creating…") : t("Create account")}
       </button>
     </form>
   );

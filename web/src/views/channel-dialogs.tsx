@@ -1,4 +1,5 @@
 import * as api from "../api";
+import { t } from "../i18n";
 import { goToChannel } from "../route";
 import { me } from "../session";
 import { dropChannel, putChannel, refreshChannels } from "../state/channels";
@@ -16,17 +17,17 @@ export function CreateChannel() {
     goToChannel(channel.id);
   });
   return (
-    <Dialog title="Create a channel">
+    <Dialog title={t("Create a channel")}>
       <form onSubmit={form.onSubmit} onInput={form.clear}>
-        <p class="lead">Everybody on this server can read it and write in it.</p>
+        <p class="lead">{t("Everybody on this server can read it and write in it.")}</p>
         <ChannelFields fieldErrors={form.fieldErrors} />
         <FormError error={form.error} />
         <div class="dialog-actions">
           <button type="button" class="quiet" onClick={closeDialog}>
-            Cancel
+            {t("Cancel")}
           </button>
           <button class="primary" disabled={form.busy}>
-            Create channel
+            {t("Create channel")}
           </button>
         </div>
       </form>
@@ -41,19 +42,19 @@ export function EditChannel({ channel }: { channel: Channel }) {
     if (isShown()) closeDialog();
   });
   return (
-    <Dialog title={`Edit #${channel.name}`}>
+    <Dialog title={t("Edit #{name}", { name: channel.name ?? "" })}>
       <form onSubmit={form.onSubmit} onInput={form.clear}>
         <ChannelFields channel={channel} fieldErrors={form.fieldErrors} />
         <FormError error={form.error} />
         <div class="dialog-actions">
           <button type="button" class="danger quiet apart" onClick={() => askToDelete(channel)}>
-            Delete channel
+            {t("Delete channel")}
           </button>
           <button type="button" class="quiet" onClick={closeDialog}>
-            Cancel
+            {t("Cancel")}
           </button>
           <button class="primary" disabled={form.busy}>
-            Save
+            {t("Save")}
           </button>
         </div>
       </form>
@@ -65,7 +66,7 @@ function ChannelFields({ channel, fieldErrors }: { channel?: Channel; fieldError
   return (
     <>
       <Field
-        label="Name"
+        label={t("Name")}
         name="name"
         value={channel?.name ?? ""}
         maxlength={100}
@@ -75,12 +76,12 @@ function ChannelFields({ channel, fieldErrors }: { channel?: Channel; fieldError
         fieldError={fieldErrors.name ?? fieldErrors.newName}
       />
       <Field
-        label="Description"
+        label={t("Description")}
         name="description"
         value={channel?.description ?? ""}
         maxlength={500}
         multiline
-        hint="What it is about. May be left empty."
+        hint={t("What it is about. May be left empty.")}
         fieldError={fieldErrors.description ?? fieldErrors.newDescription}
       />
     </>
@@ -88,11 +89,14 @@ function ChannelFields({ channel, fieldErrors }: { channel?: Channel; fieldError
 }
 
 export function askToDelete(channel: Channel) {
-  const what = channel.type === "PUBLIC" ? `#${channel.name}` : "this private conversation";
+  const title =
+    channel.type === "PUBLIC"
+      ? t("Delete #{name}?", { name: channel.name ?? "" })
+      : t("Delete this private conversation?");
   const remove = () => api.deleteChannel(channel.id).then(() => dropChannel(channel.id), toastError);
   openDialog(
-    <Confirm key="delete" title={`Delete ${what}?`} action="Delete" onConfirm={remove}>
-      <p class="lead">All of its messages go with it, for everybody. This cannot be undone.</p>
+    <Confirm key="delete" title={title} action={t("Delete")} onConfirm={remove}>
+      <p class="lead">{t("All of its messages go with it, for everybody. This cannot be undone.")}</p>
     </Confirm>,
   );
 }
@@ -103,11 +107,11 @@ export function askToLeave(channel: Channel) {
   const last = channel.participants.every((user) => user.id === self);
   const leave = () => api.leaveChannel(channel.id, self).then(() => dropChannel(channel.id), toastError);
   openDialog(
-    <Confirm key="leave" title="Leave this private conversation?" action="Leave" onConfirm={leave}>
+    <Confirm key="leave" title={t("Leave this private conversation?")} action={t("Leave")} onConfirm={leave}>
       <p class="lead">
         {last
-          ? "Nobody else is in it, so all of its messages go with it. This cannot be undone."
-          : "You will not see its messages any more, and nobody can let you in again."}
+          ? t("Nobody else is in it, so all of its messages go with it. This cannot be undone.")
+          : t("You will not see its messages any more, and nobody can let you in again.")}
       </p>
     </Confirm>,
   );

@@ -1,5 +1,6 @@
 // Actions on the open channel.
 import { useId, useState } from "preact/hooks";
+import { t } from "../i18n";
 import { notifies, refreshReadStatuses, setNotifies } from "../state/read-statuses";
 import { hasRole } from "../state/people";
 import { toastError } from "../state/toasts";
@@ -14,8 +15,8 @@ export function ChannelMenu({ channel }: { channel: Channel }) {
   const onOpen = () => void refreshReadStatuses().catch(toastError);
   return (
     <Popover
-      label="Channel options"
-      heading="Channel options"
+      label={t("Channel options")}
+      heading={t("Channel options")}
       icon={<MoreIcon />}
       onOpen={onOpen}
       panel={(close: () => void) => <Panel channel={channel} close={close} />}
@@ -35,17 +36,17 @@ function Panel({ channel, close }: { channel: Channel; close: () => void }) {
           class="menu-item"
           onClick={() => (close(), openDialog(<EditChannel channel={channel} />))}
         >
-          <EditIcon /> Edit channel
+          <EditIcon /> {t("Edit channel")}
         </button>
       )}
       {channel.type === "PRIVATE" && (
         <button type="button" class="menu-item" onClick={() => (close(), askToLeave(channel))}>
-          <SignOutIcon /> Leave conversation
+          <SignOutIcon /> {t("Leave conversation")}
         </button>
       )}
       {manages && channel.type === "PRIVATE" && (
         <button type="button" class="menu-item danger-item" onClick={() => (close(), askToDelete(channel))}>
-          <TrashIcon /> Delete conversation
+          <TrashIcon /> {t("Delete conversation")}
         </button>
       )}
     </>
@@ -73,7 +74,7 @@ function NotifySwitch({ channel }: { channel: Channel }) {
       aria-labelledby={id}
       onClick={toggle}
     >
-      <span id={id}>Notify me of new messages</span>
+      <span id={id}>{t("Notify me of new messages")}</span>
       <span class="track" aria-hidden="true" />
     </button>
   );

@@ -1,5 +1,6 @@
 import { useRef, useState } from "preact/hooks";
 import { takeFocus } from "../focus";
+import { number, t } from "../i18n";
 import { me } from "../session";
 import { channelTitle, companions } from "../state/channels";
 import { current } from "../state/conversations";
@@ -22,7 +23,7 @@ export function Composer({ channel, ready }: { channel: Channel; ready: boolean 
   const { text, files, refused } = draftOf(channel.id);
   const name = `${channel.type === "PUBLIC" ? "#" : ""}${channelTitle(channel)}`;
   const alone = channel.type === "PRIVATE" && companions(channel).length === 0;
-  const label = alone ? "Message to yourself: nobody else is here" : `Message ${name}`;
+  const label = alone ? t("Message to yourself: nobody else is here") : t("Message {name}", { name });
   const content = trimmed(text);
   const length = lengthOf(content);
   const sendable = ready && (content !== "" || files.length > 0) && length <= MAX_LENGTH;
@@ -41,7 +42,7 @@ export function Composer({ channel, ready }: { channel: Channel; ready: boolean 
     if (draftOf(channel.id).refused === null) setText(channel.id, "");
     focusComposer(channel.id);
   };
-  const onFolder = () => refuseFiles(channel.id, "A folder cannot be attached, only files.");
+  const onFolder = () => refuseFiles(channel.id, t("A folder cannot be attached, only files."));
   const submit = () => {
     if (!sendable) return;
     const id = earlierId(channel.id, content);
@@ -68,9 +69,9 @@ export function Composer({ channel, ready }: { channel: Channel; ready: boolean 
         {refused && <p class="refused">{refused}</p>}
         {length > MAX_LENGTH && (
           <p class="refused">
-            The message is too long: it can have {MAX_LENGTH.toLocaleString("en")} characters at most.{" "}
+            {t("The message is too long: it can have {count} characters at most.", { count: number(MAX_LENGTH) })}{" "}
             <button type="button" class="link" onClick={toFile}>
-              Attach it as a file
+              {t("Attach it as a file")}
             </button>
           </p>
         )}
@@ -89,7 +90,7 @@ export function Composer({ channel, ready }: { channel: Channel; ready: boolean 
             focus={focus && finePointer.matches ? channel.id : undefined}
           />
           <Counter length={length} />
-          <button class="send" aria-label="Send" title="Send" disabled={!sendable}>
+          <button class="send" aria-label={t("Send")} title={t("Send")} disabled={!sendable}>
             <SendIcon />
           </button>
         </div>
@@ -111,8 +112,8 @@ function AttachButton({ onFiles }: { onFiles: (files: File[]) => void }) {
       <button
         type="button"
         class="attach"
-        aria-label="Attach files"
-        title="Attach files"
+        aria-label={t("Attach files")}
+        title={t("Attach files")}
         onClick={() => input.current?.click()}
       >
         <AttachIcon />

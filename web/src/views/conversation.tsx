@@ -1,5 +1,6 @@
 // The centre column: header, messages, composer.
 import { useEffect } from "preact/hooks";
+import { t } from "../i18n";
 import { channelTitle, openChannel } from "../state/channels";
 import { drawer, membersBeside, openChannelsDrawer, toggleMembers } from "../state/drawers";
 import { reopen } from "../state/conversations";
@@ -44,7 +45,12 @@ function Header({ channel, title }: { channel: Channel; title: string }) {
   const open = channel.type === "PUBLIC";
   return (
     <header class="topbar">
-      <button type="button" class="icon-button only-narrow" aria-label="Show channels" onClick={openChannelsDrawer}>
+      <button
+        type="button"
+        class="icon-button only-narrow"
+        aria-label={t("Show channels")}
+        onClick={openChannelsDrawer}
+      >
         <MenuIcon />
       </button>
       <span class="kind">{open ? <HashIcon /> : <LockIcon />}</span>
@@ -57,8 +63,8 @@ function Header({ channel, title }: { channel: Channel; title: string }) {
       <button
         type="button"
         class="icon-button members-toggle"
-        aria-label="Members"
-        title="Members"
+        aria-label={t("Members")}
+        title={t("Members")}
         aria-pressed={membersBeside.value || drawer.value === "members"}
         onClick={toggleMembers}
       >
@@ -70,7 +76,7 @@ function Header({ channel, title }: { channel: Channel; title: string }) {
 
 function LoadingMessages() {
   return (
-    <div class="messages loading" aria-busy="true" aria-label="Loading messages">
+    <div class="messages loading" aria-busy="true" aria-label={t("Loading messages")}>
       {[62, 38, 74, 51].map((width) => (
         <div class="ghost">
           <span class="face" />
@@ -87,9 +93,9 @@ function LoadingMessages() {
 function Failed({ onRetry }: { onRetry: () => void }) {
   return (
     <div class="empty">
-      <h2>The messages could not be loaded</h2>
+      <h2>{t("The messages could not be loaded")}</h2>
       <button type="button" class="primary" onClick={onRetry}>
-        Try again
+        {t("Try again")}
       </button>
     </div>
   );

@@ -1,6 +1,7 @@
 // Modal dialogs, one at a time, with <dialog>, which traps the focus and closes on Escape.
 import { signal } from "@preact/signals";
 import { useId, useLayoutEffect, useRef } from "preact/hooks";
+import { t } from "../i18n";
 import type { ComponentChildren } from "preact";
 import { CloseIcon } from "./icons";
 
@@ -50,7 +51,7 @@ export function Dialog({ title, children }: { title: string; children?: Componen
       <div class="dialog-body">
         <header>
           <h2 id={id}>{title}</h2>
-          <button type="button" class="icon-button" aria-label="Close" onClick={closeDialog}>
+          <button type="button" class="icon-button" aria-label={t("Close")} onClick={closeDialog}>
             <CloseIcon />
           </button>
         </header>
@@ -83,7 +84,7 @@ export function Confirm({
         {children}
         <div class="dialog-actions">
           <button type="button" class="quiet" onClick={closeDialog}>
-            Cancel
+            {t("Cancel")}
           </button>
           <button class="danger" data-autofocus>
             {action}

@@ -1,5 +1,6 @@
 // Accepts files dropped anywhere in the window, and keeps the browser from opening them.
 import { useEffect, useRef, useState } from "preact/hooks";
+import { elements } from "../i18n";
 import { AttachIcon } from "./icons";
 
 /** Browsers fire dragover at least this often. */
@@ -62,7 +63,7 @@ export function DropZone({
         <span class="emblem">
           <AttachIcon />
         </span>
-        Drop files to attach them to your message in <b>{into}</b>
+        {elements("Drop files to attach them to your message in {place}", { place: <b>{into}</b> })}
       </p>
     </div>
   );

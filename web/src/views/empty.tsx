@@ -1,4 +1,5 @@
 // Placeholders for empty views.
+import { t } from "../i18n";
 import { channelTitle, companions } from "../state/channels";
 import { openChannelsDrawer } from "../state/drawers";
 import { hasRole } from "../state/people";
@@ -13,7 +14,12 @@ import type { Channel } from "../types";
 export function Topbar({ title = "" }: { title?: string }) {
   return (
     <header class="topbar">
-      <button type="button" class="icon-button only-narrow" aria-label="Show channels" onClick={openChannelsDrawer}>
+      <button
+        type="button"
+        class="icon-button only-narrow"
+        aria-label={t("Show channels")}
+        onClick={openChannelsDrawer}
+      >
         <MenuIcon />
       </button>
       {title !== "" && <h1>{title}</h1>}
@@ -34,16 +40,16 @@ export function Nowhere({ loading }: { loading: boolean }) {
             <span class="emblem">
               <ChatIcon />
             </span>
-            <h1>No channels yet</h1>
+            <h1>{t("No channels yet")}</h1>
             <p>
               {mayCreate
-                ? "Create the first channel, and everybody here will see it."
-                : "A channel manager has to create the first one. Until then you can talk in private."}
+                ? t("Create the first channel, and everybody here will see it.")
+                : t("A channel manager has to create the first one. Until then you can talk in private.")}
             </p>
             <div class="row">
               {mayCreate && (
                 <button type="button" class="primary" onClick={() => openDialog(<CreateChannel />)}>
-                  Create a channel
+                  {t("Create a channel")}
                 </button>
               )}
               <button
@@ -51,7 +57,7 @@ export function Nowhere({ loading }: { loading: boolean }) {
                 class={mayCreate ? "quiet" : "primary"}
                 onClick={() => openDialog(<NewConversation />)}
               >
-                Start a private conversation
+                {t("Start a private conversation")}
               </button>
             </div>
           </>
@@ -69,13 +75,13 @@ export function Beginning({ channel, any }: { channel: Channel; any: boolean }) 
   return (
     <div class="beginning">
       <span class="emblem">{open ? <HashIcon /> : <LockIcon />}</span>
-      <h2>{open ? `Welcome to #${title}` : title}</h2>
+      <h2>{open ? t("Welcome to #{name}", { name: title }) : title}</h2>
       <p dir="auto">
-        {open && (channel.description || "This is where the channel begins.")}
-        {alone && "Nobody else is in this conversation: the others have left, or their accounts were deleted."}
-        {!open && !alone && `Only you and ${title} can read this conversation.`}
+        {open && (channel.description || t("This is where the channel begins."))}
+        {alone && t("Nobody else is in this conversation: the others have left, or their accounts were deleted.")}
+        {!open && !alone && t("Only you and {names} can read this conversation.", { names: title })}
       </p>
-      {!any && <p>No messages yet: write the first one.</p>}
+      {!any && <p>{t("No messages yet: write the first one.")}</p>}
     </div>
   );
 }

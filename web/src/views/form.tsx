@@ -1,6 +1,7 @@
 // Forms: one request at a time, with errors shown at their fields.
 import { useEffect, useId, useLayoutEffect, useRef, useState } from "preact/hooks";
 import { ApiError } from "../http";
+import { errorMessage, fieldErrorMessage, messageOf } from "../i18n/errors";
 
 /** Errors of one field that have a code of their own, by the names that the field has in requests. */
 const FIELDS_OF_CODES: Record<string, string[]> = {
@@ -59,12 +60,7 @@ export function useForm(submit: (values: Record<string, string>, isShown: () => 
 
 function fieldErrorsOf({ code, message, details }: ApiError): Record<string, string> {
   const fields = FIELDS_OF_CODES[code] ?? [];
-  return { ...details, ...Object.fromEntries(fields.map((field) => [field, message])) };
-}
-
-/** The server's words about a field begin with a verb: "must be 5 to 128 characters". */
-function sentence(label: string, problem: string) {
-  return /^[a-z]/.test(problem) ? `${label} ${problem}${problem.endsWith(".") ? "" : "."}` : problem;
+  return { ...details, ...Object.fromEntries(fields.map((field) => [field, errorMessage(code, message)])) };
 }
 
 export function Field({
@@ -108,7 +104,7 @@ export function Field({
       {multiline ? <textarea rows={3} {...attributes} /> : <input type={type as "text"} {...attributes} />}
       {(wrong || hint) && (
         <p id={`${id}-note`} class={wrong ? "note wrong" : "note"}>
-          {wrong ? sentence(label, fieldError) : hint}
+          {wrong ? fieldErrorMessage(label, fieldError) : hint}
         </p>
       )}
     </div>
@@ -116,5 +112,5 @@ export function Field({
 }
 
 export function FormError({ error }: { error: Error | null }) {
-  return <div role="alert">{error && <p class="form-error">{error.message}</p>}</div>;
+  return <div role="alert">{error && <p class="form-error">{messageOf(error)}</p>}</div>;
 }

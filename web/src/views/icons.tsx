@@ -30,6 +30,9 @@ export const TrashIcon = icon(
   "M4.5 7h15M9.5 7V4.5h5V7M6.5 7l.9 12.1a1 1 0 0 0 1 .9h7.2a1 1 0 0 0 1-.9L17.5 7M10.2 11v5M13.8 11v5",
 );
 export const SendIcon = icon("M5 12 4 4.5 20.5 12 4 19.5 5 12Zm0 0h7");
+export const SettingsIcon = icon(
+  "M4 8h9M17 8h3M4 16h3M11 16h9M13 8a2 2 0 1 0 4 0 2 2 0 0 0-4 0ZM7 16a2 2 0 1 0 4 0 2 2 0 0 0-4 0Z",
+);
 export const SignOutIcon = icon("M14 4h4a1 1 0 0 1 1 1v14a1 1 0 0 1-1 1h-4M10 16l-4-4 4-4M6.5 12H15");
 export const DownIcon = icon("M12 5v14M6 13l6 6 6-6");
 export const RetryIcon = icon("M19.5 12a7.5 7.5 0 1 1-2.4-5.5M19.5 3.5v4h-4");

@@ -1,6 +1,7 @@
 // A picture at full window size, with navigation to the others of its message.
 import { useId, useState } from "preact/hooks";
 import { fileLink } from "../api";
+import { t } from "../i18n";
 import { pictureSource } from "../state/files";
 import { sizeOf } from "../text/size";
 import { closeDialog, useModal } from "./dialog";
@@ -35,22 +36,35 @@ export function Lightbox({ files, first }: { files: BinaryContent[]; first: numb
         </h2>
         <span class="file-note">
           {sizeOf(file.size)}
-          {several && ` · ${at + 1} of ${files.length}`}
+          {several && ` · ${t("{number} of {count}", { number: at + 1, count: files.length })}`}
         </span>
         <a
           class="icon-button"
           href={fileLink(file.id)}
           target="_blank"
           rel="noopener"
-          aria-label="Open in a new tab"
-          title="Open in a new tab"
+          aria-label={t("Open in a new tab")}
+          title={t("Open in a new tab")}
         >
           <OpenIcon />
         </a>
-        <a class="icon-button" href={fileLink(file.id)} download={file.fileName} aria-label="Download" title="Download">
+        <a
+          class="icon-button"
+          href={fileLink(file.id)}
+          download={file.fileName}
+          aria-label={t("Download")}
+          title={t("Download")}
+        >
           <DownloadIcon />
         </a>
-        <button type="button" class="icon-button" aria-label="Close" title="Close" data-autofocus onClick={closeDialog}>
+        <button
+          type="button"
+          class="icon-button"
+          aria-label={t("Close")}
+          title={t("Close")}
+          data-autofocus
+          onClick={closeDialog}
+        >
           <CloseIcon />
         </button>
       </header>
@@ -59,10 +73,10 @@ export function Lightbox({ files, first }: { files: BinaryContent[]; first: numb
       </div>
       {several && (
         <>
-          <button type="button" class="step back" aria-label="Previous picture" onClick={() => step(-1)}>
+          <button type="button" class="step back" aria-label={t("Previous picture")} onClick={() => step(-1)}>
             <BackIcon />
           </button>
-          <button type="button" class="step next" aria-label="Next picture" onClick={() => step(1)}>
+          <button type="button" class="step next" aria-label={t("Next picture")} onClick={() => step(1)}>
             <NextIcon />
           </button>
         </>

@@ -1,5 +1,6 @@
 // Shown in place of a conversation that the user has lost, with the unsent message, which can be copied but not sent.
 import { useRef, useState } from "preact/hooks";
+import { t } from "../i18n";
 import { channelTitle } from "../state/channels";
 import { discardDraft, draftOf } from "../state/drafts";
 import { lostChannel } from "../state/lost";
@@ -34,9 +35,9 @@ export function Lost({ channelId }: { channelId: string }) {
 
 /** @param channel null when it was not there from the start */
 function explanation(channel: Channel | null) {
-  if (!channel) return ["This conversation is not available", "It was deleted, or you are not in it."];
-  if (channel.type === "PUBLIC") return ["This channel is gone", "It was deleted."];
-  return ["This conversation is gone", "It was deleted, or you are no longer in it."];
+  if (!channel) return [t("This conversation is not available"), t("It was deleted, or you are not in it.")];
+  if (channel.type === "PUBLIC") return [t("This channel is gone"), t("It was deleted.")];
+  return [t("This conversation is gone"), t("It was deleted, or you are no longer in it.")];
 }
 
 function Unsent({ channelId, text, files }: { channelId: string; text: string; files: Attachment[] }) {
@@ -48,23 +49,24 @@ function Unsent({ channelId, text, files }: { channelId: string; text: string; f
     setCopied(document.execCommand("copy"));
   };
   return (
-    <section class="unsent" aria-label="Unsent message">
+    <section class="unsent" aria-label={t("Unsent message")}>
       <p>
-        Your message was not sent. Its text stays here until you sign out
-        {files.length > 0 && ", its files until you close the page"}.
+        {files.length > 0
+          ? t("Your message was not sent. Its text stays here until you sign out, its files until you close the page.")
+          : t("Your message was not sent. Its text stays here until you sign out.")}
       </p>
       {text !== "" && (
-        <textarea ref={area} readonly rows={5} dir="auto" aria-label="Your unsent message" value={text} />
+        <textarea ref={area} readonly rows={5} dir="auto" aria-label={t("Your unsent message")} value={text} />
       )}
       {files.length > 0 && <Tray channelId={channelId} files={files} onEmpty={() => {}} />}
       <div class="row">
         {text !== "" && (
           <button type="button" class="primary" onClick={copy}>
-            {copied ? "Copied" : "Copy text"}
+            {copied ? t("Copied") : t("Copy text")}
           </button>
         )}
         <button type="button" class="quiet" onClick={() => discardDraft(channelId)}>
-          Discard
+          {t("Discard")}
         </button>
       </div>
     </section>

@@ -1,3 +1,4 @@
+import { t } from "../i18n";
 import { goToChannel } from "../route";
 import { me } from "../session";
 import { findPrivateChannel, openChannel } from "../state/channels";
@@ -17,17 +18,17 @@ export function Members() {
   const here = (user: User) => !inside || inside.has(user.id);
   const { online, offline, unknown } = membersByPresence.value;
   return (
-    <aside class="members" aria-label="Members">
+    <aside class="members" aria-label={t("Members")}>
       <header>
-        <h2>Members</h2>
-        <button type="button" class="icon-button" aria-label="Close members" onClick={closeDrawer}>
+        <h2>{t("Members")}</h2>
+        <button type="button" class="icon-button" aria-label={t("Close members")} onClick={closeDrawer}>
           <CloseIcon />
         </button>
       </header>
-      {people.value === null && <p class="none">Loading…</p>}
-      <Group title="Online" users={online.filter(here)} />
-      <Group title="Offline" users={offline.filter(here)} />
-      <Group title="Everybody" users={unknown.filter(here)} />
+      {people.value === null && <p class="none">{t("Loading…")}</p>}
+      <Group title={t("Online")} users={online.filter(here)} />
+      <Group title={t("Offline")} users={offline.filter(here)} />
+      <Group title={t("Everybody")} users={unknown.filter(here)} />
     </aside>
   );
 }
@@ -55,7 +56,7 @@ function Member({ user }: { user: User }) {
       <Avatar user={user} presence />
       <span class="name">
         {user.username}
-        {isSelf && <span class="you"> (you)</span>}
+        {isSelf && <span class="you"> {t("(you)")}</span>}
       </span>
       {user.role !== "USER" && (
         <span class={`badge ${user.role.toLowerCase()}`} title={roleName(user.role)}>
@@ -69,7 +70,12 @@ function Member({ user }: { user: User }) {
     <li>
       {isSelf && <div class={className}>{inside}</div>}
       {!isSelf && (
-        <button type="button" class={className} title={`Message ${user.username}`} onClick={() => talkTo(user)}>
+        <button
+          type="button"
+          class={className}
+          title={t("Message {name}", { name: user.username })}
+          onClick={() => talkTo(user)}
+        >
           {inside}
         </button>
       )}
@@ -77,7 +83,7 @@ function Member({ user }: { user: User }) {
   );
 }
 
-const badge = (user: User) => (user.role === "ADMIN" ? "Admin" : "Manager");
+const badge = (user: User) => (user.role === "ADMIN" ? t("Admin") : t("Manager"));
 
 /** Opens the conversation with a user; a new one needs a confirmation. */
 function talkTo(user: User) {

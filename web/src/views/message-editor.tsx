@@ -1,5 +1,6 @@
 import { useLayoutEffect, useState } from "preact/hooks";
 import * as api from "../api";
+import { elements, t } from "../i18n";
 import { current } from "../state/conversations";
 import { editing, returnEditToDraft, stopEditing } from "../state/editing";
 import { toast, toastError } from "../state/toasts";
@@ -22,7 +23,7 @@ export function MessageEditor({ message }: { message: Message }) {
       // The row is gone, although the user did not stop.
       const gone = editing.peek()?.messageId === message.id;
       // The focus does not go to the composer, where Enter would send the text as a new message.
-      if (gone && returnEditToDraft()) toast("The message you were editing is gone. Your text is in the draft.");
+      if (gone && returnEditToDraft()) toast(t("The message you were editing is gone. Your text is in the draft."));
     },
     [message.id],
   );
@@ -45,7 +46,7 @@ export function MessageEditor({ message }: { message: Message }) {
   return (
     <div class="editor">
       <WritingArea
-        label="Edit message"
+        label={t("Edit message")}
         text={text}
         onText={setText}
         onSubmit={save}
@@ -54,14 +55,18 @@ export function MessageEditor({ message }: { message: Message }) {
       />
       <div class="editor-foot">
         <span>
-          Escape to{" "}
-          <button type="button" class="link" onClick={stop}>
-            cancel
-          </button>
-          , Enter to{" "}
-          <button type="button" class="link" disabled={!sendable || busy} onClick={save}>
-            save
-          </button>
+          {elements("Escape to {cancel}, Enter to {save}", {
+            cancel: (
+              <button type="button" class="link" onClick={stop}>
+                {t("cancel")}
+              </button>
+            ),
+            save: (
+              <button type="button" class="link" disabled={!sendable || busy} onClick={save}>
+                {t("save")}
+              </button>
+            ),
+          })}
         </span>
         <Counter length={lengthOf(content)} />
       </div>

@@ -1,4 +1,5 @@
 import { useEffect, useLayoutEffect, useMemo, useRef, useState } from "preact/hooks";
+import { language, plural, t } from "../i18n";
 import { me } from "../session";
 import { editedId, startEditing } from "../state/editing";
 import { pending } from "../state/pending";
@@ -104,6 +105,7 @@ export function MessageList({ timeline, channel }: { timeline: Timeline; channel
           own={row.entry.author?.id === me.value?.id}
           mayDelete={mayDeleteAll}
           editing={row.entry.message !== null && editedId.value === row.entry.message.id}
+          language={language.value}
         />
       </RowActive.Provider>
     </>
@@ -117,7 +119,9 @@ export function MessageList({ timeline, channel }: { timeline: Timeline; channel
         role="log"
         // Rows also appear on scrolling. Arrivals announces the new ones.
         aria-live="off"
-        aria-label={`Messages in ${channel.name ?? "this conversation"}`}
+        aria-label={
+          channel.name === null ? t("Messages in this conversation") : t("Messages in {name}", { name: channel.name })
+        }
         aria-describedby="messages-keys"
         tabindex={0}
         onScroll={onScroll}
@@ -130,7 +134,7 @@ export function MessageList({ timeline, channel }: { timeline: Timeline; channel
         </div>
       </div>
       <p id="messages-keys" hidden>
-        Arrow keys move between messages. On one of yours, E edits it and Delete deletes it.
+        {t("Arrow keys move between messages. On one of yours, E edits it and Delete deletes it.")}
       </p>
       {timeline.loading.value && (
         <div class={`reading ${timeline.loading.value}`} role="presentation">
@@ -139,8 +143,8 @@ export function MessageList({ timeline, channel }: { timeline: Timeline; channel
       )}
       {!atEnd && (
         <button type="button" class={`jump ${unseen ? "news" : ""}`} onClick={toEnd}>
-          {unseen > 0 && `${unseen} new ${unseen === 1 ? "message" : "messages"}`}
-          {unseen === 0 && "Jump to the newest"}
+          {unseen > 0 && plural(unseen, "{count} new message", "{count} new messages")}
+          {unseen === 0 && t("Jump to the newest")}
           <DownIcon />
         </button>
       )}

@@ -1,5 +1,6 @@
 import { Component } from "preact";
 import * as api from "../api";
+import { list, t } from "../i18n";
 import { current } from "../state/conversations";
 import { startEditing } from "../state/editing";
 import { resend } from "../state/outbox";
@@ -18,6 +19,7 @@ import { OutgoingFiles } from "./outgoing-files";
 import { RichText } from "./rich-text";
 import { useTabIndex } from "./row-focus";
 import { focusComposer } from "./writing";
+import type { Language } from "../i18n";
 import type { Pending } from "../state/pending";
 import type { Message, User } from "../types";
 import type { Entry } from "./message-rows";
@@ -33,6 +35,8 @@ export interface Props {
   /** Also messages of others. */
   mayDelete: boolean;
   editing: boolean;
+  /** So that a change renders the row. */
+  language: Language;
 }
 
 /** One message. Each arrival and each scroll renders the list, so an unchanged row is skipped. */
@@ -51,7 +55,7 @@ export class MessageRow extends Component<Props> {
     const { message, pending, content, createdAt, attachments } = entry;
     const edited = message && isEdited(message) ? message.updatedAt : null;
     const state = pending ? (pending.state === "failed" ? "failed" : "pending") : "";
-    const name = author?.username ?? "Deleted user";
+    const name = author?.username ?? t("Deleted user");
     const byline = `by-${id}`;
     return (
       <article
@@ -104,7 +108,7 @@ function Text({ content, edited }: { content: string; edited: string | null }) {
       {edited && (
         <span class="edited" title={exactTime(edited)}>
           {" "}
-          (edited)
+          {t("(edited)")}
         </span>
       )}
     </div>
@@ -118,15 +122,15 @@ function Failure({ pending: { clientMessageId, channelId, files, reason } }: { p
   const again = files.length ? retryUpload : resend;
   return (
     <p class="failure" role="alert">
-      Not sent. {reason}
+      {t("Not sent.")} {reason}
       <button type="button" class="link" onClick={() => again(clientMessageId)}>
-        Retry
+        {t("Retry")}
       </button>
       <button type="button" class="link" onClick={() => (returnToDraft(clientMessageId), focusComposer(channelId))}>
-        Edit
+        {t("Edit")}
       </button>
       <button type="button" class="link" onClick={() => removePending(clientMessageId)}>
-        Discard
+        {t("Discard")}
       </button>
     </p>
   );
@@ -141,8 +145,8 @@ function Tools({ message, own }: { message: Message; own: boolean }) {
           type="button"
           class="icon-button"
           tabindex={tabindex}
-          aria-label="Edit message"
-          title="Edit"
+          aria-label={t("Edit message")}
+          title={t("Edit")}
           onClick={() => startEditing(message)}
         >
           <EditIcon />
@@ -152,8 +156,8 @@ function Tools({ message, own }: { message: Message; own: boolean }) {
         type="button"
         class="icon-button"
         tabindex={tabindex}
-        aria-label="Delete message"
-        title="Delete"
+        aria-label={t("Delete message")}
+        title={t("Delete")}
         onClick={() => askToDelete(message)}
       >
         <TrashIcon />
@@ -165,10 +169,14 @@ function Tools({ message, own }: { message: Message; own: boolean }) {
 export function askToDelete(message: Message) {
   const remove = () => api.deleteMessage(message.id).then(() => current.peek()?.remove(message.id), toastError);
   openDialog(
-    <Confirm title="Delete this message?" action="Delete" onConfirm={remove}>
+    <Confirm title={t("Delete this message?")} action={t("Delete")} onConfirm={remove}>
       {message.content && <blockquote class="quote">{message.content}</blockquote>}
       {(message.attachments?.length ?? 0) > 0 && (
-        <p class="lead">Its files go with it: {message.attachments?.map((file) => file.fileName).join(", ")}</p>
+        <p class="lead">
+          {t("Its files go with it: {names}", {
+            names: list((message.attachments ?? []).map((file) => file.fileName)),
+          })}
+        </p>
       )}
     </Confirm>,
   );

@@ -1,5 +1,6 @@
 import { useState } from "preact/hooks";
 import * as api from "../api";
+import { t } from "../i18n";
 import { goToChannel } from "../route";
 import { me } from "../session";
 import { findPrivateChannel, refreshChannels } from "../state/channels";
@@ -39,14 +40,14 @@ export function NewConversation({ chosen = [] }: { chosen?: string[] }) {
   };
 
   return (
-    <Dialog title="New private conversation">
+    <Dialog title={t("New private conversation")}>
       <form onSubmit={form.onSubmit}>
-        <p class="lead">Only the people you choose can see it.</p>
+        <p class="lead">{t("Only the people you choose can see it.")}</p>
         <input
           type="search"
           class="search"
-          placeholder="Find people"
-          aria-label="Find people"
+          placeholder={t("Find people")}
+          aria-label={t("Find people")}
           data-autofocus
           value={query}
           onInput={(event: any) => setQuery(event.target.value)}
@@ -56,16 +57,18 @@ export function NewConversation({ chosen = [] }: { chosen?: string[] }) {
           {candidates.map((user) => (
             <Choice key={user.id} user={user} checked={picked.has(user.id)} onToggle={toggle} />
           ))}
-          {!candidates.length && <li class="none">{wanted ? "Nobody by that name" : "Nobody else is here yet"}</li>}
+          {!candidates.length && (
+            <li class="none">{wanted ? t("Nobody by that name") : t("Nobody else is here yet")}</li>
+          )}
         </ul>
         <FormError error={form.error} />
         <div class="dialog-actions">
-          <span class="apart count">{picked.size ? `${picked.size} chosen` : ""}</span>
+          <span class="apart count">{picked.size ? t("{count} chosen", { count: picked.size }) : ""}</span>
           <button type="button" class="quiet" onClick={closeDialog}>
-            Cancel
+            {t("Cancel")}
           </button>
           <button class="primary" disabled={form.busy || !picked.size || picked.size > MAX_OTHERS}>
-            Start
+            {t("Start")}
           </button>
         </div>
       </form>

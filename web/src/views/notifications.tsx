@@ -1,6 +1,7 @@
 // The bell and the list of notifications.
 import { useEffect, useRef, useState } from "preact/hooks";
 import { now as serverNow } from "../clock";
+import { t } from "../i18n";
 import { channelLink } from "../route";
 import { channels } from "../state/channels";
 import { closeDrawer } from "../state/drawers";
@@ -10,16 +11,16 @@ import { ago, exactTime } from "../text/time";
 import { BellIcon, ChatIcon, CloseIcon, ShieldIcon, WarningIcon } from "./icons";
 import { Popover } from "./popover";
 import { roleName } from "../text/role";
-import type { Notification } from "../types";
+import type { Notification, Role } from "../types";
 
 const MINUTE_MS = 60_000;
 /** Further ones appear when earlier ones are dismissed. */
 const MAX_SHOWN = 100;
 
 const KINDS = {
-  NEW_MESSAGE: { icon: ChatIcon, name: "New message" },
-  ROLE_CHANGED: { icon: ShieldIcon, name: "Your role" },
-  ASYNC_FAILED: { icon: WarningIcon, name: "Something failed" },
+  NEW_MESSAGE: { icon: ChatIcon, name: "New message" as const },
+  ROLE_CHANGED: { icon: ShieldIcon, name: "Your role" as const },
+  ASYNC_FAILED: { icon: WarningIcon, name: "Something failed" as const },
 };
 
 export function Bell({ className = "" }: { className?: string }) {
@@ -37,9 +38,9 @@ export function Bell({ className = "" }: { className?: string }) {
   return (
     <Popover
       className={`bell ${className}`}
-      label={count ? `Notifications (${count})` : "Notifications"}
+      label={count ? t("Notifications ({count})", { count }) : t("Notifications")}
       icon={icon}
-      heading="Notifications"
+      heading={t("Notifications")}
       onOpen={tryAgain}
       panel={(close: () => void) => <Panel close={close} />}
     />
@@ -73,22 +74,22 @@ function Panel({ close }: { close: () => void }) {
   return (
     <>
       <header class="popover-head">
-        <h2>Notifications</h2>
+        <h2>{t("Notifications")}</h2>
         {all !== null && all.length > 0 && (
           <button type="button" class="link" onClick={removeAll}>
-            Dismiss all
+            {t("Dismiss all")}
           </button>
         )}
       </header>
-      {all === null && <p class="none">Loading…</p>}
+      {all === null && <p class="none">{t("Loading…")}</p>}
       {all?.length === 0 && (
         <div class="nothing">
           <span class="emblem">
             <BellIcon />
           </span>
-          <p>Nothing new.</p>
+          <p>{t("Nothing new.")}</p>
           <p class="note">
-            Private conversations tell you of new messages here, and any channel whose options you set so.
+            {t("Private conversations tell you of new messages here, and any channel whose options you set so.")}
           </p>
         </div>
       )}
@@ -97,7 +98,9 @@ function Panel({ close }: { close: () => void }) {
           {all.slice(0, MAX_SHOWN).map((each) => (
             <Row key={each.id} notification={each} now={now} onOpen={close} onDismiss={remove} />
           ))}
-          {all.length > MAX_SHOWN && <li class="none">And {all.length - MAX_SHOWN} older ones</li>}
+          {all.length > MAX_SHOWN && (
+            <li class="none">{t("And {count} older ones", { count: all.length - MAX_SHOWN })}</li>
+          )}
         </ul>
       )}
     </>
@@ -115,7 +118,8 @@ function Row({
   onOpen: () => void;
   onDismiss: (which: Notification) => void;
 }) {
-  const { type, title, content, createdAt, targetId } = notification;
+  const { type, createdAt, targetId } = notification;
+  const title = titleOf(notification);
   const { icon: Icon, name } = KINDS[type] ?? KINDS.ASYNC_FAILED;
   const there = type === "NEW_MESSAGE" && channels.value?.some((channel) => channel.id === targetId);
   const open = () => {
@@ -124,16 +128,16 @@ function Row({
   };
   const inside = (
     <>
-      <span class="kind" title={name}>
+      <span class="kind" title={t(name)}>
         <Icon />
       </span>
       <span class="what">
         <strong>
-          <span class="unseen">{name}: </span>
+          <span class="unseen">{t(name)}: </span>
           {title}
         </strong>
         <span class="excerpt" dir="auto">
-          {type === "ROLE_CHANGED" ? withRoleNames(content) : content}
+          {contentOf(notification)}
         </span>
         <time datetime={createdAt} title={exactTime(createdAt)}>
           {ago(createdAt, now)}
@@ -153,8 +157,8 @@ function Row({
       <button
         type="button"
         class="icon-button dismiss"
-        aria-label={`Dismiss: ${title}`}
-        title="Dismiss"
+        aria-label={t("Dismiss: {title}", { title })}
+        title={t("Dismiss")}
         onClick={() => onDismiss(notification)}
       >
         <CloseIcon />
@@ -163,9 +167,18 @@ function Row({
   );
 }
 
-/** Replaces role identifiers by their display names. */
-const withRoleNames = (content: string) =>
-  content.replace(/\b(?:USER|CHANNEL_MANAGER|ADMIN)\b/g, (role) => roleName(role as any));
+/** The title of a message is its author and channel. The others are sentences of the server, in English. */
+function titleOf({ type, title }: Notification) {
+  if (type === "ROLE_CHANGED") return t("Your role has changed");
+  return type === "ASYNC_FAILED" ? t("A file could not be stored") : title;
+}
+
+function contentOf({ type, content }: Notification) {
+  if (type === "ROLE_CHANGED")
+    return content.replace(/\b(?:USER|CHANNEL_MANAGER|ADMIN)\b/g, (role) => roleName(role as Role));
+  const [, name] = (type === "ASYNC_FAILED" && /^“(.*)” was not stored/s.exec(content)) || [];
+  return name === undefined ? content : t("“{name}” was not stored. Please send it again.", { name });
+}
 
 /** Announces new notifications to screen readers, one sentence each; none for the first list. */
 export function Announcer() {
@@ -175,7 +188,8 @@ export function Announcer() {
   useEffect(() => {
     if (notifications.value === null) return;
     const at = newest?.createdAt ?? "";
-    if (known.current !== undefined && at > (known.current ?? "")) setText(`Notification: ${newest?.title}`);
+    if (known.current !== undefined && at > (known.current ?? ""))
+      setText(t("Notification: {title}", { title: newest ? titleOf(newest) : "" }));
     known.current = known.current && known.current > at ? known.current : at;
   }, [newest, notifications.value === null]);
   return (

@@ -1,4 +1,5 @@
 // The files of a pending message, with upload progress.
+import { t } from "../i18n";
 import { returnToDraft } from "../state/unsent";
 import { sizeOf } from "../text/size";
 import { FileKind } from "./file-kind";
@@ -36,7 +37,7 @@ export function OutgoingFiles({ pending }: { pending: Pending }) {
       {pending.state === "stored" && (
         <p class="upload">
           <span class="spinner" />
-          Processing…
+          {t("Processing…")}
         </p>
       )}
     </div>
@@ -50,7 +51,7 @@ function Progress({ pending: { clientMessageId, channelId, progress, published }
       <span
         class="bar"
         role="progressbar"
-        aria-label="Upload"
+        aria-label={t("Upload")}
         aria-valuemin={0}
         aria-valuemax={100}
         aria-valuenow={percent}
@@ -58,11 +59,11 @@ function Progress({ pending: { clientMessageId, channelId, progress, published }
         <i style={{ transform: `scaleX(${progress.value})` }} />
       </span>
       <span class="percent" aria-hidden="true">
-        {percent < 100 ? `${percent} %` : "Processing…"}
+        {percent < 100 ? `${percent} %` : t("Processing…")}
       </span>
       {percent < 100 && !published && (
         <button type="button" class="link" onClick={() => (returnToDraft(clientMessageId), focusComposer(channelId))}>
-          Cancel
+          {t("Cancel")}
         </button>
       )}
     </div>

@@ -1,5 +1,6 @@
 // A form field for a profile picture.
 import { useEffect, useId, useState } from "preact/hooks";
+import { t } from "../i18n";
 import { PICTURE_TYPES, portrait } from "../picture";
 import { Avatar } from "./avatar";
 import type { User } from "../types";
@@ -38,10 +39,10 @@ export function PictureField({
   };
   const wrong = problem ?? (typeof fieldError === "string" ? fieldError : null);
   return (
-    <div class="picture-field" role="group" aria-label="Picture">
+    <div class="picture-field" role="group" aria-label={t("Picture")}>
       {url && (
         <span class="avatar large">
-          <img class="face" src={url} alt="The chosen picture" />
+          <img class="face" src={url} alt={t("The chosen picture")} />
         </span>
       )}
       {!url && <Avatar user={user} size="large" />}
@@ -57,16 +58,16 @@ export function PictureField({
             onChange={onChange}
           />
           <label class="quiet" for={id}>
-            Choose a picture
+            {t("Choose a picture")}
           </label>
           {picture && (
             <button type="button" class="link" onClick={() => onPicture(null)}>
-              Undo
+              {t("Undo")}
             </button>
           )}
         </div>
         <p id={`${id}-note`} class={wrong ? "note wrong" : "note"} role="status">
-          {wrong ?? "A square PNG, JPEG, GIF or WebP is best."}
+          {wrong ?? t("A square PNG, JPEG, GIF or WebP is best.")}
         </p>
       </div>
     </div>

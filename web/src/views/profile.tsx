@@ -1,6 +1,7 @@
 // The user's own profile: picture, name, email, password.
 import { useState } from "preact/hooks";
 import * as api from "../api";
+import { t } from "../i18n";
 import { putPerson, self } from "../state/people";
 import { toast } from "../state/toasts";
 import { closeDialog, Dialog } from "./dialog";
@@ -19,7 +20,7 @@ export function Profile() {
     };
     if (picture || Object.keys(changes).length) {
       putPerson(await api.updateUser(user.id, changes, picture));
-      toast("Your profile has been saved.");
+      toast(t("Your profile has been saved."));
     }
     if (isShown()) closeDialog();
   });
@@ -30,11 +31,11 @@ export function Profile() {
     setPicture(chosen);
   };
   return (
-    <Dialog title="Your profile">
+    <Dialog title={t("Your profile")}>
       <form onSubmit={form.onSubmit} onInput={form.clear}>
         <PictureField user={user} picture={picture} onPicture={onPicture} fieldError={fieldErrors.profile} />
         <Field
-          label="Username"
+          label={t("Username")}
           name="username"
           value={user.username}
           autocomplete="username"
@@ -43,7 +44,7 @@ export function Profile() {
           fieldError={fieldErrors.newUsername}
         />
         <Field
-          label="Email"
+          label={t("Email")}
           name="email"
           type="email"
           value={user.email}
@@ -52,20 +53,20 @@ export function Profile() {
           fieldError={fieldErrors.newEmail}
         />
         <Field
-          label="New password"
+          label={t("New password")}
           name="password"
           type="password"
           autocomplete="new-password"
-          hint="Only if you want another one. It signs you out everywhere else."
+          hint={t("Only if you want another one. It signs you out everywhere else.")}
           fieldError={fieldErrors.newPassword}
         />
         <FormError error={form.error} />
         <div class="dialog-actions">
           <button type="button" class="quiet" onClick={closeDialog}>
-            Cancel
+            {t("Cancel")}
           </button>
           <button class="primary" disabled={form.busy}>
-            {form.busy ? "Saving…" : "Save"}
+            {form.busy ? t("Saving…") : t("Save")}
           </button>
         </div>
       </form>

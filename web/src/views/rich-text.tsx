@@ -2,6 +2,7 @@
 import { useEffect, useMemo, useState } from "preact/hooks";
 import { copyText } from "../clipboard";
 import { highlight } from "../highlight/client";
+import { t } from "../i18n";
 import { parse } from "../state/markdown";
 import { useTabIndex } from "./row-focus";
 import type { ComponentChildren } from "preact";
@@ -67,7 +68,7 @@ function Spoiler({ children }: { children: ComponentChildren }) {
       class="spoiler"
       role="button"
       tabindex={tabindex}
-      aria-label="Show the spoiler"
+      aria-label={t("Show the spoiler")}
       onClick={() => setShown(true)}
       onKeyDown={onKeyDown}
     >
@@ -97,7 +98,7 @@ function Code({ code, language }: { code: string; language: string }) {
         <code>{coloured ? inColour(coloured) : code}</code>
       </pre>
       <button type="button" class="copy" tabindex={useTabIndex()} onClick={() => setCopied(copyText(code))}>
-        {copied ? "Copied" : "Copy"}
+        {copied ? t("Copied") : t("Copy")}
       </button>
     </div>
   );

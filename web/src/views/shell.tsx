@@ -1,5 +1,6 @@
 // The frame of the signed-in app: channels, the conversation, members.
 import { useEffect, useState } from "preact/hooks";
+import { t } from "../i18n";
 import { connection } from "../live/link";
 import { openChannelId } from "../route";
 import { channels } from "../state/channels";
@@ -27,7 +28,7 @@ export function Shell() {
     <div class={`shell ${beside}`} data-drawer={drawer.value ?? "none"}>
       {timeline && (
         <button type="button" class="skip" onClick={() => focusComposer(timeline.channelId)}>
-          Skip to the message box
+          {t("Skip to the message box")}
         </button>
       )}
       <Sidebar />
@@ -77,16 +78,16 @@ function ConnectionBar() {
     <div class="connection" role="status">
       {connection.value === "outdated" && (
         <p>
-          There is a newer version of this page.
+          {t("There is a newer version of this page.")}
           <button type="button" class="link" onClick={() => location.reload()}>
-            Reload
+            {t("Reload")}
           </button>
         </p>
       )}
       {shown && away && (
         <p>
           <span class="spinner" />
-          {connection.value === "lost" ? "Reconnecting…" : "Connecting…"}
+          {connection.value === "lost" ? t("Reconnecting…") : t("Connecting…")}
         </p>
       )}
     </div>

@@ -1,5 +1,5 @@
 // The left column: the server, its channels, private conversations, and the user.
-import type { ComponentChildren } from "preact";
+import { plural, t } from "../i18n";
 import { channelLink, openChannelId } from "../route";
 import { signOut } from "../session";
 import { channels, channelTitle, companions, privateChannels, publicChannels } from "../state/channels";
@@ -12,16 +12,18 @@ import { toastError } from "../state/toasts";
 import { Avatar } from "./avatar";
 import { CreateChannel } from "./channel-dialogs";
 import { Confirm, openDialog } from "./dialog";
-import { HashIcon, Logo, PeopleIcon, PlusIcon, SignOutIcon } from "./icons";
+import { HashIcon, Logo, PeopleIcon, PlusIcon, SettingsIcon, SignOutIcon } from "./icons";
 import { NewConversation } from "./new-conversation";
 import { Bell, shortCount } from "./notifications";
 import { Profile } from "./profile";
+import { Settings } from "./settings";
 import { roleName } from "../text/role";
+import type { ComponentChildren } from "preact";
 import type { Channel } from "../types";
 
 export function Sidebar() {
   return (
-    <nav class="sidebar" aria-label="Channels">
+    <nav class="sidebar" aria-label={t("Channels")}>
       <header class="server">
         <Logo />
         <div class="place">
@@ -32,28 +34,28 @@ export function Sidebar() {
       </header>
       <div class="sidebar-lists">
         <Section
-          title="Channels"
-          action={hasRole("CHANNEL_MANAGER") && "Create channel"}
+          title={t("Channels")}
+          action={hasRole("CHANNEL_MANAGER") && t("Create channel")}
           onAction={() => openDialog(<CreateChannel />)}
         >
           {publicChannels.value.map((channel) => (
             <PublicLink key={channel.id} channel={channel} />
           ))}
-          {channels.value && !publicChannels.value.length && <li class="none">No channels yet</li>}
+          {channels.value && !publicChannels.value.length && <li class="none">{t("No channels yet")}</li>}
           {!channels.value && <Placeholders />}
         </Section>
         <Section
-          title="Private conversations"
-          action="New private conversation"
+          title={t("Private conversations")}
+          action={t("New private conversation")}
           onAction={() => openDialog(<NewConversation />)}
         >
           {privateChannels.value.map((channel) => (
             <PrivateLink key={channel.id} channel={channel} />
           ))}
-          {channels.value && !privateChannels.value.length && <li class="none">Nobody yet</li>}
+          {channels.value && !privateChannels.value.length && <li class="none">{t("Nobody yet")}</li>}
         </Section>
         {lostWithDraft.value.length > 0 && (
-          <Section title="Gone, with unsent text">
+          <Section title={t("Gone, with unsent text")}>
             {lostWithDraft.value.map((channel) =>
               channel.type === "PUBLIC" ? (
                 <PublicLink key={channel.id} channel={channel} />
@@ -143,7 +145,7 @@ function PrivateLink({ channel }: { channel: Channel }) {
 function News({ channel }: { channel: Channel }) {
   const count = countByChannel.value.get(channel.id);
   if (!count) return null;
-  const words = `${count} new ${count === 1 ? "notification" : "notifications"}`;
+  const words = plural(count, "{count} new notification", "{count} new notifications");
   return (
     <span id={newsId(channel)} class="bubble" aria-hidden="true" aria-label={words}>
       {shortCount(count)}
@@ -169,11 +171,11 @@ function askToSignOut() {
   if (!count) return void leave();
   openDialog(
     <Confirm
-      title={count === 1 ? "A message has not been sent yet" : `${count} messages have not been sent yet`}
-      action="Sign out anyway"
+      title={plural(count, "A message has not been sent yet", "{count} messages have not been sent yet")}
+      action={t("Sign out anyway")}
       onConfirm={leave}
     >
-      <p class="lead">If you sign out now, they are discarded.</p>
+      <p class="lead">{t("If you sign out now, they are discarded.")}</p>
     </Confirm>,
   );
 }
@@ -183,15 +185,24 @@ function UserPanel() {
   if (!user) return null;
   return (
     <footer class="user-panel">
-      <button type="button" class="own-profile" title="Your profile" onClick={() => openDialog(<Profile />)}>
+      <button type="button" class="own-profile" title={t("Your profile")} onClick={() => openDialog(<Profile />)}>
         <Avatar user={{ ...user, online: true }} presence />
         <span class="who">
           <strong>{user.username}</strong>
           <span>{roleName(user.role)}</span>
         </span>
-        <span class="unseen">, your profile</span>
+        <span class="unseen">, {t("your profile")}</span>
       </button>
-      <button type="button" class="icon-button" aria-label="Sign out" title="Sign out" onClick={askToSignOut}>
+      <button
+        type="button"
+        class="icon-button"
+        aria-label={t("Settings")}
+        title={t("Settings")}
+        onClick={() => openDialog(<Settings />)}
+      >
+        <SettingsIcon />
+      </button>
+      <button type="button" class="icon-button" aria-label={t("Sign out")} title={t("Sign out")} onClick={askToSignOut}>
         <SignOutIcon />
       </button>
     </footer>

@@ -1,3 +1,4 @@
+import { t } from "../i18n";
 import { dismiss, toasts } from "../state/toasts";
 import { CloseIcon } from "./icons";
 
@@ -7,7 +8,7 @@ export function Toasts() {
       {toasts.value.map((toast) => (
         <div key={toast.id} class={`toast ${toast.kind}`}>
           <span>{toast.text}</span>
-          <button type="button" class="icon-button" aria-label="Dismiss" onClick={() => dismiss(toast.id)}>
+          <button type="button" class="icon-button" aria-label={t("Dismiss")} onClick={() => dismiss(toast.id)}>
             <CloseIcon />
           </button>
         </div>

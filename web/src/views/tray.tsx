@@ -1,5 +1,6 @@
 // The files of an unsent message.
 import { useRef } from "preact/hooks";
+import { t } from "../i18n";
 import { removeFile } from "../state/drafts";
 import { sizeOf } from "../text/size";
 import { FileKind } from "./file-kind";
@@ -19,7 +20,7 @@ export function Tray({ channelId, files, onEmpty }: { channelId: string; files: 
     removeFile(channelId, attachment);
   };
   return (
-    <ul ref={list} class="tray" aria-label="Files to send">
+    <ul ref={list} class="tray" aria-label={t("Files to send")}>
       {files.map((each) => (
         <li key={each.id} class="chip">
           {each.url ? (
@@ -38,8 +39,8 @@ export function Tray({ channelId, files, onEmpty }: { channelId: string; files: 
           <button
             type="button"
             class="icon-button"
-            aria-label={`Remove ${each.file.name}`}
-            title="Remove"
+            aria-label={t("Remove {name}", { name: each.file.name })}
+            title={t("Remove")}
             onClick={() => remove(each)}
           >
             <CloseIcon />

@@ -1,5 +1,6 @@
 // Users who are typing, in a line that is always present, so that nothing moves.
 import { useEffect, useRef, useState } from "preact/hooks";
+import { elements, t } from "../i18n";
 import { people } from "../state/people";
 import { typists } from "../state/typing";
 
@@ -19,7 +20,7 @@ export function TypingLine({ channelId }: { channelId: string }) {
     if (!some) return setSpoken("");
     if (performance.now() - sentAt.current < SAY_AGAIN_MS) return;
     sentAt.current = performance.now();
-    setSpoken(`${subject(names)} typing`);
+    setSpoken(spokenLine(names));
   }, [some]);
   return (
     <div class="typing">
@@ -31,9 +32,12 @@ export function TypingLine({ channelId }: { channelId: string }) {
             <i />
           </span>
           <span class="names" dir="auto">
-            {named(names)}
-          </span>{" "}
-          <span class="rest">{verb(names)} typing…</span>
+            {names.length > MAX_NAMES
+              ? t("Several people are typing…")
+              : names.length === 1
+                ? elements("{name} is typing…", { name: <b>{names[0]}</b> })
+                : elements("{one} and {other} are typing…", { one: <b>{names[0]}</b>, other: <b>{names[1]}</b> })}
+          </span>
         </p>
       )}
       <span class="unseen" role="status">
@@ -43,12 +47,9 @@ export function TypingLine({ channelId }: { channelId: string }) {
   );
 }
 
-function named(names: string[]) {
-  if (names.length > MAX_NAMES) return "Several people";
-  return names.flatMap((name, at) => [at > 0 && " and ", <b>{name}</b>]);
+function spokenLine(names: string[]) {
+  if (names.length > MAX_NAMES) return t("Several people are typing…");
+  return names.length === 1
+    ? t("{name} is typing…", { name: names[0] })
+    : t("{one} and {other} are typing…", { one: names[0], other: names[1] });
 }
-
-const verb = (names: string[]) => (names.length === 1 ? "is" : "are");
-
-const subject = (names: string[]) =>
-  `${names.length > MAX_NAMES ? "Several people" : names.join(" and ")} ${verb(names)}`;

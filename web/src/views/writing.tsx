@@ -1,5 +1,6 @@
 // The text area of the composer and the editor: grows with the text, sends on Enter, counts the length.
 import { useLayoutEffect, useRef } from "preact/hooks";
+import { t } from "../i18n";
 
 export const MAX_LENGTH = 2_000;
 /** The counter appears from this length. */
@@ -90,7 +91,11 @@ export function Counter({ length }: { length: number }) {
   if (length < NEARLY) return null;
   const left = MAX_LENGTH - length;
   return (
-    <span class={`counter ${left < 0 ? "over" : ""}`} role="status" aria-label={`${left} characters left`}>
+    <span
+      class={`counter ${left < 0 ? "over" : ""}`}
+      role="status"
+      aria-label={t("{count} characters left", { count: left })}
+    >
       {left}
     </span>
   );
