@@ -21,6 +21,7 @@ import { lost } from "./scenarios/lost.mjs";
 import { markdown } from "./scenarios/markdown.mjs";
 import { notifications } from "./scenarios/notifications.mjs";
 import { sessions } from "./scenarios/sessions.mjs";
+import { settings } from "./scenarios/settings.mjs";
 import { start } from "./scenarios/start.mjs";
 import { surroundings } from "./scenarios/surroundings.mjs";
 import { tabs } from "./scenarios/tabs.mjs";
@@ -130,6 +131,7 @@ try {
     markdown,
     notifications,
     typing,
+    settings,
     start,
     http2: http2Scenarios,
     files,

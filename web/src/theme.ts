@@ -22,7 +22,14 @@ export function chooseTheme(chosen: Theme) {
 addEventListener("storage", ({ key }) => key === KEY && (theme.value = kept()));
 
 effect(() => {
+  const chosen = theme.value;
   const { dataset } = document.documentElement;
-  if (theme.value === "system") delete dataset.theme;
-  else dataset.theme = theme.value;
+  if (chosen === "system") delete dataset.theme;
+  else dataset.theme = chosen;
+  // The colours of the browser's bars, of which index.html has one for each theme.
+  for (const meta of document.querySelectorAll<HTMLMetaElement>("meta[name=theme-color]")) {
+    meta.dataset.theme ??= meta.media.includes("dark") ? "dark" : "light";
+    const own = meta.dataset.theme;
+    meta.media = chosen === "system" ? `(prefers-color-scheme: ${own})` : chosen === own ? "all" : "not all";
+  }
 });
