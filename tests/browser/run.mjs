@@ -11,6 +11,7 @@ import { fileURLToPath } from "node:url";
 import { join } from "node:path";
 import { Person } from "./browser.mjs";
 import { startProxy, distinctSources } from "./proxy.mjs";
+import { alerts } from "./scenarios/alerts.mjs";
 import { appearance } from "./scenarios/appearance.mjs";
 import { conversations } from "./scenarios/conversations.mjs";
 import { files } from "./scenarios/files.mjs";
@@ -130,6 +131,7 @@ try {
     history,
     markdown,
     notifications,
+    alerts,
     typing,
     settings,
     start,

@@ -10,7 +10,7 @@
 //   picture, visible     scales a profile picture; whether this tab is visible
 //   focus                whether the next composer takes the focus
 //   highlight/           colours of code, in a worker
-//   clipboard            copies text
+//   clipboard, badge     copies text; the number in the icon of the tab
 //   theme                dark or light
 //   frames               work done once a frame
 //   workspace, route     what runs while a user is signed in; the channel in the URL

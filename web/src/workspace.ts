@@ -1,9 +1,11 @@
 // What runs while a user is signed in: the lists, the event stream, the STOMP connection, and the open channel.
 import { computed, effect, untracked } from "@preact/signals";
+import { showBadge } from "./badge";
 import { t } from "./i18n";
 import { closeLink, listen, openLink } from "./live/link";
 import { forbidFocus } from "./focus";
 import { lastChannelId, openChannelId, replaceChannel } from "./route";
+import { alertTo, closeAlerts } from "./state/alerts";
 import { channels, clearChannels, openChannel, publicChannels, refreshChannels } from "./state/channels";
 import { evict, loadedFiles, show, startConversations } from "./state/conversations";
 import { clearDrafts, openDrafts, storeDrafts } from "./state/drafts";
@@ -49,6 +51,8 @@ export function openWorkspace(): () => void {
     watchLost(),
     followRoute(),
     dismissRead(),
+    closeAlerts(),
+    showBadge(),
   ];
   readLists()
     .then((cursor) => me.peek()?.id === user && listen(cursor))
@@ -88,7 +92,10 @@ async function readLists() {
 const handlers: Record<string, (data: any) => void> = {
   "channels.refresh": () => void refreshChannels().catch(toastError),
   "users.refresh": () => void refreshPeople().catch(toastError),
-  notifications: putNotification,
+  notifications: (news) => {
+    putNotification(news);
+    alertTo(news);
+  },
   "notifications.deleted": ({ id }) => dropNotification(id),
   "binaryContents.status": updateFile,
   resync: () => void Promise.all([readLists(), refreshFiles(loadedFiles())]).catch(toastError),

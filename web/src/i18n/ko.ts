@@ -210,6 +210,13 @@ const sentences = {
   Yesterday: "어제",
   "just now": "방금",
   Settings: "설정",
+  "Desktop notifications": "데스크톱 알림",
+  Sound: "알림음",
+  "The options of a channel decide which of its messages notify you.": "채널별 알림은 채널 옵션에서 정할 수 있어요.",
+  "This browser has no desktop notifications here. They need HTTPS.":
+    "이 브라우저에서는 데스크톱 알림을 쓸 수 없어요. HTTPS로 접속해야 해요.",
+  "This browser blocks notifications of this page. Allow them in its settings for the page.":
+    "이 브라우저가 이 페이지의 알림을 막고 있어요. 브라우저의 사이트 설정에서 허용해 주세요.",
   Theme: "테마",
   "As the system": "시스템 설정에 맞춤",
   Dark: "어둡게",
