@@ -11,10 +11,13 @@ import { fileURLToPath } from "node:url";
 import { join } from "node:path";
 import { Person } from "./browser.mjs";
 import { startProxy, distinctSources } from "./proxy.mjs";
+import { account } from "./scenarios/account.mjs";
+import { administration } from "./scenarios/administration.mjs";
 import { alerts } from "./scenarios/alerts.mjs";
 import { appearance } from "./scenarios/appearance.mjs";
 import { conversations } from "./scenarios/conversations.mjs";
 import { files } from "./scenarios/files.mjs";
+import { groups } from "./scenarios/groups.mjs";
 import { history } from "./scenarios/history.mjs";
 import { http2Scenarios } from "./scenarios/http2.mjs";
 import { interruptions } from "./scenarios/interruptions.mjs";
@@ -128,6 +131,9 @@ try {
   const parts = {
     sessions,
     conversations,
+    groups,
+    account,
+    administration,
     history,
     markdown,
     notifications,

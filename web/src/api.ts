@@ -1,7 +1,17 @@
 // The API calls of the app. A list comes with the position in the event stream at which it was read.
 import { authorized } from "./session";
 import type { Call } from "./http";
-import type { BinaryContent, Channel, Message, MessagePage, Notification, ReadStatus, User } from "./types";
+import type {
+  BinaryContent,
+  Channel,
+  Message,
+  MessagePage,
+  Notification,
+  ReadStatus,
+  Role,
+  Session,
+  User,
+} from "./types";
 
 /** Messages per page. */
 export const PAGE_SIZE = 50;
@@ -32,29 +42,60 @@ export function formOf(name: string, json: unknown, files: Record<string, File[]
 
 export const users = (): Promise<List<User>> => list("/users");
 
+/** Those of at most 100 users who exist. */
+export const usersWithIds = (ids: string[]): Promise<User[]> => call("GET", `/users?ids=${ids.join(",")}`);
+
 export async function updateUser(
   id: string,
-  changes: { newUsername?: string; newEmail?: string; newPassword?: string },
-  picture: File | null,
+  changes: { newUsername?: string; newEmail?: string; newPassword?: string; currentPassword?: string },
+  picture: File | null = null,
 ): Promise<User> {
   const form = formOf("userUpdateRequest", changes, { profile: picture ? [picture] : [] });
   return (await authorized("PATCH", `/users/${id}`, { form })).data;
 }
+
+export const removePicture = (id: string): Promise<void> => call("DELETE", `/users/${id}/profile`);
+
+/** Another user's account; see session.ts for one's own. */
+export const deleteUser = (id: string): Promise<void> => call("DELETE", `/users/${id}`);
+
+/** Ends all sessions of the user. */
+export const setRole = (userId: string, newRole: Role): Promise<User> => call("PUT", "/auth/role", { userId, newRole });
+
+/** The devices on which the user is signed in, the one used last first. */
+export const sessions = (): Promise<Session[]> => call("GET", "/auth/sessions");
+
+export const endSession = (id: string): Promise<void> => call("DELETE", `/auth/sessions/${id}`);
+
+export const endOtherSessions = (): Promise<void> => call("DELETE", "/auth/sessions?others=true");
 
 export const channels = (userId: string): Promise<List<Channel>> => list(`/channels?userId=${userId}`);
 
 export const createPublicChannel = (name: string, description: string): Promise<Channel> =>
   call("POST", "/channels/public", { name, description });
 
-export const createPrivateChannel = (participantIds: string[]): Promise<Channel> =>
-  call("POST", "/channels/private", { participantIds });
+/**
+ * @param options `name`: null for a conversation of two; `withHistory`: whether people who are added later see earlier
+ *   messages
+ */
+export const createPrivateChannel = (
+  participantIds: string[],
+  options: { name: string | null; withHistory: boolean },
+): Promise<Channel> => call("POST", "/channels/private", { participantIds, ...options });
+
+export const renameChannel = (id: string, newName: string): Promise<Channel> =>
+  call("PATCH", `/channels/${id}`, { newName });
+
+export const addParticipant = (id: string, userId: string): Promise<void> =>
+  call("PUT", `/channels/${id}/participants/${userId}`);
 
 export const updateChannel = (id: string, newName: string, newDescription: string): Promise<Channel> =>
   call("PATCH", `/channels/${id}`, { newName, newDescription });
 
 export const deleteChannel = (id: string): Promise<void> => call("DELETE", `/channels/${id}`);
 
-export const leaveChannel = (id: string, userId: string): Promise<void> =>
+/** Removes somebody else, or leaves. */
+export const removeParticipant = (id: string, userId: string): Promise<void> =>
   call("DELETE", `/channels/${id}/participants/${userId}`);
 
 /** @returns a page before or after the cursor, nearest first */

@@ -21,7 +21,7 @@ const OTHER_ACCOUNT =
 
 /** The server does not say why it has ended a session. */
 const SESSION_ENDED =
-  "Your session has ended: your role or password was changed, or the session was signed out. Please sign in again.";
+  "Your session has ended: your role or password was changed, or it was signed out from another device. Please sign in again.";
 
 export type Phase = "starting" | "unreachable" | "signed-out" | "signed-in";
 
@@ -101,6 +101,24 @@ export async function signOut() {
   endSession(null);
 }
 
+/** Set while the server ends the session with the account. */
+let deletingAccount = false;
+
+/** Deletes the account of the user, and forgets all of it in this browser. */
+export async function deleteAccount() {
+  const id = me.peek()?.id;
+  deletingAccount = true;
+  try {
+    await authorized("DELETE", `/users/${id}`);
+  } finally {
+    deletingAccount = false;
+  }
+  tabs?.postMessage({ type: "signed-out" });
+  endSession(null);
+  // After the end: nothing waits for a next sign-in.
+  notice.value = "Your account has been deleted.";
+}
+
 /** @returns a token that is valid for at least 10 s */
 export async function token(): Promise<string> {
   return access && Date.now() < access.expiresAt - 10_000 ? access.value : renew();
@@ -115,7 +133,7 @@ export function renew(): Promise<string> {
   renewal ??= newToken()
     .catch((error) => {
       if (error instanceof ApiError && error.status === 401 && phase.peek() === "signed-in") {
-        endSession(SESSION_ENDED);
+        endSession(deletingAccount ? null : SESSION_ENDED);
       }
       throw error;
     })

@@ -25,13 +25,15 @@ export interface User {
 
 export interface Channel {
   id: string;
-  /** Null for PRIVATE. */
+  /** Null for most that are PRIVATE. */
   name: string | null;
   /** Null for PRIVATE. */
   description: string | null;
   type: "PUBLIC" | "PRIVATE";
   /** Empty for PUBLIC. */
   participants: User[];
+  /** Whether people who are added later to a PRIVATE one see earlier messages. */
+  withHistory: boolean;
   lastMessageAt: string;
 }
 
@@ -74,6 +76,18 @@ export interface ReadStatus {
   channelId: string;
   lastReadAt: string;
   notificationEnabled: boolean;
+}
+
+/** A device on which the user is signed in. Those from before an upgrade lack some fields. */
+export interface Session {
+  id: string;
+  /** The `User-Agent` header. */
+  device: string | null;
+  address: string | null;
+  createdAt: string | null;
+  lastUsedAt: string | null;
+  /** Of this browser. */
+  current: boolean;
 }
 
 /** The body of every response that is not 2xx. */

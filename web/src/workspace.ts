@@ -6,12 +6,21 @@ import { closeLink, listen, openLink } from "./live/link";
 import { forbidFocus } from "./focus";
 import { lastChannelId, openChannelId, replaceChannel } from "./route";
 import { alertTo, closeAlerts } from "./state/alerts";
-import { channels, clearChannels, openChannel, publicChannels, refreshChannels } from "./state/channels";
+import {
+  channels,
+  clearChannels,
+  forgetCompanions,
+  openChannel,
+  publicChannels,
+  refreshChannels,
+  rememberCompanions,
+} from "./state/channels";
 import { evict, loadedFiles, show, startConversations } from "./state/conversations";
 import { clearDrafts, openDrafts, storeDrafts } from "./state/drafts";
 import { refreshFiles, clearFiles, updateFile } from "./state/files";
 import { watchLost } from "./state/lost";
 import { loadMarkdown } from "./state/markdown";
+import { watchMembership } from "./state/membership";
 import {
   dismissRead,
   dropNotification,
@@ -21,7 +30,7 @@ import {
 } from "./state/notifications";
 import { startOutbox } from "./state/outbox";
 import { clearPending, openPending, parkPending, pending } from "./state/pending";
-import { clearPeople, refreshPeople } from "./state/people";
+import { clearPeople, refreshPeople, refreshPerson } from "./state/people";
 import { clearReadStatuses, refreshReadStatuses } from "./state/read-statuses";
 import { toast, toastError } from "./state/toasts";
 import { returnFilesToDraft } from "./state/unsent";
@@ -48,7 +57,9 @@ export function openWorkspace(): () => void {
     warnBeforeUnload(),
     startConversations(),
     startOutbox(),
+    rememberCompanions(user ?? ""),
     watchLost(),
+    watchMembership(),
     followRoute(),
     dismissRead(),
     closeAlerts(),
@@ -64,6 +75,7 @@ export function openWorkspace(): () => void {
     if (notice.peek() === null) {
       clearPending(user ?? "");
       clearDrafts();
+      forgetCompanions(user ?? "");
       replaceChannel(null);
     } else {
       returnFilesToDraft();
@@ -91,7 +103,7 @@ async function readLists() {
 
 const handlers: Record<string, (data: any) => void> = {
   "channels.refresh": () => void refreshChannels().catch(toastError),
-  "users.refresh": () => void refreshPeople().catch(toastError),
+  "users.refresh": ({ userId }) => refreshPerson(userId),
   notifications: (news) => {
     putNotification(news);
     alertTo(news);

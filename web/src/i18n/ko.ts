@@ -25,8 +25,8 @@ const sentences = {
   "Create account": "계정 만들기",
   "Another account signed in in this browser. Sign in again, or reload the page to use that account.":
     "이 브라우저에서 다른 계정이 로그인했어요. 다시 로그인하거나, 그 계정을 쓰려면 페이지를 새로 고치세요.",
-  "Your session has ended: your role or password was changed, or the session was signed out. Please sign in again.":
-    "세션이 끝났어요. 역할이나 비밀번호가 바뀌었거나 세션이 로그아웃됐어요. 다시 로그인해 주세요.",
+  "Your session has ended: your role or password was changed, or it was signed out from another device. Please sign in again.":
+    "세션이 끝났어요. 역할이나 비밀번호가 바뀌었거나 다른 기기에서 로그아웃했어요. 다시 로그인해 주세요.",
   "You signed out in another tab.": "다른 탭에서 로그아웃했어요.",
   "Create a channel": "채널 만들기",
   "Everybody on this server can read it and write in it.": "이 서버의 모든 사람이 읽고 쓸 수 있어요.",
@@ -52,6 +52,30 @@ const sentences = {
   "Channel options": "채널 옵션",
   "Edit channel": "채널 편집",
   "Leave conversation": "대화에서 나가기",
+  "Rename conversation": "대화 이름 바꾸기",
+  "New conversation with more people": "더 많은 사람과 새 대화 시작하기",
+  "Name of this conversation": "대화 이름",
+  "Everybody in the conversation sees it.": "대화에 있는 모두에게 보여요.",
+  "May be left empty: then the names of its people are shown.": "비워 두면 참여자 이름이 보여요.",
+  "People who are added later can read everything from before":
+    "나중에 초대된 사람도 이전 메시지를 모두 읽을 수 있어요",
+  "Add people": "사람 초대하기",
+  "They will be able to read everything from before.": "초대된 사람은 이전 메시지를 모두 읽을 수 있어요.",
+  "They will be able to read what is written from then on, and nothing from before.":
+    "초대된 사람은 그때부터 쓴 메시지만 읽을 수 있고, 이전 메시지는 읽을 수 없어요.",
+  "Adding…": "초대하는 중…",
+  Add: "초대하기",
+  "{count} more person: find them by name": "{count}명이 더 있어요. 이름으로 찾으세요",
+  "{count} more people: find them by name": "{count}명이 더 있어요. 이름으로 찾으세요",
+  "{names} (gone)": "{names} (나감)",
+  "Nobody else": "다른 참여자 없음",
+  "{name} is now in this conversation.": "{name} 님이 대화에 들어왔어요.",
+  "{name} is no longer in this conversation.": "{name} 님이 대화에서 나갔어요.",
+  "This conversation is now called “{name}”.": "이 대화의 이름이 “{name}”(으)로 바뀌었어요.",
+  "You will not see its messages any more, unless somebody in it adds you again.":
+    "다른 참여자가 다시 초대하기 전에는 메시지를 볼 수 없어요.",
+  "This part of the app could not be loaded. Try again, or reload the page.":
+    "화면을 불러오지 못했어요. 다시 시도하거나 페이지를 새로 고치세요.",
   "Delete conversation": "대화 삭제",
   "Notify me of new messages": "새 메시지 알림 받기",
   "The message is too long: it can have {count} characters at most.":
@@ -156,6 +180,49 @@ const sentences = {
   "The chosen picture": "선택한 사진",
   "Choose a picture": "사진 선택",
   Undo: "되돌리기",
+  "Change password": "비밀번호 바꾸기",
+  Devices: "로그인한 기기",
+  "Delete account": "계정 삭제",
+  "Your password has been changed. Your other devices are signed out.":
+    "비밀번호를 바꿨어요. 다른 기기에서는 로그아웃됐어요.",
+  "Current password": "현재 비밀번호",
+  "At least 5 characters. It signs you out everywhere else.": "5자 이상이어야 해요. 다른 기기에서는 로그아웃돼요.",
+  "You are signed in on these devices. Sign out those that you do not know.":
+    "지금 로그인한 기기예요. 모르는 기기는 로그아웃하세요.",
+  "Sign out all others": "다른 기기 모두 로그아웃",
+  "Unknown device": "알 수 없는 기기",
+  "signed in {when}": "로그인: {when}",
+  "last used {when}": "마지막 사용: {when}",
+  "This device": "이 기기",
+  "Sign out {device}": "{device} 로그아웃",
+  "Delete your account?": "계정을 삭제할까요?",
+  "You are signed out everywhere and cannot sign in again. Your messages stay, without your name.":
+    "모든 기기에서 로그아웃되고 다시 로그인할 수 없어요. 메시지는 이름 없이 남아요.",
+  "This cannot be undone.": "되돌릴 수 없어요.",
+  "Your username, to confirm": "확인을 위해 사용자 이름을 입력하세요",
+  "First make somebody else an administrator, under “Administration”.":
+    "먼저 “관리”에서 다른 사람을 관리자로 지정하세요.",
+  "Your account has been deleted.": "계정이 삭제됐어요.",
+  Administration: "관리",
+  "Reads and writes in public channels and in private conversations.": "공개 채널과 비공개 대화에서 읽고 쓸 수 있어요.",
+  "Also creates, changes and deletes channels, and removes people from private conversations.":
+    "채널을 만들고 바꾸고 삭제하고, 비공개 대화에서 사람을 내보낼 수도 있어요.",
+  "Also gives roles, and deletes accounts and the messages of others.":
+    "역할을 주고, 계정과 다른 사람의 메시지를 삭제할 수도 있어요.",
+  "Find people by name or email": "이름이나 이메일로 찾기",
+  "{count} person": "{count}명",
+  "{count} people": "{count}명",
+  "Show more": "더 보기",
+  "All people": "모든 사람",
+  Role: "역할",
+  "The role of {name} is now: {role}.": "{name} 님의 역할이 {role}(으)로 바뀌었어요.",
+  "A new role signs you out everywhere.": "역할이 바뀌면 모든 기기에서 로그아웃돼요.",
+  "A new role signs {name} out everywhere.": "역할이 바뀌면 {name} 님은 모든 기기에서 로그아웃돼요.",
+  "Change role": "역할 바꾸기",
+  "The account of {name} has been deleted.": "{name} 님의 계정을 삭제했어요.",
+  "Delete the account of {name}? The messages stay, without the name.":
+    "{name} 님의 계정을 삭제할까요? 메시지는 이름 없이 남아요.",
+  "First make somebody else an administrator.": "먼저 다른 사람을 관리자로 지정하세요.",
   "A square PNG, JPEG, GIF or WebP is best.": "정사각형 PNG, JPEG, GIF, WebP가 가장 좋아요.",
   "A picture must be a PNG, JPEG, GIF or WebP file.": "사진은 PNG, JPEG, GIF, WebP 파일이어야 해요.",
   "“{name}” cannot be read as a picture.": "“{name}” 파일을 사진으로 읽을 수 없어요.",
@@ -164,8 +231,6 @@ const sentences = {
   "your profile": "내 프로필",
   "Your profile has been saved.": "프로필을 저장했어요.",
   "New password": "새 비밀번호",
-  "Only if you want another one. It signs you out everywhere else.":
-    "바꾸려는 경우에만 입력하세요. 다른 모든 곳에서 로그아웃돼요.",
   "Saving…": "저장하는 중…",
   "There is a newer version of this page.": "이 페이지의 새 버전이 있어요.",
   Reload: "새로 고침",
@@ -198,7 +263,6 @@ const sentences = {
   "“{name}” is too large: a file can have {size} at most.":
     "“{name}” 파일이 너무 커요. 최대 {size}까지 보낼 수 있어요.",
   "The files of a message can have 50 MB together at most.": "메시지 하나의 파일은 모두 합해 최대 50 MB예요.",
-  "Only you": "나만",
   "#{name} was deleted.": "#{name} 채널이 삭제됐어요.",
   "“{name}” is gone: it was deleted, or you were removed from it.":
     "“{name}” 대화가 없어졌어요. 삭제됐거나 대화에서 제외됐어요.",

@@ -1,10 +1,11 @@
 // Channels that the user may read.
-import { computed, signal } from "@preact/signals";
+import { computed, effect, signal } from "@preact/signals";
 import * as api from "../api";
 import { coalesce } from "../backoff";
 import { t } from "../i18n";
 import { openChannelId } from "../route";
 import { me } from "../session";
+import { stored } from "../storage";
 import { retry } from "./retry";
 import { people } from "./people";
 import type { Channel, User } from "../types";
@@ -63,23 +64,70 @@ export function companions(channel: Channel): User[] {
     .map((user) => people.value?.get(user.id) ?? user);
 }
 
+/** Whether it may have a name, and participants add others; the server refuses both for fewer than three. */
+export const isGroup = ({ type, participants }: Channel) => type === "PRIVATE" && participants.length >= 3;
+
+export const companionNames = (channel: Channel) =>
+  companions(channel)
+    .map((user) => user.username)
+    .join(", ");
+
 /** The display name of a channel. */
 export function channelTitle(channel: Channel) {
-  if (channel.type === "PUBLIC") return channel.name ?? "";
-  return (
-    companions(channel)
-      .map((user) => user.username)
-      .join(", ") || t("Only you")
-  );
+  const title = channel.name || companionNames(channel);
+  if (title) return title;
+  const former = formerNames.value[channel.id];
+  return former ? t("{names} (gone)", { names: former.join(", ") }) : t("Nobody else");
 }
 
-/** The private channel of the user with exactly these others. */
+/** The private channel without a name of the user with exactly these others. */
 export function findPrivateChannel(otherIds: string[]) {
   const wanted = new Set(otherIds);
   return privateChannels.value.find((channel) => {
     const others = companions(channel);
-    return others.length === wanted.size && others.every((user) => wanted.has(user.id));
+    return !channel.name && others.length === wanted.size && others.every((user) => wanted.has(user.id));
   });
+}
+
+/** The others in private channels, by channel id. The server forgets those who are gone. */
+const formerNames = signal<Record<string, string[]>>({});
+const formerKey = (userId: string) => `discodeit.companions.${userId}`;
+
+/**
+ * Keeps the names of the others, also over a reload, to name a channel that nobody else is in any more.
+ *
+ * @returns stops
+ */
+export function rememberCompanions(userId: string): () => void {
+  formerNames.value = parseNames(stored.get(formerKey(userId)));
+  return effect(() => {
+    if (!channels.value) return;
+    const before = formerNames.peek();
+    const next: Record<string, string[]> = {};
+    for (const channel of privateChannels.value) {
+      const names = companions(channel).map((user) => user.username);
+      const known = names.length ? names : before[channel.id];
+      if (known) next[channel.id] = known;
+    }
+    const json = JSON.stringify(next);
+    if (json === JSON.stringify(before)) return;
+    formerNames.value = next;
+    stored.set(formerKey(userId), json);
+  });
+}
+
+function parseNames(json: string | null): Record<string, string[]> {
+  try {
+    return JSON.parse(json ?? "{}");
+  } catch {
+    return {};
+  }
+}
+
+/** Forgets the names of a user who has signed out. */
+export function forgetCompanions(userId: string) {
+  formerNames.value = {};
+  stored.remove(formerKey(userId));
 }
 
 export function clearChannels() {

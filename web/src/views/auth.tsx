@@ -97,6 +97,7 @@ function SignUp() {
         user={{ ...NOBODY, username: name || "?" }}
         picture={picture}
         onPicture={setPicture}
+        onUndo={picture ? () => setPicture(null) : undefined}
         fieldError={fieldErrors.profile}
       />
       <Field

@@ -2,7 +2,7 @@ import * as api from "../api";
 import { t } from "../i18n";
 import { goToChannel } from "../route";
 import { me } from "../session";
-import { dropChannel, putChannel, refreshChannels } from "../state/channels";
+import { dropChannel, isGroup, putChannel, refreshChannels } from "../state/channels";
 import { toastError } from "../state/toasts";
 import { closeDialog, Confirm, Dialog, openDialog } from "./dialog";
 import { Field, FormError, useForm } from "./form";
@@ -105,13 +105,15 @@ export function askToDelete(channel: Channel) {
 export function askToLeave(channel: Channel) {
   const self = me.peek()?.id ?? "";
   const last = channel.participants.every((user) => user.id === self);
-  const leave = () => api.leaveChannel(channel.id, self).then(() => dropChannel(channel.id), toastError);
+  const leave = () => api.removeParticipant(channel.id, self).then(() => dropChannel(channel.id), toastError);
   openDialog(
     <Confirm key="leave" title={t("Leave this private conversation?")} action={t("Leave")} onConfirm={leave}>
       <p class="lead">
         {last
           ? t("Nobody else is in it, so all of its messages go with it. This cannot be undone.")
-          : t("You will not see its messages any more, and nobody can let you in again.")}
+          : isGroup(channel)
+            ? t("You will not see its messages any more, unless somebody in it adds you again.")
+            : t("You will not see its messages any more, and nobody can let you in again.")}
       </p>
     </Confirm>,
   );

@@ -1,12 +1,14 @@
 // Actions on the open channel.
 import { useId, useState } from "preact/hooks";
 import { t } from "../i18n";
+import { companions, isGroup } from "../state/channels";
 import { notifies, refreshReadStatuses, setNotifies } from "../state/read-statuses";
 import { hasRole } from "../state/people";
 import { toastError } from "../state/toasts";
 import { askToDelete, askToLeave, EditChannel } from "./channel-dialogs";
 import { openDialog } from "./dialog";
-import { EditIcon, MoreIcon, SignOutIcon, TrashIcon } from "./icons";
+import { EditIcon, MoreIcon, PeopleIcon, PlusIcon, SignOutIcon, TrashIcon } from "./icons";
+import { openAddPeople, openNewConversation, openRename } from "./lazy-dialogs";
 import { Popover } from "./popover";
 import type { Channel } from "../types";
 
@@ -26,6 +28,7 @@ export function ChannelMenu({ channel }: { channel: Channel }) {
 
 function Panel({ channel, close }: { channel: Channel; close: () => void }) {
   const manages = hasRole("CHANNEL_MANAGER");
+  const others = companions(channel).map(({ id }) => id);
   return (
     <>
       <NotifySwitch channel={channel} />
@@ -37,6 +40,21 @@ function Panel({ channel, close }: { channel: Channel; close: () => void }) {
           onClick={() => (close(), openDialog(<EditChannel channel={channel} />))}
         >
           <EditIcon /> {t("Edit channel")}
+        </button>
+      )}
+      {isGroup(channel) && (
+        <>
+          <button type="button" class="menu-item" onClick={() => (close(), void openRename(channel))}>
+            <EditIcon /> {t("Rename conversation")}
+          </button>
+          <button type="button" class="menu-item" onClick={() => (close(), void openAddPeople(channel))}>
+            <PlusIcon /> {t("Add people")}
+          </button>
+        </>
+      )}
+      {channel.participants.length === 2 && (
+        <button type="button" class="menu-item" onClick={() => (close(), void openNewConversation(others))}>
+          <PeopleIcon /> {t("New conversation with more people")}
         </button>
       )}
       {channel.type === "PRIVATE" && (

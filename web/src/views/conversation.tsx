@@ -1,7 +1,7 @@
 // The centre column: header, messages, composer.
 import { useEffect } from "preact/hooks";
 import { t } from "../i18n";
-import { channelTitle, openChannel } from "../state/channels";
+import { channelTitle, companionNames, openChannel } from "../state/channels";
 import { drawer, membersBeside, openChannelsDrawer, toggleMembers } from "../state/drawers";
 import { reopen } from "../state/conversations";
 import { editing } from "../state/editing";
@@ -43,6 +43,8 @@ export function Conversation({ timeline }: { timeline: Timeline }) {
 
 function Header({ channel, title }: { channel: Channel; title: string }) {
   const open = channel.type === "PUBLIC";
+  // The name of a conversation does not say who is in it.
+  const topic = (open ? channel.description : channel.name && companionNames(channel)) ?? undefined;
   return (
     <header class="topbar">
       <button
@@ -55,8 +57,8 @@ function Header({ channel, title }: { channel: Channel; title: string }) {
       </button>
       <span class="kind">{open ? <HashIcon /> : <LockIcon />}</span>
       <h1>{title}</h1>
-      <p class="topic" title={channel.description ?? undefined}>
-        {channel.description}
+      <p class="topic" title={topic}>
+        {topic}
       </p>
       <ChannelMenu channel={channel} />
       <Bell className="only-narrow" />

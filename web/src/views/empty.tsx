@@ -1,12 +1,12 @@
 // Placeholders for empty views.
 import { t } from "../i18n";
-import { channelTitle, companions } from "../state/channels";
+import { channelTitle, companionNames, companions } from "../state/channels";
 import { openChannelsDrawer } from "../state/drawers";
 import { hasRole } from "../state/people";
 import { CreateChannel } from "./channel-dialogs";
 import { openDialog } from "./dialog";
 import { ChatIcon, HashIcon, LockIcon, MenuIcon } from "./icons";
-import { NewConversation } from "./new-conversation";
+import { openNewConversation } from "./lazy-dialogs";
 import { Bell } from "./notifications";
 import type { Channel } from "../types";
 
@@ -52,11 +52,7 @@ export function Nowhere({ loading }: { loading: boolean }) {
                   {t("Create a channel")}
                 </button>
               )}
-              <button
-                type="button"
-                class={mayCreate ? "quiet" : "primary"}
-                onClick={() => openDialog(<NewConversation />)}
-              >
+              <button type="button" class={mayCreate ? "quiet" : "primary"} onClick={() => void openNewConversation()}>
                 {t("Start a private conversation")}
               </button>
             </div>
@@ -79,7 +75,7 @@ export function Beginning({ channel, any }: { channel: Channel; any: boolean }) 
       <p dir="auto">
         {open && (channel.description || t("This is where the channel begins."))}
         {alone && t("Nobody else is in this conversation: the others have left, or their accounts were deleted.")}
-        {!open && !alone && t("Only you and {names} can read this conversation.", { names: title })}
+        {!open && !alone && t("Only you and {names} can read this conversation.", { names: companionNames(channel) })}
       </p>
       {!any && <p>{t("No messages yet: write the first one.")}</p>}
     </div>

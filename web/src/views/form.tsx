@@ -7,6 +7,7 @@ import { errorMessage, fieldErrorMessage, messageOf } from "../i18n/errors";
 const FIELDS_OF_CODES: Record<string, string[]> = {
   USERNAME_TAKEN: ["username", "newUsername"],
   EMAIL_TAKEN: ["email", "newEmail"],
+  REAUTHENTICATION_REQUIRED: ["currentPassword"],
 };
 
 /**

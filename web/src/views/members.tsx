@@ -5,9 +5,8 @@ import { findPrivateChannel, openChannel } from "../state/channels";
 import { closeDrawer } from "../state/drawers";
 import { membersByPresence, people } from "../state/people";
 import { Avatar } from "./avatar";
-import { openDialog } from "./dialog";
 import { CloseIcon } from "./icons";
-import { NewConversation } from "./new-conversation";
+import { openNewConversation } from "./lazy-dialogs";
 import { roleName } from "../text/role";
 import type { User } from "../types";
 
@@ -90,5 +89,5 @@ function talkTo(user: User) {
   const known = findPrivateChannel([user.id]);
   if (known) return goToChannel(known.id);
   closeDrawer();
-  openDialog(<NewConversation key={user.id} chosen={[user.id]} />);
+  void openNewConversation([user.id]);
 }

@@ -10,11 +10,17 @@ export function PictureField({
   user,
   picture,
   onPicture,
+  onRemove,
+  onUndo,
   fieldError,
 }: {
   user: User;
   picture: File | null;
-  onPicture: (picture: File | null) => void;
+  onPicture: (picture: File) => void;
+  /** Removes the present picture. */
+  onRemove?: () => void;
+  /** Without what was chosen. */
+  onUndo?: () => void;
   fieldError?: unknown;
 }) {
   const [problem, setProblem] = useState<string | null>(null);
@@ -60,8 +66,13 @@ export function PictureField({
           <label class="quiet" for={id}>
             {t("Choose a picture")}
           </label>
-          {picture && (
-            <button type="button" class="link" onClick={() => onPicture(null)}>
+          {onRemove && (
+            <button type="button" class="link" onClick={onRemove}>
+              {t("Remove")}
+            </button>
+          )}
+          {onUndo && (
+            <button type="button" class="link" onClick={onUndo}>
               {t("Undo")}
             </button>
           )}

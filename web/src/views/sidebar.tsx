@@ -12,10 +12,9 @@ import { toastError } from "../state/toasts";
 import { Avatar } from "./avatar";
 import { CreateChannel } from "./channel-dialogs";
 import { Confirm, openDialog } from "./dialog";
-import { HashIcon, Logo, PeopleIcon, PlusIcon, SettingsIcon, SignOutIcon } from "./icons";
-import { NewConversation } from "./new-conversation";
+import { HashIcon, Logo, PeopleIcon, PlusIcon, SettingsIcon, ShieldIcon, SignOutIcon } from "./icons";
+import { openAdministration, openNewConversation, openProfile } from "./lazy-dialogs";
 import { Bell, shortCount } from "./notifications";
-import { Profile } from "./profile";
 import { Settings } from "./settings";
 import { roleName } from "../text/role";
 import type { ComponentChildren } from "preact";
@@ -30,6 +29,17 @@ export function Sidebar() {
           <strong>Discodeit</strong>
           <span>{location.host}</span>
         </div>
+        {hasRole("ADMIN") && (
+          <button
+            type="button"
+            class="icon-button"
+            aria-label={t("Administration")}
+            title={t("Administration")}
+            onClick={() => void openAdministration()}
+          >
+            <ShieldIcon />
+          </button>
+        )}
         <Bell />
       </header>
       <div class="sidebar-lists">
@@ -47,7 +57,7 @@ export function Sidebar() {
         <Section
           title={t("Private conversations")}
           action={t("New private conversation")}
-          onAction={() => openDialog(<NewConversation />)}
+          onAction={() => void openNewConversation()}
         >
           {privateChannels.value.map((channel) => (
             <PrivateLink key={channel.id} channel={channel} />
@@ -117,6 +127,7 @@ function PublicLink({ channel }: { channel: Channel }) {
 
 function PrivateLink({ channel }: { channel: Channel }) {
   const others = companions(channel);
+  const alone = others.length === 1 && !channel.name;
   const title = channelTitle(channel);
   return (
     <li>
@@ -128,8 +139,9 @@ function PrivateLink({ channel }: { channel: Channel }) {
         title={title}
         aria-describedby={newsId(channel)}
       >
-        {others.length === 1 && <Avatar user={others[0]} size="small" presence />}
-        {others.length !== 1 && (
+        {alone ? (
+          <Avatar user={others[0]} size="small" presence />
+        ) : (
           <span class="avatar small several" aria-hidden="true">
             <PeopleIcon />
           </span>
@@ -185,7 +197,7 @@ function UserPanel() {
   if (!user) return null;
   return (
     <footer class="user-panel">
-      <button type="button" class="own-profile" title={t("Your profile")} onClick={() => openDialog(<Profile />)}>
+      <button type="button" class="own-profile" title={t("Your profile")} onClick={() => void openProfile()}>
         <Avatar user={{ ...user, online: true }} presence />
         <span class="who">
           <strong>{user.username}</strong>
