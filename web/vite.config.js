@@ -26,6 +26,18 @@ const sockjsScript = {
   },
 };
 
+/** Adds the manifest and the icons, which other programs ask for by name. */
+const installable = {
+  name: "installable",
+  apply: "build",
+  async generateBundle() {
+    const folder = new URL("installable/", import.meta.url);
+    for (const fileName of await readdir(folder)) {
+      this.emitFile({ type: "asset", fileName, source: await readFile(new URL(fileName, folder)) });
+    }
+  },
+};
+
 /** Parts of markdown-it that messages do not use, which would double its size: named entities and its own links. */
 const unusedByMarkdown = {
   name: "unused-by-markdown",
@@ -69,7 +81,7 @@ const licenses = {
 };
 
 export default defineConfig({
-  plugins: [emptyDist, sockjsScript, unusedByMarkdown, collectModules, licenses],
+  plugins: [emptyDist, sockjsScript, installable, unusedByMarkdown, collectModules, licenses],
   worker: { plugins: () => [collectModules] },
   // sockjs-client uses Node's name of the global object.
   define: { global: "globalThis" },
@@ -81,6 +93,13 @@ export default defineConfig({
     cssCodeSplit: false,
     modulePreload: false,
     reportCompressedSize: false,
+    rolldownOptions: {
+      input: { index: "index.html", sw: "src/service-worker.ts" },
+      output: {
+        // A browser looks for a new version of the service worker at the same address.
+        entryFileNames: ({ name }) => (name === "sw" ? "sw.js" : "assets/[name]-[hash].js"),
+      },
+    },
   },
   // A test reads the error codes of the server.
   server: { fs: { allow: [".."] } },

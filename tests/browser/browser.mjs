@@ -32,6 +32,8 @@ export class Person {
       viewport: { width: 1360, height: 850 },
       colorScheme: "dark",
       locale: "en-GB",
+      // Playwright does not see the requests of pages that have one; installable.mjs allows it.
+      serviceWorkers: "block",
       ...options,
     });
     context.setDefaultTimeout(TIMEOUT_MS);

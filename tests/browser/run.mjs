@@ -20,6 +20,7 @@ import { files } from "./scenarios/files.mjs";
 import { groups } from "./scenarios/groups.mjs";
 import { history } from "./scenarios/history.mjs";
 import { http2Scenarios } from "./scenarios/http2.mjs";
+import { installable } from "./scenarios/installable.mjs";
 import { interruptions } from "./scenarios/interruptions.mjs";
 import { lost } from "./scenarios/lost.mjs";
 import { markdown } from "./scenarios/markdown.mjs";
@@ -141,6 +142,7 @@ try {
     typing,
     settings,
     start,
+    installable,
     http2: http2Scenarios,
     files,
     interruptions,

@@ -12,6 +12,7 @@
 //   highlight/           colours of code, in a worker
 //   clipboard, badge     copies text; the number in the icon of the tab
 //   theme                dark or light
+//   install              the service worker, which starts the app without a network; the manifest
 //   frames               work done once a frame
 //   workspace, route     what runs while a user is signed in; the channel in the URL
 //
@@ -32,9 +33,12 @@ import "./styles/overlays.css";
 import { effect, untracked } from "@preact/signals";
 import { render } from "preact";
 import { loadLanguage } from "./i18n";
+import { install } from "./install";
 import { me, start } from "./session";
 import { App } from "./views/app";
 import { openWorkspace } from "./workspace";
+
+const INSTALL_AFTER_MS = 3_000;
 
 let close: (() => void) | null = null;
 let owner: string | undefined;
@@ -54,5 +58,7 @@ const root = document.getElementById("app") as HTMLElement;
 void loadLanguage().then(() => {
   root.replaceChildren();
   render(<App />, root);
+  // The first requests of the app come before.
+  setTimeout(() => void install(), INSTALL_AFTER_MS);
 });
 void start();

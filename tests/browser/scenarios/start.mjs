@@ -145,7 +145,9 @@ export const start = [
       assert.deepEqual([missing.statusCode, missing.headers["cache-control"]], [404, "no-store"]);
       const licences = await fetch(new URL("/licenses.md", base));
       assert.match(await licences.text(), /^## sockjs-client/m);
-      assert.equal((await get(new URL("/vendor/sockjs.min.js", base))).headers["cache-control"], "no-cache");
+      for (const path of ["/vendor/sockjs.min.js", "/sw.js", "/manifest.json"]) {
+        assert.equal((await get(new URL(path, base))).headers["cache-control"], "no-cache", path);
+      }
       assert.equal((await get(new URL("/README.md", base))).statusCode, 404);
     },
   ],
