@@ -25,6 +25,7 @@ import { interruptions } from "./scenarios/interruptions.mjs";
 import { lost } from "./scenarios/lost.mjs";
 import { markdown } from "./scenarios/markdown.mjs";
 import { notifications } from "./scenarios/notifications.mjs";
+import { people as peopleScenarios } from "./scenarios/people.mjs";
 import { sessions } from "./scenarios/sessions.mjs";
 import { settings } from "./scenarios/settings.mjs";
 import { start } from "./scenarios/start.mjs";
@@ -135,6 +136,7 @@ try {
     groups,
     account,
     administration,
+    people: peopleScenarios,
     history,
     markdown,
     notifications,

@@ -180,6 +180,16 @@ const sentences = {
   "The chosen picture": "선택한 사진",
   "Choose a picture": "사진 선택",
   Undo: "되돌리기",
+  Profile: "프로필",
+  "This account is gone.": "삭제된 계정이에요.",
+  Message: "메시지 보내기",
+  "Role and account": "역할과 계정",
+  "Remove from this conversation": "이 대화에서 내보내기",
+  "Remove {name} from this conversation?": "{name} 님을 이 대화에서 내보낼까요?",
+  "{name} will not see its messages any more, unless somebody in it adds them again.":
+    "{name} 님은 다른 참여자가 다시 초대하기 전에는 메시지를 볼 수 없어요.",
+  "{name} will not see its messages any more, and nobody can let them in again.":
+    "{name} 님은 더 이상 메시지를 볼 수 없고, 아무도 다시 초대할 수 없어요.",
   "Change password": "비밀번호 바꾸기",
   Devices: "로그인한 기기",
   "Delete account": "계정 삭제",

@@ -1,7 +1,7 @@
 import { afterAll, afterEach, beforeAll, beforeEach, expect, test, vi } from "vitest";
 import * as api from "../api";
 import { me } from "../session";
-import { clearPeople, people, refreshPeople, refreshPerson } from "./people";
+import { authorOf, clearPeople, people, refreshPeople, refreshPerson } from "./people";
 import type { User } from "../types";
 
 vi.mock("../api", () => ({ users: vi.fn(), usersWithIds: vi.fn() }));
@@ -64,6 +64,8 @@ test("a new user appears, and one whose account is deleted disappears", async ()
   await vi.advanceTimersByTimeAsync(1_000);
   expect(people.value?.has("new")).toBe(true);
   expect(people.value?.has("user-3")).toBe(false);
+  expect(authorOf(user("user-3"))).toBe(null);
+  expect(authorOf(user("newer than the list"))?.username).toBe("newer than the list");
 });
 
 test("a whole list that was read before an event does not undo it", async () => {

@@ -17,6 +17,9 @@ export const people = signal<Map<string, User> | null>(null);
 /** The signed-in user as in the list; the token is older. */
 export const self = computed(() => people.value?.get(me.value?.id ?? "") ?? me.value);
 
+/** Of accounts that were deleted since the page was opened. A user who is only missing in the list may be new. */
+const deletedIds = signal<Set<string>>(new Set());
+
 export const peopleByName = computed(() => {
   const byName = new Intl.Collator(undefined, { sensitivity: "base", numeric: true });
   return [...(people.value?.values() ?? [])].sort((a, b) => byName.compare(a.username, b.username));
@@ -105,8 +108,8 @@ async function readUsers(ids: string[]) {
     next.set(user.id, unchanged(user));
     left.delete(user.id);
   }
-  // Their accounts were deleted.
   for (const id of left) next.delete(id);
+  if (left.size) deletedIds.value = new Set([...deletedIds.peek(), ...left]);
   if (left.size || found.some((user) => next.get(user.id) !== people.peek()?.get(user.id))) people.value = next;
 }
 
@@ -127,10 +130,16 @@ export const hasRole = (role: Role) => RANKS.indexOf(self.value?.role ?? "USER")
 export function dropPerson(id: string) {
   const next = new Map(people.peek());
   if (next.delete(id)) people.value = next;
+  deletedIds.value = new Set(deletedIds.peek()).add(id);
 }
+
+/** The author of a message as known now; null when the account was deleted, also after the message was read. */
+export const authorOf = (author: User | null) =>
+  author && !deletedIds.value.has(author.id) ? (people.value?.get(author.id) ?? author) : null;
 
 export function clearPeople() {
   people.value = null;
+  deletedIds.value = new Set();
   named.clear();
   rest = [];
   changed = false;

@@ -1,12 +1,10 @@
 import { t } from "../i18n";
-import { goToChannel } from "../route";
 import { me } from "../session";
-import { findPrivateChannel, openChannel } from "../state/channels";
+import { openChannel } from "../state/channels";
 import { closeDrawer } from "../state/drawers";
 import { membersByPresence, people } from "../state/people";
 import { Avatar } from "./avatar";
 import { CloseIcon } from "./icons";
-import { openNewConversation } from "./lazy-dialogs";
 import { roleName } from "../text/role";
 import type { User } from "../types";
 
@@ -64,30 +62,18 @@ function Member({ user }: { user: User }) {
       )}
     </>
   );
-  const className = user.online === false ? "member away" : "member";
   return (
     <li>
-      {isSelf && <div class={className}>{inside}</div>}
-      {!isSelf && (
-        <button
-          type="button"
-          class={className}
-          title={t("Message {name}", { name: user.username })}
-          onClick={() => talkTo(user)}
-        >
-          {inside}
-        </button>
-      )}
+      <button
+        type="button"
+        class={user.online === false ? "member away" : "member"}
+        data-person={user.id}
+        aria-haspopup="dialog"
+      >
+        {inside}
+      </button>
     </li>
   );
 }
 
 const badge = (user: User) => (user.role === "ADMIN" ? t("Admin") : t("Manager"));
-
-/** Opens the conversation with a user; a new one needs a confirmation. */
-function talkTo(user: User) {
-  const known = findPrivateChannel([user.id]);
-  if (known) return goToChannel(known.id);
-  closeDrawer();
-  void openNewConversation([user.id]);
-}

@@ -3,7 +3,7 @@ import { language, plural, t } from "../i18n";
 import { me } from "../session";
 import { editedId, startEditing } from "../state/editing";
 import { pending } from "../state/pending";
-import { hasRole, people, self } from "../state/people";
+import { authorOf, hasRole, self } from "../state/people";
 import { toastError } from "../state/toasts";
 import { today } from "../state/today";
 import { dayLabel } from "../text/time";
@@ -101,7 +101,7 @@ export function MessageList({ timeline, channel }: { timeline: Timeline; channel
           id={row.key}
           entry={row.entry}
           head={row.head}
-          author={people.value?.get(row.entry.author?.id ?? "") ?? row.entry.author}
+          author={authorOf(row.entry.author)}
           own={row.entry.author?.id === me.value?.id}
           mayDelete={mayDeleteAll}
           editing={row.entry.message !== null && editedId.value === row.entry.message.id}

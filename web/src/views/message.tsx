@@ -66,7 +66,9 @@ export class MessageRow extends Component<Props> {
       >
         <div class="gutter">
           {head ? (
-            <Avatar user={author} />
+            <span data-person={author?.id}>
+              <Avatar user={author} />
+            </span>
           ) : (
             <time datetime={createdAt} title={exactTime(createdAt)} aria-hidden="true">
               {shortTime(createdAt)}
@@ -76,7 +78,7 @@ export class MessageRow extends Component<Props> {
         <div class="body">
           {head ? (
             <header id={byline}>
-              <strong class={author ? "author" : "author nobody"}>{name}</strong>{" "}
+              <Author user={author} />{" "}
               <time datetime={createdAt} title={exactTime(createdAt)}>
                 {timeOfDay(createdAt)}
               </time>
@@ -99,6 +101,16 @@ export class MessageRow extends Component<Props> {
       </article>
     );
   }
+}
+
+function Author({ user }: { user: User | null }) {
+  const tabindex = useTabIndex();
+  if (!user) return <strong class="author nobody">{t("Deleted user")}</strong>;
+  return (
+    <button type="button" class="author" data-person={user.id} tabindex={tabindex} aria-haspopup="dialog">
+      {user.username}
+    </button>
+  );
 }
 
 function Text({ content, edited }: { content: string; edited: string | null }) {

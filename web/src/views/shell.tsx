@@ -12,6 +12,7 @@ import { Nowhere } from "./empty";
 import { Lost } from "./lost";
 import { Members } from "./members";
 import { Announcer } from "./notifications";
+import { PersonCards } from "./person-card";
 import { Sidebar } from "./sidebar";
 import { focusComposer } from "./writing";
 
@@ -40,6 +41,7 @@ export function Shell() {
       </main>
       <Members />
       <div class="drawer-shade" onClick={closeDrawer} />
+      <PersonCards />
       <DialogHost />
       <Announcer />
     </div>
