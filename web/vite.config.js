@@ -76,6 +76,8 @@ const licenses = {
       const text = file ? await readFile(`${folder}/${file}`, "utf8") : "";
       parts.push(`## ${name} - ${version} (${license})`, text.trim());
     }
+    const emoji = await readFile(new URL("src/emoji/LICENSE", import.meta.url), "utf8");
+    parts.push("## emojibase-data - 17.0.0 (MIT)", emoji.trim());
     this.emitFile({ type: "asset", fileName: "licenses.md", source: `${parts.join("\n\n")}\n` });
   },
 };

@@ -162,7 +162,7 @@ export class Person {
     await this.page.getByRole("heading", { level: 1, name, exact: true }).waitFor();
   }
 
-  /** @param {string | RegExp} name of a control in the open channel's options @param {"button" | "switch"} [role] */
+  /** @param {string | RegExp} name of a control in the open channel's options @param {"button" | "radio"} [role] */
   async channelOption(name, role = "button") {
     await this.page.getByRole("button", { name: "Channel options" }).click();
     return this.page.getByRole("dialog", { name: "Channel options" }).getByRole(role, { name });

@@ -32,6 +32,7 @@ import { start } from "./scenarios/start.mjs";
 import { surroundings } from "./scenarios/surroundings.mjs";
 import { tabs } from "./scenarios/tabs.mjs";
 import { typing } from "./scenarios/typing.mjs";
+import { unread } from "./scenarios/unread.mjs";
 import { unsent } from "./scenarios/unsent.mjs";
 
 const LIMIT_MS = 90_000;
@@ -141,6 +142,7 @@ try {
     markdown,
     notifications,
     alerts,
+    unread,
     typing,
     settings,
     start,

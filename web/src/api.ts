@@ -4,11 +4,14 @@ import type { Call } from "./http";
 import type {
   BinaryContent,
   Channel,
+  FoundPage,
   Message,
   MessagePage,
   Notification,
+  NotificationLevel,
   ReadStatus,
   Role,
+  SearchFilter,
   Session,
   User,
 } from "./types";
@@ -111,8 +114,34 @@ export function messages(
   );
 }
 
+/** @returns a page with the message at the position, or the first one after the instant, in its middle; newest first */
+export const messagesAround = (channelId: string, place: { around: string } | { at: string }): Promise<MessagePage> =>
+  call("GET", `/messages?${new URLSearchParams({ channelId, size: String(PAGE_SIZE), ...place })}`);
+
+/** @returns a page, newest first */
+export function search(filter: SearchFilter, cursor: string | null): Promise<FoundPage> {
+  const given = Object.entries({ ...filter, cursor }).filter((entry): entry is [string, string] => Boolean(entry[1]));
+  return call("GET", `/messages/search?${new URLSearchParams([...given, ["size", "25"]])}`);
+}
+
+export const addReaction = (id: string, emoji: string): Promise<void> =>
+  call("PUT", `/messages/${id}/reactions/${encodeURIComponent(emoji)}`);
+
+export const removeReaction = (id: string, emoji: string): Promise<void> =>
+  call("DELETE", `/messages/${id}/reactions/${encodeURIComponent(emoji)}`);
+
+/** A message to be sent. */
+export interface NewMessage {
+  content: string;
+  channelId: string;
+  authorId: string;
+  clientMessageId: string;
+  /** The id of a message of the channel. */
+  replyTo?: string;
+}
+
 export async function postMessage(
-  message: { content: string; channelId: string; authorId: string; clientMessageId: string },
+  message: NewMessage,
   attachments: File[],
   options: Pick<Call, "onProgress" | "signal">,
 ): Promise<Message> {
@@ -132,11 +161,21 @@ export const deleteNotification = (id: string): Promise<void> => call("DELETE", 
 
 export const readStatuses = (userId: string): Promise<List<ReadStatus>> => list(`/readStatuses?userId=${userId}`);
 
-export const createReadStatus = (userId: string, channelId: string, lastReadAt: string): Promise<ReadStatus> =>
-  call("POST", "/readStatuses", { userId, channelId, lastReadAt });
+export const createReadStatus = (status: {
+  userId: string;
+  channelId: string;
+  lastReadAt: string;
+  notificationLevel?: NotificationLevel;
+}): Promise<ReadStatus> => call("POST", "/readStatuses", status);
 
-export const updateReadStatus = (id: string, newNotificationEnabled: boolean): Promise<ReadStatus> =>
-  call("PATCH", `/readStatuses/${id}`, { newLastReadAt: null, newNotificationEnabled });
+export const updateReadStatus = (
+  id: string,
+  changes: { newLastReadSeq?: number; newNotificationLevel?: NotificationLevel },
+): Promise<ReadStatus> => call("PATCH", `/readStatuses/${id}`, changes);
+
+/** @returns users whose names begin with the text */
+export const findUsers = (query: string, limit: number): Promise<User[]> =>
+  call("GET", `/users?${new URLSearchParams({ query, limit: String(limit) })}`);
 
 export const binaryContents = (ids: string[]): Promise<BinaryContent[]> =>
   call("GET", `/binaryContents?${new URLSearchParams(ids.map((id) => ["binaryContentIds", id]))}`);

@@ -25,6 +25,7 @@ import "./styles/auth.css";
 import "./styles/layout.css";
 import "./styles/lists.css";
 import "./styles/messages.css";
+import "./styles/reactions.css";
 import "./styles/composer.css";
 import "./styles/files.css";
 import "./styles/dialogs.css";

@@ -35,6 +35,15 @@ export interface Channel {
   /** Whether people who are added later to a PRIVATE one see earlier messages. */
   withHistory: boolean;
   lastMessageAt: string;
+  /** Position of the newest message, or 0. */
+  lastSeq: number;
+}
+
+/** The newest message of a channel. */
+export interface ChannelActivity {
+  channelId: string;
+  lastSeq: number;
+  lastMessageAt: string;
 }
 
 export interface Message {
@@ -49,6 +58,30 @@ export interface Message {
   /** Position in its channel: 1, 2, 3 … */
   seq: number;
   clientMessageId?: string | null;
+  replyTo?: Reply | null;
+  /** Ids of the users whom the text mentions. */
+  mentions?: string[];
+  /** In the order of their first use. */
+  reactions?: Reaction[];
+}
+
+/** The message that another one replies to. */
+export interface Reply {
+  id: string;
+  seq: number;
+  /** Null when the account or the message was deleted. */
+  author: User | null;
+  /** The beginning of the text, or of the names of the files. */
+  excerpt: string | null;
+  deleted: boolean;
+}
+
+/** All reactions to a message with one emoji. */
+export interface Reaction {
+  emoji: string;
+  count: number;
+  /** The first 50. */
+  userIds: string[];
 }
 
 export interface MessagePage {
@@ -56,6 +89,30 @@ export interface MessagePage {
   content: Message[];
   nextCursor: string | null;
   hasNext: boolean;
+  /** Of a page around a place: whether there are messages on its other side. */
+  previousCursor?: string | null;
+}
+
+/** A found message. */
+export interface Found {
+  message: Message;
+  /** Where the words of the search are in the text, in code points: from and to. */
+  highlights: [number, number][];
+}
+
+export interface FoundPage {
+  content: Found[];
+  nextCursor: string | null;
+  hasNext: boolean;
+}
+
+export interface SearchFilter {
+  q?: string;
+  channelId?: string;
+  authorId?: string;
+  before?: string;
+  after?: string;
+  has?: "file" | "link" | "";
 }
 
 export interface Notification {
@@ -67,6 +124,8 @@ export interface Notification {
   type: "NEW_MESSAGE" | "ROLE_CHANGED" | "ASYNC_FAILED";
   /** The channel of a NEW_MESSAGE. */
   targetId: string | null;
+  /** Of a NEW_MESSAGE. */
+  reason?: "MESSAGE" | "MENTION" | "REPLY" | null;
 }
 
 /** One for each user and channel. */
@@ -75,8 +134,15 @@ export interface ReadStatus {
   userId: string;
   channelId: string;
   lastReadAt: string;
-  notificationEnabled: boolean;
+  /** The user has read the messages up to this position. */
+  lastReadSeq: number;
+  notificationLevel: NotificationLevel;
+  /** Number of later messages that mention the user. */
+  mentions: number;
 }
+
+/** The messages of a channel that notify: all, those that mention the user or reply to them, none. */
+export type NotificationLevel = "ALL" | "MENTIONS" | "NONE";
 
 /** A device on which the user is signed in. Those from before an upgrade lack some fields. */
 export interface Session {

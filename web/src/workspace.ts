@@ -6,6 +6,7 @@ import { closeLink, listen, openLink } from "./live/link";
 import { forbidFocus } from "./focus";
 import { lastChannelId, openChannelId, replaceChannel } from "./route";
 import { alertTo, closeAlerts } from "./state/alerts";
+import { startActivity } from "./state/activity";
 import {
   channels,
   clearChannels,
@@ -19,6 +20,7 @@ import { evict, loadedFiles, show, startConversations } from "./state/conversati
 import { clearDrafts, openDrafts, storeDrafts } from "./state/drafts";
 import { refreshFiles, clearFiles, updateFile } from "./state/files";
 import { watchLost } from "./state/lost";
+import { followMessageLinks } from "./state/jump";
 import { loadMarkdown } from "./state/markdown";
 import { watchMembership } from "./state/membership";
 import {
@@ -29,6 +31,7 @@ import {
   refreshNotifications,
 } from "./state/notifications";
 import { startOutbox } from "./state/outbox";
+import { startReading } from "./state/reading";
 import { clearPending, openPending, parkPending, pending } from "./state/pending";
 import { clearPeople, refreshPeople, refreshPerson } from "./state/people";
 import { clearReadStatuses, refreshReadStatuses } from "./state/read-statuses";
@@ -55,7 +58,10 @@ export function openWorkspace(): () => void {
   const cleanups = [
     openPending(user ?? ""),
     warnBeforeUnload(),
+    startActivity(),
     startConversations(),
+    startReading(),
+    followMessageLinks(),
     startOutbox(),
     rememberCompanions(user ?? ""),
     watchLost(),
@@ -107,8 +113,14 @@ const handlers: Record<string, (data: any) => void> = {
   notifications: (news) => {
     putNotification(news);
     alertTo(news);
+    // Only the server counts mentions.
+    if (news.reason === "MENTION") void refreshReadStatuses().catch(toastError);
   },
-  "notifications.deleted": ({ id }) => dropNotification(id),
+  "notifications.deleted": ({ id }) => {
+    dropNotification(id);
+    // The user has read the channel, perhaps on another device.
+    void refreshReadStatuses().catch(toastError);
+  },
   "binaryContents.status": updateFile,
   resync: () => void Promise.all([readLists(), refreshFiles(loadedFiles())]).catch(toastError),
 };

@@ -66,15 +66,20 @@ export const notifications = [
     },
   ],
   [
-    "A public channel notifies users who turned notifications on, until they turn them off",
+    "A public channel notifies users who chose all messages, until they choose none",
     async ({ ann, ben, admin, channel, run }) => {
       await Promise.all([ann.openChannel(channel), ben.openChannel(channel)]);
-      const toggle = await ben.channelOption("Notify me of new messages", "switch");
-      assert.equal(await toggle.getAttribute("aria-checked"), "false");
-      await toggle.click();
-      await ben.page.locator('[role=switch][aria-checked=true][aria-busy="false"]').waitFor();
+      /** @param {string} name */
+      const choose = async (name) => {
+        const saved = ben.page.waitForResponse((response) => response.request().method() === "PATCH");
+        await (await ben.channelOption(name, "radio")).check();
+        assert.equal((await saved).status(), 200);
+        await ben.page.keyboard.press("Escape");
+        await ben.page.getByRole("dialog", { name: "Channel options" }).waitFor({ state: "hidden" });
+      };
+      assert.equal(await (await ben.channelOption("Mentions and replies", "radio")).isChecked(), true);
       await ben.page.keyboard.press("Escape");
-      await toggle.waitFor({ state: "hidden" });
+      await choose("All messages");
       const focused = await ben.page.evaluate(() => document.activeElement?.getAttribute("aria-label"));
       assert.equal(focused, "Channel options", "the focus returns");
       await ben.openChannel(ann.name);
@@ -85,8 +90,7 @@ export const notifications = [
       assert.equal(await link.locator(".bubble").innerText(), "1");
       await ben.openChannel(channel);
       await waitForBadge(ben, 0);
-      await (await ben.channelOption("Notify me of new messages", "switch")).click();
-      await ben.page.locator('[role=switch][aria-checked=false][aria-busy="false"]').waitFor();
+      await choose("Nothing");
       await ben.openChannel(ann.name);
       await admin.send(`For nobody, ${run}`);
       await ann.waitForMessages(`For nobody, ${run}`);

@@ -149,3 +149,23 @@ test("with many subscriptions, tabs end those that are not on screen", () => {
   for (let number = 0; number < 91; number++) tab.send({ type: "subscribe", destination: `${number}`, after: null });
   expect(tab.of("fewer")).toHaveLength(1);
 });
+
+test("a tab that comes after the first event of the activity gets the present state", () => {
+  const destination = "/user/queue/activity";
+  const [one, two] = [new Tab(), new Tab()];
+  one.send({ type: "subscribe", destination, after: null });
+  deliver([
+    { channelId: "a", lastSeq: 1 },
+    { channelId: "b", lastSeq: 5 },
+  ]);
+  deliver([{ channelId: "a", lastSeq: 2 }]);
+  two.send({ type: "subscribe", destination, after: null });
+  expect(stomp.subscribe).toHaveBeenCalledTimes(1);
+  const bodies = two.of("message").map((each: any) => each.body);
+  expect(bodies).toEqual([
+    [
+      { channelId: "a", lastSeq: 2 },
+      { channelId: "b", lastSeq: 5 },
+    ],
+  ]);
+});

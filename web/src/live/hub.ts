@@ -6,7 +6,7 @@
 
 import * as events from "./events";
 import * as stomp from "./stomp";
-import { EVENTS } from "./protocol";
+import { ACTIVITY, EVENTS } from "./protocol";
 import type { ConnectionState, ToHub, ToTab, Wanted } from "./protocol";
 
 /** Time for a tab to renew its token. */
@@ -30,6 +30,8 @@ interface Shared {
   tabs: Set<Tab>;
   /** The last position delivered, or the one that the first tab had. */
   position: number | null;
+  /** Of the activity: the newest of each channel, for tabs that come after its first event. */
+  newest: Map<string, unknown>;
   end: () => void;
 }
 
@@ -180,6 +182,7 @@ function subscribe(tab: Tab, { destination, after }: Wanted) {
   if (known) {
     if (known.tabs.has(tab)) return;
     known.tabs.add(tab);
+    if (known.newest.size) post(tab, { type: "message", destination, body: [...known.newest.values()], headers: {} });
     // What other tabs have received already does not come again.
     if (after !== null && known.position !== null && after < known.position) {
       post(tab, { type: "message", destination, body: null, headers: { gap: "true" } });
@@ -187,13 +190,14 @@ function subscribe(tab: Tab, { destination, after }: Wanted) {
     return;
   }
   if (shared.size >= MANY_SUBSCRIPTIONS) broadcast({ type: "fewer" });
-  const all: Shared = { tabs: new Set([tab]), position: after, end: () => {} };
+  const all: Shared = { tabs: new Set([tab]), position: after, newest: new Map(), end: () => {} };
   shared.set(destination, all);
   all.end = stomp.subscribe(
     destination,
     (body, headers) => {
       const position = headers["gap"] === "true" ? body?.toSeq : body?.seq;
       if (all.position !== null && position > all.position) all.position = position;
+      if (destination === ACTIVITY) for (const each of body) all.newest.set(each.channelId, each);
       for (const each of all.tabs) post(each, { type: "message", destination, body, headers });
     },
     (): Record<string, string> => (all.position === null ? {} : { "after-seq": String(all.position) }),

@@ -2,6 +2,9 @@
 
 export type ConnectionState = "off" | "connecting" | "on" | "lost";
 
+/** Begins with all channels, then has those with new messages. */
+export const ACTIVITY = "/user/queue/activity";
+
 /** A subscription of a tab. */
 export interface Wanted {
   destination: string;

@@ -6,6 +6,7 @@ import { t } from "../i18n";
 import { openChannelId } from "../route";
 import { me } from "../session";
 import { stored } from "../storage";
+import { lastMessageTimeOf } from "./activity";
 import { retry } from "./retry";
 import { people } from "./people";
 import type { Channel, User } from "../types";
@@ -16,14 +17,14 @@ const SPACING_MS = 250;
 /** Oldest first; null until first loaded. */
 export const channels = signal<Channel[] | null>(null);
 
-export const publicChannels = computed(() => (channels.value ?? []).filter((each) => each.type === "PUBLIC"));
-
 /** Newest message first. */
-export const privateChannels = computed(() =>
+export const publicChannels = computed(() => byActivity("PUBLIC"));
+export const privateChannels = computed(() => byActivity("PRIVATE"));
+
+const byActivity = (type: Channel["type"]) =>
   (channels.value ?? [])
-    .filter((each) => each.type === "PRIVATE")
-    .sort((a, b) => Date.parse(b.lastMessageAt) - Date.parse(a.lastMessageAt)),
-);
+    .filter((each) => each.type === type)
+    .sort((a, b) => lastMessageTimeOf(b) - lastMessageTimeOf(a));
 
 export const openChannel = computed(() => channels.value?.find((each) => each.id === openChannelId.value) ?? null);
 
@@ -49,12 +50,6 @@ export const wasDropped = (id: string) => dropped.has(id);
 export function dropChannel(id: string) {
   dropped.add(id);
   channels.value = (channels.peek() ?? []).filter((each) => each.id !== id);
-}
-
-/** @param at time of its newest message */
-export function touchChannel(id: string, at: string) {
-  const channel = channels.peek()?.find((each) => each.id === id);
-  if (channel && Date.parse(at) > Date.parse(channel.lastMessageAt)) putChannel({ ...channel, lastMessageAt: at });
 }
 
 /** The other participants of a private channel, as in the user list. */

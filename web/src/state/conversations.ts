@@ -8,8 +8,11 @@ import { computed, effect, signal, untracked } from "@preact/signals";
 import { inFrame, runFrame } from "../frames";
 import { errorMessage } from "../i18n/errors";
 import { connection, subscribe } from "../live/link";
+import { t } from "../i18n";
 import { rememberChannel } from "../route";
-import { channels, touchChannel } from "./channels";
+import { touchChannel } from "./activity";
+import { channels } from "./channels";
+import { dropReply } from "./drafts";
 import { handleRefusal } from "./outbox";
 import { pending, settle } from "./pending";
 import { Timeline } from "./timeline";
@@ -69,7 +72,7 @@ function follow(conversation: Conversation): (gone?: boolean) => void {
         timeline.put(body);
         settle(body);
         stopTypingOf(channelId, body.author?.id);
-        touchChannel(channelId, body.createdAt);
+        touchChannel(channelId, body.seq, body.createdAt);
       });
     },
     () => timeline.lastSeq,
@@ -78,7 +81,11 @@ function follow(conversation: Conversation): (gone?: boolean) => void {
     // In the order of arrival with the messages.
     inFrame(() => {
       if (event.type === "message.updated") timeline.update(event.message);
-      if (event.type === "message.deleted") timeline.remove(event.messageId);
+      if (event.type === "message.deleted") {
+        timeline.remove(event.messageId);
+        if (dropReply(channelId, event.messageId)) toast(t("The message you were replying to was deleted."));
+      }
+      if (event.type === "reaction") timeline.react(event.messageId, event.emoji, event.userId, event.added);
       if (event.type === "typing") receiveTyping(event);
     });
   });
@@ -92,6 +99,8 @@ async function catchUp(conversation: Conversation) {
   conversation.stale = !(await conversation.timeline.load());
   for (const message of conversation.timeline.messages.peek()) settle(message);
 }
+
+export const timelineOf = (channelId: string) => kept.get(channelId)?.timeline;
 
 /** The files of all loaded messages. */
 export const loadedFiles = () =>

@@ -4,7 +4,7 @@ import { computed, signal } from "@preact/signals";
 import { stored } from "../storage";
 import { release, withFiles } from "./attachments";
 import { channels } from "./channels";
-import type { Channel } from "../types";
+import type { Channel, Reply } from "../types";
 import type { Attachment } from "./attachments";
 import type { Pending } from "./pending";
 
@@ -17,12 +17,14 @@ export interface Draft {
   /** Why the last files were not added. */
   refused: string | null;
   /** The message that was taken back. The server may have it: sent again unchanged, it keeps its clientMessageId. */
-  earlier: { clientMessageId: string; content: string; files: File[] } | null;
+  earlier: { clientMessageId: string; content: string; files: File[]; replyTo?: string } | null;
+  /** The message to which it replies. */
+  replyTo: Reply | null;
   /** As last read: the channel may be gone after a reload. */
   channel: Channel | null;
 }
 
-const EMPTY: Draft = { text: "", files: [], refused: null, earlier: null, channel: null };
+const EMPTY: Draft = { text: "", files: [], refused: null, earlier: null, replyTo: null, channel: null };
 
 /** Of the user who is signed in, or was last. By channel id. */
 const drafts = signal<Map<string, Draft>>(new Map());
@@ -51,8 +53,8 @@ function readStored(userId: string): Map<string, Draft> {
 
 function parse(json: string | null): Draft | null {
   try {
-    const { text, channel } = JSON.parse(json ?? "null");
-    return typeof text === "string" ? { ...EMPTY, text, channel: channel ?? null } : null;
+    const { text, channel, replyTo } = JSON.parse(json ?? "null");
+    return typeof text === "string" ? { ...EMPTY, text, channel: channel ?? null, replyTo: replyTo ?? null } : null;
   } catch {
     return null;
   }
@@ -60,12 +62,12 @@ function parse(json: string | null): Draft | null {
 
 function store(channelId: string, draft: Draft | undefined) {
   const key = storageKey(channelId);
-  const { text = "", channel = null } = draft ?? {};
-  if (text.length <= MAX_STORED_LENGTH && (text || stored.get(key) !== null)) {
+  const { text = "", channel = null, replyTo = null } = draft ?? {};
+  if (text.length <= MAX_STORED_LENGTH && (text || replyTo || stored.get(key) !== null)) {
     // An empty text before the removal: other tabs must not take a sign-out for it.
-    stored.set(key, JSON.stringify({ text, channel }));
+    stored.set(key, JSON.stringify({ text, channel, replyTo }));
   }
-  if (!text) stored.remove(key);
+  if (!text && !replyTo) stored.remove(key);
 }
 
 /** Stores all drafts again, after another tab has signed out and removed them. */
@@ -81,7 +83,7 @@ addEventListener("storage", ({ key, oldValue, newValue }) => {
   const channelId = key.slice(prefix.length);
   const draft = peek(channelId);
   if (draft.files.length || draft.text !== (parse(oldValue)?.text ?? "")) return;
-  put(channelId, { ...draft, text: next.text });
+  put(channelId, { ...draft, text: next.text, replyTo: next.replyTo });
 });
 
 /** What remains of a channel to name it when it is gone. */
@@ -119,12 +121,21 @@ function change(channelId: string, changes: Partial<Draft>) {
 
 function put(channelId: string, draft: Draft) {
   const next = new Map(drafts.peek());
-  if (draft.text || draft.files.length || draft.refused) next.set(channelId, draft);
+  if (draft.text || draft.files.length || draft.refused || draft.replyTo) next.set(channelId, draft);
   else next.delete(channelId);
   drafts.value = next;
 }
 
 export const setText = (channelId: string, text: string) => change(channelId, { text });
+
+export const setReply = (channelId: string, replyTo: Reply | null) => change(channelId, { replyTo });
+
+/** @returns whether the draft replied to this message, which is gone */
+export function dropReply(channelId: string, messageId: string) {
+  if (peek(channelId).replyTo?.id !== messageId) return false;
+  setReply(channelId, null);
+  return true;
+}
 
 export function addFiles(channelId: string, files: File[]) {
   change(channelId, withFiles(peek(channelId).files, files));
@@ -147,9 +158,10 @@ export function discardDraft(channelId: string) {
 
 /** The clientMessageId for the draft: the earlier one while nothing has changed. */
 export function earlierId(channelId: string, content: string): string | undefined {
-  const { earlier, files } = peek(channelId);
+  const { earlier, files, replyTo } = peek(channelId);
   const same =
     earlier?.content === content &&
+    earlier.replyTo === replyTo?.id &&
     earlier.files.length === files.length &&
     earlier.files.every((file, at) => file === files[at].file);
   return same ? earlier?.clientMessageId : undefined;
@@ -160,14 +172,23 @@ export function earlierId(channelId: string, content: string): string | undefine
  *
  * @param taken the message, if the server may have it
  */
-export function restoreDraft(channelId: string, text: string, files: File[], taken?: Pending) {
+export function restoreDraft(
+  channelId: string,
+  text: string,
+  files: File[],
+  taken?: Pending,
+  replyTo: Reply | null = null,
+) {
   const draft = peek(channelId);
   for (const each of draft.files) release(each);
   const both = [text, draft.text].filter(Boolean).join("\n");
   change(channelId, {
     text: both,
     ...withFiles([], [...files, ...draft.files.map(({ file }) => file)]),
-    earlier: taken ? { clientMessageId: taken.clientMessageId, content: text, files } : null,
+    replyTo: replyTo ?? draft.replyTo,
+    earlier: taken
+      ? { clientMessageId: taken.clientMessageId, content: text, files, replyTo: taken.replyTo?.id }
+      : null,
   });
 }
 

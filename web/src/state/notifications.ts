@@ -1,5 +1,5 @@
 // Notifications, until the user dismisses them in this tab or another.
-import { computed, effect, signal, untracked } from "@preact/signals";
+import { effect, signal, untracked } from "@preact/signals";
 import * as api from "../api";
 import { ApiError } from "../http";
 import { coalesce } from "../backoff";
@@ -19,15 +19,6 @@ const MAX_CONCURRENT = 3;
 
 /** Newest first; null until first loaded. */
 export const notifications = signal<Notification[] | null>(null);
-
-/** Number of notifications by channel. */
-export const countByChannel = computed(() => {
-  const counts = new Map() as Map<string, number>;
-  for (const { type, targetId } of notifications.value ?? []) {
-    if (type === "NEW_MESSAGE" && targetId) counts.set(targetId, (counts.get(targetId) ?? 0) + 1);
-  }
-  return counts;
-});
 
 const deletedIds: Set<string> = new Set();
 /** Received during a read of the list, which may be older; null without a read. */

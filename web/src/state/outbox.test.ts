@@ -174,3 +174,21 @@ test("a permanent refusal is shown, and one of another frame is not a message's"
   expect(handleRefusal({ code: "FORBIDDEN", message: "no", details: { clientMessageId } })).toBe(true);
   expect(pending.value).toMatchObject([{ state: "failed", reason: "no" }]);
 });
+
+test("a reply names its original, also over HTTP and after a reload; without it when it is deleted meanwhile", async () => {
+  const replyTo = { id: "original", seq: 1, author: null, excerpt: "?", deleted: false };
+  const published = () => vi.mocked(publish).mock.lastCall?.[1];
+  send("c", "yes", replyTo);
+  expect(published()).toMatchObject({ content: "yes", replyTo: "original" });
+  await vi.advanceTimersByTimeAsync(30_000);
+  expect(postMessage).toHaveBeenCalledWith(expect.objectContaining({ replyTo: "original" }), [], {});
+  for (const { clientMessageId } of pending.peek()) removePending(clientMessageId);
+
+  send("c", "no", replyTo);
+  const { clientMessageId } = pending.value[0];
+  const details = { clientMessageId, replyTo: "must be a message of the channel" };
+  expect(handleRefusal({ code: "INVALID_INPUT", message: "invalid", details })).toBe(true);
+  expect(pending.value[0]).toMatchObject({ state: "failed", replyTo: null });
+  resend(clientMessageId);
+  expect(published()).not.toHaveProperty("replyTo");
+});

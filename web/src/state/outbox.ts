@@ -9,9 +9,10 @@ import { errorMessage } from "../i18n/errors";
 import { connection, publish } from "../live/link";
 import { backoff, pauseOrOnline } from "../backoff";
 import { me } from "../session";
-import { addPending, setCleanup, changePending, pending, removePending } from "./pending";
-import { confirmed } from "./uploads";
+import { addPending, setCleanup, changePending, pending, removePending, requestOf } from "./pending";
+import { confirmed, originalGone } from "./uploads";
 import type { Pending } from "./pending";
+import type { Reply } from "../types";
 
 /** Longer than the 20 s in which heart-beats find a dead connection, which sends everything again. */
 const CONFIRM_TIMEOUT_MS = 30_000;
@@ -20,7 +21,7 @@ const TRANSIENT_CODES = new Set(["SERVICE_UNAVAILABLE", "TOO_MANY_REQUESTS", "IN
 /** The message was stored, and deleted since. */
 const DELETED_CODE = "MESSAGE_NOT_FOUND";
 
-export type Refusal = { code: string; message: string; details?: { clientMessageId?: string } };
+export type Refusal = { code: string; message: string; details?: { clientMessageId?: string; replyTo?: string } };
 
 /** Runs before a retry. Nothing is sent until it fires: later messages would overtake. */
 let retryTimer: ReturnType<typeof setTimeout> | null = null;
@@ -29,8 +30,8 @@ const overdue: Set<string> = new Set();
 let asking = false;
 
 /** @param clientMessageId of an earlier try with the same content */
-export function send(channelId: string, content: string, clientMessageId?: string) {
-  addPending(channelId, content, [], clientMessageId);
+export function send(channelId: string, content: string, replyTo: Reply | null = null, clientMessageId?: string) {
+  addPending(channelId, content, [], replyTo, clientMessageId);
   flush();
 }
 
@@ -50,12 +51,13 @@ export function handleRefusal({ code, message: reason, details }: Refusal): bool
     .find((each) => each.state === "sent" && each.clientMessageId === details?.clientMessageId);
   // Other frames, such as a typing notice, can be refused too.
   if (!message) return false;
-  refused(message, code, reason);
+  refused(message, code, reason, details);
   return true;
 }
 
-function refused({ clientMessageId, tries }: Pending, code: string, reason: string) {
+function refused({ clientMessageId, tries }: Pending, code: string, reason: string, details: Refusal["details"]) {
   setCleanup(clientMessageId, () => {});
+  if (details?.replyTo) return changePending(clientMessageId, originalGone());
   if (code === DELETED_CODE) return removePending(clientMessageId);
   if (!TRANSIENT_CODES.has(code))
     return changePending(clientMessageId, { state: "failed", reason: errorMessage(code, reason) });
@@ -84,9 +86,10 @@ export function startOutbox(): () => void {
 function flush() {
   const authorId = me.peek()?.id;
   if (retryTimer || !authorId) return;
-  for (const { clientMessageId, channelId, content, state } of pending.peek()) {
+  for (const message of pending.peek()) {
+    const { clientMessageId, state } = message;
     if (state !== "waiting") continue;
-    if (!publish("/pub/messages", { content, channelId, authorId, clientMessageId })) return;
+    if (!publish("/pub/messages", requestOf(message, authorId))) return;
     changePending(clientMessageId, { state: "sent", published: true });
     const timer = setTimeout(() => {
       overdue.add(clientMessageId);
@@ -110,17 +113,17 @@ async function askForOverdue() {
     const message = pending.peek().find((each) => overdue.has(each.clientMessageId) && each.state === "sent");
     const authorId = me.peek()?.id;
     if (!message || !authorId) break;
-    const { clientMessageId, channelId, content } = message;
+    const { clientMessageId } = message;
     try {
-      await api.postMessage({ content, channelId, authorId, clientMessageId }, [], {});
+      await api.postMessage(requestOf(message, authorId), [], {});
       if (me.peek()?.id !== authorId) break;
       overdue.delete(clientMessageId);
       confirmed(clientMessageId);
       attempt = 0;
     } catch (error) {
       if (me.peek()?.id !== authorId) break;
-      const { code, message: reason, transient } = error as ApiError;
-      if (error instanceof ApiError && !transient) refused(message, code, reason);
+      const { code, message: reason, transient, details } = error as ApiError;
+      if (error instanceof ApiError && !transient) refused(message, code, reason, details);
       else await pauseOrOnline(backoff(attempt++));
     }
   }

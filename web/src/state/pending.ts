@@ -7,7 +7,8 @@ import { storedInTab } from "../storage";
 import { uuid } from "../text/uuid";
 import { release } from "./attachments";
 import { keepPreviews } from "./files";
-import type { Message } from "../types";
+import type { NewMessage } from "../api";
+import type { Message, Reply } from "../types";
 import type { Attachment } from "./attachments";
 
 export interface Pending {
@@ -18,6 +19,7 @@ export interface Pending {
   createdAt: string;
   /** Waiting and sent: over STOMP; uploading: with files; stored: until the channel delivers it; failed: certainly not stored. */
   state: "waiting" | "sent" | "uploading" | "stored" | "failed";
+  replyTo: Reply | null;
   /** Transient refusals so far. */
   tries: number;
   /** Of the upload, 0 to 1; a signal, so that a step does not render the list. */
@@ -35,13 +37,20 @@ export const pending = signal<Pending[]>([]);
 const cleanups: Map<string, () => void> = new Map();
 
 /** @param clientMessageId of an earlier try with the same content, which the server may have */
-export function addPending(channelId: string, content: string, files: Pending["files"], clientMessageId = uuid()) {
+export function addPending(
+  channelId: string,
+  content: string,
+  files: Pending["files"],
+  replyTo: Reply | null,
+  clientMessageId = uuid(),
+) {
   const message: Pending = {
     clientMessageId,
     channelId,
     content,
     files,
     createdAt: new Date(now()).toISOString(),
+    replyTo,
     state: files.length ? "uploading" : "waiting",
     tries: 0,
     progress: signal(0),
@@ -52,6 +61,15 @@ export function addPending(channelId: string, content: string, files: Pending["f
 
 export const findPending = (clientMessageId: string) =>
   pending.peek().find((each) => each.clientMessageId === clientMessageId);
+
+/** The message as the server takes it. */
+export const requestOf = ({ content, channelId, clientMessageId, replyTo }: Pending, authorId: string): NewMessage => ({
+  content,
+  channelId,
+  authorId,
+  clientMessageId,
+  ...(replyTo && { replyTo: replyTo.id }),
+});
 
 export function changePending(clientMessageId: string, changes: Partial<Pending>) {
   pending.value = pending
@@ -115,7 +133,7 @@ export function openPending(userId: string): () => void {
 function read(userId: string): Pending[] {
   try {
     const all: Pending[] = JSON.parse(storedInTab.get(storageKey(userId)) ?? "[]");
-    return all.map((each) => ({ ...each, files: [], progress: signal(0) }));
+    return all.map((each) => ({ ...each, replyTo: each.replyTo ?? null, files: [], progress: signal(0) }));
   } catch {
     return [];
   }

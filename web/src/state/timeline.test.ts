@@ -3,9 +3,10 @@ import * as api from "../api";
 import type { Message, MessagePage } from "../types";
 import { MAX_MESSAGES, Timeline } from "./timeline";
 
-vi.mock("../api", () => ({ PAGE_SIZE: 50, messages: vi.fn() }));
+vi.mock("../api", () => ({ PAGE_SIZE: 50, messages: vi.fn(), messagesAround: vi.fn() }));
 
 const readPage = vi.mocked(api.messages);
+const readAround = vi.mocked(api.messagesAround);
 
 function message(seq: number, changes: Partial<Message> = {}): Message {
   const createdAt = new Date(Date.UTC(2026, 0, 1) + seq * 1000).toISOString();
@@ -38,6 +39,7 @@ function deferred<T>() {
 
 beforeEach(() => {
   readPage.mockReset();
+  readAround.mockReset();
 });
 
 test("the newest page is shown in the order of the channel", async () => {
@@ -140,7 +142,7 @@ test("a reader at the newest message loses the oldest of a long range, and can r
 
 test("a reader further up loses the newest of a long range, and reads them again on the way down", async () => {
   const timeline = await loaded(1000, 1000 + LONG - 1);
-  timeline.following = false;
+  timeline.following.value = false;
   readPage.mockResolvedValueOnce(page(950, 999));
   await timeline.loadOlder();
   const kept = seqs(timeline);
@@ -179,7 +181,7 @@ test("a message that arrives during the read of the last newer page is read, too
 
 test("the range around a reader who is further up stays when the line was lost for long", async () => {
   const timeline = await loaded(1, 5);
-  timeline.following = false;
+  timeline.following.value = false;
   readPage.mockResolvedValueOnce(page(20, 21));
   await timeline.load();
   expect(seqs(timeline)).toEqual([1, 2, 3, 4, 5]);
@@ -192,8 +194,95 @@ test("the range around a reader who is further up stays when the line was lost f
 
 test("arrivals do not grow the range around a reader who is further up without bound", async () => {
   const timeline = await loaded(1, LONG);
-  timeline.following = false;
+  timeline.following.value = false;
   for (let seq = LONG + 1; seq < LONG + 100; seq++) timeline.put(message(seq));
   expect(timeline.messages.value).toHaveLength(LONG);
   expect([timeline.hasNewer.value, timeline.lastSeq]).toEqual([true, LONG + 99]);
+});
+
+// ---- jumps -----------------------------------------------------------------------------------------------------------
+
+const around = (from: number, to: number, of: number): MessagePage => ({
+  ...page(from, to),
+  previousCursor: to < of ? String(to) : null,
+});
+
+test("a jump to a loaded message reads nothing, and is made once", async () => {
+  const timeline = await loaded(1, 10);
+  for (const jumps of [1, 2]) {
+    expect(await timeline.jumpTo({ seq: 4 })).toBe(true);
+    expect([timeline.jumps.value, timeline.takeTarget()]).toEqual([jumps, { seq: 4, key: "m4" }]);
+    expect(timeline.takeTarget()).toBeNull();
+  }
+  expect(readAround).not.toHaveBeenCalled();
+});
+
+test("a jump to a message that is not loaded shows the page around it, which goes on both ways", async () => {
+  const timeline = await loaded(951, 1000);
+  readAround.mockResolvedValueOnce(around(75, 124, 1000));
+  expect(await timeline.jumpTo({ seq: 100 })).toBe(true);
+  expect(readAround).toHaveBeenCalledWith("c", { around: "100" });
+  expect(seqs(timeline)).toEqual(range(75, 124).map(({ seq }) => seq));
+  expect([timeline.hasOlder.value, timeline.hasNewer.value, timeline.lastSeq]).toEqual([true, true, 1000]);
+  // New messages are counted, and leave the range.
+  timeline.put(message(1001));
+  expect([seqs(timeline).at(-1), timeline.lastSeq]).toEqual([124, 1001]);
+  readPage.mockResolvedValueOnce({ content: range(125, 130), nextCursor: "130", hasNext: true });
+  await timeline.loadNewer();
+  expect(seqs(timeline).at(-1)).toBe(130);
+  readPage.mockResolvedValueOnce(page(952, 1001));
+  await timeline.load(true);
+  expect([seqs(timeline).at(-1), timeline.hasNewer.value]).toEqual([1001, false]);
+});
+
+test("a jump to a deleted message goes to the next one, and says so", async () => {
+  const timeline = await loaded(951, 1000);
+  const content = around(75, 124, 1000).content.filter(({ seq }) => seq !== 100);
+  readAround.mockResolvedValueOnce({ ...around(75, 124, 1000), content });
+  expect(await timeline.jumpTo({ seq: 100 })).toBe(false);
+  expect(timeline.takeTarget()?.seq).toBe(101);
+});
+
+test("a jump to an instant goes to the first message from then on", async () => {
+  const timeline = await loaded(951, 1000);
+  readAround.mockResolvedValueOnce(around(75, 124, 1000));
+  const at = message(90).createdAt;
+  expect(await timeline.jumpTo({ at })).toBe(true);
+  expect(timeline.takeTarget()?.seq).toBe(90);
+  readAround.mockResolvedValueOnce(around(951, 1000, 1000));
+  await timeline.jumpTo({ at: "2030-01-01T00:00:00Z" });
+  expect([timeline.takeTarget()?.seq, timeline.hasNewer.value]).toEqual([1000, false]);
+});
+
+// ---- replies and reactions -------------------------------------------------------------------------------------------
+
+test("a reply follows the edits and the deletion of its original", async () => {
+  const timeline = await loaded(1, 3);
+  const replyTo = { id: "m1", seq: 1, author: null, excerpt: "message 1", deleted: false };
+  timeline.put(message(4, { replyTo }));
+  timeline.update(message(1, { content: "  changed", updatedAt: "2026-02-01T00:00:00Z" }));
+  expect(timeline.messages.value[3].replyTo?.excerpt).toBe("changed");
+  timeline.update(message(1, { content: "가".repeat(201), updatedAt: "2026-02-02T00:00:00Z" }));
+  expect(timeline.messages.value[3].replyTo?.excerpt).toBe(`${"가".repeat(200)}…`);
+  timeline.remove("m1");
+  expect(timeline.messages.value[2].replyTo).toEqual({ ...replyTo, excerpt: null, deleted: true });
+});
+
+test("a reaction counts once, whether the user or the server is first", async () => {
+  const timeline = await loaded(1, 2);
+  const reactions = () => timeline.messages.value[1].reactions;
+  for (const user of ["ann", "ann", "ben"]) timeline.react("m2", "👍", user, true);
+  expect(reactions()).toEqual([{ emoji: "👍", count: 2, userIds: ["ann", "ben"] }]);
+  for (const user of ["ann", "ann"]) timeline.react("m2", "👍", user, false);
+  expect(reactions()).toEqual([{ emoji: "👍", count: 1, userIds: ["ben"] }]);
+  timeline.react("m2", "👍", "ben", false);
+  expect(reactions()).toEqual([]);
+});
+
+test("of many reactions, a removal by a user who is not listed counts", async () => {
+  const userIds = Array.from({ length: 50 }, (_, at) => `u${at}`);
+  const timeline = await loaded(1, 1);
+  timeline.put(message(1, { reactions: [{ emoji: "👍", count: 60, userIds }] }));
+  timeline.react("m1", "👍", "u59", false);
+  expect(timeline.messages.value[0].reactions?.[0].count).toBe(59);
 });

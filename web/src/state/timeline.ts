@@ -2,8 +2,9 @@
 import { signal } from "@preact/signals";
 import * as api from "../api";
 import { inFrame } from "../frames";
+import { quoteOf } from "../text/quote";
 import { retry } from "./retry";
-import type { Message, MessagePage } from "../types";
+import type { Message, MessagePage, Reaction, Reply } from "../types";
 
 /** Of a longer range, the end that is far from the reader is dropped, and read again when the reader returns to it. */
 export const MAX_MESSAGES = 300;
@@ -32,7 +33,12 @@ export class Timeline {
   /** The highest seq seen; also counts deleted messages, which must not be requested again. */
   readonly newestSeq = signal(0);
   /** Whether the reader is at the newest message. A reader elsewhere keeps the range that is around them. */
-  following = true;
+  readonly following = signal(true);
+  /** New messages are those after this position; null without a divider. */
+  readonly divider = signal<number | null>(null);
+  /** Counts the jumps of the reader to a message. */
+  readonly jumps = signal(0);
+  private target: { seq: number; key: string } | null = null;
   /** Set while the channel is not on screen; null at the newest message. */
   place: Place | null = null;
   /** The lowest seq of the range; the message may be deleted since. */
@@ -56,7 +62,7 @@ export class Timeline {
    */
   async load(jump = false): Promise<boolean> {
     try {
-      await this.#read(null, (page) => this.#startFrom(page, jump || this.following));
+      await this.#read(null, (page) => this.#startFrom(page, jump || this.following.peek()));
       return true;
     } catch (error) {
       if (this.state.peek() === "loading") this.state.value = "failed";
@@ -87,6 +93,50 @@ export class Timeline {
     }
     this.hasNewer.value = false;
     this.#set([...older, ...kept, ...newer], "older");
+  }
+
+  /**
+   * Shows the message at a position, or the first one at or after an instant. Of a deleted one, the next one.
+   *
+   * @returns whether the wanted message is there
+   */
+  async jumpTo(place: { seq: number } | { at: string }): Promise<boolean> {
+    const loaded = "seq" in place ? this.messages.peek().find(({ seq }) => seq === place.seq) : undefined;
+    if (loaded) {
+      this.#aim(loaded);
+      return true;
+    }
+    const query = "seq" in place ? { around: String(place.seq) } : { at: place.at };
+    let found: Message | undefined;
+    await this.#readPage(
+      () => api.messagesAround(this.channelId, query),
+      (page) => {
+        const range = this.#undeleted(page).reverse();
+        const isHere = (each: Message) =>
+          "seq" in place ? each.seq >= place.seq : Date.parse(each.createdAt) >= Date.parse(place.at);
+        found = range.find(isHere) ?? range.at(-1);
+        this.lowest = page.content.at(-1)?.seq ?? 0;
+        this.hasOlder.value = page.hasNext;
+        this.hasNewer.value = Boolean(page.previousCursor) || this.lastSeq > (page.content[0]?.seq ?? 0);
+        this.state.value = "ready";
+        this.following.value = false;
+        this.#set(range, null);
+        if (found) this.#aim(found);
+      },
+    );
+    return found !== undefined && (!("seq" in place) || found.seq === place.seq);
+  }
+
+  #aim(message: Message) {
+    this.target = { seq: message.seq, key: keyOf(message) };
+    this.jumps.value++;
+  }
+
+  /** The message of the last jump, once. */
+  takeTarget() {
+    const { target } = this;
+    this.target = null;
+    return target;
   }
 
   async loadOlder() {
@@ -125,12 +175,17 @@ export class Timeline {
 
   /** @param from null for the newest page */
   async #read(from: { seq: number; end: "older" | "newer" } | null, use: (page: MessagePage) => void) {
+    // The server's cursor is the seq of the last message of a page.
+    await this.#readPage(
+      () => (from ? api.messages(this.channelId, String(from.seq), from.end) : api.messages(this.channelId)),
+      use,
+    );
+  }
+
+  async #readPage(get: () => Promise<MessagePage>, use: (page: MessagePage) => void) {
     if (this.reads++ === 0) this.deleted.clear();
     try {
-      // The server's cursor is the seq of the last message of a page.
-      const page = await retry(() =>
-        from ? api.messages(this.channelId, String(from.seq), from.end) : api.messages(this.channelId),
-      );
+      const page = await retry(get);
       // After the events that arrived before it, and after the scroll event of the frame: the list keeps its place by that.
       await new Promise<void>((done) =>
         inFrame(() => {
@@ -159,19 +214,41 @@ export class Timeline {
     // A message outside the range would leave a gap.
     if (before < 0 && held.length) return;
     const last = before === held.length - 1;
-    if (last && !this.hasNewer.peek() && !this.following && held.length >= MAX_MESSAGES) this.hasNewer.value = true;
+    if (last && !this.hasNewer.peek() && !this.following.peek() && held.length >= MAX_MESSAGES)
+      this.hasNewer.value = true;
     if (last && this.hasNewer.peek()) return this.#see(message.seq);
-    this.#set(held.toSpliced(before + 1, 0, message), this.following ? "older" : null);
+    this.#set(held.toSpliced(before + 1, 0, message), this.following.peek() ? "older" : null);
   }
 
-  /** Replaces a loaded message. */
+  /** Replaces a loaded message, and what its replies show of it. */
   update(message: Message) {
     if (this.messages.peek().some((each) => each.id === message.id)) this.put(message);
+    this.#changeReplies(message.id, { excerpt: quoteOf(message).excerpt });
   }
 
   remove(id: string) {
     this.deleted.add(id);
     this.messages.value = this.messages.peek().filter((message) => message.id !== id);
+    this.#changeReplies(id, { author: null, excerpt: null, deleted: true });
+  }
+
+  #changeReplies(originalId: string, changes: Partial<Reply>) {
+    const held = this.messages.peek();
+    if (!held.some(({ replyTo }) => replyTo?.id === originalId)) return;
+    this.messages.value = held.map((message) =>
+      message.replyTo?.id === originalId ? { ...message, replyTo: { ...message.replyTo, ...changes } } : message,
+    );
+  }
+
+  /** Adds or removes a reaction. Doing it again changes nothing: each comes from the user and from the server. */
+  react(messageId: string, emoji: string, userId: string, added: boolean) {
+    this.messages.value = this.messages
+      .peek()
+      .map((message) =>
+        message.id === messageId
+          ? { ...message, reactions: withReaction(message.reactions ?? [], emoji, userId, added) }
+          : message,
+      );
   }
 
   #see(seq: number) {
@@ -193,6 +270,20 @@ export class Timeline {
       this.hasNewer.value = true;
     }
   }
+}
+
+/** The same for a pending message and its stored one. */
+export const keyOf = (message: Message) => message.clientMessageId ?? message.id;
+
+/** The server lists the first 50 users; of a longer list, a removal by another one still counts. */
+export function withReaction(reactions: Reaction[], emoji: string, userId: string, added: boolean): Reaction[] {
+  const held = reactions.find((each) => each.emoji === emoji);
+  if (!held) return added ? [...reactions, { emoji, count: 1, userIds: [userId] }] : reactions;
+  const listed = held.userIds.includes(userId);
+  if (added ? listed : !listed && held.count <= held.userIds.length) return reactions;
+  const userIds = added ? [...held.userIds, userId] : held.userIds.filter((each) => each !== userId);
+  const changed = { emoji, count: held.count + (added ? 1 : -1), userIds };
+  return reactions.flatMap((each) => (each !== held ? each : changed.count > 0 ? changed : []));
 }
 
 const version = (message: Message) => Date.parse(message.updatedAt ?? message.createdAt);

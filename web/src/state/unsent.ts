@@ -12,6 +12,7 @@ export function returnToDraft(clientMessageId: string) {
     message.content,
     message.files.map(({ file }) => file),
     message.published ? message : undefined,
+    message.replyTo,
   );
 }
 

@@ -4,16 +4,25 @@ import { ApiError } from "../http";
 import { messageOf } from "../i18n/errors";
 import { connection } from "../live/link";
 import { backoff, pauseOrOnline } from "../backoff";
+import { t } from "../i18n";
 import { me } from "../session";
-import { addPending, setCleanup, changePending, findPending, removePending } from "./pending";
+import { addPending, setCleanup, changePending, findPending, removePending, requestOf } from "./pending";
 import type { Attachment } from "./attachments";
+import type { Pending } from "./pending";
+import type { Reply } from "../types";
 
 /** Time for the channel to deliver a message that the server has stored. */
 const DELIVERY_TIMEOUT_MS = 15_000;
 
 /** @param clientMessageId of an earlier try with the same content and files */
-export function upload(channelId: string, content: string, files: Attachment[], clientMessageId?: string) {
-  void deliver(addPending(channelId, content, files, clientMessageId).clientMessageId);
+export function upload(
+  channelId: string,
+  content: string,
+  files: Attachment[],
+  replyTo: Reply | null = null,
+  clientMessageId?: string,
+) {
+  void deliver(addPending(channelId, content, files, replyTo, clientMessageId).clientMessageId);
 }
 
 export function retryUpload(clientMessageId: string) {
@@ -27,7 +36,7 @@ async function deliver(clientMessageId: string) {
   for (let attempt = 0; ; attempt++) {
     const message = findPending(clientMessageId);
     if (!message || cancel.signal.aborted) return;
-    const { content, channelId, files, progress } = message;
+    const { files, progress } = message;
     progress.value = 0;
     const onProgress = (part: number) => {
       progress.value = part;
@@ -35,7 +44,7 @@ async function deliver(clientMessageId: string) {
     };
     try {
       await api.postMessage(
-        { content, channelId, authorId: me.peek()?.id ?? "", clientMessageId },
+        requestOf(message, me.peek()?.id ?? ""),
         files.map(({ file }) => file),
         { signal: cancel.signal, onProgress },
       );
@@ -45,6 +54,8 @@ async function deliver(clientMessageId: string) {
       const transient = error instanceof ApiError && error.transient;
       // While the server may have it, it must not be shown as not sent.
       if (!transient) {
+        if (error instanceof ApiError && error.details["replyTo"])
+          return changePending(clientMessageId, originalGone());
         const reason = error instanceof Error ? messageOf(error) : String(error);
         return changePending(clientMessageId, { state: "failed", reason });
       }
@@ -52,6 +63,13 @@ async function deliver(clientMessageId: string) {
     }
   }
 }
+
+/** Of a reply to a message that was deleted meanwhile: another try sends it as a message of its own. */
+export const originalGone = (): Partial<Pending> => ({
+  state: "failed",
+  reason: t("The message that it replies to was deleted. Try again to send it without the reply."),
+  replyTo: null,
+});
 
 /**
  * Keeps the pending message until the channel delivers it. Adding the stored one here could hide messages before it.

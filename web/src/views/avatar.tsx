@@ -33,7 +33,7 @@ export function Avatar({
   presence = false,
 }: {
   user: User | null;
-  size?: "small" | "normal" | "large";
+  size?: "tiny" | "small" | "normal" | "large";
   presence?: boolean;
 }) {
   // The URL that failed to load; another one may load.

@@ -1,8 +1,7 @@
 // Actions on the open channel.
-import { useId, useState } from "preact/hooks";
 import { t } from "../i18n";
 import { companions, isGroup } from "../state/channels";
-import { notifies, refreshReadStatuses, setNotifies } from "../state/read-statuses";
+import { levelOf, refreshReadStatuses, setLevel } from "../state/read-statuses";
 import { hasRole } from "../state/people";
 import { toastError } from "../state/toasts";
 import { askToDelete, askToLeave, EditChannel } from "./channel-dialogs";
@@ -10,7 +9,14 @@ import { openDialog } from "./dialog";
 import { EditIcon, MoreIcon, PeopleIcon, PlusIcon, SignOutIcon, TrashIcon } from "./icons";
 import { openAddPeople, openNewConversation, openRename } from "./lazy-dialogs";
 import { Popover } from "./popover";
-import type { Channel } from "../types";
+import type { PlainSentence } from "../i18n";
+import type { Channel, NotificationLevel } from "../types";
+
+const LEVELS: [NotificationLevel, PlainSentence][] = [
+  ["ALL", "All messages"],
+  ["MENTIONS", "Mentions and replies"],
+  ["NONE", "Nothing"],
+];
 
 export function ChannelMenu({ channel }: { channel: Channel }) {
   // Another tab may have changed it, and no event reports that.
@@ -31,7 +37,7 @@ function Panel({ channel, close }: { channel: Channel; close: () => void }) {
   const others = companions(channel).map(({ id }) => id);
   return (
     <>
-      <NotifySwitch channel={channel} />
+      <Levels channel={channel} />
       {(manages || channel.type === "PRIVATE") && <hr />}
       {manages && channel.type === "PUBLIC" && (
         <button
@@ -71,29 +77,22 @@ function Panel({ channel, close }: { channel: Channel; close: () => void }) {
   );
 }
 
-function NotifySwitch({ channel }: { channel: Channel }) {
-  // The new value during the request.
-  const [wanted, setWanted] = useState<boolean | null>(null);
-  const id = useId();
-  const on = wanted ?? notifies(channel);
-  const toggle = async () => {
-    if (wanted !== null) return;
-    setWanted(!on);
-    await setNotifies(channel, !on).catch(toastError);
-    setWanted(null);
-  };
+function Levels({ channel }: { channel: Channel }) {
+  const chosen = levelOf(channel);
   return (
-    <button
-      type="button"
-      class="menu-item switch"
-      role="switch"
-      aria-checked={on}
-      aria-busy={wanted !== null}
-      aria-labelledby={id}
-      onClick={toggle}
-    >
-      <span id={id}>{t("Notify me of new messages")}</span>
-      <span class="track" aria-hidden="true" />
-    </button>
+    <fieldset class="levels">
+      <legend>{t("Notify me of")}</legend>
+      {LEVELS.map(([level, name]) => (
+        <label key={level} class="menu-item">
+          <input
+            type="radio"
+            name="level"
+            checked={chosen === level}
+            onChange={() => void setLevel(channel, level).catch(toastError)}
+          />
+          {t(name)}
+        </label>
+      ))}
+    </fieldset>
   );
 }

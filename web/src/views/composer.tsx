@@ -1,26 +1,31 @@
 import { useRef, useState } from "preact/hooks";
 import { takeFocus } from "../focus";
-import { number, t } from "../i18n";
+import { elements, number, t } from "../i18n";
 import { me } from "../session";
 import { channelTitle, companions } from "../state/channels";
 import { current } from "../state/conversations";
-import { addFiles, clearDraft, draftOf, earlierId, refuseFiles, setText } from "../state/drafts";
+import { addFiles, clearDraft, draftOf, earlierId, refuseFiles, setReply, setText } from "../state/drafts";
 import { startEditing } from "../state/editing";
 import { send } from "../state/outbox";
+import { authorOf } from "../state/people";
 import { sendTyping } from "../state/typing";
 import { upload } from "../state/uploads";
 import { DropZone } from "./drop-zone";
-import { AttachIcon, SendIcon } from "./icons";
+import { openEmojiPicker } from "./emoji";
+import { AttachIcon, CloseIcon, ReplyIcon, SendIcon, SmileIcon } from "./icons";
+import { useMentions } from "./mention-list";
+import { oneLine } from "./quote";
 import { Tray } from "./tray";
 import { Counter, focusComposer, lengthOf, MAX_LENGTH, trimmed, WritingArea } from "./writing";
-import type { Channel } from "../types";
+import type { Channel, Reply } from "../types";
 
 const finePointer = matchMedia("(pointer: fine)");
 
 /** Writes to one channel only: another channel has another composer. */
 export function Composer({ channel, ready }: { channel: Channel; ready: boolean }) {
   const [focus] = useState(takeFocus);
-  const { text, files, refused } = draftOf(channel.id);
+  const { text, files, refused, replyTo } = draftOf(channel.id);
+  const area = useRef<HTMLTextAreaElement | null>(null);
   const name = `${channel.type === "PUBLIC" ? "#" : ""}${channelTitle(channel)}`;
   const alone = channel.type === "PRIVATE" && companions(channel).length === 0;
   const label = alone ? t("Message to yourself: nobody else is here") : t("Message {name}", { name });
@@ -46,8 +51,8 @@ export function Composer({ channel, ready }: { channel: Channel; ready: boolean 
   const submit = () => {
     if (!sendable) return;
     const id = earlierId(channel.id, content);
-    if (files.length) upload(channel.id, content, files, id);
-    else send(channel.id, content, id);
+    if (files.length) upload(channel.id, content, files, replyTo, id);
+    else send(channel.id, content, replyTo, id);
     clearDraft(channel.id);
   };
   const onPaste = (event: ClipboardEvent) => {
@@ -55,6 +60,18 @@ export function Composer({ channel, ready }: { channel: Channel; ready: boolean 
     if (!pasted.length) return;
     event.preventDefault();
     onFiles(pasted);
+  };
+
+  const completion = useMentions(area, channel, onText);
+  const endReply = () => {
+    setReply(channel.id, null);
+    focusComposer(channel.id);
+  };
+  const insert = (emoji: string) => {
+    const field = area.current as HTMLTextAreaElement;
+    field.setRangeText(emoji, field.selectionStart, field.selectionEnd, "end");
+    onText(field.value);
+    field.focus({ preventScroll: true });
   };
 
   return (
@@ -77,6 +94,8 @@ export function Composer({ channel, ready }: { channel: Channel; ready: boolean 
         )}
       </div>
       <div class={length > MAX_LENGTH ? "composer-box over" : "composer-box"}>
+        {completion.list}
+        {replyTo && <ReplyLine reply={replyTo} onCancel={endReply} />}
         {files.length > 0 && <Tray channelId={channel.id} files={files} onEmpty={() => focusComposer(channel.id)} />}
         <div class="composer-row">
           <AttachButton onFiles={onFiles} />
@@ -87,15 +106,49 @@ export function Composer({ channel, ready }: { channel: Channel; ready: boolean 
             onText={onText}
             onSubmit={submit}
             onUp={editLastOwn}
+            onEscape={replyTo ? endReply : undefined}
+            area={area}
+            completion={completion}
             focus={focus && finePointer.matches ? channel.id : undefined}
           />
           <Counter length={length} />
+          <button
+            type="button"
+            class="attach"
+            aria-label={t("Insert an emoji")}
+            title={t("Emoji")}
+            aria-haspopup="dialog"
+            onClick={({ currentTarget }) => openEmojiPicker(currentTarget, insert)}
+          >
+            <SmileIcon />
+          </button>
           <button class="send" aria-label={t("Send")} title={t("Send")} disabled={!sendable}>
             <SendIcon />
           </button>
         </div>
       </div>
     </form>
+  );
+}
+
+function ReplyLine({ reply, onCancel }: { reply: Reply; onCancel: () => void }) {
+  const name = authorOf(reply.author)?.username ?? t("Deleted user");
+  return (
+    <div class="reply-line">
+      <ReplyIcon />
+      <p>
+        {elements("Reply to {name}:", { name: <b>{name}</b> })} <span dir="auto">{oneLine(reply.excerpt)}</span>
+      </p>
+      <button
+        type="button"
+        class="icon-button"
+        aria-label={t("Cancel the reply")}
+        title={t("Cancel")}
+        onClick={onCancel}
+      >
+        <CloseIcon />
+      </button>
+    </div>
   );
 }
 

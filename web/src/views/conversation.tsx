@@ -32,7 +32,7 @@ export function Conversation({ timeline }: { timeline: Timeline }) {
   return (
     <>
       <Header channel={channel} title={title} />
-      {state === "ready" && <MessageList timeline={timeline} channel={channel} />}
+      {state === "ready" && <MessageList key={timeline.jumps.value} timeline={timeline} channel={channel} />}
       {state === "loading" && <LoadingMessages />}
       {state === "failed" && <Failed onRetry={() => reopen(channel.id)} />}
       <TypingLine channelId={channel.id} />

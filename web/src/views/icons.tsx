@@ -35,6 +35,15 @@ export const SettingsIcon = icon(
 );
 export const SignOutIcon = icon("M14 4h4a1 1 0 0 1 1 1v14a1 1 0 0 1-1 1h-4M10 16l-4-4 4-4M6.5 12H15");
 export const DownIcon = icon("M12 5v14M6 13l6 6 6-6");
+export const UpIcon = icon("M12 19V5M6 11l6-6 6 6");
+export const ReplyIcon = icon("M9.5 6 4 11.5 9.5 17M4.5 11.5H14a6 6 0 0 1 6 6V19");
+export const SmileIcon = icon(
+  "M12 20.5a8.5 8.5 0 1 0 0-17 8.5 8.5 0 0 0 0 17ZM8.5 14.2c.8 1.2 2 1.9 3.5 1.9s2.7-.7 3.5-1.9M9 9.6h.01M15 9.6h.01",
+);
+export const SearchIcon = icon("M11 18a7 7 0 1 0 0-14 7 7 0 0 0 0 14ZM16.2 16.2l4.3 4.3");
+export const CalendarIcon = icon(
+  "M6 6h12a1 1 0 0 1 1 1v12a1 1 0 0 1-1 1H6a1 1 0 0 1-1-1V7a1 1 0 0 1 1-1ZM5 10.5h14M9 3.5V7M15 3.5V7",
+);
 export const RetryIcon = icon("M19.5 12a7.5 7.5 0 1 1-2.4-5.5M19.5 3.5v4h-4");
 export const ChatIcon = icon("M5 5h14a1 1 0 0 1 1 1v9a1 1 0 0 1-1 1h-7l-5 4v-4H5a1 1 0 0 1-1-1V6a1 1 0 0 1 1-1Z");
 export const BellIcon = icon("M6 17h12l-1.3-2.2V10a4.7 4.7 0 0 0-9.4 0v4.8L6 17ZM10 20a2.2 2.2 0 0 0 4 0");

@@ -1,22 +1,26 @@
 import { useEffect, useLayoutEffect, useMemo, useRef, useState } from "preact/hooks";
 import { language, plural, t } from "../i18n";
+import { leaveMessage } from "../route";
 import { me } from "../session";
-import { editedId, startEditing } from "../state/editing";
+import { drawer } from "../state/drawers";
+import { editedId, editing, startEditing } from "../state/editing";
+import { jumpTo } from "../state/jump";
 import { pending } from "../state/pending";
 import { authorOf, hasRole, self } from "../state/people";
+import { finishReading } from "../state/reading";
 import { toastError } from "../state/toasts";
 import { today } from "../state/today";
 import { dayLabel } from "../text/time";
 import { Arrivals } from "./arrivals";
 import { Beginning } from "./empty";
-import { DownIcon } from "./icons";
-import { askToDelete, MessageRow } from "./message";
+import { CloseIcon, DownIcon, UpIcon } from "./icons";
+import { askToDelete, MessageRow, reply } from "./message";
 import { estimateHeight, toRows } from "./message-rows";
 import { keyOf, RowActive, rowOf, useRowFocus } from "./row-focus";
 import { NEAR_END_PX, placeOf, useVirtualList } from "./virtual-list";
 import { focusComposer } from "./writing";
 import type { ComponentChildren } from "preact";
-import type { Timeline } from "../state/timeline";
+import type { Place, Timeline } from "../state/timeline";
 import type { Channel } from "../types";
 import type { Row } from "./message-rows";
 import type { List } from "./virtual-list";
@@ -32,17 +36,21 @@ export function MessageList({ timeline, channel }: { timeline: Timeline; channel
   const hasOlder = timeline.hasOlder.value;
   const hasNewer = timeline.hasNewer.value;
   const onTheirWay = pending.value.filter((each) => each.channelId === timeline.channelId);
+  const divider = timeline.divider.value;
+  // Set when the reader has jumped here.
+  const [target] = useState(() => timeline.takeTarget());
   const states = onTheirWay.map((each) => each.clientMessageId + each.state).join();
   // A pending message follows the newest.
   const rows = useMemo(
-    () => toRows(messages, hasNewer ? [] : onTheirWay, self.value, hasOlder),
-    [messages, hasOlder, hasNewer, states, self.value],
+    () => toRows(messages, hasNewer ? [] : onTheirWay, self.value, hasOlder, divider),
+    [messages, hasOlder, hasNewer, states, self.value, divider],
   );
   const keys = useMemo(() => [...(hasOlder ? [] : [BEGINNING]), ...rows.map(({ key }) => key)], [rows, hasOlder]);
   const first = keys.length - rows.length;
   const { active, focusRow, useRestore } = useRowFocus(box, (key) => key !== BEGINNING);
   const edited = rows.findIndex(({ entry }) => entry.message !== null && entry.message.id === editedId.value);
   const wasPartial = useRef(hasNewer);
+  const [start] = useState(() => (target ? startAt(target.key, timeline.lastSeq) : timeline.place));
   const list = useVirtualList({
     box,
     keys,
@@ -50,11 +58,27 @@ export function MessageList({ timeline, channel }: { timeline: Timeline; channel
     keep: [active === null ? -1 : keys.indexOf(active), edited < 0 ? -1 : first + edited],
     // A page that is read on scrolling down does not take the reader to its end.
     follow: !hasNewer && !wasPartial.current,
-    place: timeline.place,
+    place: start,
   });
   useLayoutEffect(() => void (wasPartial.current = hasNewer), [hasNewer]);
-  const { atEnd, unseen, toEnd, onScroll } = useReading(timeline, box, list, onTheirWay.length);
+  const { atEnd, unseen, toEnd, onScroll } = useReading(timeline, start, box, list, onTheirWay.length);
   useRestore(list, keys);
+  useLayoutEffect(() => {
+    if (!target) return;
+    const index = keys.indexOf(target.key);
+    list.scrollToIndex(index, { align: "center" });
+    focusRow(list, index);
+    onScroll();
+  }, []);
+  useEffect(() => {
+    const onKey = (event: KeyboardEvent) => {
+      if (event.key !== "Escape" || event.defaultPrevented || event.isComposing || isCovered()) return;
+      finishReading(timeline);
+      toEnd();
+    };
+    addEventListener("keydown", onKey);
+    return () => removeEventListener("keydown", onKey);
+  });
 
   const onKeyDown = (event: KeyboardEvent) => {
     const row = rowOf(event.target);
@@ -82,6 +106,7 @@ export function MessageList({ timeline, channel }: { timeline: Timeline; channel
     else if (key === "Home") focusRow(list, first);
     else if (key === "End") focusRow(list, keys.length - 1);
     else if (key === "Escape") focusComposer(channel.id);
+    else if (chosen && key.toLowerCase() === "r") reply(message);
     else if (chosen && own && key.toLowerCase() === "e") startEditing(message);
     else if (chosen && (own || hasRole("ADMIN")) && key === "Delete") askToDelete(message);
     else return false;
@@ -96,6 +121,11 @@ export function MessageList({ timeline, channel }: { timeline: Timeline; channel
           <span>{dayLabel(row.entry.createdAt, today.value)}</span>
         </div>
       )}
+      {row.isNew && (
+        <div class="day fresh" role="separator">
+          <span>{t("New messages")}</span>
+        </div>
+      )}
       <RowActive.Provider value={row.key === active}>
         <MessageRow
           id={row.key}
@@ -105,6 +135,7 @@ export function MessageList({ timeline, channel }: { timeline: Timeline; channel
           own={row.entry.author?.id === me.value?.id}
           mayDelete={mayDeleteAll}
           editing={row.entry.message !== null && editedId.value === row.entry.message.id}
+          aimed={row.key === target?.key}
           language={language.value}
         />
       </RowActive.Provider>
@@ -134,13 +165,14 @@ export function MessageList({ timeline, channel }: { timeline: Timeline; channel
         </div>
       </div>
       <p id="messages-keys" hidden>
-        {t("Arrow keys move between messages. On one of yours, E edits it and Delete deletes it.")}
+        {t("Arrow keys move between messages. R replies to one. On one of yours, E edits it and Delete deletes it.")}
       </p>
       {timeline.loading.value && (
         <div class={`reading ${timeline.loading.value}`} role="presentation">
           <span class="spinner" />
         </div>
       )}
+      {divider !== null && <NewsBar timeline={timeline} divider={divider} above={isAbove(list, rows, first)} />}
       {!atEnd && (
         <button type="button" class={`jump ${unseen ? "news" : ""}`} onClick={toEnd}>
           {unseen > 0 && plural(unseen, "{count} new message", "{count} new messages")}
@@ -149,6 +181,44 @@ export function MessageList({ timeline, channel }: { timeline: Timeline; channel
         </button>
       )}
       <Arrivals timeline={timeline} />
+    </div>
+  );
+}
+
+/** Where the list begins after a jump to a message. */
+const startAt = (key: string, seen: number): Place => ({ key, distance: 0, sizes: new Map(), seen });
+
+/** Whether something is open that Escape closes. */
+const isCovered = () =>
+  document.querySelector(":popover-open, dialog[open]") !== null || drawer.peek() !== null || editing.peek() !== null;
+
+/** Whether the first new message is above the view. */
+function isAbove(list: List, rows: Row[], first: number) {
+  const index = rows.findIndex(({ isNew }) => isNew);
+  const top = list.getVirtualItemForOffset(list.scrollOffset ?? 0)?.index ?? 0;
+  // Not loaded, it is older.
+  return index < 0 ? !rows.length || top <= first : first + index < top;
+}
+
+/** Says how many messages are new, and leads to the first of them. */
+function NewsBar({ timeline, divider, above }: { timeline: Timeline; divider: number; above: boolean }) {
+  const count = timeline.newestSeq.value - divider;
+  if (!above || count <= 0) return null;
+  return (
+    <div class="news-bar">
+      <button type="button" onClick={() => void jumpTo(timeline, { seq: divider + 1 })}>
+        <UpIcon />
+        {plural(count, "{count} new message", "{count} new messages")}
+      </button>
+      <button
+        type="button"
+        class="icon-button"
+        aria-label={t("Mark as read")}
+        title={t("Mark as read")}
+        onClick={() => (finishReading(timeline), focusComposer(timeline.channelId))}
+      >
+        <CloseIcon />
+      </button>
     </div>
   );
 }
@@ -183,11 +253,18 @@ function visible(list: List, from: number, which: "first" | "last") {
 /**
  * The reader's place: at the newest message, or further up with a count of new messages below.
  *
+ * @param start where the list begins
  * @param sending how many of the reader's own are on their way
  */
-function useReading(timeline: Timeline, box: { current: HTMLDivElement | null }, list: List, sending: number) {
-  const [atBottom, setAtBottom] = useState(timeline.place === null);
-  const seen = useRef(timeline.place?.seen ?? timeline.lastSeq);
+function useReading(
+  timeline: Timeline,
+  start: Place | null,
+  box: { current: HTMLDivElement | null },
+  list: List,
+  sending: number,
+) {
+  const [atBottom, setAtBottom] = useState(start === null);
+  const seen = useRef(start?.seen ?? timeline.lastSeq);
   const sendingBefore = useRef(sending);
   const leaving = useRef(false);
   const hasNewer = timeline.hasNewer.value;
@@ -214,6 +291,7 @@ function useReading(timeline: Timeline, box: { current: HTMLDivElement | null },
     // The button that was pressed disappears.
     if (document.activeElement?.closest(".message-pane")) box.current?.focus({ preventScroll: true });
     leaving.current = true;
+    leaveMessage();
     setAtBottom(true);
     if (timeline.hasNewer.peek()) void timeline.load(true).catch(toastError);
     else list.scrollToEnd();
@@ -221,7 +299,7 @@ function useReading(timeline: Timeline, box: { current: HTMLDivElement | null },
 
   useLayoutEffect(() => {
     now.current = atEnd;
-    timeline.following = atEnd;
+    timeline.following.value = atEnd;
   }, [atEnd]);
   useLayoutEffect(() => {
     if (!leaving.current || hasNewer) return;
@@ -229,18 +307,24 @@ function useReading(timeline: Timeline, box: { current: HTMLDivElement | null },
     list.scrollToEnd();
   });
   useLayoutEffect(() => {
-    // The author sees their own message from any place.
-    if (sending > sendingBefore.current) toEnd();
+    if (sending > sendingBefore.current) {
+      // The author sees their own message from any place.
+      toEnd();
+      timeline.divider.value = null;
+    }
     sendingBefore.current = sending;
   }, [sending]);
   useEffect(readMore, [timeline.messages.value]);
   useLayoutEffect(() => {
-    if (timeline.place === null) list.scrollToEnd();
+    const jumps = timeline.jumps.peek();
+    if (start === null) list.scrollToEnd();
     timeline.place = null;
     return () => {
+      // The next list begins at the target of a jump.
+      if (timeline.jumps.peek() !== jumps) return;
       const place = now.current ? null : placeOf(list);
       timeline.place = place && { ...place, seen: seen.current };
-      timeline.following = timeline.place === null;
+      timeline.following.value = timeline.place === null;
     };
   }, []);
   return { atEnd, unseen: atEnd ? 0 : Math.max(0, newest - seen.current), toEnd, onScroll };

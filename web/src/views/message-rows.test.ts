@@ -12,7 +12,7 @@ function message(seq: number, author: User, createdAt: string, clientMessageId: 
 }
 
 function waiting(clientMessageId: string, createdAt: string): Pending {
-  const rest = { files: [], state: "waiting", tries: 0, progress: signal(0) } as const;
+  const rest = { files: [], replyTo: null, state: "waiting", tries: 0, progress: signal(0) } as const;
   return { ...rest, files: [], clientMessageId, channelId: "c", content: "", createdAt };
 }
 
@@ -47,4 +47,20 @@ test("a row stays the same when older messages are read", () => {
     [false, false],
   ]);
   expect(after.slice(-2)).toEqual(before);
+});
+
+test("the divider is before the first message of another user that is new", () => {
+  const minute = (seq: number) => `2026-01-01T10:0${seq}:00`;
+  const messages = [ann, ann, ann, ben, ben].map((author, at) => message(at + 1, author, minute(at)));
+  const dividers = (divider: number | null) => toRows(messages, [], ann, false, divider).map(({ isNew }) => isNew);
+  expect(dividers(1)).toEqual([false, false, false, true, false]);
+  expect(dividers(4)).toEqual([false, false, false, false, true]);
+  expect(toRows(messages, [], ann, false, 4)[4].head).toBe(true);
+  for (const none of [null, 5]) expect(dividers(none)).not.toContain(true);
+});
+
+test("a reply begins a run", () => {
+  const replyTo = { id: "m1", seq: 1, author: ben, excerpt: "", deleted: false };
+  const messages = [message(1, ann, "2026-01-01T10:00:00"), { ...message(2, ann, "2026-01-01T10:01:00"), replyTo }];
+  expect(shape(messages)).toEqual(["day", "head"]);
 });

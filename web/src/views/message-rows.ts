@@ -1,7 +1,8 @@
 // Converts messages to rows, with days and runs of messages by one author.
+import { keyOf } from "../state/timeline";
 import { dayKey } from "../text/time";
 import type { Pending } from "../state/pending";
-import type { BinaryContent, Message, User } from "../types";
+import type { BinaryContent, Message, Reply, User } from "../types";
 
 /** A longer gap starts a new run. */
 const RUN_MS = 7 * 60 * 1000;
@@ -15,6 +16,7 @@ export interface Entry {
   author: User | null;
   /** Stored files. */
   attachments: BinaryContent[];
+  replyTo: Reply | null;
   /** Null while pending. */
   message: Message | null;
   pending: Pending | null;
@@ -27,20 +29,33 @@ export interface Row {
   head: boolean;
   /** The first of a day. */
   newDay: boolean;
+  /** The first of those that are new to the reader. */
+  isNew: boolean;
 }
 
 /**
  * @param messages by seq
  * @param hasOlder leaves out the first message: whether it begins a day or a run is not known
+ * @param divider the position before the messages that are new to the reader
  */
-export function toRows(messages: Message[], pending: Pending[], self: User | null, hasOlder: boolean): Row[] {
+export function toRows(
+  messages: Message[],
+  pending: Pending[],
+  self: User | null,
+  hasOlder: boolean,
+  divider: number | null = null,
+): Row[] {
   const arrived = new Set(messages.map((message) => message.clientMessageId));
   const missing = pending.filter((each) => !arrived.has(each.clientMessageId));
   const entries = [...messages.map(stored), ...missing.map((each) => onItsWay(each, self))];
+  // The reader's own are not new to them.
+  const firstNew =
+    divider === null ? -1 : messages.findIndex(({ seq, author }) => seq > divider && author?.id !== self?.id);
   const rows = entries.map((entry, at) => {
     const before = entries[at - 1];
     const newDay = !before || dayKey(before.createdAt) !== dayKey(entry.createdAt);
-    return { key: entry.key, entry, head: newDay || !continues(before, entry), newDay };
+    const isNew = at === firstNew;
+    return { key: entry.key, entry, head: newDay || isNew || !continues(before, entry), newDay, isNew };
   });
   return hasOlder ? rows.slice(1) : rows;
 }
@@ -49,22 +64,25 @@ function stored(message: Message): Entry {
   const { content, createdAt, author } = message;
   const attachments = message.attachments ?? [];
   return {
-    key: message.clientMessageId ?? message.id,
+    key: keyOf(message),
     content,
     createdAt,
     author,
     attachments,
+    replyTo: message.replyTo ?? null,
     message,
     pending: null,
   };
 }
 
 function onItsWay(pending: Pending, self: User | null): Entry {
-  const { content, createdAt } = pending;
-  return { key: pending.clientMessageId, content, createdAt, author: self, attachments: [], message: null, pending };
+  const { clientMessageId: key, content, createdAt, replyTo } = pending;
+  return { key, content, createdAt, author: self, attachments: [], replyTo, message: null, pending };
 }
 
 function continues(before: Entry, entry: Entry) {
+  // A reply shows its original, so it needs its author.
+  if (entry.replyTo) return false;
   return before.author?.id === entry.author?.id && Date.parse(entry.createdAt) - Date.parse(before.createdAt) < RUN_MS;
 }
 
@@ -72,11 +90,15 @@ const LINE_PX = 22;
 const LINE_CHARACTERS = 90;
 const PICTURE_PX = 256;
 const FILE_PX = 68;
+const QUOTE_PX = 24;
+const REACTIONS_PX = 34;
+const DIVIDER_PX = 36;
 
 /** A guess of the height of a row that was never shown. */
-export function estimateHeight({ entry, head, newDay }: Row) {
+export function estimateHeight({ entry, head, newDay, isNew }: Row) {
   const lines = Math.ceil(entry.content.length / LINE_CHARACTERS);
   const pictures = entry.attachments.some((file) => file.contentType.startsWith("image/"));
   const files = pictures ? PICTURE_PX : entry.attachments.length * FILE_PX;
-  return 4 + lines * LINE_PX + files + (head ? 34 : 0) + (newDay ? 44 : 0);
+  const more = (entry.replyTo ? QUOTE_PX : 0) + (entry.message?.reactions?.length ? REACTIONS_PX : 0);
+  return 4 + lines * LINE_PX + files + more + (head ? 34 : 0) + (newDay ? 44 : 0) + (isNew ? DIVIDER_PX : 0);
 }

@@ -1,7 +1,9 @@
 import { Component } from "preact";
 import * as api from "../api";
 import { list, t } from "../i18n";
+import { me } from "../session";
 import { current } from "../state/conversations";
+import { setReply } from "../state/drafts";
 import { startEditing } from "../state/editing";
 import { resend } from "../state/outbox";
 import { removePending } from "../state/pending";
@@ -9,13 +11,16 @@ import { toastError } from "../state/toasts";
 import { returnToDraft } from "../state/unsent";
 import { retryUpload } from "../state/uploads";
 import { isOnlyEmoji } from "../text/emoji";
+import { quoteOf } from "../text/quote";
 import { exactTime, shortTime, timeOfDay } from "../text/time";
 import { Attachments } from "./attachments";
 import { Avatar } from "./avatar";
 import { Confirm, openDialog } from "./dialog";
-import { EditIcon, TrashIcon } from "./icons";
+import { EditIcon, ReplyIcon, TrashIcon } from "./icons";
 import { MessageEditor } from "./message-editor";
 import { OutgoingFiles } from "./outgoing-files";
+import { Quote } from "./quote";
+import { ReactButton, Reactions } from "./reactions";
 import { RichText } from "./rich-text";
 import { useTabIndex } from "./row-focus";
 import { focusComposer } from "./writing";
@@ -35,6 +40,8 @@ export interface Props {
   /** Also messages of others. */
   mayDelete: boolean;
   editing: boolean;
+  /** The reader has jumped to it. */
+  aimed: boolean;
   /** So that a change renders the row. */
   language: Language;
 }
@@ -51,15 +58,19 @@ export class MessageRow extends Component<Props> {
   }
 
   override render() {
-    const { id, entry, head, author, own, mayDelete, editing: beingEdited } = this.props;
-    const { message, pending, content, createdAt, attachments } = entry;
+    const { id, entry, head, author, own, mayDelete, editing: beingEdited, aimed } = this.props;
+    const { message, pending, content, createdAt, attachments, replyTo } = entry;
+    const mentions = message?.mentions ?? [];
+    const channelId = message?.channelId ?? pending?.channelId ?? "";
     const edited = message && isEdited(message) ? message.updatedAt : null;
     const state = pending ? (pending.state === "failed" ? "failed" : "pending") : "";
     const name = author?.username ?? t("Deleted user");
     const byline = `by-${id}`;
     return (
       <article
-        class={`message ${head ? "head" : ""} ${state} ${beingEdited ? "editing" : ""}`}
+        class={`message ${head ? "head" : ""} ${state} ${beingEdited ? "editing" : ""} ${aimed ? "aimed" : ""} ${
+          mentions.includes(me.peek()?.id ?? "") ? "to-me" : ""
+        }`}
         data-row={id}
         tabindex={-1}
         aria-labelledby={byline}
@@ -76,6 +87,7 @@ export class MessageRow extends Component<Props> {
           )}
         </div>
         <div class="body">
+          {replyTo && <Quote channelId={channelId} reply={replyTo} />}
           {head ? (
             <header id={byline}>
               <Author user={author} />{" "}
@@ -91,13 +103,14 @@ export class MessageRow extends Component<Props> {
           {beingEdited && message ? (
             <MessageEditor message={message} />
           ) : (
-            (content || edited) && <Text content={content} edited={edited} />
+            (content || edited) && <Text content={content} mentions={mentions} edited={edited} />
           )}
           {attachments.length > 0 && <Attachments files={attachments} />}
+          {message !== null && (message.reactions?.length ?? 0) > 0 && <Reactions message={message} />}
           {pending !== null && pending.files.length > 0 && <OutgoingFiles pending={pending} />}
           {pending?.state === "failed" && <Failure pending={pending} />}
         </div>
-        {message && !beingEdited && (own || mayDelete) && <Tools message={message} own={own} />}
+        {message && !beingEdited && <Tools message={message} own={own} mayDelete={own || mayDelete} />}
       </article>
     );
   }
@@ -113,10 +126,10 @@ function Author({ user }: { user: User | null }) {
   );
 }
 
-function Text({ content, edited }: { content: string; edited: string | null }) {
+function Text({ content, mentions, edited }: { content: string; mentions: string[]; edited: string | null }) {
   return (
     <div class={isOnlyEmoji(content) ? "text emoji" : "text"} dir="auto">
-      <RichText content={content} />
+      <RichText content={content} mentions={mentions} />
       {edited && (
         <span class="edited" title={exactTime(edited)}>
           {" "}
@@ -148,10 +161,27 @@ function Failure({ pending: { clientMessageId, channelId, files, reason } }: { p
   );
 }
 
-function Tools({ message, own }: { message: Message; own: boolean }) {
+/** Begins a reply. */
+export function reply(message: Message) {
+  setReply(message.channelId, quoteOf(message));
+  focusComposer(message.channelId);
+}
+
+function Tools({ message, own, mayDelete }: { message: Message; own: boolean; mayDelete: boolean }) {
   const tabindex = useTabIndex();
   return (
     <div class="tools">
+      <ReactButton message={message} className="icon-button" />
+      <button
+        type="button"
+        class="icon-button"
+        tabindex={tabindex}
+        aria-label={t("Reply")}
+        title={t("Reply")}
+        onClick={() => reply(message)}
+      >
+        <ReplyIcon />
+      </button>
       {own && (
         <button
           type="button"
@@ -164,16 +194,18 @@ function Tools({ message, own }: { message: Message; own: boolean }) {
           <EditIcon />
         </button>
       )}
-      <button
-        type="button"
-        class="icon-button"
-        tabindex={tabindex}
-        aria-label={t("Delete message")}
-        title={t("Delete")}
-        onClick={() => askToDelete(message)}
-      >
-        <TrashIcon />
-      </button>
+      {mayDelete && (
+        <button
+          type="button"
+          class="icon-button"
+          tabindex={tabindex}
+          aria-label={t("Delete message")}
+          title={t("Delete")}
+          onClick={() => askToDelete(message)}
+        >
+          <TrashIcon />
+        </button>
+      )}
     </div>
   );
 }

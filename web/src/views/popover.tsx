@@ -41,7 +41,7 @@ export function Popover({
     if (!open) return;
     // Before layout, the panel has no size.
     const frame = requestAnimationFrame(() => {
-      place(box.current as HTMLElement, button.current as HTMLElement);
+      placePopover(box.current as HTMLElement, button.current as HTMLElement);
       box.current?.focus({ preventScroll: true });
     });
     return () => cancelAnimationFrame(frame);
@@ -87,11 +87,13 @@ export function Popover({
   );
 }
 
-/** Places the panel below the button, towards the window's centre. */
-function place(box: HTMLElement, button: HTMLElement) {
-  const { left, right, bottom } = button.getBoundingClientRect();
-  const width = document.documentElement.clientWidth;
+/** Places the panel below the button, or above it in the lower half of the window, towards the window's centre. */
+export function placePopover(box: HTMLElement, button: HTMLElement) {
+  const { left, right, top, bottom } = button.getBoundingClientRect();
+  const { clientWidth: width, clientHeight: height } = document.documentElement;
   const start = left + right > width ? right - box.offsetWidth : left;
+  const below = bottom + EDGE_PX;
+  const above = top + bottom > height ? top - EDGE_PX - box.offsetHeight : below;
   box.style.left = `${Math.max(EDGE_PX, Math.min(start, width - box.offsetWidth - EDGE_PX))}px`;
-  box.style.top = `${bottom + EDGE_PX}px`;
+  box.style.top = `${Math.max(EDGE_PX, Math.min(above, height - box.offsetHeight - EDGE_PX))}px`;
 }

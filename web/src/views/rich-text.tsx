@@ -3,23 +3,46 @@ import { useEffect, useMemo, useState } from "preact/hooks";
 import { copyText } from "../clipboard";
 import { highlight } from "../highlight/client";
 import { t } from "../i18n";
+import { me } from "../session";
 import { parse } from "../state/markdown";
+import { people } from "../state/people";
+import { findMentions } from "../text/mentions";
 import { useTabIndex } from "./row-focus";
 import type { ComponentChildren } from "preact";
 import type { Coloured } from "../highlight/client";
 import type { Markdown } from "../text/markdown";
+import type { User } from "../types";
 
 const COPIED_MS = 2_000;
 
-export function RichText({ content }: { content: string }) {
+const NOBODY: User[] = [];
+
+/** @param mentions ids of the users whom the text mentions */
+export function RichText({ content, mentions = [] }: { content: string; mentions?: string[] }) {
   const parser = parse.value;
-  return <>{useMemo(() => (parser ? render(parser(content)) : content), [parser, content])}</>;
+  const known = mentions.length ? people.value : null;
+  const shown = useMemo(() => {
+    const users = known ? mentions.flatMap((id) => known.get(id) ?? []) : NOBODY;
+    return parser ? render(parser(content), users) : content;
+  }, [parser, content, mentions, known]);
+  return <>{shown}</>;
 }
 
-function render(nodes: Markdown[]): ComponentChildren[] {
+function withMentions(text: string, users: User[]): ComponentChildren[] {
+  const parts: ComponentChildren[] = [];
+  let at = 0;
+  for (const { start, end, userId } of findMentions(text, users)) {
+    const own = userId === me.peek()?.id;
+    parts.push(text.slice(at, start), <span class={own ? "mention own" : "mention"}>{text.slice(start, end)}</span>);
+    at = end;
+  }
+  return [...parts, text.slice(at)];
+}
+
+function render(nodes: Markdown[], users: User[]): ComponentChildren[] {
   return nodes.map((node) => {
-    if (typeof node === "string") return node;
-    const inside = render(node.children);
+    if (typeof node === "string") return users.length ? withMentions(node, users) : node;
+    const inside = render(node.children, node.type === "link" || node.type === "code" ? NOBODY : users);
     switch (node.type) {
       case "strong":
         return <strong>{inside}</strong>;

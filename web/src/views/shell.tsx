@@ -9,6 +9,7 @@ import { closeDrawer, drawer, membersBeside } from "../state/drawers";
 import { Conversation } from "./conversation";
 import { closeDialog, DialogHost } from "./dialog";
 import { Nowhere } from "./empty";
+import { EmojiHost } from "./emoji";
 import { Lost } from "./lost";
 import { Members } from "./members";
 import { Announcer } from "./notifications";
@@ -43,6 +44,7 @@ export function Shell() {
       <div class="drawer-shade" onClick={closeDrawer} />
       <PersonCards />
       <DialogHost />
+      <EmojiHost />
       <Announcer />
     </div>
   );

@@ -5,9 +5,9 @@ import { signOut } from "../session";
 import { channels, channelTitle, companions, privateChannels, publicChannels } from "../state/channels";
 import { closeDrawer } from "../state/drawers";
 import { lostWithDraft } from "../state/lost";
-import { countByChannel } from "../state/notifications";
 import { pending } from "../state/pending";
 import { hasRole, self } from "../state/people";
+import { levelOf, unreadOf } from "../state/read-statuses";
 import { toastError } from "../state/toasts";
 import { Avatar } from "./avatar";
 import { CreateChannel } from "./channel-dialogs";
@@ -111,7 +111,7 @@ function PublicLink({ channel }: { channel: Channel }) {
   return (
     <li>
       <a
-        class="channel"
+        class={`channel ${attention(channel)}`}
         href={channelLink(channel.id)}
         aria-current={isOpen(channel)}
         onClick={closeDrawer}
@@ -132,7 +132,7 @@ function PrivateLink({ channel }: { channel: Channel }) {
   return (
     <li>
       <a
-        class="channel private"
+        class={`channel private ${attention(channel)}`}
         href={channelLink(channel.id)}
         aria-current={isOpen(channel)}
         onClick={closeDrawer}
@@ -153,14 +153,19 @@ function PrivateLink({ channel }: { channel: Channel }) {
   );
 }
 
-/** The number of notifications about a channel, as a description, so that the link's name stays the channel's. */
+const attention = (channel: Channel) =>
+  unreadOf(channel).messages ? "unread" : levelOf(channel) === "NONE" ? "muted" : "";
+
+/** The number of unread messages and mentions, as a description, so that the link's name stays the channel's. */
 function News({ channel }: { channel: Channel }) {
-  const count = countByChannel.value.get(channel.id);
-  if (!count) return null;
-  const words = plural(count, "{count} new notification", "{count} new notifications");
+  const { messages, mentions } = unreadOf(channel);
+  if (!messages) return null;
+  const words = [plural(messages, "{count} unread message", "{count} unread messages")];
+  if (mentions) words.push(plural(mentions, "{count} mention", "{count} mentions"));
   return (
-    <span id={newsId(channel)} class="bubble" aria-hidden="true" aria-label={words}>
-      {shortCount(count)}
+    <span id={newsId(channel)} class="news" aria-hidden="true" aria-label={words.join(", ")}>
+      {mentions > 0 && <span class="bubble mention">@{shortCount(mentions)}</span>}
+      <span class={levelOf(channel) === "ALL" ? "bubble" : "bubble quiet"}>{shortCount(messages)}</span>
     </span>
   );
 }

@@ -1,6 +1,8 @@
 // The text area of the composer and the editor: grows with the text, sends on Enter, counts the length.
 import { useLayoutEffect, useRef } from "preact/hooks";
 import { t } from "../i18n";
+import type { RefObject } from "preact";
+import type { useMentions } from "./mention-list";
 
 export const MAX_LENGTH = 2_000;
 /** The counter appears from this length. */
@@ -32,6 +34,8 @@ export function WritingArea({
   onEscape,
   onUp,
   focus,
+  area: given,
+  completion,
 }: {
   text: string;
   label: string;
@@ -41,8 +45,12 @@ export function WritingArea({
   onEscape?: () => void;
   onUp?: () => void;
   focus?: unknown;
+  area?: RefObject<HTMLTextAreaElement | null>;
+  /** Of names. */
+  completion?: ReturnType<typeof useMentions>;
 }) {
-  const ref = useRef<HTMLTextAreaElement | null>(null);
+  const own = useRef<HTMLTextAreaElement | null>(null);
+  const ref = given ?? own;
   useLayoutEffect(() => {
     if (growsByStyle) return;
     const area = ref.current as HTMLTextAreaElement;
@@ -61,6 +69,7 @@ export function WritingArea({
     // Ignores keys of an input method's composition. Some browsers end the composition before the keydown of its Enter,
     // and give that keydown the code 229.
     if (event.isComposing || event.keyCode === 229) return;
+    if (completion?.onKey(event)) return;
     if (event.key === "Enter" && !event.shiftKey) {
       event.preventDefault();
       onSubmit();
@@ -81,7 +90,14 @@ export function WritingArea({
       aria-label={label}
       placeholder={placeholder}
       value={text}
-      onInput={(event: any) => onText(event.target.value)}
+      {...completion?.aria}
+      onInput={({ currentTarget }) => {
+        onText(currentTarget.value);
+        completion?.follow();
+      }}
+      onKeyUp={({ key }) => key.startsWith("Arrow") && completion?.follow()}
+      onClick={completion?.follow}
+      onBlur={completion?.leave}
       onKeyDown={onKeyDown}
     />
   );

@@ -1,0 +1,61 @@
+// Marks messages as read while the reader sees the newest one, and remembers where the new ones begin.
+import { effect, untracked } from "@preact/signals";
+import { visible } from "../visible";
+import { channels } from "./channels";
+import { current } from "./conversations";
+import { createReadStatuses, haveReadStatuses, markRead, readStatusOf, refreshReadStatuses } from "./read-statuses";
+import { toastError } from "./toasts";
+import type { Timeline } from "./timeline";
+
+/** @returns stops */
+export function startReading(): () => void {
+  const ends = [effect(followReader()), effect(readElsewhere()), effect(addMissing)];
+  return () => ends.forEach((end) => end());
+}
+
+function followReader() {
+  let opened: Timeline | null = null;
+  let isNew = false;
+  return () => {
+    const timeline = current.value;
+    if (timeline !== opened) {
+      // The divider stays until the reader leaves.
+      if (opened) opened.divider.value = null;
+      [opened, isNew] = [timeline, true];
+    }
+    const status = timeline && readStatusOf(timeline.channelId);
+    if (!timeline || !status || timeline.state.value !== "ready") return;
+    const newest = timeline.newestSeq.value;
+    const seen = visible.value;
+    const reading = seen && timeline.following.value;
+    untracked(() => {
+      const unread = newest > status.lastReadSeq;
+      const { divider } = timeline;
+      if (unread && (isNew || !reading)) divider.value ??= status.lastReadSeq;
+      // A reader who comes back later finds what is new by then.
+      if (!unread && !seen) divider.value = null;
+      isNew = false;
+      if (unread && reading) markRead(timeline.channelId, newest);
+    });
+  };
+}
+
+/** No event reports what the user reads on another device. */
+function readElsewhere() {
+  let hidden = false;
+  return () => {
+    if (visible.value && hidden) void untracked(refreshReadStatuses).catch(toastError);
+    hidden = !visible.value;
+  };
+}
+
+function addMissing() {
+  const missing = haveReadStatuses() && channels.value?.some(({ id }) => !readStatusOf(id));
+  if (missing) void untracked(() => createReadStatuses(() => channels.peek() ?? []));
+}
+
+/** Marks all as read and forgets where the new messages began. */
+export function finishReading(timeline: Timeline) {
+  timeline.divider.value = null;
+  markRead(timeline.channelId, timeline.lastSeq);
+}

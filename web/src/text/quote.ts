@@ -1,0 +1,12 @@
+// What a reply shows of its original.
+import type { Message, Reply } from "../types";
+
+/** As the server shortens it. */
+const MAX_EXCERPT_LENGTH = 200;
+
+export function quoteOf({ id, seq, author, content, attachments }: Message): Reply {
+  const files = (attachments ?? []).map((file) => file.fileName).join(", ");
+  const whole = [...(content.trim() || files)];
+  const excerpt = whole.slice(0, MAX_EXCERPT_LENGTH).join("") + (whole.length > MAX_EXCERPT_LENGTH ? "…" : "");
+  return { id, seq, author, excerpt, deleted: false };
+}
