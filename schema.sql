@@ -215,6 +215,9 @@ create table binary_contents (
     status       text        not null constraint binary_contents_status_known check (status in ('WAITING', 'SUCCESS', 'FAILED')),
     tries        smallint    not null default 0,
     next_try_at  timestamptz not null,
+    -- Of a picture that has thumbnails, in pixels.
+    width        integer,
+    height       integer,
     constraint binary_contents_position unique (message_id, position),
     constraint binary_contents_one_picture unique (picture_of),
     constraint binary_contents_one_owner check (message_id is null or picture_of is null)

@@ -18,6 +18,7 @@
 //! - [`store`]: statements of PostgreSQL
 //! - [`auth`]: tokens, passwords, sessions, login limits
 //! - [`blobs`]: bytes of files
+//! - [`thumbnails`]: thumbnails of pictures, made by a process of its own
 //! - [`rate_limit`]: token buckets, and the rates of each client
 //! - [`model`]: values and their rules
 //! - [`protocol`]: WebSocket, STOMP, SockJS and SSE without IO
@@ -59,6 +60,7 @@ pub mod sockjs;
 pub mod store;
 pub mod tasks;
 pub mod telemetry;
+pub mod thumbnails;
 pub mod workers;
 pub mod ws;
 

@@ -1,6 +1,7 @@
 //! The `discodeit` program: one node, configured by environment variables.
 //!
-//! `discodeit health` checks whether the node with the same environment is ready.
+//! `discodeit health` checks whether the node with the same environment is ready. `discodeit thumbnails` makes the thumbnails of one
+//! picture for a node.
 
 use std::{
     io::{Read, Write},
@@ -31,6 +32,15 @@ fn main() -> ExitCode {
                 ExitCode::SUCCESS
             } else {
                 ExitCode::FAILURE
+            };
+        }
+        Some("thumbnails") => {
+            return match discodeit::thumbnails::run(
+                std::io::stdin().lock(),
+                std::io::stdout().lock(),
+            ) {
+                Ok(()) => ExitCode::SUCCESS,
+                Err(error) => fail(1, &error.to_string()),
             };
         }
         Some(other) => {

@@ -48,7 +48,7 @@ const STOP_TIMEOUT: Duration = Duration::from_secs(2);
 /// Timeout of the migrations. Each of their statements has a minute.
 const PREPARE_TIMEOUT: Duration = Duration::from_mins(5);
 
-/// Tasks that complete uploads.
+/// Tasks that complete uploads of files other than pictures.
 const UPLOAD_TASKS: usize = 2;
 
 /// Why a node cannot start. When a store is down the node starts, retries, and is not ready.
@@ -239,8 +239,16 @@ fn spawn_tasks(app: &Arc<App>, outbox_task: OutboxTask, groups: Groups, reports:
         groups.run(app.db.clone(), app.outbox.clone()),
     );
     for _ in 0..UPLOAD_TASKS {
-        tasks.spawn("files.complete", workers::files::complete(app.clone()));
+        tasks.spawn(
+            "files.complete",
+            workers::files::complete(app.clone(), false),
+        );
     }
+    // One, so that the node decodes one picture at a time.
+    tasks.spawn(
+        "files.complete_pictures",
+        workers::files::complete(app.clone(), true),
+    );
     tasks.spawn("files.sweep", workers::files::sweep(app.clone()));
     let worker = app.clone();
     tasks.spawn_restarting("jobs", move || notify::run(worker.clone()));

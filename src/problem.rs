@@ -134,7 +134,7 @@ pub enum Problem {
     #[error("The file has only {size} bytes.")]
     RangeNotSatisfiable {
         /// The file's size in bytes, for `Content-Range`.
-        size: i64,
+        size: u64,
     },
     /// The body did not arrive in time.
     #[error("The request's body did not arrive in time.")]

@@ -12,6 +12,7 @@ use http::{
         X_CONTENT_TYPE_OPTIONS,
     },
 };
+use serde::Deserialize;
 use warp::reply::Response;
 
 use crate::{
@@ -25,6 +26,7 @@ use crate::{
     problem::{Problem, Resource},
     rate_limit::clients::READ_COST,
     store,
+    thumbnails::WIDTHS,
 };
 
 /// Maximum files of one list: enough for a page of messages, and short enough for the URL limit of proxies.
@@ -155,52 +157,102 @@ fn select_range(range: &str, size: u64) -> Selection {
 
 /// `GET /api/binaryContents/{id}/download`
 pub(super) async fn download(id: FileId, request: Request) -> Result<Response, Problem> {
-    let user = authenticate(&request).await?;
-    let file = readable(&request, id, user).await?;
-    if file.upload_status != UploadStatus::Success {
-        return Err(Problem::NotFound(Resource::File(id)));
-    }
+    let file = downloadable(&request, id).await?;
     let size = u64::try_from(file.size).unwrap_or(0);
     // A file never changes, so its id identifies its bytes.
-    let etag: ETag = format!("\"{id}\"").parse().map_err(Problem::internal)?;
+    let (mut response, range) = answer(&request, &format!("\"{id}\""), size)?;
+    if !range.is_empty() {
+        let bytes = request.app.blobs.read(id, file.size, range).await?;
+        *response.body_mut() = stream(bytes).into_body();
+    }
+    let (content_type, inline) = file::served_type(&file.content_type);
+    describe(
+        &mut response,
+        content_type,
+        &file::disposition(&file.file_name, inline),
+    )?;
+    Ok(response)
+}
+
+/// The file, if it is complete and the sender of the request may read it.
+async fn downloadable(request: &Request, id: FileId) -> Result<BinaryContent, Problem> {
+    let user = authenticate(request).await?;
+    let file = readable(request, id, user).await?;
+    if file.upload_status == UploadStatus::Success {
+        Ok(file)
+    } else {
+        Err(Problem::NotFound(Resource::File(id)))
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct ThumbnailQuery {
+    width: u32,
+}
+
+/// `GET /api/binaryContents/{id}/thumbnail?width=320`, or `640`
+pub(super) async fn thumbnail(id: FileId, request: Request) -> Result<Response, Problem> {
+    let file = downloadable(&request, id).await?;
+    let ThumbnailQuery { width } = request.query()?;
+    if !WIDTHS.contains(&width) {
+        return Err(Problem::invalid("width", "must be 320 or 640"));
+    }
+    if file.picture.is_none() {
+        return Err(Problem::NotFound(Resource::File(id)));
+    }
+    let image = request.app.blobs.thumbnail(id, width).await?;
+    let content_type = file::picture_type(&image).unwrap_or(file::UNKNOWN_TYPE);
+    let (mut response, range) = answer(&request, &format!("\"{id}-{width}\""), image.len() as u64)?;
+    let bounds = [range.start, range.end].map(|at| usize::try_from(at).unwrap_or(0));
+    *response.body_mut() = image.slice(bounds[0]..bounds[1]).into();
+    describe(&mut response, content_type, "inline")?;
+    Ok(response)
+}
+
+/// The answer to a request for a representation of this size, without a body, and the bytes of the body.
+fn answer(request: &Request, etag: &str, size: u64) -> Result<(Response, Range<u64>), Problem> {
+    let etag: ETag = etag.parse().map_err(Problem::internal)?;
     let (status, range) = match select(&request.method, &request.head.headers, &etag, size) {
-        Selection::NotSatisfiable => return Err(Problem::RangeNotSatisfiable { size: file.size }),
+        Selection::NotSatisfiable => return Err(Problem::RangeNotSatisfiable { size }),
         Selection::Failed => return Err(Problem::PreconditionFailed),
         Selection::NotModified => (StatusCode::NOT_MODIFIED, 0..0),
         Selection::Whole => (StatusCode::OK, 0..size),
         Selection::Part(part) => (StatusCode::PARTIAL_CONTENT, part),
     };
-    let length = range.end - range.start;
-    let mut response = if length == 0 || request.is_head() {
-        Response::default()
-    } else {
-        let blobs = &request.app.blobs;
-        stream(blobs.read(id, file.size, range.clone()).await?)
-    };
+    let mut response = Response::default();
     *response.status_mut() = status;
     let headers = response.headers_mut();
-    let text = |text: &str| HeaderValue::from_str(text).map_err(Problem::internal);
     headers.typed_insert(etag);
     // The browser revalidates the file each time, because the user may lose access.
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("private, no-cache"));
     if status == StatusCode::NOT_MODIFIED {
-        return Ok(response);
+        return Ok((response, range));
     }
-    let (content_type, inline) = file::served_type(&file.content_type);
-    let disposition = file::disposition(&file.file_name, inline);
-    headers.insert(CONTENT_TYPE, text(content_type)?);
-    headers.typed_insert(ContentLength(length));
-    headers.insert(CONTENT_DISPOSITION, text(&disposition)?);
+    headers.typed_insert(ContentLength(range.end - range.start));
     headers.typed_insert(AcceptRanges::bytes());
+    if status == StatusCode::PARTIAL_CONTENT {
+        headers.typed_insert(ContentRange::bytes(range.clone(), size).map_err(Problem::internal)?);
+    }
+    let body = if request.is_head() { 0..0 } else { range };
+    Ok((response, body))
+}
+
+/// Adds the headers of a body that a stranger has sent.
+fn describe(response: &mut Response, content_type: &str, disposition: &str) -> Result<(), Problem> {
+    if response.status() == StatusCode::NOT_MODIFIED {
+        return Ok(());
+    }
+    let text = |text: &str| HeaderValue::from_str(text).map_err(Problem::internal);
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, text(content_type)?);
+    headers.insert(CONTENT_DISPOSITION, text(disposition)?);
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     headers.insert(
         CONTENT_SECURITY_POLICY,
         HeaderValue::from_static("sandbox; default-src 'none'"),
     );
-    if status == StatusCode::PARTIAL_CONTENT {
-        headers.typed_insert(ContentRange::bytes(range, size).map_err(Problem::internal)?);
-    }
-    Ok(response)
+    Ok(())
 }
 
 #[cfg(test)]

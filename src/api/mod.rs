@@ -34,8 +34,8 @@ use crate::{
 /// Makes browsers use TLS for this host for a year (RFC 6797).
 const HSTS: HeaderValue = HeaderValue::from_static("max-age=31536000");
 
-/// The paths of the API, for the timings of requests. `{id}` stands for any id.
-const PATHS: [&str; 29] = [
+/// The paths of the API, for the timings of requests. `{id}` stands for any id or emoji. The first that matches counts.
+const PATHS: [&str; 32] = [
     "/api/auth/csrf-token",
     "/api/auth/login",
     "/api/auth/logout",
@@ -47,6 +47,7 @@ const PATHS: [&str; 29] = [
     "/api/binaryContents",
     "/api/binaryContents/{id}",
     "/api/binaryContents/{id}/download",
+    "/api/binaryContents/{id}/thumbnail",
     "/api/channels",
     "/api/channels/private",
     "/api/channels/public",
@@ -55,7 +56,9 @@ const PATHS: [&str; 29] = [
     "/api/health/live",
     "/api/health/ready",
     "/api/messages",
+    "/api/messages/search",
     "/api/messages/{id}",
+    "/api/messages/{id}/reactions/{id}",
     "/api/notifications",
     "/api/notifications/{id}",
     "/api/readStatuses",
@@ -220,6 +223,11 @@ pub fn routes(app: &Arc<App>) -> Route {
             path!(FileId / "download").boxed(),
             &[(M::GET, handler_with(files::download))],
         ),
+        resource(
+            app,
+            path!(FileId / "thumbnail").boxed(),
+            &[(M::GET, handler_with(files::thumbnail))],
+        ),
     ]);
     let notifications = any_of([
         route(app, path::end(), &[(M::GET, handler(notifications::list))]),
@@ -268,6 +276,15 @@ mod tests {
                 "/api/channels/{id}/participants/{id}",
             ),
             ("/api/channels/public".to_owned(), "/api/channels/public"),
+            ("/api/messages/search".to_owned(), "/api/messages/search"),
+            (
+                format!("/api/messages/{id}/reactions/%F0%9F%8E%89"),
+                "/api/messages/{id}/reactions/{id}",
+            ),
+            (
+                format!("/api/binaryContents/{id}/thumbnail"),
+                "/api/binaryContents/{id}/thumbnail",
+            ),
             ("/ws/000/abcdefgh/xhr".to_owned(), "/ws"),
             ("/api/users/1/2/3".to_owned(), "other"),
             ("/".to_owned(), "other"),

@@ -1,6 +1,6 @@
 //! The bytes of files, in object storage that all nodes share: a folder or an S3 bucket.
 //!
-//! A request uploads to `incoming/{id}`; a download reads `files/{id}`. No client chooses these names. PostgreSQL has the list of
+//! A request uploads to `incoming/{id}`; a download reads `files/{id}` or `thumbnails/{id}-{width}`. No client chooses these names. PostgreSQL has the list of
 //! files and their owners.
 
 pub mod upload;
@@ -25,6 +25,7 @@ use crate::{
     rate_limit::clients::Client,
     secret::Secret,
     tasks::Tasks,
+    thumbnails::{Thumbnails, WIDTHS},
 };
 
 /// Timeout of one storage operation. Its outcome is unknown afterwards, and the request is refused.
@@ -55,7 +56,7 @@ pub struct Blobs {
     part_bytes: usize,
     uploads: Arc<Semaphore>,
     sign_ups: Arc<Semaphore>,
-    accepted: Notify,
+    accepted: [Notify; 2],
     tasks: Tasks,
 }
 
@@ -65,6 +66,10 @@ pub(super) fn incoming(id: FileId) -> Path {
 
 pub(super) fn stored(id: FileId) -> Path {
     Path::from(format!("files/{id}"))
+}
+
+fn thumbnail(id: FileId, width: u32) -> Path {
+    Path::from(format!("thumbnails/{id}-{width}"))
 }
 
 pub(super) fn unavailable(error: object_store::Error) -> Problem {
@@ -147,7 +152,7 @@ impl Blobs {
             part_bytes,
             uploads: Arc::new(Semaphore::new(config.max_uploads)),
             sign_ups: Arc::new(Semaphore::new(SIGN_UPS.min(config.max_uploads))),
-            accepted: Notify::new(),
+            accepted: [const { Notify::const_new() }; 2],
             tasks: tasks.clone(),
         }))
     }
@@ -167,14 +172,16 @@ impl Blobs {
         }
     }
 
-    /// Wakes the task that waits in [`Self::accepted`].
+    /// Wakes the tasks that wait in [`Self::accepted`].
     pub fn notify_accepted(&self) {
-        self.accepted.notify_one();
+        for kind in &self.accepted {
+            kind.notify_one();
+        }
     }
 
-    /// Waits until this node accepts files.
-    pub async fn accepted(&self) {
-        self.accepted.notified().await;
+    /// Waits until this node accepts files. Wakes one task for pictures that are decoded, and one for other files.
+    pub async fn accepted(&self, is_decoded: bool) {
+        self.accepted[usize::from(is_decoded)].notified().await;
     }
 
     /// Moves an accepted file from `incoming/` to `files/`, where it can be downloaded. Idempotent.
@@ -257,6 +264,41 @@ impl Blobs {
             )));
         }
         Ok(found.into_stream())
+    }
+
+    /// Stores the thumbnails of a picture. Idempotent.
+    ///
+    /// # Errors
+    /// The storage fails.
+    pub async fn put_thumbnails(&self, id: FileId, thumbnails: &Thumbnails) -> Result<(), Problem> {
+        for (width, image) in WIDTHS.iter().zip(&thumbnails.images) {
+            let path = thumbnail(id, *width);
+            with_timeout(self.store.put(&path, image.clone().into())).await?;
+        }
+        Ok(())
+    }
+
+    /// The thumbnail of a picture that has thumbnails, for one of [`WIDTHS`].
+    ///
+    /// # Errors
+    /// The storage fails.
+    pub async fn thumbnail(&self, id: FileId, width: u32) -> Result<Bytes, Problem> {
+        let read = async {
+            let found = self.store.get(&thumbnail(id, width)).await?;
+            found.bytes().await
+        };
+        with_timeout(read).await
+    }
+
+    /// Deletes the thumbnails of a file, which may have none.
+    ///
+    /// # Errors
+    /// The storage fails.
+    pub async fn delete_thumbnails(&self, id: FileId) -> Result<(), Problem> {
+        for width in WIDTHS {
+            self.remove(&thumbnail(id, width)).await?;
+        }
+        Ok(())
     }
 
     /// At most `limit` files in `incoming/` that were written longer than `age` ago.

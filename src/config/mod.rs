@@ -5,6 +5,7 @@ pub mod env;
 
 use std::{
     net::{IpAddr, SocketAddr},
+    path::PathBuf,
     time::Duration,
 };
 
@@ -98,6 +99,8 @@ pub struct Config {
     /// `FILES_URL`, required and the same for every node: `file:///folder` on a volume that all nodes share, or
     /// `s3://bucket/prefix`.
     pub files: BlobUrl,
+    /// The program that makes thumbnails: this one.
+    pub program: PathBuf,
     /// `AWS_…`: credentials, region and endpoint of a bucket, under the usual names.
     pub aws: Vec<(&'static str, Secret)>,
     /// `MAX_FILE_SIZE`, default `10MiB`: maximum size of one file.
@@ -208,6 +211,8 @@ impl Config {
             max_connections: from.number("MAX_CONNECTIONS", 20_000, 1, 1_000_000),
             connections_per_user: from.number("CONNECTIONS_PER_USER", 20, 1, 100_000),
             files: from.blob_url("FILES_URL"),
+            // The kernel finds this program even after another one has replaced its file.
+            program: PathBuf::from("/proc/self/exe"),
             aws: AWS_VARIABLES
                 .into_iter()
                 .filter_map(|name| Some((name, Secret::new(from.text(name)?))))

@@ -288,6 +288,7 @@ impl MultipartReader {
             size,
             content_type,
             upload_status: UploadStatus::Waiting,
+            picture: None,
         });
         Ok(())
     }

@@ -65,10 +65,9 @@ pub fn problem(problem: &Problem) -> Response {
         _ => {}
     }
     if let Problem::RangeNotSatisfiable { size } = problem {
-        let size = u64::try_from(*size).unwrap_or(0);
         response
             .headers_mut()
-            .typed_insert(ContentRange::unsatisfied_bytes(size));
+            .typed_insert(ContentRange::unsatisfied_bytes(*size));
     }
     if let Problem::MethodNotAllowed { allow } = problem
         && let Ok(allow) = HeaderValue::from_str(allow)

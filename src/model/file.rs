@@ -32,7 +32,24 @@ pub struct BinaryContent {
     pub content_type: String,
     /// Upload status.
     pub upload_status: UploadStatus,
+    /// What is known of a picture after its upload. `None` for other files and for pictures that could not be decoded.
+    #[serde(flatten)]
+    pub picture: Option<Picture>,
 }
+
+/// A picture that the server has decoded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Picture {
+    /// Width in pixels, as it is shown.
+    pub width: i32,
+    /// Height in pixels, as it is shown.
+    pub height: i32,
+    /// Whether it has thumbnails, which every decoded picture has.
+    pub thumbnail: bool,
+}
+
+/// Media types of the pictures that the server decodes.
+pub const DECODED_TYPES: [&str; 4] = ["image/gif", "image/jpeg", "image/png", "image/webp"];
 
 /// The media type of a file without a valid one.
 pub const UNKNOWN_TYPE: &str = "application/octet-stream";

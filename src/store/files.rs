@@ -6,19 +6,32 @@ use sqlx::{Row, postgres::PgRow};
 
 use crate::{
     ids::{FileId, MessageId, UserId},
-    model::{BinaryContent, Message, UploadStatus},
+    model::{
+        BinaryContent, Message, UploadStatus,
+        file::{DECODED_TYPES, Picture},
+    },
     problem::Problem,
     store::{Db, Transaction, visibility::visible},
 };
 
 impl sqlx::FromRow<'_, PgRow> for BinaryContent {
     fn from_row(row: &PgRow) -> Result<Self, sqlx::Error> {
+        let size = (row.try_get("file_width")?, row.try_get("file_height")?);
+        let picture = match size {
+            (Some(width), Some(height)) => Some(Picture {
+                width,
+                height,
+                thumbnail: true,
+            }),
+            _ => None,
+        };
         Ok(Self {
             id: row.try_get("file_id")?,
             file_name: row.try_get("file_name")?,
             size: row.try_get("file_size")?,
             content_type: row.try_get("file_type")?,
             upload_status: row.try_get("file_status")?,
+            picture,
         })
     }
 }
@@ -26,11 +39,39 @@ impl sqlx::FromRow<'_, PgRow> for BinaryContent {
 /// The columns of a [`BinaryContent`], from the table with the alias `f`.
 macro_rules! columns {
     () => {
-        "f.id as file_id, f.file_name, f.size as file_size, f.content_type as file_type, f.status as file_status"
+        "f.id as file_id, f.file_name, f.size as file_size, f.content_type as file_type, f.status as file_status, \
+         f.width as file_width, f.height as file_height"
     };
 }
 
 pub(super) use columns;
+
+/// A [`BinaryContent`] as JSON, from the table with this alias.
+macro_rules! json {
+    ($f:literal) => {
+        concat!(
+            "json_build_object('id', ",
+            $f,
+            ".id, 'fileName', ",
+            $f,
+            ".file_name, 'size', ",
+            $f,
+            ".size, 'contentType', ",
+            $f,
+            ".content_type, 'uploadStatus', ",
+            $f,
+            ".status, 'width', ",
+            $f,
+            ".width, 'height', ",
+            $f,
+            ".height, 'thumbnail', ",
+            $f,
+            ".width is not null)"
+        )
+    };
+}
+
+pub(super) use json;
 
 /// Inserts the attachments of new messages, which the same transaction inserts.
 ///
@@ -175,7 +216,7 @@ pub struct WaitingFile {
     pub tries: i16,
 }
 
-/// Begins the next try of the file that is due longest.
+/// Begins the next try of the file that is due longest, of those that are decoded or of the others.
 ///
 /// No other worker begins a try of it before `lease` has passed.
 ///
@@ -183,17 +224,23 @@ pub struct WaitingFile {
 ///
 /// # Errors
 /// PostgreSQL fails.
-pub async fn begin_try(db: &Db, lease: Duration) -> Result<Option<WaitingFile>, Problem> {
+pub async fn begin_try(
+    db: &Db,
+    is_decoded: bool,
+    lease: Duration,
+) -> Result<Option<WaitingFile>, Problem> {
     const SQL: &str = concat!(
         "update binary_contents f set tries = tries + 1, next_try_at = clock_timestamp() + make_interval(secs => $1) \
          where id = (select id from binary_contents where status = 'WAITING' and next_try_at <= clock_timestamp() \
-         and (message_id is not null or picture_of is not null) order by next_try_at limit 1 for update skip locked) \
+         and (content_type = any($2)) = $3 and (message_id is not null or picture_of is not null) order by next_try_at limit 1 for update skip locked) \
          returning ",
         columns!(),
         ", f.uploader_id, f.message_id, f.tries"
     );
     Ok(sqlx::query_as(SQL)
         .bind(lease.as_secs_f64())
+        .bind(DECODED_TYPES)
+        .bind(is_decoded)
         .fetch_optional(db)
         .await?)
 }
@@ -227,18 +274,22 @@ pub async fn finish(
     id: FileId,
     tries: i16,
     status: UploadStatus,
+    picture: Option<Picture>,
 ) -> Result<bool, Problem> {
-    const SQL: &str = "update binary_contents set status = $3 where id = $1 and tries = $2 and status = 'WAITING'";
+    const SQL: &str = "update binary_contents set status = $3, width = $4, height = $5 where id = $1 and tries = $2 and status = 'WAITING'";
     let finished = sqlx::query(SQL)
         .bind(id)
         .bind(tries)
         .bind(status)
+        .bind(picture.map(|picture| picture.width))
+        .bind(picture.map(|picture| picture.height))
         .execute(db)
         .await?;
     Ok(finished.rows_affected() > 0)
 }
 
-/// Locks files that belong to no message and no user until the transaction ends, at most `limit`.
+/// Locks files that belong to no message and no user until the transaction ends, at most `limit`. Says of each whether it may have
+/// thumbnails.
 ///
 /// Leaves a file whose last try did not succeed for `grace` longer: the storage may still finish a move that timed out here, and
 /// without the row, nothing would delete its bytes.
@@ -249,13 +300,14 @@ pub async fn take_orphans(
     db: &mut Transaction,
     grace: Duration,
     limit: i64,
-) -> Result<Vec<FileId>, Problem> {
-    const SQL: &str = "select id from binary_contents where message_id is null and picture_of is null \
+) -> Result<Vec<(FileId, bool)>, Problem> {
+    const SQL: &str = "select id, content_type = any($3) from binary_contents where message_id is null and picture_of is null \
                        and (status = 'SUCCESS' or tries = 0 or next_try_at < clock_timestamp() - make_interval(secs => $1)) \
                        order by id limit $2 for update skip locked";
-    Ok(sqlx::query_scalar(SQL)
+    Ok(sqlx::query_as(SQL)
         .bind(grace.as_secs_f64())
         .bind(limit)
+        .bind(DECODED_TYPES)
         .fetch_all(db)
         .await?)
 }

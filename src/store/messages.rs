@@ -17,12 +17,14 @@ use crate::{
 /// The text is one character longer than an excerpt, which shows whether it goes on.
 macro_rules! original {
     () => {
-        "json_build_object('author', (select json_build_object('id', ru.id, 'username', ru.username, 'email', ru.email, \
-           'role', ru.role, 'profile', (select json_build_object('id', rp.id, 'fileName', rp.file_name, 'size', rp.size, \
-           'contentType', rp.content_type, 'uploadStatus', rp.status) from binary_contents rp where rp.picture_of = ru.id)) \
-           from users ru where ru.id = r.author_id), \
-         'text', left(coalesce(nullif(btrim(r.content), ''), (select string_agg(rf.file_name, ', ' order by rf.position) \
-           from binary_contents rf where rf.message_id = r.id), ''), 201))"
+        concat!(
+            "json_build_object('author', (select json_build_object('id', ru.id, 'username', ru.username, 'email', ru.email, \
+               'role', ru.role, 'profile', (select ",
+            $crate::store::files::json!("rp"),
+            " from binary_contents rp where rp.picture_of = ru.id)) from users ru where ru.id = r.author_id), \
+             'text', left(coalesce(nullif(btrim(r.content), ''), (select string_agg(rf.file_name, ', ' order by rf.position) \
+               from binary_contents rf where rf.message_id = r.id), ''), 201))"
+        )
     };
 }
 
@@ -70,9 +72,9 @@ macro_rules! select {
                from (select emoji, count(*), min(created_at) as first, array_agg(user_id order by created_at, user_id) as users \
                from reactions where message_id = m.id group by emoji) e) as reactions, ",
             $crate::store::users::columns!(),
-            ", (select json_agg(json_build_object('id', a.id, 'fileName', a.file_name, 'size', a.size, \
-               'contentType', a.content_type, 'uploadStatus', a.status) order by a.position) \
-               from binary_contents a where a.message_id = m.id) as attachments ",
+            ", (select json_agg(",
+            $crate::store::files::json!("a"),
+            " order by a.position) from binary_contents a where a.message_id = m.id) as attachments ",
             "from messages m left join users u on u.id = m.author_id",
             $crate::store::users::picture!(),
             $($rest),+

@@ -10,9 +10,9 @@ use crate::{
     app::App,
     blobs::MIN_UPLOAD_RATE,
     crash::Point,
-    ids::FileId,
+    ids::{FileId, MessageId},
     metrics::Outcome,
-    model::{BinaryContent, Event, NotificationKind, UploadStatus},
+    model::{BinaryContent, Event, NotificationKind, UploadStatus, file::Picture},
     ops::commit,
     problem::{Problem, chain},
     store::{
@@ -22,6 +22,7 @@ use crate::{
         notifications::{self, NewNotification},
     },
     tasks::{LogOnce, jittered},
+    thumbnails::{self, ThumbnailError},
     workers::{POLL_INTERVAL, wait_until_prepared},
 };
 
@@ -29,11 +30,15 @@ use crate::{
 const MAX_TRIES: i16 = 3;
 /// Delay after the first failure; five times as long after the second.
 const RETRY_DELAY: Duration = Duration::from_secs(2);
-/// Limit for one try. The storage may still complete the move after it.
+/// Limit for the move of one try. The storage may still complete the move after it.
 const TRY_TIMEOUT: Duration = Duration::from_secs(5);
-/// A try that has not ended after this time died with its node, and the next one begins. Longer than a try and the
+/// A try that has not ended after this time died with its node, and the next one begins. Longer than a move and the
 /// transaction after it.
 const LEASE: Duration = Duration::from_secs(15);
+/// Limit for reading a picture, and making and storing its thumbnails.
+const THUMBNAILS_TIMEOUT: Duration = Duration::from_secs(15);
+/// The lease of a picture.
+const PICTURE_LEASE: Duration = Duration::from_secs(30);
 /// A move that is still running in the storage after this time has failed.
 const MOVE_TIMEOUT: Duration = Duration::from_mins(10);
 /// Interval at which a node deletes files that no row refers to.
@@ -47,22 +52,25 @@ const ABANDONED_AFTER: Duration = Duration::from_hours(1);
 /// Abandoned uploads deleted in one round.
 const ABANDONED_BATCH: usize = 500;
 
-/// Publishes accepted files, including those of other nodes. Runs until it is dropped; another node continues its work.
-pub async fn complete(app: Arc<App>) {
+/// Publishes accepted files, including those of other nodes: pictures that are decoded, or other files, which so do not wait for
+/// pictures. Runs until it is dropped; another node continues its work.
+pub async fn complete(app: Arc<App>, is_decoded: bool) {
     wait_until_prepared(&app).await;
     let mut log = LogOnce::default();
     loop {
-        while log.check(complete_one(&app).await, "completing uploads failed") == Some(true) {}
+        let completed = async || complete_one(&app, is_decoded).await;
+        while log.check(completed().await, "completing uploads failed") == Some(true) {}
         tokio::select! {
-            () = app.blobs.accepted() => {}
+            () = app.blobs.accepted(is_decoded) => {}
             () = sleep(jittered(POLL_INTERVAL)) => {}
         }
     }
 }
 
 /// Tries to publish one file. False when none is due.
-async fn complete_one(app: &App) -> Result<bool, Problem> {
-    let Some(waiting) = store::files::begin_try(&app.db, LEASE).await? else {
+async fn complete_one(app: &App, is_decoded: bool) -> Result<bool, Problem> {
+    let lease = if is_decoded { PICTURE_LEASE } else { LEASE };
+    let Some(waiting) = store::files::begin_try(&app.db, is_decoded, lease).await? else {
         return Ok(false);
     };
     let (id, size, tries) = (waiting.file.id, waiting.file.size, waiting.tries);
@@ -70,7 +78,12 @@ async fn complete_one(app: &App) -> Result<bool, Problem> {
     let error = match published {
         Ok(Ok(())) => {
             Point::FilePublished.pass();
-            finish(app, &waiting, UploadStatus::Success).await?;
+            let picture = if is_decoded {
+                thumbnails(app, &waiting.file).await
+            } else {
+                None
+            };
+            finish(app, &waiting, UploadStatus::Success, picture).await?;
             return Ok(true);
         }
         Ok(Err(problem)) => chain(&problem),
@@ -83,17 +96,54 @@ async fn complete_one(app: &App) -> Result<bool, Problem> {
         return Ok(true);
     }
     warn!(file.id = %id, tries, error, "publishing a file failed for the last time");
-    if finish(app, &waiting, UploadStatus::Failed).await? {
+    if finish(app, &waiting, UploadStatus::Failed, None).await? {
         app.blobs.discard(vec![id]);
     }
     Ok(true)
 }
 
+/// Makes and stores the thumbnails of a published picture. `None` when that fails: the picture is complete without them.
+async fn thumbnails(app: &App, file: &BinaryContent) -> Option<Picture> {
+    let size = u64::try_from(file.size).ok()?;
+    if size == 0 || size > thumbnails::MAX_SIZE {
+        return None;
+    }
+    let made = async {
+        let bytes = app.blobs.read(file.id, file.size, 0..size).await?;
+        let made = match thumbnails::make(&app.config.program, bytes).await {
+            Ok(made) => made,
+            Err(error @ ThumbnailError::Undecodable) => {
+                debug!(file.id = %file.id, "{error}");
+                return Ok(None);
+            }
+            Err(error) => return Err(Problem::internal(error)),
+        };
+        app.blobs.put_thumbnails(file.id, &made).await?;
+        Ok(Some(made.picture))
+    };
+    match tokio::time::timeout(THUMBNAILS_TIMEOUT, made).await {
+        Ok(Ok(picture)) => picture,
+        Ok(Err(problem)) => {
+            warn!(file.id = %file.id, error = %chain(&problem), "making thumbnails failed");
+            None
+        }
+        Err(late) => {
+            warn!(file.id = %file.id, error = %late, "making thumbnails failed");
+            None
+        }
+    }
+}
+
 /// Records the outcome and publishes its events. False when another try has recorded one.
-async fn finish(app: &App, waiting: &WaitingFile, status: UploadStatus) -> Result<bool, Problem> {
+async fn finish(
+    app: &App,
+    waiting: &WaitingFile,
+    status: UploadStatus,
+    picture: Option<Picture>,
+) -> Result<bool, Problem> {
     let (id, tries) = (waiting.file.id, waiting.tries);
     let mut transaction = app.db.begin().await?;
-    if !store::files::finish(&mut transaction, id, tries, status).await? {
+    if !store::files::finish(&mut transaction, id, tries, status, picture).await? {
         return Ok(false);
     }
     let notified = match waiting.uploader_id {
@@ -114,7 +164,12 @@ async fn finish(app: &App, waiting: &WaitingFile, status: UploadStatus) -> Resul
         }
         _ => Vec::new(),
     };
-    let events = events(&mut transaction, waiting, status).await?;
+    let file = BinaryContent {
+        upload_status: status,
+        picture,
+        ..waiting.file.clone()
+    };
+    let events = events(&mut transaction, waiting.message_id, &file).await?;
     commit(app, transaction, events).await?;
     let outcome = match status {
         UploadStatus::Success => "stored",
@@ -128,21 +183,17 @@ async fn finish(app: &App, waiting: &WaitingFile, status: UploadStatus) -> Resul
 /// The events that announce the outcome.
 async fn events(
     db: &mut Transaction,
-    waiting: &WaitingFile,
-    status: UploadStatus,
+    message: Option<MessageId>,
+    file: &BinaryContent,
 ) -> Result<Vec<Event>, Problem> {
-    let file = BinaryContent {
-        upload_status: status,
-        ..waiting.file.clone()
-    };
-    let Some(message) = waiting.message_id else {
-        return Ok(vec![Event::picture_status(&file)]);
+    let Some(message) = message else {
+        return Ok(vec![Event::picture_status(file)]);
     };
     Ok(match store::channels::audience(db, message).await? {
-        Audience::Everyone => vec![Event::attachment_status(None, &file)],
+        Audience::Everyone => vec![Event::attachment_status(None, file)],
         Audience::Participants(users) => users
             .into_iter()
-            .map(|reader| Event::attachment_status(Some(reader), &file))
+            .map(|reader| Event::attachment_status(Some(reader), file))
             .collect(),
     })
 }
@@ -189,6 +240,10 @@ async fn sweep_orphans(app: &App) -> Result<bool, Problem> {
     if orphans.is_empty() {
         return Ok(false);
     }
+    for (id, _) in orphans.iter().filter(|(_, has_thumbnails)| *has_thumbnails) {
+        app.blobs.delete_thumbnails(*id).await?;
+    }
+    let orphans: Vec<FileId> = orphans.into_iter().map(|(id, _)| id).collect();
     app.blobs.delete(&orphans).await?;
     store::files::delete(&mut transaction, &orphans).await?;
     transaction.commit().await?;

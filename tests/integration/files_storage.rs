@@ -25,7 +25,7 @@ async fn begin_slow_attempt(cluster: &Cluster, lease: Duration) -> WaitingFile {
         .execute(&cluster.db)
         .await
         .expect("updated");
-        let begun = store::files::begin_try(&cluster.node(0).app().db, lease).await;
+        let begun = store::files::begin_try(&cluster.node(0).app().db, false, lease).await;
         if let Some(waiting) = begun.expect("PostgreSQL answers") {
             return waiting;
         }
@@ -36,7 +36,7 @@ async fn begin_slow_attempt(cluster: &Cluster, lease: Duration) -> WaitingFile {
 async fn finish(cluster: &Cluster, file: FileId, tries: i16, how: UploadStatus) -> bool {
     let begun = cluster.node(0).app().db.begin().await;
     let mut transaction = begun.expect("PostgreSQL answers");
-    let finished = store::files::finish(&mut transaction, file, tries, how).await;
+    let finished = store::files::finish(&mut transaction, file, tries, how, None).await;
     transaction.commit().await.expect("PostgreSQL answers");
     finished.expect("PostgreSQL answers")
 }

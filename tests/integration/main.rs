@@ -74,6 +74,7 @@ mod sockjs_http;
 mod stalls;
 mod stomp;
 mod support;
+mod thumbnails;
 mod tls;
 mod typing;
 mod unread;

@@ -307,7 +307,9 @@ impl Cluster {
                 .find(|(key, _)| key == name)
                 .map(|(_, value)| value.clone())
         };
-        let config = Config::read(&find).expect("the tests' settings are valid");
+        let mut config = Config::read(&find).expect("the tests' settings are valid");
+        // This program is the test.
+        config.program = env!("CARGO_BIN_EXE_discodeit").into();
         let node = Node::start(config).await.expect("a node starts");
         self.addresses.push(node.address().to_string());
         self.nodes.push(Some(node));
