@@ -64,7 +64,7 @@ fn documented(text: &str) -> f64 {
 #[test]
 fn the_limits_have_the_values_that_the_document_lists() {
     let document = read("docs/limits.md");
-    let readme = read("README.md");
+    let settings = read("docs/settings.md");
     let mut listed = BTreeSet::new();
     for row in document.lines().filter(|line| line.starts_with("| ")) {
         let cells: Vec<&str> = row.split('|').map(str::trim).collect();
@@ -83,7 +83,7 @@ fn the_limits_have_the_values_that_the_document_lists() {
             }
         } else if text.starts_with("setting") {
             for setting in text.split('`').skip(1).step_by(2) {
-                assert!(readme.contains(&format!("`{setting}`")), "{row}");
+                assert!(settings.contains(&format!("`{setting}`")), "{row}");
             }
         }
     }
@@ -99,9 +99,14 @@ fn the_limits_have_the_values_that_the_document_lists() {
 #[test]
 fn documents_name_files_that_exist() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let mut documents = ["README.md", "CONTRIBUTING.md", "SECURITY.md"]
-        .map(|name| root.join(name))
-        .to_vec();
+    let mut documents = [
+        "README.md",
+        "README.ko.md",
+        "CONTRIBUTING.md",
+        "SECURITY.md",
+    ]
+    .map(|name| root.join(name))
+    .to_vec();
     for folder in ["docs", "docs/decisions"] {
         let entries = fs::read_dir(root.join(folder)).expect("a folder can be read");
         documents.extend(entries.map(|entry| entry.expect("an entry can be read").path()));

@@ -2,11 +2,12 @@
 //
 //   eval "$(dev/stack env test)"; eval "$(dev/nodes env test)"; node run.mjs idle | traffic | failures
 //
-// idle: long silences, which need little processor time; traffic: messages and events; failures: nodes die and Redis loses
+// idle: long silences, which need little processor time; traffic: messages, events and examples of documents; failures: nodes die and Redis loses
 // data, so no other test may use the system. The nodes need a MESSAGE_RATE of thousands.
 import { System } from "./system.mjs";
 import { chromium } from "./scenarios/chromium.mjs";
 import { crashes } from "./scenarios/crashes.mjs";
+import { documents } from "./scenarios/documents.mjs";
 import { edge } from "./scenarios/edge.mjs";
 import { events } from "./scenarios/events.mjs";
 import { recovery } from "./scenarios/recovery.mjs";
@@ -22,7 +23,7 @@ import { transports } from "./scenarios/transports.mjs";
 /** @type {Record<string, Part>} */
 const parts = {
   idle: { limitMs: 300_000, concurrent: true, scenarios: silence },
-  traffic: { limitMs: 120_000, concurrent: false, scenarios: [...transcript, ...transports, ...chromium, ...events, ...edge] },
+  traffic: { limitMs: 120_000, concurrent: false, scenarios: [...transcript, ...transports, ...chromium, ...events, ...edge, ...documents] },
   failures: { limitMs: 150_000, concurrent: false, scenarios: [...crashes, ...recovery] },
 };
 

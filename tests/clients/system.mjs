@@ -77,7 +77,12 @@ export class System {
 
   /** @param {string} name */
   person(name) {
-    return signUp(this.base.href, this.unique(name), this.password);
+    return this.personNamed(this.unique(name));
+  }
+
+  /** @param {string} username */
+  personNamed(username) {
+    return signUp(this.base.href, username, this.password);
   }
 
   /** Creates a channel and returns its id. @param {string} name @returns {Promise<string>} */

@@ -63,7 +63,7 @@ mod privileges;
 mod quotas;
 mod reactions;
 mod read_statuses;
-mod readme;
+mod redis_guide;
 mod refresh;
 mod replies;
 mod search;

@@ -1,4 +1,4 @@
-//! The README's guide to Redis, compared with a running system.
+//! The guide to Redis, `docs/redis.md`, compared with a running system.
 //!
 //! redis-cli prints the output that the guide shows for each command, and the table lists every key.
 
@@ -6,18 +6,11 @@ use std::{collections::BTreeSet, fmt::Write as _, process::Command, time::Durati
 
 use crate::support::{Cluster, Sse, User, eventually};
 
-const README: &str = include_str!("../../README.md");
-
-fn guide() -> &'static str {
-    let (_, rest) = README
-        .split_once("## Look inside with redis-cli")
-        .expect("the README has the guide");
-    rest.split("\n## ").next().expect("a section has an end")
-}
+const GUIDE: &str = include_str!("../../docs/redis.md");
 
 /// The commands of the guide with their output.
 fn examples() -> Vec<(&'static str, &'static str)> {
-    let fences = guide().split("```\n").skip(1).step_by(2);
+    let fences = GUIDE.split("```\n").skip(1).step_by(2);
     fences
         .flat_map(|fence| fence.split("> ").skip(1))
         .map(|example| example.split_once('\n').expect("a command and its output"))
@@ -26,7 +19,7 @@ fn examples() -> Vec<(&'static str, &'static str)> {
 
 /// The keys of the table with their types. A placeholder becomes `*`.
 fn documented() -> Vec<(String, &'static str)> {
-    let rows = guide().lines().filter(|line| line.starts_with("| `"));
+    let rows = GUIDE.lines().filter(|line| line.starts_with("| `"));
     rows.map(|row| {
         let mut cells = row.split('|').map(str::trim).skip(1);
         let key = cells.next().expect("a key").trim_matches('`');
@@ -191,7 +184,7 @@ async fn the_redis_guide_matches_a_running_system() {
             .expect("Redis answers");
         for key in now {
             let row = table.iter().find(|(pattern, _)| matches(pattern, &key));
-            let (_, kind) = row.unwrap_or_else(|| panic!("{key} is not in the README's table"));
+            let (_, kind) = row.unwrap_or_else(|| panic!("{key} is not in the guide's table"));
             let actual: String = redis::cmd("TYPE")
                 .arg(&key)
                 .query_async(&mut redis)
