@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Person } from "../browser.mjs";
@@ -46,6 +46,60 @@ function transfer(person, how, files) {
     /** @type {[string, typeof plain]} */ ([how, plain]),
   );
 }
+
+/** A tone. @param {number} seconds */
+function wav(seconds) {
+  const rate = 8_000;
+  const samples = rate * seconds;
+  const sound = Buffer.alloc(44 + samples, 128);
+  sound.write("RIFF", 0);
+  sound.writeUInt32LE(36 + samples, 4);
+  sound.write("WAVEfmt ", 8);
+  sound.writeUInt32LE(16, 16);
+  // PCM, one channel.
+  sound.writeUInt16LE(1, 20);
+  sound.writeUInt16LE(1, 22);
+  sound.writeUInt32LE(rate, 24);
+  sound.writeUInt32LE(rate, 28);
+  sound.writeUInt16LE(1, 32);
+  sound.writeUInt16LE(8, 34);
+  sound.write("data", 36);
+  sound.writeUInt32LE(samples, 40);
+  for (let at = 0; at < samples; at++) sound[44 + at] = 128 + Math.round(60 * Math.sin((at * 440 * 2 * Math.PI) / rate));
+  return sound;
+}
+
+/** Records a moving picture. @param {Person} person @returns {Promise<Buffer>} WebM */
+async function video(person) {
+  const base64 = await person.page.evaluate(async () => {
+    const canvas = Object.assign(document.createElement("canvas"), { width: 320, height: 180 });
+    const context = /** @type {CanvasRenderingContext2D} */ (canvas.getContext("2d"));
+    const recorder = new MediaRecorder(canvas.captureStream(25), { mimeType: "video/webm" });
+    /** @type {Blob[]} */
+    const parts = [];
+    recorder.ondataavailable = ({ data }) => parts.push(data);
+    const ended = new Promise((resolve) => (recorder.onstop = resolve));
+    recorder.start();
+    for (let frame = 0; frame < 25; frame++) {
+      context.fillStyle = `hsl(${frame * 14} 70% 50%)`;
+      context.fillRect(0, 0, 320, 180);
+      await new Promise((resolve) => setTimeout(resolve, 40));
+    }
+    recorder.stop();
+    await ended;
+    const bytes = new Uint8Array(await new Blob(parts).arrayBuffer());
+    let text = "";
+    for (const byte of bytes) text += String.fromCharCode(byte);
+    return btoa(text);
+  });
+  return Buffer.from(base64, "base64");
+}
+
+/** The smallest PDF with a page. */
+const PDF = Buffer.from(
+  "%PDF-1.4\n1 0 obj<</Type/Catalog/Pages 2 0 R>>endobj\n2 0 obj<</Type/Pages/Kids[3 0 R]/Count 1>>endobj\n" +
+    "3 0 obj<</Type/Page/Parent 2 0 R/MediaBox[0 0 200 200]>>endobj\ntrailer<</Root 1 0 R>>\n%%EOF\n",
+);
 
 /** @param {Person} person */
 const input = (person) => person.page.locator(".composer input[type=file]");
@@ -170,6 +224,162 @@ export const files = [
       await failure.waitFor({ state: "detached" });
       await tray(ann).getByRole("button", { name: "Remove note.txt" }).click();
       await tray(ann).waitFor({ state: "detached" });
+    },
+  ],
+  [
+    "A file that was changed or deleted after the choice is named, and blocks neither its message nor others",
+    async ({ ann, ben, channel, run, screenshot }) => {
+      await Promise.all([ann.openChannel(channel), ben.openChannel(channel)]);
+      const folder = await mkdtemp(join(tmpdir(), "discodeit-upload-"));
+      const path = (/** @type {string} */ name) => join(folder, name);
+      try {
+        for (const name of ["stays.txt", "changes.txt", "goes.txt"]) await writeFile(path(name), `${name} ${run}`);
+        await input(ann).setInputFiles(["stays.txt", "changes.txt", "goes.txt"].map(path));
+        await ann.page.locator(".composer textarea").fill(`Three files ${run}`);
+        await writeFile(path("changes.txt"), "This is another text.");
+        await rm(path("goes.txt"));
+        await ann.page.getByRole("button", { name: "Send", exact: true }).click();
+        const failure = row(ann, `Three files ${run}`).getByRole("alert");
+        await failure.getByText("“changes.txt” and “goes.txt” were changed or deleted after you chose them.").waitFor();
+        await screenshot(ann, "files-lost");
+        assert.equal(await failure.getByRole("button", { name: "Retry" }).count(), 0);
+        await ann.send(`Meanwhile ${run}`);
+        await ben.waitForMessages(`Meanwhile ${run}`);
+        await failure.getByRole("button", { name: "Send without" }).click();
+        await row(ben, `Three files ${run}`).getByRole("link", { name: /^Download stays.txt/ }).waitFor();
+        assert.equal(await row(ben, `Three files ${run}`).locator(".file").count(), 1);
+        await ann.waitUntilSent();
+
+        await writeFile(path("only.txt"), "only");
+        await input(ann).setInputFiles(path("only.txt"));
+        await rm(path("only.txt"));
+        await ann.page.getByRole("button", { name: "Send", exact: true }).click();
+        const alone = ann.page.locator(".message.failed");
+        await alone.getByText("“only.txt” was changed or deleted after you chose it.").waitFor();
+        assert.equal(await alone.getByRole("button", { name: "Send without" }).count(), 0);
+        await alone.getByRole("button", { name: "Edit" }).click();
+        await alone.waitFor({ state: "detached" });
+        assert.equal(await tray(ann).count(), 0);
+      } finally {
+        await rm(folder, { recursive: true });
+      }
+    },
+  ],
+  [
+    "A folder among dropped files is refused by name, and the files beside it are attached",
+    async ({ ann, channel }) => {
+      await ann.openChannel(channel);
+      const folder = await mkdtemp(join(tmpdir(), "discodeit-upload-"));
+      try {
+        await mkdir(join(folder, "holiday"));
+        await writeFile(join(folder, "note.txt"), "a note");
+        const network = await ann.context.newCDPSession(ann.page);
+        const files = ["holiday", "note.txt"].map((name) => join(folder, name));
+        for (const type of /** @type {const} */ (["dragEnter", "dragOver", "drop"])) {
+          await network.send("Input.dispatchDragEvent", { type, x: 600, y: 400, data: { items: [], files, dragOperationsMask: 1 } });
+        }
+        await ann.page.getByRole("alert").getByText("“holiday” is a folder: only files can be attached.").waitFor();
+        assert.deepEqual(await tray(ann).locator(".file-name").allInnerTexts(), ["note.txt"]);
+        await tray(ann).getByRole("button", { name: "Remove note.txt" }).click();
+      } finally {
+        await rm(folder, { recursive: true });
+      }
+    },
+  ],
+  [
+    "Several pictures form a grid, and the arrows lead through all of them and round",
+    async ({ ann, ben, channel, run, screenshot }) => {
+      await Promise.all([ann.openChannel(channel), ben.openChannel(channel)]);
+      const names = [1, 2, 3, 4, 5].map((number) => `holiday ${number}.png`);
+      await input(ann).setInputFiles(names.map((name, at) => file(name, png(300 + 90 * at, 420 - 60 * at, 40 * at), "image/png")));
+      await ann.page.locator(".composer textarea").fill(`Holiday ${run}`);
+      await ann.page.getByRole("button", { name: "Send", exact: true }).click();
+      const pictures = row(ben, `Holiday ${run}`).getByRole("button", { name: /^Open picture/ });
+      await pictures.nth(4).and(ben.page.locator(":enabled")).waitFor();
+      for (const image of await pictures.locator("img").all()) await Person.waitForPicture(image);
+      const tops = await pictures.evaluateAll((all) => all.map((each) => Math.round(each.getBoundingClientRect().top)));
+      assert.deepEqual(tops.map((top) => top === tops[0]), [true, true, false, false, false], `${tops}`);
+      await ann.waitUntilSent();
+      await screenshot(ben, "files-gallery");
+      await pictures.nth(4).click();
+      const at = (/** @type {number} */ number) => ben.page.getByRole("dialog", { name: names[number - 1] }).getByText(`${number} of 5`);
+      await at(5).waitFor();
+      await ben.page.keyboard.press("ArrowRight");
+      await at(1).waitFor();
+      await ben.page.keyboard.press("ArrowLeft");
+      await ben.page.keyboard.press("ArrowLeft");
+      await at(4).waitFor();
+      await ben.page.getByRole("button", { name: "Next picture" }).click();
+      await at(5).waitFor();
+      await ben.page.keyboard.press("Escape");
+    },
+  ],
+  [
+    "Audio and video play in place and are read in ranges, one at a time; a PDF opens in the browser's viewer",
+    async ({ ann, ben, channel, run, screenshot }) => {
+      await Promise.all([ann.openChannel(channel), ben.openChannel(channel)]);
+      /** @type {{status: number, range: string | undefined}[]} */
+      const answers = [];
+      ben.page.on("response", (response) => {
+        const { range } = response.request().headers();
+        if (range) answers.push({ status: response.status(), range });
+      });
+      await input(ann).setInputFiles([
+        file("tone.wav", wav(60), "audio/wav"),
+        file("clip.webm", await video(ann), "video/webm"),
+        file("paper.pdf", PDF, "application/pdf"),
+        file("old.avi", Buffer.from("not for browsers"), "video/x-msvideo"),
+        file("broken.webm", Buffer.from("no video at all"), "video/webm"),
+      ]);
+      await ann.page.locator(".composer textarea").fill(`Media ${run}`);
+      await ann.page.getByRole("button", { name: "Send", exact: true }).click();
+      const media = row(ben, `Media ${run}`);
+      const ready = (/** @type {string} */ name) =>
+        ben.page.waitForFunction((label) => {
+          const element = /** @type {HTMLMediaElement | null} */ (document.querySelector(`[aria-label="${label}"]`));
+          return element !== null && element.readyState >= 1;
+        }, name);
+      await Promise.all([ready("tone.wav"), ready("clip.webm")]);
+      await media.locator('[aria-label="broken.webm"]').waitFor({ state: "detached" });
+      for (const name of ["old.avi", "broken.webm", "tone.wav"]) await media.getByRole("link", { name: `Download ${name}` }).waitFor();
+      assert.equal(await media.locator("audio, video").count(), 2);
+      assert.ok(answers.length >= 2 && answers.every(({ status }) => status === 206), JSON.stringify(answers));
+      await screenshot(ben, "files-media");
+
+      await ben.page.getByRole("log").focus();
+      await ben.page.keyboard.press("Tab");
+      const next = await ben.page.evaluate(() => document.activeElement?.closest(".composer, audio, video")?.tagName);
+      assert.equal(next, "FORM", "the controls of players are Tab stops");
+      const tone = media.locator("audio");
+      assert.equal(Math.round(await tone.evaluate((audio) => /** @type {HTMLAudioElement} */ (audio).duration)), 60);
+      await tone.evaluate(async (audio) => {
+        const element = /** @type {HTMLAudioElement} */ (audio);
+        element.muted = true;
+        element.currentTime = 50;
+        await element.play();
+      });
+      await media.locator("video").evaluate((element) => {
+        const clip = /** @type {HTMLVideoElement} */ (element);
+        clip.muted = true;
+        return clip.play();
+      });
+      assert.equal(await tone.evaluate((audio) => /** @type {HTMLAudioElement} */ (audio).paused), true, "both play");
+      assert.ok((await tone.evaluate((audio) => /** @type {HTMLAudioElement} */ (audio).currentTime)) >= 50);
+
+      if (await ben.page.evaluate(() => navigator.pdfViewerEnabled)) {
+        const [viewer] = await Promise.all([
+          ben.context.waitForEvent("page"),
+          media.getByRole("button", { name: "Open paper.pdf" }).click(),
+        ]);
+        await viewer.waitForURL(/^blob:/);
+        assert.equal(await viewer.evaluate(() => document.contentType), "application/pdf");
+        await viewer.close();
+      }
+      const [download] = await Promise.all([
+        ben.page.waitForEvent("download"),
+        media.getByRole("link", { name: "Download paper.pdf" }).click(),
+      ]);
+      assert.equal(download.suggestedFilename(), "paper.pdf");
     },
   ],
   [

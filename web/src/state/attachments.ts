@@ -53,6 +53,20 @@ function refusalReason(file: File, count: number, total: number) {
   return null;
 }
 
+/** Those that the browser cannot read any more: they were changed or deleted after the choice. */
+export async function lostFiles(files: Attachment[]): Promise<Attachment[]> {
+  const isLost = ({ file }: Attachment) =>
+    file
+      .slice(0, 1)
+      .arrayBuffer()
+      .then(
+        () => false,
+        () => true,
+      );
+  const lost = await Promise.all(files.map(isLost));
+  return files.filter((_, at) => lost[at]);
+}
+
 /** Revokes the object URL. */
 export function release({ url }: Attachment) {
   if (url) URL.revokeObjectURL(url);

@@ -136,3 +136,13 @@ test("a message that is taken back keeps its id while nothing changes", () => {
   restoreDraft("b", "text", []);
   expect(earlierId("b", "text")).toBeUndefined();
 });
+
+test("folders are refused by name, beside the files and their refusals", () => {
+  addFiles("a", [file("note.txt"), file("empty.txt", 0)], ["holiday", "work"]);
+  expect(names("a")).toEqual(["note.txt"]);
+  expect(draftOf("a").refused).toBe(
+    "“holiday” is a folder: only files can be attached. “work” is a folder: only files can be attached. “empty.txt” is empty.",
+  );
+  addFiles("a", [file("more.txt")]);
+  expect(draftOf("a").refused).toBe(null);
+});

@@ -1,6 +1,7 @@
 // The unsent message of each channel. It stays when the user opens another channel, when the channel is gone, and when the
 // session ends without a sign-out in this tab. A reload keeps its text, in the browser's storage.
 import { computed, signal } from "@preact/signals";
+import { t } from "../i18n";
 import { stored } from "../storage";
 import { release, withFiles } from "./attachments";
 import { channels } from "./channels";
@@ -137,11 +138,12 @@ export function dropReply(channelId: string, messageId: string) {
   return true;
 }
 
-export function addFiles(channelId: string, files: File[]) {
-  change(channelId, withFiles(peek(channelId).files, files));
+/** @param folders the names of those that were chosen with the files */
+export function addFiles(channelId: string, more: File[], folders: string[] = []) {
+  const { files, refused } = withFiles(peek(channelId).files, more);
+  const reasons = folders.map((name) => t("“{name}” is a folder: only files can be attached.", { name }));
+  change(channelId, { files, refused: [...reasons, refused].filter(Boolean).join(" ") || null });
 }
-
-export const refuseFiles = (channelId: string, refused: string) => change(channelId, { refused });
 
 export function removeFile(channelId: string, attachment: Attachment) {
   release(attachment);

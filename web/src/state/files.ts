@@ -25,6 +25,12 @@ export const latest = (file: BinaryContent) =>
 
 export const isPicture = ({ contentType }: { contentType: string }) => PICTURES.has(contentType.toLowerCase());
 
+/** The element that plays a file in this browser, or null. */
+export function playerOf({ contentType }: { contentType: string }): "audio" | "video" | null {
+  const kind = (["audio", "video"] as const).find((each) => contentType.toLowerCase().startsWith(`${each}/`));
+  return kind && document.createElement(kind).canPlayType(contentType) ? kind : null;
+}
+
 export function updateFile(file: BinaryContent) {
   const known = states.peek().get(file.id);
   // SUCCESS and FAILED are final; another state is older.

@@ -28,6 +28,8 @@ export interface Pending {
   published?: boolean;
   /** Of the failure. */
   reason?: string;
+  /** Files that cannot be read any more, which caused the failure. */
+  lost?: Attachment[];
 }
 
 /** In the order of writing. */

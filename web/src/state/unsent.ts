@@ -1,7 +1,10 @@
 // Takes pending messages back: cancels them and puts them into the draft of their channel.
 import { restoreDraft } from "./drafts";
 import { editing, returnEditToDraft } from "./editing";
-import { findPending, pending, removePending } from "./pending";
+import { release } from "./attachments";
+import { send } from "./outbox";
+import { changePending, findPending, pending, removePending } from "./pending";
+import { retryUpload } from "./uploads";
 
 export function returnToDraft(clientMessageId: string) {
   const message = findPending(clientMessageId);
@@ -10,10 +13,25 @@ export function returnToDraft(clientMessageId: string) {
   restoreDraft(
     message.channelId,
     message.content,
-    message.files.map(({ file }) => file),
+    message.files.filter((each) => !message.lost?.includes(each)).map(({ file }) => file),
     message.published ? message : undefined,
     message.replyTo,
   );
+}
+
+/** Sends a message without the files that cannot be read any more. */
+export function sendWithoutLost(clientMessageId: string) {
+  const message = findPending(clientMessageId);
+  if (!message) return;
+  const files = message.files.filter((each) => !message.lost?.includes(each));
+  if (files.length) {
+    for (const each of message.lost ?? []) release(each);
+    changePending(clientMessageId, { files, lost: undefined });
+    retryUpload(clientMessageId);
+  } else {
+    removePending(clientMessageId);
+    send(message.channelId, message.content, message.replyTo, clientMessageId);
+  }
 }
 
 /** Takes back the messages with files and the edited text, when the session ends: text can wait by itself. */

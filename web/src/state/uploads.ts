@@ -1,12 +1,13 @@
 // Messages with files, sent over HTTP. They are sent concurrently and may arrive in another order.
 import * as api from "../api";
 import { ApiError } from "../http";
+import { list, t } from "../i18n";
 import { messageOf } from "../i18n/errors";
 import { connection } from "../live/link";
 import { backoff, pauseOrOnline } from "../backoff";
-import { t } from "../i18n";
 import { me } from "../session";
 import { addPending, setCleanup, changePending, findPending, removePending, requestOf } from "./pending";
+import { lostFiles } from "./attachments";
 import type { Attachment } from "./attachments";
 import type { Pending } from "./pending";
 import type { Reply } from "../types";
@@ -37,6 +38,10 @@ async function deliver(clientMessageId: string) {
     const message = findPending(clientMessageId);
     if (!message || cancel.signal.aborted) return;
     const { files, progress } = message;
+    // The request would fail as if there was no connection, and would be repeated for ever.
+    const lost = await lostFiles(files);
+    if (cancel.signal.aborted) return;
+    if (lost.length) return changePending(clientMessageId, { state: "failed", reason: lossOf(lost), lost });
     progress.value = 0;
     const onProgress = (part: number) => {
       progress.value = part;
@@ -70,6 +75,13 @@ export const originalGone = (): Partial<Pending> => ({
   reason: t("The message that it replies to was deleted. Try again to send it without the reply."),
   replyTo: null,
 });
+
+function lossOf(lost: Attachment[]) {
+  const names = lost.map(({ file }) => `“${file.name}”`);
+  return lost.length === 1
+    ? t("{name} was changed or deleted after you chose it.", { name: names[0] })
+    : t("{names} were changed or deleted after you chose them.", { names: list(names) });
+}
 
 /**
  * Keeps the pending message until the channel delivers it. Adding the stored one here could hide messages before it.

@@ -3,9 +3,10 @@ import { useEffect, useState } from "preact/hooks";
 import { fileLink } from "../api";
 import { t } from "../i18n";
 import { connection } from "../live/link";
-import { isPicture, latest, pictureSource } from "../state/files";
+import { isPicture, latest, pictureSource, playerOf } from "../state/files";
 import { sizeOf } from "../text/size";
 import { openDialog } from "./dialog";
+import { isReadable, openDocument } from "./documents";
 import { FileKind } from "./file-kind";
 import { DownloadIcon } from "./icons";
 import { Lightbox } from "./lightbox";
@@ -18,30 +19,31 @@ const MAX_SIZES = 2_000;
 
 export function Attachments({ files }: { files: BinaryContent[] }) {
   const now = files.map(latest);
-  // Pictures that could not be loaded. They may have been interrupted with the connection.
+  // Files that could not be shown or played. They may have been interrupted with the connection.
   const [broken, setBroken] = useState<string[]>([]);
   useEffect(() => {
     if (connection.value === "on") setBroken((before) => (before.length ? [] : before));
   }, [connection.value]);
+  const onBroken = ({ id }: BinaryContent) => setBroken((before) => [...before, id]);
   const pictures = now.filter((file) => isPicture(file) && file.uploadStatus !== "FAILED" && !broken.includes(file.id));
   const others = now.filter((file) => !pictures.includes(file));
   return (
     <div class="attachments">
       {pictures.length > 0 && (
-        <div class={pictures.length > 1 ? "pictures several" : "pictures"}>
+        <div class={pictures.length > 1 ? "pictures several" : "pictures"} data-count={pictures.length}>
           {pictures.map((file) => (
-            <Picture
-              key={file.id}
-              file={file}
-              among={pictures}
-              onBroken={() => setBroken((before) => [...before, file.id])}
-            />
+            <Picture key={file.id} file={file} among={pictures} onBroken={() => onBroken(file)} />
           ))}
         </div>
       )}
-      {others.map((file) => (
-        <FileRow key={file.id} file={file} />
-      ))}
+      {others.map((file) => {
+        const kind = file.uploadStatus === "SUCCESS" && !broken.includes(file.id) ? playerOf(file) : null;
+        return kind ? (
+          <Player key={file.id} file={file} kind={kind} onBroken={() => onBroken(file)} />
+        ) : (
+          <FileRow key={file.id} file={file} />
+        );
+      })}
     </div>
   );
 }
@@ -90,6 +92,41 @@ function Picture({ file, among, onBroken }: { file: BinaryContent; among: Binary
   );
 }
 
+/** The element that plays now: another one that starts pauses it. */
+let playing: HTMLMediaElement | null = null;
+
+/** The browser reads only the beginning, and ranges of the rest while it plays. */
+function Player({
+  file,
+  kind: Kind,
+  onBroken,
+}: {
+  file: BinaryContent;
+  kind: "audio" | "video";
+  onBroken: () => void;
+}) {
+  const onPlay = ({ currentTarget }: { currentTarget: HTMLMediaElement }) => {
+    if (playing !== currentTarget) playing?.pause();
+    playing = currentTarget;
+  };
+  return (
+    <div class={`player ${Kind}`}>
+      <Kind
+        controls
+        preload="metadata"
+        playsinline
+        src={fileLink(file.id)}
+        // Takes its controls out of the Tab order, too.
+        tabindex={useTabIndex()}
+        aria-label={file.fileName}
+        onPlay={onPlay}
+        onError={onBroken}
+      />
+      <FileRow file={file} />
+    </div>
+  );
+}
+
 function FileRow({ file }: { file: BinaryContent }) {
   const { id, fileName, size, contentType, uploadStatus } = file;
   const tabindex = useTabIndex();
@@ -115,14 +152,28 @@ function FileRow({ file }: { file: BinaryContent }) {
     </>
   );
   if (uploadStatus !== "SUCCESS") return <div class={`file ${uploadStatus.toLowerCase()}`}>{inside}</div>;
+  const label = t("Download {name}, {size}", { name: fileName, size: sizeOf(size) });
+  const link = { href: fileLink(id), download: fileName, tabindex, "aria-label": label };
+  if (isReadable(file)) {
+    return (
+      <div class="file">
+        <button
+          type="button"
+          class="file-open"
+          tabindex={tabindex}
+          aria-label={t("Open {name}, {size}", { name: fileName, size: sizeOf(size) })}
+          onClick={() => void openDocument(file)}
+        >
+          {inside}
+        </button>
+        <a class="icon-button" title={t("Download")} {...link}>
+          <DownloadIcon />
+        </a>
+      </div>
+    );
+  }
   return (
-    <a
-      class="file"
-      href={fileLink(id)}
-      download={fileName}
-      tabindex={tabindex}
-      aria-label={t("Download {name}, {size}", { name: fileName, size: sizeOf(size) })}
-    >
+    <a class="file" {...link}>
       {inside}
       <DownloadIcon />
     </a>

@@ -4,7 +4,7 @@ import { elements, number, t } from "../i18n";
 import { me } from "../session";
 import { channelTitle, companions } from "../state/channels";
 import { current } from "../state/conversations";
-import { addFiles, clearDraft, draftOf, earlierId, refuseFiles, setReply, setText } from "../state/drafts";
+import { addFiles, clearDraft, draftOf, earlierId, setReply, setText } from "../state/drafts";
 import { startEditing } from "../state/editing";
 import { send } from "../state/outbox";
 import { authorOf } from "../state/people";
@@ -15,6 +15,7 @@ import { openEmojiPicker } from "./emoji";
 import { AttachIcon, CloseIcon, ReplyIcon, SendIcon, SmileIcon } from "./icons";
 import { useMentions } from "./mention-list";
 import { oneLine } from "./quote";
+import { filesOf } from "./transfer";
 import { Tray } from "./tray";
 import { Counter, focusComposer, lengthOf, MAX_LENGTH, trimmed, WritingArea } from "./writing";
 import type { Channel, Reply } from "../types";
@@ -37,8 +38,8 @@ export function Composer({ channel, ready }: { channel: Channel; ready: boolean 
     setText(channel.id, next);
     if (trimmed(next)) sendTyping(channel.id);
   };
-  const onFiles = (more: File[]) => {
-    addFiles(channel.id, more);
+  const onFiles = (more: File[], folders: string[] = []) => {
+    addFiles(channel.id, more, folders);
     focusComposer(channel.id);
   };
   const toFile = () => {
@@ -47,7 +48,6 @@ export function Composer({ channel, ready }: { channel: Channel; ready: boolean 
     if (draftOf(channel.id).refused === null) setText(channel.id, "");
     focusComposer(channel.id);
   };
-  const onFolder = () => refuseFiles(channel.id, t("A folder cannot be attached, only files."));
   const submit = () => {
     if (!sendable) return;
     const id = earlierId(channel.id, content);
@@ -56,10 +56,10 @@ export function Composer({ channel, ready }: { channel: Channel; ready: boolean 
     clearDraft(channel.id);
   };
   const onPaste = (event: ClipboardEvent) => {
-    const pasted = pastedFiles(event.clipboardData);
-    if (!pasted.length) return;
+    const { files, folders } = filesOf(event.clipboardData);
+    if (!(files.length || folders.length) || isDrawnText(files, event.clipboardData)) return;
     event.preventDefault();
-    onFiles(pasted);
+    onFiles(files, folders);
   };
 
   const completion = useMentions(area, channel, onText);
@@ -81,7 +81,7 @@ export function Composer({ channel, ready }: { channel: Channel; ready: boolean 
       onPaste={onPaste}
       onSubmit={(event: Event) => (event.preventDefault(), submit())}
     >
-      <DropZone into={name} onFiles={onFiles} onFolder={onFolder} />
+      <DropZone into={name} onFiles={onFiles} />
       <div role="alert">
         {refused && <p class="refused">{refused}</p>}
         {length > MAX_LENGTH && (
@@ -177,10 +177,9 @@ function AttachButton({ onFiles }: { onFiles: (files: File[]) => void }) {
 }
 
 /** Office programs add a picture of the copied text; text takes precedence. */
-function pastedFiles(clipboard: DataTransfer | null) {
-  const files = [...(clipboard?.files ?? [])];
+function isDrawnText(files: File[], clipboard: DataTransfer | null) {
   const drawn = files.every((file) => file.type.startsWith("image/") && /^image\.\w+$/.test(file.name));
-  return drawn && clipboard?.getData("text/plain").trim() ? [] : files;
+  return drawn && Boolean(clipboard?.getData("text/plain").trim());
 }
 
 function editLastOwn() {

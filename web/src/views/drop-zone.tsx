@@ -2,6 +2,7 @@
 import { useEffect, useRef, useState } from "preact/hooks";
 import { elements } from "../i18n";
 import { AttachIcon } from "./icons";
+import { filesOf } from "./transfer";
 
 /** Browsers fire dragover at least this often. */
 const STILL_MS = 500;
@@ -10,15 +11,13 @@ const STILL_MS = 500;
 export function DropZone({
   into,
   onFiles,
-  onFolder,
 }: {
   into: string | null;
-  onFiles?: (files: File[]) => void;
-  onFolder?: () => void;
+  onFiles?: (files: File[], folders: string[]) => void;
 }) {
   const [over, setOver] = useState(false);
-  const handlers = useRef({ into, onFiles, onFolder });
-  handlers.current = { into, onFiles, onFolder };
+  const handlers = useRef({ into, onFiles });
+  handlers.current = { into, onFiles };
   useEffect(() => {
     let timer: ReturnType<typeof setTimeout>;
     const away = () => {
@@ -40,10 +39,8 @@ export function DropZone({
       event.preventDefault();
       away();
       if (!isWelcome()) return;
-      const items = [...event.dataTransfer.items].filter((item) => item.kind === "file");
-      const files = items.filter((item) => !item.webkitGetAsEntry?.()?.isDirectory).map((item) => item.getAsFile());
-      if (files.length) handlers.current.onFiles?.(files.filter((file) => file !== null));
-      else handlers.current.onFolder?.();
+      const { files, folders } = filesOf(event.dataTransfer);
+      handlers.current.onFiles?.(files, folders);
     };
     const onDragLeave = (event: DragEvent) => event.relatedTarget === null && away();
     addEventListener("dragover", onDragOver);

@@ -8,7 +8,7 @@ import { startEditing } from "../state/editing";
 import { resend } from "../state/outbox";
 import { removePending } from "../state/pending";
 import { toastError } from "../state/toasts";
-import { returnToDraft } from "../state/unsent";
+import { returnToDraft, sendWithoutLost } from "../state/unsent";
 import { retryUpload } from "../state/uploads";
 import { isOnlyEmoji } from "../text/emoji";
 import { quoteOf } from "../text/quote";
@@ -143,14 +143,18 @@ function Text({ content, mentions, edited }: { content: string; mentions: string
 const isEdited = ({ createdAt, updatedAt }: Message) =>
   updatedAt !== null && Date.parse(updatedAt) > Date.parse(createdAt);
 
-function Failure({ pending: { clientMessageId, channelId, files, reason } }: { pending: Pending }) {
-  const again = files.length ? retryUpload : resend;
+function Failure({ pending: { clientMessageId, channelId, content, files, reason, lost } }: { pending: Pending }) {
+  const again = lost ? sendWithoutLost : files.length ? retryUpload : resend;
+  // Without these files, there would be nothing to send.
+  const empty = lost?.length === files.length && content === "";
   return (
     <p class="failure" role="alert">
       {t("Not sent.")} {reason}
-      <button type="button" class="link" onClick={() => again(clientMessageId)}>
-        {t("Retry")}
-      </button>
+      {!(lost && empty) && (
+        <button type="button" class="link" onClick={() => again(clientMessageId)}>
+          {lost ? t("Send without") : t("Retry")}
+        </button>
+      )}
       <button type="button" class="link" onClick={() => (returnToDraft(clientMessageId), focusComposer(channelId))}>
         {t("Edit")}
       </button>

@@ -12,7 +12,7 @@ export function OutgoingFiles({ pending }: { pending: Pending }) {
   return (
     <div class="attachments">
       {pictures.length > 0 && (
-        <div class={pictures.length > 1 ? "pictures several" : "pictures"}>
+        <div class={pictures.length > 1 ? "pictures several" : "pictures"} data-count={pictures.length}>
           {pictures.map(({ id, url, file }) => (
             <div key={id} class="picture">
               <img src={url ?? undefined} alt={file.name} />
