@@ -26,6 +26,8 @@ import { lost } from "./scenarios/lost.mjs";
 import { markdown } from "./scenarios/markdown.mjs";
 import { notifications } from "./scenarios/notifications.mjs";
 import { people as peopleScenarios } from "./scenarios/people.mjs";
+import { replies } from "./scenarios/replies.mjs";
+import { search } from "./scenarios/search.mjs";
 import { sessions } from "./scenarios/sessions.mjs";
 import { settings } from "./scenarios/settings.mjs";
 import { start } from "./scenarios/start.mjs";
@@ -143,6 +145,8 @@ try {
     notifications,
     alerts,
     unread,
+    replies,
+    search,
     typing,
     settings,
     start,

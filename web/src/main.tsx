@@ -26,6 +26,7 @@ import "./styles/layout.css";
 import "./styles/lists.css";
 import "./styles/messages.css";
 import "./styles/reactions.css";
+import "./styles/search.css";
 import "./styles/composer.css";
 import "./styles/files.css";
 import "./styles/dialogs.css";

@@ -66,7 +66,7 @@ export function EmojiPicker({ onPick }: PickerProps) {
       <input
         ref={field}
         type="search"
-        class="field"
+        class="search"
         aria-label={t("Search emoji")}
         placeholder={t("Search emoji")}
         autocomplete="off"

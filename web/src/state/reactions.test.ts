@@ -54,5 +54,14 @@ test("a refused reaction is taken back and said", async () => {
   ]);
   await settled();
   expect(shown()).toEqual([["👍", "ben"]]);
+  vi.mocked(api.removeReaction).mockRejectedValueOnce(new ApiError({ status: 409, message: "too many" }));
+  timeline.react("m", "👍", "ben", false);
+  timeline.react("m", "👍", "ann", true);
+  timeline.react("m", "🎉", "ben", true);
+  const before = shown();
+  toggle("👍");
+  expect(shown()).toEqual([["🎉", "ben"]]);
+  await settled();
+  expect(shown()).toEqual(before);
   expect(toasts.value.at(-1)?.text).toBe("too many");
 });

@@ -18,7 +18,14 @@ export function toggleReaction({ id, channelId, reactions = [] }: Message, emoji
 
 export function react(messageId: string, channelId: string, emoji: string, added: boolean) {
   const userId = me.peek()?.id ?? "";
-  const show = (shown: boolean) => timelineOf(channelId)?.react(messageId, emoji, userId, shown);
+  const timeline = () => timelineOf(channelId);
+  const held =
+    timeline()
+      ?.messages.peek()
+      .find(({ id }) => id === messageId)?.reactions ?? [];
+  const place = held.findIndex((each) => each.emoji === emoji);
+  // One that is taken back returns to its place.
+  const show = (shown: boolean) => timeline()?.react(messageId, emoji, userId, shown, place < 0 ? undefined : place);
   const change = added ? api.addReaction : api.removeReaction;
   show(added);
   const key = `${messageId} ${emoji}`;

@@ -240,13 +240,17 @@ export class Timeline {
     );
   }
 
-  /** Adds or removes a reaction. Doing it again changes nothing: each comes from the user and from the server. */
-  react(messageId: string, emoji: string, userId: string, added: boolean) {
+  /**
+   * Adds or removes a reaction. Doing it again changes nothing: each comes from the user and from the server.
+   *
+   * @param place of an emoji that is new on the message
+   */
+  react(messageId: string, emoji: string, userId: string, added: boolean, place?: number) {
     this.messages.value = this.messages
       .peek()
       .map((message) =>
         message.id === messageId
-          ? { ...message, reactions: withReaction(message.reactions ?? [], emoji, userId, added) }
+          ? { ...message, reactions: withReaction(message.reactions ?? [], emoji, userId, added, place) }
           : message,
       );
   }
@@ -275,10 +279,20 @@ export class Timeline {
 /** The same for a pending message and its stored one. */
 export const keyOf = (message: Message) => message.clientMessageId ?? message.id;
 
-/** The server lists the first 50 users; of a longer list, a removal by another one still counts. */
-export function withReaction(reactions: Reaction[], emoji: string, userId: string, added: boolean): Reaction[] {
+/**
+ * The server lists the first 50 users; of a longer list, a removal by another one still counts.
+ *
+ * @param place of a new emoji
+ */
+export function withReaction(
+  reactions: Reaction[],
+  emoji: string,
+  userId: string,
+  added: boolean,
+  place: number = reactions.length,
+): Reaction[] {
   const held = reactions.find((each) => each.emoji === emoji);
-  if (!held) return added ? [...reactions, { emoji, count: 1, userIds: [userId] }] : reactions;
+  if (!held) return added ? reactions.toSpliced(place, 0, { emoji, count: 1, userIds: [userId] }) : reactions;
   const listed = held.userIds.includes(userId);
   if (added ? listed : !listed && held.count <= held.userIds.length) return reactions;
   const userIds = added ? [...held.userIds, userId] : held.userIds.filter((each) => each !== userId);

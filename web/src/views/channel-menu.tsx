@@ -6,8 +6,8 @@ import { hasRole } from "../state/people";
 import { toastError } from "../state/toasts";
 import { askToDelete, askToLeave, EditChannel } from "./channel-dialogs";
 import { openDialog } from "./dialog";
-import { EditIcon, MoreIcon, PeopleIcon, PlusIcon, SignOutIcon, TrashIcon } from "./icons";
-import { openAddPeople, openNewConversation, openRename } from "./lazy-dialogs";
+import { CalendarIcon, EditIcon, MoreIcon, PeopleIcon, PlusIcon, SignOutIcon, TrashIcon } from "./icons";
+import { openAddPeople, openJumpToDay, openNewConversation, openRename } from "./lazy-dialogs";
 import { Popover } from "./popover";
 import type { PlainSentence } from "../i18n";
 import type { Channel, NotificationLevel } from "../types";
@@ -38,7 +38,10 @@ function Panel({ channel, close }: { channel: Channel; close: () => void }) {
   return (
     <>
       <Levels channel={channel} />
-      {(manages || channel.type === "PRIVATE") && <hr />}
+      <hr />
+      <button type="button" class="menu-item" onClick={() => (close(), void openJumpToDay())}>
+        <CalendarIcon /> {t("Jump to a date")}
+      </button>
       {manages && channel.type === "PUBLIC" && (
         <button
           type="button"

@@ -2,17 +2,18 @@
 import { useEffect } from "preact/hooks";
 import { t } from "../i18n";
 import { channelTitle, companionNames, openChannel } from "../state/channels";
-import { drawer, membersBeside, openChannelsDrawer, toggleMembers } from "../state/drawers";
+import { drawer, membersBeside, openChannelsDrawer, searchOpen, toggleMembers } from "../state/drawers";
 import { reopen } from "../state/conversations";
 import { editing } from "../state/editing";
 import { parse } from "../state/markdown";
 import { notifications } from "../state/notifications";
 import { ChannelMenu } from "./channel-menu";
 import { Composer } from "./composer";
-import { HashIcon, LockIcon, MenuIcon, PeopleIcon } from "./icons";
+import { HashIcon, LockIcon, MenuIcon, PeopleIcon, SearchIcon } from "./icons";
 import { MessageList } from "./message-list";
 import { Bell } from "./notifications";
 import { TypingLine } from "./typing-line";
+import { toggleSearch } from "./search-host";
 import type { Timeline } from "../state/timeline";
 import type { Channel } from "../types";
 
@@ -60,6 +61,16 @@ function Header({ channel, title }: { channel: Channel; title: string }) {
       <p class="topic" title={topic}>
         {topic}
       </p>
+      <button
+        type="button"
+        class="icon-button"
+        aria-label={t("Search messages")}
+        title={t("Search messages")}
+        aria-pressed={searchOpen.value}
+        onClick={toggleSearch}
+      >
+        <SearchIcon />
+      </button>
       <ChannelMenu channel={channel} />
       <Bell className="only-narrow" />
       <button
@@ -67,7 +78,7 @@ function Header({ channel, title }: { channel: Channel; title: string }) {
         class="icon-button members-toggle"
         aria-label={t("Members")}
         title={t("Members")}
-        aria-pressed={membersBeside.value || drawer.value === "members"}
+        aria-pressed={(membersBeside.value && !searchOpen.value) || drawer.value === "members"}
         onClick={toggleMembers}
       >
         <PeopleIcon />

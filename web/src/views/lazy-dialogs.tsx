@@ -25,6 +25,12 @@ export const openAdministration = (userId?: string) =>
     ({ Administration }) => <Administration userId={userId} />,
   );
 
+export const openJumpToDay = () =>
+  open(
+    () => import("./jump-to-day"),
+    ({ JumpToDay }) => <JumpToDay />,
+  );
+
 const privateDialogs = () => import("./private-dialogs");
 
 /** @param chosen ids of those already picked */

@@ -5,7 +5,7 @@ import { connection } from "../live/link";
 import { openChannelId } from "../route";
 import { channels } from "../state/channels";
 import { current } from "../state/conversations";
-import { closeDrawer, drawer, membersBeside } from "../state/drawers";
+import { closeDrawer, drawer, membersBeside, searchOpen } from "../state/drawers";
 import { Conversation } from "./conversation";
 import { closeDialog, DialogHost } from "./dialog";
 import { Nowhere } from "./empty";
@@ -14,6 +14,7 @@ import { Lost } from "./lost";
 import { Members } from "./members";
 import { Announcer } from "./notifications";
 import { PersonCards } from "./person-card";
+import { SearchHost } from "./search-host";
 import { Sidebar } from "./sidebar";
 import { focusComposer } from "./writing";
 
@@ -25,7 +26,7 @@ export function Shell() {
   useEffect(() => closeDialog, []);
   const timeline = current.value;
   const lost = !timeline && channels.value !== null ? openChannelId.value : null;
-  const beside = membersBeside.value ? "with-members" : "";
+  const beside = searchOpen.value ? "with-search" : membersBeside.value ? "with-members" : "";
   return (
     <div class={`shell ${beside}`} data-drawer={drawer.value ?? "none"}>
       {timeline && (
@@ -41,6 +42,7 @@ export function Shell() {
         {!timeline && !lost && <Nowhere loading={channels.value === null} />}
       </main>
       <Members />
+      <SearchHost />
       <div class="drawer-shade" onClick={closeDrawer} />
       <PersonCards />
       <DialogHost />
