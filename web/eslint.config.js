@@ -42,7 +42,7 @@ export default defineConfig(
       "no-restricted-syntax": [
         "error",
         ...[
-          `JSXText[value=/[a-z]{2}/i]:not([value=/^\\s*Discodeit\\s*$/])`,
+          `JSXText[value=/[a-z]{2}/i]:not([value=/^\\s*(Discodeit|Ctrl K)\\s*$/])`,
           `:matches(JSXElement, JSXFragment) > JSXExpressionContainer > ${WORDS}`,
           `JSXAttribute[name.name=${TEXT_ATTRIBUTES}] > ${WORDS}`,
           `JSXAttribute[name.name=${TEXT_ATTRIBUTES}] > JSXExpressionContainer > ${WORDS}`,

@@ -1,4 +1,5 @@
 import { mkdir, readdir, readFile, rm } from "node:fs/promises";
+import { fileURLToPath } from "node:url";
 import { defineConfig } from "vite";
 
 const out = new URL("../dist/", import.meta.url);
@@ -52,6 +53,21 @@ const unusedByMarkdown = {
       : undefined,
 };
 
+/** The modules that the app loads first. */
+const firstModules = new Set();
+const findFirstModules = {
+  name: "find-first-modules",
+  apply: "build",
+  buildEnd() {
+    const add = (id) => {
+      if (firstModules.has(id)) return;
+      firstModules.add(id);
+      this.getModuleInfo(id)?.importedIds.forEach(add);
+    };
+    add(fileURLToPath(new URL("src/main.tsx", import.meta.url)));
+  },
+};
+
 /** The modules of all scripts: the worker has a build of its own. */
 const modules = new Set();
 const collectModules = {
@@ -83,7 +99,7 @@ const licenses = {
 };
 
 export default defineConfig({
-  plugins: [emptyDist, sockjsScript, installable, unusedByMarkdown, collectModules, licenses],
+  plugins: [findFirstModules, emptyDist, sockjsScript, installable, unusedByMarkdown, collectModules, licenses],
   worker: { plugins: () => [collectModules] },
   // sockjs-client uses Node's name of the global object.
   define: { global: "globalThis" },
@@ -96,8 +112,11 @@ export default defineConfig({
     modulePreload: false,
     reportCompressedSize: false,
     rolldownOptions: {
+      preserveEntrySignatures: "allow-extension",
       input: { index: "index.html", sw: "src/service-worker.ts" },
       output: {
+        // Also what the app shares with its later chunks, which would be chunks of their own.
+        codeSplitting: { groups: [{ name: "app", test: (id) => firstModules.has(id) }] },
         // A browser looks for a new version of the service worker at the same address.
         entryFileNames: ({ name }) => (name === "sw" ? "sw.js" : "assets/[name]-[hash].js"),
       },

@@ -13,6 +13,7 @@ import { Person } from "./browser.mjs";
 import { startProxy, distinctSources } from "./proxy.mjs";
 import { account } from "./scenarios/account.mjs";
 import { administration } from "./scenarios/administration.mjs";
+import { accessibility } from "./scenarios/accessibility.mjs";
 import { alerts } from "./scenarios/alerts.mjs";
 import { appearance } from "./scenarios/appearance.mjs";
 import { conversations } from "./scenarios/conversations.mjs";
@@ -22,6 +23,7 @@ import { history } from "./scenarios/history.mjs";
 import { http2Scenarios } from "./scenarios/http2.mjs";
 import { installable } from "./scenarios/installable.mjs";
 import { interruptions } from "./scenarios/interruptions.mjs";
+import { keyboard } from "./scenarios/keyboard.mjs";
 import { lost } from "./scenarios/lost.mjs";
 import { markdown } from "./scenarios/markdown.mjs";
 import { notifications } from "./scenarios/notifications.mjs";
@@ -149,6 +151,8 @@ try {
     search,
     typing,
     settings,
+    keyboard,
+    accessibility,
     start,
     installable,
     http2: http2Scenarios,

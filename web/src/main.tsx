@@ -32,11 +32,13 @@ import "./styles/files.css";
 import "./styles/dialogs.css";
 import "./styles/popovers.css";
 import "./styles/overlays.css";
+import "./styles/touch.css";
 import { effect, untracked } from "@preact/signals";
 import { render } from "preact";
 import { loadLanguage } from "./i18n";
 import { install } from "./install";
 import { me, start } from "./session";
+import "./theme";
 import { App } from "./views/app";
 import { openWorkspace } from "./workspace";
 

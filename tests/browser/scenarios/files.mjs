@@ -203,7 +203,7 @@ export const files = [
         bensProxy.restore();
         await ann.waitForMessages("A large one");
         await ben.waitUntilSent();
-        await row(ann, "A large one").getByRole("link", { name: /^Download large\.bin, 6 MB/ }).waitFor();
+        await row(ann, "A large one").getByRole("link", { name: /^Download large\.bin 6 MB/ }).waitFor();
         assert.equal(await ann.message("A large one").count(), 1);
       });
     },

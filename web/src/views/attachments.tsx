@@ -138,7 +138,7 @@ function FileRow({ file }: { file: BinaryContent }) {
       <span class="file-words">
         <span class="file-name" dir="auto" title={fileName}>
           {fileName}
-        </span>
+        </span>{" "}
         <span class="file-note">
           {uploadStatus === "FAILED" ? t("This file could not be stored.") : sizeOf(size)}
           {uploadStatus === "WAITING" && (
@@ -152,7 +152,7 @@ function FileRow({ file }: { file: BinaryContent }) {
     </>
   );
   if (uploadStatus !== "SUCCESS") return <div class={`file ${uploadStatus.toLowerCase()}`}>{inside}</div>;
-  const label = t("Download {name}, {size}", { name: fileName, size: sizeOf(size) });
+  const label = t("Download {name} {size}", { name: fileName, size: sizeOf(size) });
   const link = { href: fileLink(id), download: fileName, tabindex, "aria-label": label };
   if (isReadable(file)) {
     return (
@@ -161,7 +161,7 @@ function FileRow({ file }: { file: BinaryContent }) {
           type="button"
           class="file-open"
           tabindex={tabindex}
-          aria-label={t("Open {name}, {size}", { name: fileName, size: sizeOf(size) })}
+          aria-label={t("Open {name} {size}", { name: fileName, size: sizeOf(size) })}
           onClick={() => void openDocument(file)}
         >
           {inside}

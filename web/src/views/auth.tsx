@@ -2,11 +2,11 @@ import { useLayoutEffect, useRef, useState } from "preact/hooks";
 import { t } from "../i18n";
 import { lastUsername, signIn, signUp } from "../session";
 import { anyDraft } from "../state/drafts";
+import { LanguageChoice } from "./choice";
 import { DropZone } from "./drop-zone";
 import { Field, FormError, useForm } from "./form";
 import { Logo } from "./icons";
 import { PictureField } from "./picture-field";
-import { LanguageChoice } from "./settings";
 import type { PlainSentence } from "../i18n";
 import type { User } from "../types";
 

@@ -18,6 +18,18 @@ export const openProfile = () =>
     ({ Profile }) => <Profile />,
   );
 
+export const openSettings = () =>
+  open(
+    () => import("./settings"),
+    ({ Settings }) => <Settings />,
+  );
+
+export const openSwitcher = () =>
+  open(
+    () => import("./switcher"),
+    ({ Switcher }) => <Switcher />,
+  );
+
 /** @param userId whose page is open at first */
 export const openAdministration = (userId?: string) =>
   open(

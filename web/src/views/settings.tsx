@@ -1,6 +1,6 @@
 // The language, the theme and the ways of notifying, which this browser keeps.
 import { useId, useState } from "preact/hooks";
-import { chooseLanguage, language, LANGUAGES, t } from "../i18n";
+import { t } from "../i18n";
 import {
   allowDesktopAlerts,
   desktopAlerts,
@@ -9,10 +9,9 @@ import {
   setSoundAlerts,
   soundAlerts,
 } from "../state/alerts";
-import { toastError } from "../state/toasts";
 import { chooseTheme, theme } from "../theme";
+import { Choice, LanguageChoice } from "./choice";
 import { Dialog } from "./dialog";
-import type { Language } from "../i18n";
 import type { Theme } from "../theme";
 
 export function Settings() {
@@ -82,44 +81,6 @@ function Switch({
       <p id={`${id}-hint`} class="note" role="status">
         {hint}
       </p>
-    </div>
-  );
-}
-
-/** In both languages, for those who cannot read the present one. */
-const LABEL = "Language · 언어";
-
-export const LanguageChoice = () => (
-  <Choice
-    label={LABEL}
-    value={language.value}
-    options={LANGUAGES}
-    onChoice={(chosen: Language) => chooseLanguage(chosen).catch(toastError)}
-  />
-);
-
-function Choice<Value extends string>({
-  label,
-  value,
-  options,
-  onChoice,
-}: {
-  label: string;
-  value: Value;
-  options: Record<Value, string>;
-  onChoice: (value: Value) => unknown;
-}) {
-  const id = useId();
-  return (
-    <div class="field">
-      <label for={id}>{label}</label>
-      <select id={id} value={value} onChange={({ currentTarget }) => onChoice(currentTarget.value as Value)}>
-        {Object.entries<string>(options).map(([name, text]) => (
-          <option key={name} value={name}>
-            {text}
-          </option>
-        ))}
-      </select>
     </div>
   );
 }

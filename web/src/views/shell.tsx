@@ -10,6 +10,7 @@ import { Conversation } from "./conversation";
 import { closeDialog, DialogHost } from "./dialog";
 import { Nowhere } from "./empty";
 import { EmojiHost } from "./emoji";
+import { openSwitcher } from "./lazy-dialogs";
 import { Lost } from "./lost";
 import { Members } from "./members";
 import { Announcer } from "./notifications";
@@ -23,6 +24,7 @@ const UNNOTICED_MS = 1_200;
 
 export function Shell() {
   useDrawerKeys();
+  useSwitcherKey();
   useEffect(() => closeDialog, []);
   const timeline = current.value;
   const lost = !timeline && channels.value !== null ? openChannelId.value : null;
@@ -70,6 +72,20 @@ function useDrawerKeys() {
       if (before instanceof HTMLElement && before.isConnected) before.focus({ preventScroll: true });
     };
   }, [open]);
+}
+
+/** Ctrl+K, and Cmd+K on a Mac. */
+function useSwitcherKey() {
+  useEffect(() => {
+    const onKey = (event: KeyboardEvent) => {
+      const wanted = (event.ctrlKey || event.metaKey) && !event.altKey && !event.shiftKey && event.code === "KeyK";
+      if (!wanted || document.querySelector("dialog[open]")) return;
+      event.preventDefault();
+      void openSwitcher();
+    };
+    addEventListener("keydown", onKey);
+    return () => removeEventListener("keydown", onKey);
+  }, []);
 }
 
 function ConnectionBar() {

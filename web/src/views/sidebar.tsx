@@ -13,9 +13,8 @@ import { Avatar } from "./avatar";
 import { CreateChannel } from "./channel-dialogs";
 import { Confirm, openDialog } from "./dialog";
 import { HashIcon, Logo, PeopleIcon, PlusIcon, SettingsIcon, ShieldIcon, SignOutIcon } from "./icons";
-import { openAdministration, openNewConversation, openProfile } from "./lazy-dialogs";
+import { openAdministration, openNewConversation, openProfile, openSettings, openSwitcher } from "./lazy-dialogs";
 import { Bell, shortCount } from "./notifications";
-import { Settings } from "./settings";
 import { roleName } from "../text/role";
 import type { ComponentChildren } from "preact";
 import type { Channel } from "../types";
@@ -42,6 +41,9 @@ export function Sidebar() {
         )}
         <Bell />
       </header>
+      <button type="button" class="find" aria-keyshortcuts="Control+K" onClick={() => void openSwitcher()}>
+        {t("Go to…")} <kbd>Ctrl K</kbd>
+      </button>
       <div class="sidebar-lists">
         <Section
           title={t("Channels")}
@@ -215,7 +217,7 @@ function UserPanel() {
         class="icon-button"
         aria-label={t("Settings")}
         title={t("Settings")}
-        onClick={() => openDialog(<Settings />)}
+        onClick={() => void openSettings()}
       >
         <SettingsIcon />
       </button>

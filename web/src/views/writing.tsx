@@ -12,6 +12,9 @@ const TALLEST_PX = 320;
 /** Whether the style sheet lets the text area grow. */
 const growsByStyle = CSS.supports("field-sizing", "content");
 
+/** The keyboard of a phone has no Shift+Enter, so its Enter begins a line, and the button sends. */
+const touch = matchMedia("(pointer: coarse)");
+
 /** Length in code points, not UTF-16 code units. */
 export const lengthOf = (text: string) => (text.length <= NEARLY ? text.length : [...text].length);
 
@@ -70,7 +73,7 @@ export function WritingArea({
     // and give that keydown the code 229.
     if (event.isComposing || event.keyCode === 229) return;
     if (completion?.onKey(event)) return;
-    if (event.key === "Enter" && !event.shiftKey) {
+    if (event.key === "Enter" && !event.shiftKey && !touch.matches) {
       event.preventDefault();
       onSubmit();
     } else if (event.key === "Escape" && onEscape) {
@@ -89,6 +92,7 @@ export function WritingArea({
       dir="auto"
       aria-label={label}
       placeholder={placeholder}
+      enterkeyhint={touch.matches ? "enter" : "send"}
       value={text}
       {...completion?.aria}
       onInput={({ currentTarget }) => {
