@@ -5,6 +5,7 @@
 //! through these modules:
 //!
 //! - [`node`]: builds the parts of a node, starts its tasks, drains it
+//! - [`commands`]: commands for operators
 //! - [`api`]: the URL space, one file for each resource
 //! - [`ws`]: STOMP at `/ws`
 //! - [`sockjs`]: SockJS over any application
@@ -39,6 +40,7 @@ pub mod api;
 pub mod app;
 pub mod auth;
 pub mod blobs;
+pub mod commands;
 pub mod config;
 pub mod crash;
 pub mod delivery;

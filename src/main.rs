@@ -1,7 +1,6 @@
 //! The `discodeit` program: one node, configured by environment variables.
 //!
-//! `discodeit health` checks whether the node with the same environment is ready. `discodeit thumbnails` makes the thumbnails of one
-//! picture for a node.
+//! With an argument it is a command: see [`HELP`].
 
 use std::{
     io::{Read, Write},
@@ -10,9 +9,31 @@ use std::{
     time::Duration,
 };
 
-use discodeit::{Config, Node, node::StartError, problem::chain, telemetry};
+use discodeit::{
+    Config, Node,
+    commands::{
+        self, CommandError,
+        dead_letters::{self, Action},
+    },
+    node::StartError,
+    problem::chain,
+    telemetry, thumbnails,
+};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::{error, info};
+
+/// The answer to `discodeit help`.
+const HELP: &str = "\
+discodeit                      start a node
+discodeit health               exit with 0 if the node with the same LISTEN is ready
+discodeit check                compare the tables with each other and with the stored files; exit with 1 if something is wrong
+discodeit dead-letters list    show the jobs that no node could do, with their reasons
+discodeit dead-letters retry   let the nodes do these jobs again
+discodeit dead-letters drop    delete these jobs
+discodeit thumbnails           (for nodes) read a picture, write its thumbnails
+
+All settings are environment variables, see docs/settings.md.
+";
 
 /// The exit code for invalid settings or arguments (`EX_USAGE`).
 const USAGE: u8 = 64;
@@ -23,35 +44,38 @@ fn main() -> ExitCode {
         reason = "only this function reads the environment"
     )]
     let environment = |name: &str| std::env::var(name).ok();
-    match std::env::args().nth(1).as_deref() {
-        None => {}
-        Some("health") => {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let command = match arguments[..] {
+        [] => Command::Node,
+        ["health"] => {
             let listen = environment("LISTEN").unwrap_or_else(|| "0.0.0.0:8080".to_owned());
-            let healthy = listen.parse().is_ok_and(health);
-            return if healthy {
+            return if listen.parse().is_ok_and(health) {
                 ExitCode::SUCCESS
             } else {
                 ExitCode::FAILURE
             };
         }
-        Some("thumbnails") => {
-            return match discodeit::thumbnails::run(
-                std::io::stdin().lock(),
-                std::io::stdout().lock(),
-            ) {
+        ["thumbnails"] => {
+            return match thumbnails::run(std::io::stdin().lock(), std::io::stdout().lock()) {
                 Ok(()) => ExitCode::SUCCESS,
                 Err(error) => fail(1, &error.to_string()),
             };
         }
-        Some(other) => {
-            return fail(
-                USAGE,
-                &format!(
-                    "unknown command {other:?}; run discodeit without a command to start a node"
-                ),
-            );
+        ["help" | "--help" | "-h"] => {
+            // Fails when standard output is closed.
+            drop(std::io::stdout().write_all(HELP.as_bytes()));
+            return ExitCode::SUCCESS;
         }
-    }
+        ["check"] => Command::Check,
+        ["dead-letters", "list"] => Command::DeadLetters(Action::List),
+        ["dead-letters", "retry"] => Command::DeadLetters(Action::Retry),
+        ["dead-letters", "drop"] => Command::DeadLetters(Action::Drop),
+        _ => {
+            let unknown = arguments.join(" ");
+            return fail(USAGE, &format!("unknown command {unknown:?}\n\n{HELP}"));
+        }
+    };
     #[cfg(feature = "crash-points")]
     if let Some(point) = environment("CRASH_AT") {
         discodeit::crash::arm(&point);
@@ -60,7 +84,10 @@ fn main() -> ExitCode {
         Ok(config) => config,
         Err(errors) => return fail(USAGE, &errors.to_string()),
     };
-    if let Err(error) = telemetry::start(&config.log, config.log_format) {
+    // The output of a command is for people.
+    if matches!(command, Command::Node)
+        && let Err(error) = telemetry::start(&config.log, config.log_format)
+    {
         return fail(USAGE, &error);
     }
     let runtime = match tokio::runtime::Builder::new_multi_thread()
@@ -70,7 +97,33 @@ fn main() -> ExitCode {
         Ok(runtime) => runtime,
         Err(error) => return fail(1, &format!("cannot start the runtime: {error}")),
     };
-    runtime.block_on(run(config))
+    match command {
+        Command::Node => runtime.block_on(run(config)),
+        Command::Check => {
+            let sound = runtime.block_on(commands::check::run(&config, std::io::stdout()));
+            exit_code(sound)
+        }
+        Command::DeadLetters(action) => {
+            let done = dead_letters::run(&config, action, std::io::stdout());
+            exit_code(runtime.block_on(done).map(|()| true))
+        }
+    }
+}
+
+/// What the process does with its settings.
+enum Command {
+    Node,
+    Check,
+    DeadLetters(Action),
+}
+
+/// The exit code of a command that has found all well, or not.
+fn exit_code(result: Result<bool, CommandError>) -> ExitCode {
+    match result {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => fail(1, &chain(&error)),
+    }
 }
 
 /// Writes a message to standard error and returns the exit code.

@@ -48,6 +48,11 @@ const SIGN_UPS: usize = 8;
 /// Maximum objects that one sweep of `incoming/` lists.
 const SCAN_LIMIT: usize = 10_000;
 
+/// Folder of the files that can be downloaded.
+pub const STORED: &str = "files";
+/// Folder of the thumbnails.
+pub const THUMBNAILS: &str = "thumbnails";
+
 /// The object storage of a node.
 pub struct Blobs {
     store: Arc<dyn ObjectStore>,
@@ -65,11 +70,11 @@ pub(super) fn incoming(id: FileId) -> Path {
 }
 
 pub(super) fn stored(id: FileId) -> Path {
-    Path::from(format!("files/{id}"))
+    Path::from(format!("{STORED}/{id}"))
 }
 
 fn thumbnail(id: FileId, width: u32) -> Path {
-    Path::from(format!("thumbnails/{id}-{width}"))
+    Path::from(format!("{THUMBNAILS}/{id}-{width}"))
 }
 
 pub(super) fn unavailable(error: object_store::Error) -> Problem {
@@ -299,6 +304,15 @@ impl Blobs {
             self.remove(&thumbnail(id, width)).await?;
         }
         Ok(())
+    }
+
+    /// The path and the size in bytes of each object in a folder.
+    pub fn list(&self, folder: &str) -> BoxStream<'static, Result<(String, u64), Problem>> {
+        let objects = self.store.list(Some(&Path::from(folder)));
+        objects
+            .map_ok(|object| (object.location.to_string(), object.size))
+            .map_err(unavailable)
+            .boxed()
     }
 
     /// At most `limit` files in `incoming/` that were written longer than `age` ago.

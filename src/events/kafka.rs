@@ -3,7 +3,7 @@
 //! Kafka carries events to every node. It never holds the only copy of an event, so a lost record is repaired from a store.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU32, Ordering},
@@ -15,14 +15,18 @@ use std::{
 use bytes::Bytes;
 use parking_lot::{Mutex, RwLock};
 use rdkafka::{
-    ClientConfig, Message as _,
+    ClientConfig, Message as _, Offset, TopicPartitionList,
     admin::{AdminClient, AdminOptions, NewTopic, TopicReplication},
     client::DefaultClientContext,
+    consumer::{BaseConsumer, Consumer as _},
     error::KafkaError,
     message::{BorrowedHeaders, BorrowedMessage, Header, Headers, OwnedHeaders},
+    metadata::{MetadataPartition, MetadataTopic},
     producer::{DeliveryFuture, FutureProducer, FutureRecord, Producer},
+    topic_partition_list::TopicPartitionListElem,
     types::RDKafkaErrorCode,
 };
+use time::OffsetDateTime;
 use tokio::{sync::Notify, task::spawn_blocking, time::Instant};
 use tracing::{debug, info, warn};
 
@@ -44,6 +48,9 @@ const ANSWERS_AFTER_OUTAGE: u32 = 20;
 /// Age of the consumer of the jobs before it is replaced once more. Jobs may also be late because there are many.
 const JOB_CONSUMER_MIN_AGE: Duration = Duration::from_mins(1);
 
+/// A broker that does not answer a request for dead letters within this time is down.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
+
 /// Retention of the fan-out topics, for a node that reconnects: 1 hour.
 const FAN_OUT_RETENTION_MS: &str = "3600000";
 
@@ -60,6 +67,30 @@ pub struct Record {
     pub event: Event,
     /// Position of an SSE event in its log.
     pub position: Option<Position>,
+}
+
+/// A job that no node could do.
+#[derive(Debug)]
+pub struct DeadLetter {
+    /// Partition of the dead-letter topic.
+    pub partition: i32,
+    /// Offset in the partition.
+    pub offset: i64,
+    /// When it was written.
+    pub time: Option<OffsetDateTime>,
+    /// The job, unless this version cannot read it.
+    pub event: Option<Event>,
+    /// Place of the job in its topic.
+    pub from: String,
+    /// Why the job failed.
+    pub reason: String,
+}
+
+impl DeadLetter {
+    /// Partition and offset.
+    pub fn place(&self) -> (i32, i64) {
+        (self.partition, self.offset)
+    }
 }
 
 /// The connection to Kafka.
@@ -393,35 +424,132 @@ impl Kafka {
         format!("{}.dlq", self.topic(Topic::Jobs))
     }
 
+    /// Reads the dead letters, in the order of their partitions and offsets, at most `limit`.
+    ///
+    /// # Errors
+    /// Kafka does not answer within some seconds.
+    pub async fn dead_letters(
+        self: Arc<Self>,
+        limit: usize,
+    ) -> Result<Vec<DeadLetter>, KafkaError> {
+        let read = spawn_blocking(move || self.read_dead_letters(limit));
+        read.await.map_err(|_| KafkaError::Canceled)?
+    }
+
+    fn read_dead_letters(&self, limit: usize) -> Result<Vec<DeadLetter>, KafkaError> {
+        let topic = self.dlq_topic();
+        let consumer: BaseConsumer = self
+            .settings
+            .clone()
+            // Needed by the client; no offset is committed.
+            .set("group.id", format!("{topic}.read"))
+            .set("enable.auto.commit", "false")
+            .create()?;
+        let metadata = consumer.fetch_metadata(Some(&topic), ANSWER_TIMEOUT)?;
+        let partitions = metadata.topics().iter().flat_map(MetadataTopic::partitions);
+        let mut letters = Vec::new();
+        for partition in partitions.map(MetadataPartition::id) {
+            let (low, high) = consumer.fetch_watermarks(&topic, partition, ANSWER_TIMEOUT)?;
+            let mut next = low;
+            let mut place = TopicPartitionList::new();
+            place.add_partition_offset(&topic, partition, Offset::Offset(low))?;
+            consumer.assign(&place)?;
+            while next < high && letters.len() < limit {
+                let record =
+                    consumer
+                        .poll(ANSWER_TIMEOUT)
+                        .ok_or(KafkaError::MessageConsumption(
+                            RDKafkaErrorCode::RequestTimedOut,
+                        ))??;
+                next = record.offset() + 1;
+                letters.push(dead_letter(&record));
+            }
+        }
+        Ok(letters)
+    }
+
+    /// Deletes the dead letters up to these places, each a partition and an offset, and with them all before it in its partition.
+    ///
+    /// # Errors
+    /// Kafka does not answer, or refuses.
+    pub async fn delete_dead_letters(&self, places: &[(i32, i64)]) -> Result<(), KafkaError> {
+        let topic = self.dlq_topic();
+        let mut last: BTreeMap<i32, i64> = BTreeMap::new();
+        for (partition, offset) in places {
+            let kept = last.entry(*partition).or_insert(0);
+            *kept = (offset + 1).max(*kept);
+        }
+        if last.is_empty() {
+            return Ok(());
+        }
+        let mut before = TopicPartitionList::new();
+        for (partition, offset) in last {
+            before.add_partition_offset(&topic, partition, Offset::Offset(offset))?;
+        }
+        let admin: AdminClient<DefaultClientContext> = self.settings.create()?;
+        let deleted = admin.delete_records(&before, &AdminOptions::new()).await?;
+        deleted
+            .elements()
+            .iter()
+            .try_for_each(TopicPartitionListElem::error)
+    }
+
     /// Decodes a record; `None` when this version cannot.
     pub fn parse(&self, record: &BorrowedMessage<'_>) -> Option<Record> {
         let topic = Topic::named(record.topic().strip_prefix(self.prefix.as_str())?)?;
-        let headers: HashMap<&str, &str> = record
+        decode(topic, record)
+    }
+}
+
+fn dead_letter(record: &BorrowedMessage<'_>) -> DeadLetter {
+    let header = |name: &str| {
+        let value = record
             .headers()?
             .iter()
-            .filter_map(|header| Some((header.key, std::str::from_utf8(header.value?).ok()?)))
-            .collect();
-        let id: EventId = headers.get("id")?.parse().ok()?;
-        let kind = event::kind(headers.get("kind")?)?;
-        let seq = headers
-            .get("seq")
-            .map(|seq| seq.parse::<i64>())
-            .transpose()
-            .ok()?;
-        let position = headers.get("at").and_then(|at| Position::parse(at));
-        let key = std::str::from_utf8(record.key()?).ok()?.to_owned();
-        let body = Bytes::copy_from_slice(record.payload()?);
-        std::str::from_utf8(&body).ok()?;
-        Some(Record {
-            event: Event {
-                id,
-                topic,
-                key,
-                kind,
-                seq,
-                body,
-            },
-            position,
-        })
+            .find(|header| header.key == name)?
+            .value?;
+        Some(String::from_utf8_lossy(value).into_owned())
+    };
+    let time = record.timestamp().to_millis();
+    DeadLetter {
+        partition: record.partition(),
+        offset: record.offset(),
+        time: time.and_then(|ms| {
+            OffsetDateTime::from_unix_timestamp_nanos(i128::from(ms) * 1_000_000).ok()
+        }),
+        event: decode(Topic::Jobs, record).map(|record| record.event),
+        from: header("from").unwrap_or_default(),
+        reason: header("reason").unwrap_or_default(),
     }
+}
+
+/// Decodes a record as one of a topic; `None` when this version cannot.
+fn decode(topic: Topic, record: &BorrowedMessage<'_>) -> Option<Record> {
+    let headers: HashMap<&str, &str> = record
+        .headers()?
+        .iter()
+        .filter_map(|header| Some((header.key, std::str::from_utf8(header.value?).ok()?)))
+        .collect();
+    let id: EventId = headers.get("id")?.parse().ok()?;
+    let kind = event::kind(headers.get("kind")?)?;
+    let seq = headers
+        .get("seq")
+        .map(|seq| seq.parse::<i64>())
+        .transpose()
+        .ok()?;
+    let position = headers.get("at").and_then(|at| Position::parse(at));
+    let key = std::str::from_utf8(record.key()?).ok()?.to_owned();
+    let body = Bytes::copy_from_slice(record.payload()?);
+    std::str::from_utf8(&body).ok()?;
+    Some(Record {
+        event: Event {
+            id,
+            topic,
+            key,
+            kind,
+            seq,
+            body,
+        },
+        position,
+    })
 }

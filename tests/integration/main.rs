@@ -22,6 +22,7 @@ mod attempts;
 mod broker;
 mod bucket;
 mod channels;
+mod commands;
 mod crashes;
 mod deletions;
 mod delivery;

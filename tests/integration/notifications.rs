@@ -14,7 +14,7 @@ use rdkafka::{
 use serde_json::{Value, json};
 
 use super::{deletions::people, files::count};
-use crate::support::{Cluster, SOON, Sse, User, eventually, eventually_within};
+use crate::support::{Cluster, SOON, Sse, User, eventually, eventually_within, run_command};
 
 pub(crate) async fn listed(user: &User) -> Vec<Value> {
     let answer = user.get("/api/notifications").await;
@@ -435,7 +435,7 @@ async fn ten_thousand_users_are_notified_once_and_delay_no_other_channel() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_job_that_always_times_out_becomes_a_dead_letter_and_the_next_job_runs() {
+async fn a_job_that_always_times_out_becomes_a_dead_letter_which_an_operator_retries() {
     let cluster = Cluster::start(1).await;
     let (ann, bob) = (cluster.user(0, "ann").await, cluster.user(0, "bob").await);
     let channel = ann.create_private(&[&bob]).await;
@@ -460,6 +460,23 @@ async fn a_job_that_always_times_out_becomes_a_dead_letter_and_the_next_job_runs
     // The failing job keeps its row until its dead letter is in Kafka.
     eventually("no job is left", async || jobs_left(&cluster).await == 0).await;
     assert_eq!(cluster.node(0).app().kafka.dead_letter_count(), 1);
+
+    let (code, output) = run_command(&cluster, &["dead-letters", "list"]).await;
+    assert_eq!(code, Some(0), "{output}");
+    assert!(output.contains("statement timeout"), "{output}");
+    assert!(output.ends_with("there are 1 dead letters\n"), "{output}");
+    sqlx::query("drop trigger slow on notifications")
+        .execute(&cluster.db)
+        .await
+        .expect("dropped");
+    let (code, output) = run_command(&cluster, &["dead-letters", "retry"]).await;
+    assert_eq!(code, Some(0), "{output}");
+    eventually("the retried job is done", async || {
+        listed(&bob).await.len() == 2
+    })
+    .await;
+    let (_, output) = run_command(&cluster, &["dead-letters", "list"]).await;
+    assert_eq!(output, "there are 0 dead letters\n");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

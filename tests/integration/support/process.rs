@@ -8,7 +8,7 @@ use std::{
 
 use tokio::{net::TcpStream, time::Instant};
 
-use super::{SOON, Visitor};
+use super::{Cluster, SOON, Visitor};
 
 /// The process. It is killed when dropped.
 pub struct NodeProcess {
@@ -75,4 +75,20 @@ impl Drop for NodeProcess {
         drop(self.process.kill());
         drop(self.process.wait());
     }
+}
+
+/// The exit code and the output of `discodeit` with these arguments and the settings of a cluster.
+pub async fn run_command(cluster: &Cluster, arguments: &[&str]) -> (Option<i32>, String) {
+    let output = tokio::process::Command::new(env!("CARGO_BIN_EXE_discodeit"))
+        .args(arguments)
+        .env_clear()
+        .envs(cluster.settings_with(&[]).into_iter().rev())
+        .output()
+        .await
+        .expect("the program starts");
+    let text = [output.stdout, output.stderr].concat();
+    (
+        output.status.code(),
+        String::from_utf8_lossy(&text).into_owned(),
+    )
 }
