@@ -137,9 +137,12 @@ test("a level is shown at once, and goes back when the server refuses it", async
 });
 
 test("a new user has read everything; a later channel is unread since the user last read something", async () => {
-  create.mockImplementation(async (given) => status({ ...given, lastReadSeq: 5 }));
+  // The newest message is deleted.
+  create.mockImplementation(async (given) => status({ ...given, lastReadSeq: 4 }));
+  update.mockImplementation(async (_, { newLastReadSeq = 0 }) => status({ lastReadSeq: newLastReadSeq }));
   await load();
   await createReadStatuses(() => [channel]);
+  expect(unreadOf(channel).messages).toBe(0);
   expect(create.mock.lastCall?.[0]).toMatchObject({
     lastReadAt: "2026-06-01T00:00:01.000Z",
     notificationLevel: "MENTIONS",

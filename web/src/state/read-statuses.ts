@@ -179,7 +179,11 @@ async function create(channel: Channel, level?: NotificationLevel): Promise<Read
   const lastReadAt = new Date(reads.length ? Math.min(now(), Math.max(...reads)) : now()).toISOString();
   try {
     const status = await api.createReadStatus({ userId, channelId: channel.id, lastReadAt, notificationLevel });
-    if (me.peek()?.id === userId) put(status);
+    if (me.peek()?.id === userId) {
+      put(status);
+      // The server takes the newest message at the instant that is not deleted.
+      if (!reads.length) markRead(channel.id, lastSeqOf(channel));
+    }
     return status;
   } catch (error) {
     // Another tab has created it, or the server has, for a new channel.

@@ -1,8 +1,9 @@
 import { afterEach, beforeEach, expect, test, vi } from "vitest";
 import * as api from "../api";
 import { me } from "../session";
-import type { Message, ReadStatus } from "../types";
+import type { Channel, Message, ReadStatus } from "../types";
 import { visible } from "../visible";
+import { channels } from "./channels";
 import { current } from "./conversations";
 import { clearReadStatuses, readStatusOf, refreshReadStatuses } from "./read-statuses";
 import { finishReading, startReading } from "./reading";
@@ -65,6 +66,7 @@ beforeEach(() => {
 afterEach(() => {
   stop();
   current.value = null;
+  channels.value = null;
   clearReadStatuses();
 });
 
@@ -74,6 +76,12 @@ test("opening a channel at its end reads it, and the divider shows where the new
   // Messages that arrive meanwhile are read where they are.
   timeline.put(message(6));
   expect([read(), timeline.divider.value]).toEqual([6, 3]);
+});
+
+test("a channel whose newest message is deleted is read to its end", async () => {
+  channels.value = [{ id: "c", lastSeq: 7, lastMessageAt: "2026-01-01T00:00:00Z" } as Channel];
+  await open(5);
+  expect(read()).toBe(7);
 });
 
 test("the divider is gone when the reader has left the channel", async () => {

@@ -1,6 +1,7 @@
 // Marks messages as read while the reader sees the newest one, and remembers where the new ones begin.
 import { effect, untracked } from "@preact/signals";
 import { visible } from "../visible";
+import { lastSeqOf } from "./activity";
 import { channels } from "./channels";
 import { current } from "./conversations";
 import { createReadStatuses, haveReadStatuses, markRead, readStatusOf, refreshReadStatuses } from "./read-statuses";
@@ -25,7 +26,9 @@ function followReader() {
     }
     const status = timeline && readStatusOf(timeline.channelId);
     if (!timeline || !status || timeline.state.value !== "ready") return;
-    const newest = timeline.newestSeq.value;
+    const channel = channels.value?.find(({ id }) => id === timeline.channelId);
+    // The newest message may be deleted, and then it is in no page.
+    const newest = Math.max(timeline.newestSeq.value, channel ? lastSeqOf(channel) : 0);
     const seen = visible.value;
     const reading = seen && timeline.following.value;
     untracked(() => {

@@ -19,6 +19,16 @@ interface Writing {
   cursor: number;
 }
 
+/** Whom a message in a channel can mention, without its author. @param further users whom this browser may not know */
+function others(channel: Channel, further: User[]): User[] {
+  const known = people.value ?? new Map<string, User>();
+  const all =
+    channel.type === "PRIVATE"
+      ? channel.participants
+      : [...known.values(), ...further.filter(({ id }) => !known.has(id))];
+  return all.filter(({ id }) => id !== me.value?.id);
+}
+
 /** @returns `list`: to show above the text area; the others are for the text area */
 export function useMentions(
   area: RefObject<HTMLTextAreaElement | null>,
@@ -31,11 +41,7 @@ export function useMentions(
   const id = useId();
   const isPublic = channel.type === "PUBLIC";
 
-  const candidates = isPublic ? [...(people.value?.values() ?? [])] : channel.participants;
-  const known = new Set(candidates.map((each) => each.id));
-  const all = [...candidates, ...further.filter((each) => isPublic && !known.has(each.id))];
-  const others = all.filter((each) => each.id !== me.value?.id);
-  const users = writing ? matching(others, writing.query, MAX_SHOWN) : [];
+  const users = writing ? matching(others(channel, further), writing.query, MAX_SHOWN) : [];
   const open = users.length > 0;
   const index = Math.min(active, users.length - 1);
 
