@@ -180,5 +180,8 @@ export const findUsers = (query: string, limit: number): Promise<User[]> =>
 export const binaryContents = (ids: string[]): Promise<BinaryContent[]> =>
   call("GET", `/binaryContents?${new URLSearchParams(ids.map((id) => ["binaryContentIds", id]))}`);
 
+/** The URL of a smaller version of a picture. A smaller picture keeps its width. */
+export const thumbnailLink = (id: string, width: 320 | 640) => `/api/binaryContents/${id}/thumbnail?width=${width}`;
+
 /** The URL of a file; the session cookie authorizes it. */
 export const fileLink = (id: string) => `/api/binaryContents/${id}/download`;

@@ -10,6 +10,11 @@ export interface BinaryContent {
   contentType: string;
   /** Readable when SUCCESS. */
   uploadStatus: "WAITING" | "SUCCESS" | "FAILED";
+  /** Of a picture that the server has decoded, in pixels. */
+  width?: number;
+  height?: number;
+  /** Whether the picture has thumbnails. */
+  thumbnail?: boolean;
 }
 
 export interface User {

@@ -50,12 +50,19 @@ export async function refreshFiles(files: BinaryContent[]) {
 }
 
 /**
- * The URL of a picture.
+ * The URL of a picture, for a frame of this width in CSS pixels.
  *
  * @returns null while it is not available
  */
-export function pictureSource(file: BinaryContent): string | null {
-  return previews.get(file.id) ?? (latest(file).uploadStatus === "SUCCESS" ? api.fileLink(file.id) : null);
+export function pictureSource(file: BinaryContent, frame = Infinity): string | null {
+  const { id, uploadStatus, thumbnail, contentType } = latest(file);
+  const preview = previews.get(id);
+  if (preview) return preview;
+  if (uploadStatus !== "SUCCESS") return null;
+  const width = frame * devicePixelRatio;
+  // A thumbnail does not move. The widest one also serves a frame that is a little wider.
+  if (!thumbnail || contentType === "image/gif" || width > 2 * 640) return api.fileLink(id);
+  return api.thumbnailLink(id, width > 320 ? 640 : 320);
 }
 
 /** Keys previews by the stored files' ids; the order is the same. */

@@ -199,9 +199,10 @@ function Deletion({ user, onDone }: { user: User; onDone: () => void }) {
   );
 }
 
-/** Takes the focus, because the button that was pressed has disappeared. */
+/** Takes the focus, because the button that was pressed has disappeared, and shows the whole question. */
 function CancelButton({ onCancel }: { onCancel: () => void }) {
   const ref = useFocusOnMount<HTMLButtonElement>();
+  useEffect(() => ref.current?.closest("form")?.scrollIntoView({ block: "nearest" }), []);
   return (
     <button ref={ref} type="button" class="quiet" onClick={onCancel}>
       {t("Cancel")}

@@ -16,6 +16,9 @@ import type { BinaryContent } from "../types";
 /** Sizes of pictures that were shown, so that a row that appears again has its height at once. */
 const sizes: Map<string, { width: number; height: number }> = new Map();
 const MAX_SIZES = 2_000;
+/** As in files.css: the width of one picture, and that of one among several. */
+const MAX_PICTURE_PX = 460;
+const MAX_TILE_PX = 312;
 
 export function Attachments({ files }: { files: BinaryContent[] }) {
   const now = files.map(latest);
@@ -49,9 +52,11 @@ export function Attachments({ files }: { files: BinaryContent[] }) {
 }
 
 function Picture({ file, among, onBroken }: { file: BinaryContent; among: BinaryContent[]; onBroken: () => void }) {
-  const [size, setSize] = useState(sizes.get(file.id));
+  const [loaded, setLoaded] = useState(sizes.get(file.id));
+  // The server's, so that the row has its height before the picture is there.
+  const size = file.width && file.height ? { width: file.width, height: file.height } : loaded;
   const tabindex = useTabIndex();
-  const source = pictureSource(file);
+  const source = pictureSource(file, among.length > 1 ? MAX_TILE_PX : MAX_PICTURE_PX);
   const waiting = file.uploadStatus === "WAITING";
   if (!source) {
     return (
@@ -65,7 +70,7 @@ function Picture({ file, among, onBroken }: { file: BinaryContent; among: Binary
     const { naturalWidth: width, naturalHeight: height } = currentTarget;
     if (sizes.size >= MAX_SIZES) sizes.clear();
     sizes.set(file.id, { width, height });
-    setSize({ width, height });
+    setLoaded({ width, height });
   };
   return (
     <button
@@ -80,8 +85,7 @@ function Picture({ file, among, onBroken }: { file: BinaryContent; among: Binary
       <img
         src={source}
         alt=""
-        width={size?.width}
-        height={size?.height}
+        style={size && among.length === 1 ? shapeOf(size) : undefined}
         decoding="async"
         draggable={false}
         onLoad={onLoad}
@@ -91,6 +95,12 @@ function Picture({ file, among, onBroken }: { file: BinaryContent; among: Binary
     </button>
   );
 }
+
+/** As large as the frame allows, and not larger than the picture, also before it is loaded and from a thumbnail. */
+const shapeOf = ({ width, height }: { width: number; height: number }) => ({
+  width: `min(${width}px, calc(var(--height) * ${width / height}))`,
+  aspectRatio: `${width} / ${height}`,
+});
 
 /** The element that plays now: another one that starts pauses it. */
 let playing: HTMLMediaElement | null = null;

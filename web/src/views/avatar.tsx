@@ -2,6 +2,9 @@ import { useState } from "preact/hooks";
 import { latest, pictureSource } from "../state/files";
 import type { User } from "../types";
 
+/** As in people.css, of the largest. */
+const MAX_PX = 72;
+
 const graphemes = "Segmenter" in Intl ? new Intl.Segmenter() : null;
 
 /** The first letter of the first two words, or the first letter of the only one. */
@@ -45,7 +48,7 @@ export function Avatar({
       </span>
     );
   const state = presence && user.online !== null ? (user.online ? "online" : "offline") : "";
-  const source = user.profile ? pictureSource(latest(user.profile)) : null;
+  const source = user.profile ? pictureSource(latest(user.profile), MAX_PX) : null;
   return (
     <span class={`avatar ${size} ${state}`} style={colour(user.id)} aria-hidden="true">
       {source && source !== broken ? (
