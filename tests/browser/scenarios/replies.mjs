@@ -162,6 +162,11 @@ export const replies = [
       assert.ok(await row(ben, text).evaluate((element) => element.matches(".to-me")));
       await row(ann, text).locator(".mention:not(.own)").waitFor();
       await screenshot(ben, "mention");
+      // A name that was typed to its end needs no second Enter.
+      await box.pressSequentially(`Again, @${ben.name}`);
+      await list.waitFor();
+      await ann.page.keyboard.press("Enter");
+      await row(ben, `Again, @${ben.name}`).locator(".mention.own").waitFor();
       const api = await apiOf(base.href, ben.name, password);
       const [found] = (await api.notifications()).filter((each) => each.reason === "MENTION" && each.content.includes(run));
       assert.equal(found, undefined, "the reader has seen it");

@@ -45,6 +45,8 @@ export function useMentions(
   const open = users.length > 0;
   const index = Math.min(active, users.length - 1);
 
+  const isComplete = open && active === 0 && users[0].username.toLowerCase() === writing?.query.toLowerCase();
+
   // Others than those that this browser knows.
   const query = isPublic && users.length < MAX_SHOWN ? writing?.query.trim() : undefined;
   useEffect(() => {
@@ -78,6 +80,8 @@ export function useMentions(
   const onKey = (event: KeyboardEvent): boolean => {
     if (!open) return false;
     const { key } = event;
+    // A name that is complete needs no key of its own before the message is sent.
+    if (key === "Enter" && isComplete) return false;
     if (key === "ArrowDown") setActive((index + 1) % users.length);
     else if (key === "ArrowUp") setActive((index - 1 + users.length) % users.length);
     else if ((key === "Enter" && !event.shiftKey) || key === "Tab") choose(users[index]);
