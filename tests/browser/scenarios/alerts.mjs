@@ -62,6 +62,8 @@ export const alerts = [
       const settings = await openSettings(page);
       await settings.getByRole("switch", { name: "Desktop notifications" }).click();
       assert.equal(await settings.getByRole("switch", { name: "Desktop notifications" }).getAttribute("aria-checked"), "true");
+      // The track that shows the state has a size.
+      assert.equal(await settings.getByRole("switch", { name: "Desktop notifications" }).locator(".track").evaluate((each) => each.clientWidth), 36);
       await screenshot(person, "settings");
       await page.keyboard.press("Escape");
       const other = await context.newPage();
