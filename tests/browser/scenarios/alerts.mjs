@@ -61,7 +61,7 @@ export const alerts = [
       await context.grantPermissions(["notifications"]);
       const settings = await openSettings(page);
       await settings.getByRole("switch", { name: "Desktop notifications" }).click();
-      assert.equal(await settings.getByRole("switch", { name: "Desktop notifications" }).getAttribute("aria-checked"), "true");
+      await settings.getByRole("switch", { name: "Desktop notifications", checked: true }).waitFor();
       // The track that shows the state has a size.
       assert.equal(await settings.getByRole("switch", { name: "Desktop notifications" }).locator(".track").evaluate((each) => each.clientWidth), 36);
       await screenshot(person, "settings");
@@ -111,11 +111,12 @@ export const alerts = [
         assert.equal(await desktop.getAttribute("aria-checked"), "false");
         const sound = settings.getByRole("switch", { name: "Sound" });
         await sound.click();
-        assert.equal(await sound.getAttribute("aria-checked"), "false");
+        const silent = settings.getByRole("switch", { name: "Sound", checked: false });
+        await silent.waitFor();
         await person.page.reload();
         await person.waitUntilSignedIn();
         await openSettings(person.page);
-        assert.equal(await sound.getAttribute("aria-checked"), "false");
+        await silent.waitFor();
         assert.deepEqual(person.errors, []);
         await person.close();
       }
