@@ -1,7 +1,9 @@
 // axe in the main states of the app, in both themes and both languages.
 import assert from "node:assert/strict";
+import { rm, writeFile } from "node:fs/promises";
 import axe from "axe-core";
 import { png } from "../png.mjs";
+import { wav } from "../wav.mjs";
 
 /** Both themes and both languages appear. */
 const LOOKS = /** @type {const} */ ([
@@ -113,6 +115,66 @@ export const accessibility = [
         await audit(admin.page, name);
         await admin.page.keyboard.press("Escape");
       }
+    },
+  ],
+  [
+    "axe finds nothing in the dialogs of the account, in a new group, in the card of a person and in an administrator's page of one",
+    async ({ ann, ben, admin }) => {
+      const { page } = ann;
+      const close = async () => {
+        await page.keyboard.press("Escape");
+        await page.getByRole("dialog").waitFor({ state: "hidden" });
+      };
+      for (const name of ["Change password", "Devices", "Delete account"]) {
+        await page.getByRole("button", { name: /your profile/ }).click();
+        await page.getByRole("dialog").getByRole("button", { name }).click();
+        await page.getByRole("dialog", { name: name.replace("Delete account", "Delete your account?") }).waitFor();
+        if (name === "Devices") await page.getByText("This device").waitFor();
+        await audit(page, name);
+        await close();
+      }
+      await page.getByRole("button", { name: "New private conversation" }).click();
+      for (const name of [ben.name, admin.name]) {
+        await page.getByLabel("Find people").fill(name);
+        await page.getByRole("checkbox").first().check();
+      }
+      await page.getByLabel("Name").waitFor();
+      await audit(page, "a new group");
+      await page.getByRole("button", { name: "Cancel" }).click();
+      await page.locator(".member", { hasText: ben.name }).click();
+      await page.getByRole("dialog", { name: "Profile" }).getByRole("button", { name: "Message" }).waitFor();
+      await audit(page, "a card");
+      await page.keyboard.press("Escape");
+      await admin.page.getByRole("button", { name: "Administration" }).click();
+      const dialog = admin.page.getByRole("dialog", { name: "Administration" });
+      await dialog.getByRole("searchbox").fill(ben.name);
+      await dialog.getByRole("button", { name: ben.name }).click();
+      await dialog.getByRole("radio").nth(1).check();
+      await dialog.getByRole("button", { name: "Delete account" }).click();
+      await audit(admin.page, "a person");
+      await admin.page.keyboard.press("Escape");
+    },
+  ],
+  [
+    "axe finds nothing in players, a document and a message that lost a file",
+    async ({ ann, run }) => {
+      const { page } = ann;
+      const path = `/tmp/discodeit-lost-${run}.txt`;
+      await page.locator(".composer input[type=file]").setInputFiles([
+        { name: "tone.wav", mimeType: "audio/wav", buffer: wav(1) },
+        { name: "paper.pdf", mimeType: "application/pdf", buffer: Buffer.from("%PDF-1.4") },
+      ]);
+      await ann.send("To hear and to read");
+      await ann.waitUntilSent();
+      await page.locator(".message", { hasText: "To hear and to read" }).locator(".player audio").waitFor();
+      await writeFile(path, "here");
+      await page.locator(".composer input[type=file]").setInputFiles(path);
+      await rm(path);
+      await ann.send("Lost");
+      const failed = page.locator(".message.failed");
+      await failed.getByText("was changed or deleted").waitFor();
+      await audit(page, "players, a document and a lost file");
+      await failed.getByRole("button", { name: "Discard" }).click();
     },
   ],
   [

@@ -33,7 +33,12 @@ function withMentions(text: string, users: User[]): ComponentChildren[] {
   let at = 0;
   for (const { start, end, userId } of findMentions(text, users)) {
     const own = userId === me.peek()?.id;
-    parts.push(text.slice(at, start), <span class={own ? "mention own" : "mention"}>{text.slice(start, end)}</span>);
+    const mention = (
+      <span class={own ? "mention own" : "mention"} data-person={userId}>
+        {text.slice(start, end)}
+      </span>
+    );
+    parts.push(text.slice(at, start), mention);
     at = end;
   }
   return [...parts, text.slice(at)];
