@@ -5,11 +5,10 @@ import { t } from "../i18n";
 import { connection } from "../live/link";
 import { isPicture, latest, pictureSource, playerOf } from "../state/files";
 import { sizeOf } from "../text/size";
-import { openDialog } from "./dialog";
 import { isReadable, openDocument } from "./documents";
 import { FileKind } from "./file-kind";
 import { DownloadIcon } from "./icons";
-import { Lightbox } from "./lightbox";
+import { openLightbox } from "./lazy-dialogs";
 import { useTabIndex } from "./row-focus";
 import type { BinaryContent } from "../types";
 
@@ -80,7 +79,7 @@ function Picture({ file, among, onBroken }: { file: BinaryContent; among: Binary
       aria-label={t("Open picture {name}", { name: file.fileName })}
       title={file.fileName}
       disabled={waiting}
-      onClick={() => openDialog(<Lightbox files={among} first={among.indexOf(file)} />)}
+      onClick={() => void openLightbox(among, among.indexOf(file))}
     >
       <img
         src={source}

@@ -1,3 +1,4 @@
+// Dialogs of channels. Loaded when first opened.
 import * as api from "../api";
 import { t } from "../i18n";
 import { goToChannel } from "../route";
@@ -88,6 +89,7 @@ function ChannelFields({ channel, fieldErrors }: { channel?: Channel; fieldError
   );
 }
 
+/** Replaces the open dialog, if any. */
 export function askToDelete(channel: Channel) {
   const title =
     channel.type === "PUBLIC"

@@ -4,10 +4,16 @@ import { companions, isGroup } from "../state/channels";
 import { levelOf, refreshReadStatuses, setLevel } from "../state/read-statuses";
 import { hasRole } from "../state/people";
 import { toastError } from "../state/toasts";
-import { askToDelete, askToLeave, EditChannel } from "./channel-dialogs";
-import { openDialog } from "./dialog";
 import { CalendarIcon, EditIcon, MoreIcon, PeopleIcon, PlusIcon, SignOutIcon, TrashIcon } from "./icons";
-import { openAddPeople, openJumpToDay, openNewConversation, openRename } from "./lazy-dialogs";
+import {
+  askToDeleteChannel,
+  askToLeave,
+  openAddPeople,
+  openEditChannel,
+  openJumpToDay,
+  openNewConversation,
+  openRename,
+} from "./lazy-dialogs";
 import { Popover } from "./popover";
 import type { PlainSentence } from "../i18n";
 import type { Channel, NotificationLevel } from "../types";
@@ -43,11 +49,7 @@ function Panel({ channel, close }: { channel: Channel; close: () => void }) {
         <CalendarIcon /> {t("Jump to a date")}
       </button>
       {manages && channel.type === "PUBLIC" && (
-        <button
-          type="button"
-          class="menu-item"
-          onClick={() => (close(), openDialog(<EditChannel channel={channel} />))}
-        >
+        <button type="button" class="menu-item" onClick={() => (close(), void openEditChannel(channel))}>
           <EditIcon /> {t("Edit channel")}
         </button>
       )}
@@ -67,12 +69,12 @@ function Panel({ channel, close }: { channel: Channel; close: () => void }) {
         </button>
       )}
       {channel.type === "PRIVATE" && (
-        <button type="button" class="menu-item" onClick={() => (close(), askToLeave(channel))}>
+        <button type="button" class="menu-item" onClick={() => (close(), void askToLeave(channel))}>
           <SignOutIcon /> {t("Leave conversation")}
         </button>
       )}
       {manages && channel.type === "PRIVATE" && (
-        <button type="button" class="menu-item danger-item" onClick={() => (close(), askToDelete(channel))}>
+        <button type="button" class="menu-item danger-item" onClick={() => (close(), void askToDeleteChannel(channel))}>
           <TrashIcon /> {t("Delete conversation")}
         </button>
       )}

@@ -3,10 +3,8 @@ import { t } from "../i18n";
 import { channelTitle, companionNames, companions } from "../state/channels";
 import { openChannelsDrawer } from "../state/drawers";
 import { hasRole } from "../state/people";
-import { CreateChannel } from "./channel-dialogs";
-import { openDialog } from "./dialog";
 import { ChatIcon, HashIcon, LockIcon, MenuIcon } from "./icons";
-import { openNewConversation } from "./lazy-dialogs";
+import { openCreateChannel, openNewConversation } from "./lazy-dialogs";
 import { Bell } from "./notifications";
 import type { Channel } from "../types";
 
@@ -48,7 +46,7 @@ export function Nowhere({ loading }: { loading: boolean }) {
             </p>
             <div class="row">
               {mayCreate && (
-                <button type="button" class="primary" onClick={() => openDialog(<CreateChannel />)}>
+                <button type="button" class="primary" onClick={() => void openCreateChannel()}>
                   {t("Create a channel")}
                 </button>
               )}

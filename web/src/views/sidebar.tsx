@@ -10,10 +10,16 @@ import { hasRole, self } from "../state/people";
 import { levelOf, unreadOf } from "../state/read-statuses";
 import { toastError } from "../state/toasts";
 import { Avatar } from "./avatar";
-import { CreateChannel } from "./channel-dialogs";
 import { Confirm, openDialog } from "./dialog";
 import { HashIcon, Logo, PeopleIcon, PlusIcon, SettingsIcon, ShieldIcon, SignOutIcon } from "./icons";
-import { openAdministration, openNewConversation, openProfile, openSettings, openSwitcher } from "./lazy-dialogs";
+import {
+  openAdministration,
+  openCreateChannel,
+  openNewConversation,
+  openProfile,
+  openSettings,
+  openSwitcher,
+} from "./lazy-dialogs";
 import { Bell, shortCount } from "./notifications";
 import { roleName } from "../text/role";
 import type { ComponentChildren } from "preact";
@@ -48,7 +54,7 @@ export function Sidebar() {
         <Section
           title={t("Channels")}
           action={hasRole("CHANNEL_MANAGER") && t("Create channel")}
-          onAction={() => openDialog(<CreateChannel />)}
+          onAction={() => void openCreateChannel()}
         >
           {publicChannels.value.map((channel) => (
             <PublicLink key={channel.id} channel={channel} />
