@@ -96,6 +96,32 @@ export const accessibility = [
     },
   ],
   [
+    "axe finds nothing in the emoji, and while a reply with a name is written",
+    async ({ ann, ben, admin, run }) => {
+      const { page } = ann;
+      const open = `axe-replies-${run}`;
+      await admin.createChannel(open);
+      await Promise.all([ann.openChannel(open), ben.openChannel(open)]);
+      await ben.send(`Hello @${ann.name}`);
+      await ann.waitForMessages("Hello");
+      await page.locator(".message").first().hover();
+      await page.getByRole("button", { name: "Add a reaction" }).first().click();
+      await page.getByRole("tab", { name: "Smileys" }).waitFor();
+      await audit(page, "the emoji");
+      await page.getByRole("searchbox", { name: "Search emoji" }).fill("heart");
+      await audit(page, "found emoji");
+      await page.keyboard.press("Enter");
+      await page.locator(".reaction[aria-pressed=true]").waitFor();
+      await page.locator(".message").first().hover();
+      await page.getByRole("button", { name: "Reply", exact: true }).first().click();
+      await page.locator(".composer textarea").pressSequentially("Yes @");
+      await page.getByRole("listbox").waitFor();
+      await audit(page, "a reply and names");
+      await page.locator(".composer textarea").fill("");
+      await page.locator(".composer textarea").press("Escape");
+    },
+  ],
+  [
     "axe finds nothing in dialogs and panels",
     async ({ ann, admin }) => {
       const { page } = ann;

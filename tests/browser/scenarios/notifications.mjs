@@ -8,7 +8,7 @@ const bell = (person, page = person.page) => page.getByRole("button", { name: /^
 
 /** @param {Person} person @param {number} count @param {import("playwright-core").Page} [page] */
 const waitForBadge = (person, count, page = person.page) =>
-  page.getByRole("button", { name: count ? `Notifications (${count})` : "Notifications", exact: true }).waitFor();
+  page.getByRole("button", { name: count ? `Notifications: ${count}` : "Notifications", exact: true }).waitFor();
 
 /** @param {Person} person */
 async function openPanel(person) {

@@ -175,7 +175,7 @@ const sentences = {
   "Your role": "내 역할",
   "Something failed": "실패",
   Notifications: "알림",
-  "Notifications ({count})": "알림 ({count})",
+  "Notifications: {count}": "알림: {count}",
   "Dismiss all": "모두 지우기",
   "Nothing new.": "새 알림이 없어요.",
   "Private conversations tell you of new messages here, and any channel whose options you set so.":

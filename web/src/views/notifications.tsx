@@ -38,7 +38,7 @@ export function Bell({ className = "" }: { className?: string }) {
   return (
     <Popover
       className={`bell ${className}`}
-      label={count ? t("Notifications ({count})", { count }) : t("Notifications")}
+      label={count ? t("Notifications: {count}", { count }) : t("Notifications")}
       icon={icon}
       heading={t("Notifications")}
       onOpen={tryAgain}
