@@ -6,11 +6,15 @@
 
 use std::{
     collections::{HashMap, HashSet},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use bytes::Bytes;
 use parking_lot::Mutex;
+use serde::Serialize;
 use uuid::Uuid;
 
 use crate::{
@@ -32,27 +36,33 @@ struct Subscriber {
 }
 
 #[derive(Default)]
-struct State {
-    /// By connection; a connection has one subscription.
-    subscribers: HashMap<u64, Subscriber>,
+struct Changes {
     /// Channels with new messages since the last round.
     changed: HashSet<ChannelId>,
     /// Those that a subscription that is not live yet has missed.
     missed: HashSet<ChannelId>,
 }
 
+/// Subscribers that get their events while the lock is held; others subscribe and unsubscribe between.
+const TURN: usize = 128;
+
 /// The subscriptions of this node to the activity of all channels.
+///
+/// Two locks, so that a new message never waits for the delivery to all subscribers.
 #[derive(Default)]
 pub struct Activity {
-    state: Mutex<State>,
+    changes: Mutex<Changes>,
+    /// By connection; a connection has one subscription.
+    subscribers: Mutex<HashMap<u64, Subscriber>>,
+    has_subscribers: AtomicBool,
 }
 
 impl Activity {
     /// Notes a new message.
     pub fn note(&self, channel: ChannelId) {
-        let mut state = self.state.lock();
-        if !state.subscribers.is_empty() {
-            state.changed.insert(channel);
+        // Set before a subscription reads the channels, so no message falls between.
+        if self.has_subscribers.load(Ordering::SeqCst) {
+            self.changes.lock().changed.insert(channel);
         }
     }
 
@@ -63,49 +73,42 @@ impl Activity {
             frame_format,
             is_live: false,
         };
-        let mut state = self.state.lock();
-        state
-            .subscribers
-            .insert(subscriber.connection.id, subscriber);
+        let mut subscribers = self.subscribers.lock();
+        subscribers.insert(subscriber.connection.id, subscriber);
+        self.has_subscribers.store(true, Ordering::SeqCst);
     }
 
     /// Sends the first event, with all channels that the user can read, and those that follow.
     pub fn start(&self, connection: &Connection, channels: &[ChannelActivity]) {
-        let mut state = self.state.lock();
-        let State {
-            subscribers,
-            changed,
-            missed,
-        } = &mut *state;
-        if let Some(subscriber) = subscribers.get_mut(&connection.id) {
+        if let Some(subscriber) = self.subscribers.lock().get_mut(&connection.id) {
             subscriber.is_live = true;
-            let frame = event(&subscriber.frame_format, channels);
+            let frame = frame(&subscriber.frame_format, &body(channels));
             let bytes = frame.len();
             // The caller is the connection's task, which empties the queue.
             connection.send_queue.push_reply(frame, bytes);
         }
+        let Changes { changed, missed } = &mut *self.changes.lock();
         // For all subscribers: a repeated event changes nothing.
         changed.extend(missed.drain());
     }
 
     /// Ends the connection's subscription, if there is one.
     pub fn leave(&self, connection: &Connection) {
-        self.state.lock().subscribers.remove(&connection.id);
+        let mut subscribers = self.subscribers.lock();
+        subscribers.remove(&connection.id);
+        self.has_subscribers
+            .store(!subscribers.is_empty(), Ordering::SeqCst);
     }
 
     /// The users with subscriptions and the channels that changed since the last call; none without subscriptions.
     pub fn take(&self) -> (Vec<UserId>, HashSet<ChannelId>) {
-        let mut state = self.state.lock();
-        let State {
-            subscribers,
-            changed,
-            missed,
-        } = &mut *state;
-        let taken = std::mem::take(changed);
+        let subscribers = self.subscribers.lock();
+        let mut changes = self.changes.lock();
+        let taken = std::mem::take(&mut changes.changed);
         if subscribers.values().any(|subscriber| !subscriber.is_live) {
-            missed.extend(&taken);
+            changes.missed.extend(&taken);
         } else {
-            missed.clear();
+            changes.missed.clear();
         }
         let users: HashSet<UserId> = subscribers
             .values()
@@ -115,33 +118,60 @@ impl Activity {
     }
 
     /// Delivers the new state of channels, each with the users who may read it; `None` stands for all.
-    pub fn deliver(&self, changes: &[(ChannelActivity, Option<Vec<UserId>>)]) {
-        let state = self.state.lock();
-        for subscriber in state.subscribers.values().filter(|s| s.is_live) {
-            let user = subscriber.connection.user;
-            let visible: Vec<ChannelActivity> = changes
-                .iter()
-                .filter(|(_, users)| users.as_ref().is_none_or(|users| users.contains(&user)))
-                .map(|(channel, _)| channel.clone())
-                .collect();
-            if !visible.is_empty() {
-                let frame = event(&subscriber.frame_format, &visible);
-                let bytes = frame.len();
-                subscriber.connection.send_queue.push(frame, bytes);
+    ///
+    /// A dropped future has delivered to some of the subscribers.
+    pub async fn deliver(&self, changes: &[(ChannelActivity, Option<Vec<UserId>>)]) {
+        let mut public: Vec<&ChannelActivity> = Vec::new();
+        let mut private: HashMap<UserId, Vec<&ChannelActivity>> = HashMap::new();
+        for (channel, users) in changes {
+            match users {
+                None => public.push(channel),
+                Some(users) => {
+                    for user in users {
+                        private.entry(*user).or_default().push(channel);
+                    }
+                }
             }
+        }
+        // Encoded once for all who see only public changes.
+        let common = body(&public);
+        let connections: Vec<u64> = self.subscribers.lock().keys().copied().collect();
+        for turn in connections.chunks(TURN) {
+            {
+                let subscribers = self.subscribers.lock();
+                let live = turn.iter().filter_map(|id| subscribers.get(id));
+                for subscriber in live.filter(|subscriber| subscriber.is_live) {
+                    let frame = match private.get(&subscriber.connection.user) {
+                        Some(own) => {
+                            let all = [&public[..], own].concat();
+                            frame(&subscriber.frame_format, &body(&all))
+                        }
+                        None if public.is_empty() => continue,
+                        None => frame(&subscriber.frame_format, &common),
+                    };
+                    let bytes = frame.len();
+                    subscriber.connection.send_queue.push(frame, bytes);
+                }
+            }
+            tokio::task::yield_now().await;
         }
     }
 }
 
+/// The body of an event.
+fn body(channels: &[impl Serialize]) -> Vec<u8> {
+    serde_json::to_vec(channels).unwrap_or_default()
+}
+
 /// The frame of an event.
-fn event(frame_format: &FrameFormat, channels: &[ChannelActivity]) -> Bytes {
+fn frame(frame_format: &FrameFormat, body: &[u8]) -> Bytes {
     let mut frame = Vec::new();
     Message {
         destination: ACTIVITY,
         subscription: &frame_format.subscription,
         message_id: &format!("activity-{}", Uuid::new_v4().simple()),
         extra: &[],
-        body: &serde_json::to_vec(channels).unwrap_or_default(),
+        body,
     }
     .write(frame_format.version, &mut frame);
     frame_format.encoding.text(&frame)

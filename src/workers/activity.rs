@@ -59,6 +59,6 @@ async fn deliver_changes(
         let id = channel.channel_id;
         noted.contains(&id) || before.get(&id) != Some(&channel.last_seq)
     });
-    activity.deliver(&changes);
+    activity.deliver(&changes).await;
     Ok(())
 }
