@@ -9,6 +9,8 @@ beforeEach(() => {
 
 test("emoji are found by English and Korean names and words, the nearest first", () => {
   expect(found("thumbs up")[0]).toBe("👍");
+  // The astronaut has the word, too.
+  expect(found("rocket")[0]).toBe("🚀");
   expect(found("THUMB")).toContain("👍");
   expect(found("엄지")).toContain("👍");
   expect(found("하트")).toContain("❤️");

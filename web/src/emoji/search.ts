@@ -22,7 +22,7 @@ export const groups: Emoji[][] = (list as string[][][]).map((group) =>
 const all = groups.flat();
 const byEmoji = new Map(all.map((each) => [each.emoji, each]));
 
-/** Emoji with a name or word that has all words of the query; those whose name begins with it first. */
+/** Emoji with a name or word that has all words of the query; those with this name first, then those whose name begins with it. */
 export function findEmoji(query: string): Emoji[] {
   const wanted = query.normalize("NFC").toLowerCase().split(/\s+/).filter(Boolean);
   if (!wanted.length) return [];
@@ -38,8 +38,8 @@ export function findEmoji(query: string): Emoji[] {
 const NOT_FOUND = 4;
 
 function rank({ emoji, english, korean, words }: Emoji, phrase: string, wanted: string[]) {
-  if (emoji === phrase) return 0;
   const names = [english.toLowerCase(), korean];
+  if (emoji === phrase || names.includes(phrase)) return 0;
   if (names.some((name) => name.startsWith(phrase)) || words.includes(phrase)) return 1;
   if (words.some((word) => word.startsWith(phrase)) || names.some((name) => name.includes(` ${phrase}`))) return 2;
   const every = [...names, ...words].join(" ");
