@@ -109,6 +109,10 @@ export const groups = [
         (await fee.messages(id ?? "")).map(({ content }) => content),
         [`Then ${run}`],
       );
+      await ben.page.evaluate((hash) => {
+        location.hash = hash;
+      }, `/channels/${id}`);
+      await ben.waitForMessages(`Then ${run}`);
     },
   ],
   [

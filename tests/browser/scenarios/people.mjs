@@ -15,7 +15,7 @@ const hasFocus = (element) => element.evaluate((each) => each === document.activ
 export const people = [
   [
     "A click on an author's name opens a card with role and presence, from which a conversation begins",
-    async ({ ann, ben, channel, run, screenshot }) => {
+    async ({ ann, ben, base, password, channel, run, screenshot }) => {
       await Promise.all([ann.openChannel(channel), ben.openChannel(channel)]);
       await ben.send(`Who am I? ${run}`);
       await ann.waitForMessages(`Who am I? ${run}`);
@@ -33,7 +33,12 @@ export const people = [
       await card(ann).waitFor();
       await name.click();
       await card(ann).waitFor({ state: "hidden" });
-      await row.locator(".gutter [data-person]").click();
+      // Somebody with whom there is no conversation yet.
+      const nia = await signUp(base.href, `nia-${run}`, password);
+      const { id } = /** @type {any} */ ((await nia.channels()).find((each) => each.name === channel));
+      await nia.post(id, `New here ${run}`);
+      const news = ann.page.locator(".message").filter({ hasText: `New here ${run}` });
+      await news.locator(".gutter [data-person]").click();
       await card(ann).getByRole("button", { name: "Message" }).click();
       const dialog = ann.page.getByRole("dialog", { name: "New private conversation" });
       await dialog.getByText("1 chosen").waitFor();

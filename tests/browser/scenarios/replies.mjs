@@ -17,6 +17,15 @@ async function tool(person, text, name) {
 const reactions = (person, text) =>
   row(person, text).locator(".reaction:not(.more)").evaluateAll((all) => all.map((each) => each.textContent).join(" "));
 
+/** Scrolls up until a message is shown. @param {Person} person @param {string} text */
+async function scrollUpTo(person, text) {
+  for (let tries = 0; !(await row(person, text).count()); tries++) {
+    assert.ok(tries < 100, `${text} is not above`);
+    await person.page.getByRole("log").evaluate((log) => (log.scrollTop -= 300));
+    await person.page.waitForTimeout(50);
+  }
+}
+
 /** @param {() => Promise<unknown>} read @param {unknown} expected */
 async function until(read, expected) {
   let last;
@@ -64,7 +73,7 @@ export const replies = [
       await tool(ben, `/ ${run}`, "Reply");
       await ben.page.keyboard.press("Escape");
       await row(ben, "I do").waitFor({ state: "detached" });
-      await ben.page.getByRole("log").evaluate((log) => (log.scrollTop = 0));
+      await scrollUpTo(ben, "I do");
       await row(ben, "I do").locator(".quoted").click();
       await ben.page.waitForFunction(() => document.activeElement?.matches(".message.aimed"));
       assert.match((await ben.page.evaluate(() => document.activeElement?.textContent)) ?? "", new RegExp(question.replace("?", "\\?")));
@@ -72,7 +81,7 @@ export const replies = [
 
       await tool(ann, `Between 40 ${run}`, "Reply");
       await ann.page.keyboard.press("Escape");
-      await ann.page.getByRole("log").evaluate((log) => (log.scrollTop = 0));
+      await scrollUpTo(ann, question);
       await tool(ann, question, "Edit message");
       await ann.page.getByRole("textbox", { name: "Edit message" }).fill(`Changed ${run}`);
       await ann.page.keyboard.press("Enter");

@@ -10,7 +10,8 @@ import type { Notification as News } from "../types";
 const READ_AT_ONCE_MS = 1_000;
 /** Time for all tabs to hear of a notification. */
 const CLAIM_MS = 5_000;
-const SOUND_START_MS = 500;
+/** Time for the sound output to start. */
+const SOUND_START_MS = 5_000;
 const CLAIM = "discodeit.alerted";
 
 /** A choice that this browser keeps. */
@@ -86,8 +87,9 @@ function showOnDesktop({ id, title, content, targetId }: News) {
 
 /** Two short tones. */
 async function playSound() {
+  // A page without a click or a key cannot sound.
+  if (navigator.userActivation?.hasBeenActive === false) return;
   const context = new AudioContext();
-  // It does not start before the user has clicked or pressed a key in the page. A sound at that click would be late.
   await Promise.race([context.resume(), new Promise((resolve) => setTimeout(resolve, SOUND_START_MS))]);
   if (context.state !== "running") return void context.close();
   const now = context.currentTime;
