@@ -27,32 +27,32 @@ export const account = [
   [
     "A new password needs the current one, and signs out the other devices with a reason",
     async ({ newPerson, base, bensProxy, password, run, screenshot }) => {
-      const hal = await newPerson("hal");
-      await hal.signUp(password);
-      const phone = await Person.open(hal.name, bensProxy.url);
+      const hana = await newPerson("hana");
+      await hana.signUp(password);
+      const phone = await Person.open(hana.name, bensProxy.url);
       await phone.signIn(password);
       await phone.waitUntilSignedIn();
-      await openProfile(hal, "Change password");
-      const dialog = dialogOf(hal, "Change password");
+      await openProfile(hana, "Change password");
+      const dialog = dialogOf(hana, "Change password");
       const current = dialog.getByLabel("Current password");
       await current.fill("certainly wrong");
       await dialog.getByLabel("New password").fill(`new-${run}`);
       await dialog.getByRole("button", { name: "Change password" }).click();
       await dialog.getByText("Current password is wrong.").waitFor();
-      await screenshot(hal, "account-password");
+      await screenshot(hana, "account-password");
       assert.equal(await current.evaluate((element) => element === document.activeElement), true);
       await current.fill(password);
       await dialog.getByRole("button", { name: "Change password" }).click();
       await dialog.waitFor({ state: "detached" });
-      await hal.page.locator(".toast", { hasText: "Your password has been changed." }).waitFor();
+      await hana.page.locator(".toast", { hasText: "Your password has been changed." }).waitFor();
       await phone.waitUntilSignedOut();
       await phone.page.getByText("your role or password was changed").waitFor();
-      await hal.page.reload();
-      await hal.waitUntilSignedIn();
-      await assertWrongPassword(base.href, hal.name, password);
-      await apiOf(base.href, hal.name, `new-${run}`);
+      await hana.page.reload();
+      await hana.waitUntilSignedIn();
+      await assertWrongPassword(base.href, hana.name, password);
+      await apiOf(base.href, hana.name, `new-${run}`);
       await phone.close();
-      await hal.close();
+      await hana.close();
     },
   ],
   [
@@ -76,20 +76,20 @@ export const account = [
   [
     "The devices are listed; one, or all others, can be signed out",
     async ({ newPerson, base, bensProxy, password, screenshot }) => {
-      const ida = await newPerson("ida");
-      await ida.signUp(password);
-      const others = await Promise.all([1, 2].map(() => Person.open(ida.name, bensProxy.url)));
+      const iris = await newPerson("iris");
+      await iris.signUp(password);
+      const others = await Promise.all([1, 2].map(() => Person.open(iris.name, bensProxy.url)));
       for (const other of others) {
         await other.signIn(password);
         await other.waitUntilSignedIn();
       }
-      const third = await apiOf(base.href, ida.name, password);
-      await openProfile(ida, "Devices");
-      const dialog = dialogOf(ida, "Devices");
+      const third = await apiOf(base.href, iris.name, password);
+      await openProfile(iris, "Devices");
+      const dialog = dialogOf(iris, "Devices");
       const rows = dialog.getByRole("listitem");
       await rows.nth(3).waitFor();
       assert.equal(await dialog.getByText("This device").count(), 1);
-      await screenshot(ida, "account-devices");
+      await screenshot(iris, "account-devices");
       const chrome = dialog.getByRole("button", { name: "Sign out Chrome, Linux" });
       assert.equal(await chrome.count(), 2);
       await chrome.first().click();
@@ -102,9 +102,9 @@ export const account = [
       await others[0].page.getByText("signed out from another device").waitFor();
       await assert.rejects(third.get("/users"), (error) => error instanceof Refused && error.status === 401);
       await dialog.getByRole("button", { name: "Close" }).last().click();
-      await ida.page.reload();
-      await ida.waitUntilSignedIn();
-      for (const each of [...others, ida]) await each.close();
+      await iris.page.reload();
+      await iris.waitUntilSignedIn();
+      for (const each of [...others, iris]) await each.close();
     },
   ],
   [

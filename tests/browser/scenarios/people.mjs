@@ -34,9 +34,9 @@ export const people = [
       await name.click();
       await card(ann).waitFor({ state: "hidden" });
       // Somebody with whom there is no conversation yet.
-      const nia = await signUp(base.href, `nia-${run}`, password);
-      const { id } = /** @type {any} */ ((await nia.channels()).find((each) => each.name === channel));
-      await nia.post(id, `New here ${run}`);
+      const uma = await signUp(base.href, `uma-${run}`, password);
+      const { id } = /** @type {any} */ ((await uma.channels()).find((each) => each.name === channel));
+      await uma.post(id, `New here ${run}`);
       const news = ann.page.locator(".message").filter({ hasText: `New here ${run}` });
       await news.locator(".gutter [data-person]").click();
       await card(ann).getByRole("button", { name: "Message" }).click();
