@@ -69,11 +69,13 @@ pub(super) fn incoming(id: FileId) -> Path {
     Path::from(format!("incoming/{id}"))
 }
 
-pub(super) fn stored(id: FileId) -> Path {
+/// Path of a file that can be downloaded.
+pub fn stored_path(id: FileId) -> Path {
     Path::from(format!("{STORED}/{id}"))
 }
 
-fn thumbnail(id: FileId, width: u32) -> Path {
+/// Path of a thumbnail for one of [`WIDTHS`].
+pub fn thumbnail_path(id: FileId, width: u32) -> Path {
     Path::from(format!("{THUMBNAILS}/{id}-{width}"))
 }
 
@@ -194,11 +196,11 @@ impl Blobs {
     /// # Errors
     /// The storage fails, or does not have the bytes.
     pub async fn publish(&self, id: FileId, size: i64) -> Result<(), Problem> {
-        let moved = with_timeout(self.store.rename(&incoming(id), &stored(id))).await;
+        let moved = with_timeout(self.store.rename(&incoming(id), &stored_path(id))).await;
         match moved {
             Ok(()) => Ok(()),
             // Another node moved the file and died: after the move, or between the copy and the deletion.
-            Err(problem) => match with_timeout(self.store.head(&stored(id))).await {
+            Err(problem) => match with_timeout(self.store.head(&stored_path(id))).await {
                 Ok(object) if i64::try_from(object.size) == Ok(size) => Ok(()),
                 _ => Err(problem),
             },
@@ -211,7 +213,7 @@ impl Blobs {
     /// The storage fails.
     pub async fn delete(&self, ids: &[FileId]) -> Result<(), Problem> {
         for id in ids {
-            self.remove(&stored(*id)).await?;
+            self.remove(&stored_path(*id)).await?;
             self.remove(&incoming(*id)).await?;
         }
         Ok(())
@@ -261,7 +263,7 @@ impl Blobs {
         range: Range<u64>,
     ) -> Result<BoxStream<'static, Result<Bytes, object_store::Error>>, Problem> {
         let options = GetOptions::new().with_range(Some(range));
-        let found = with_timeout(self.store.get_opts(&stored(id), options)).await?;
+        let found = with_timeout(self.store.get_opts(&stored_path(id), options)).await?;
         if i64::try_from(found.meta.size) != Ok(size) {
             return Err(Problem::internal(format!(
                 "the file {id} has {} bytes in storage instead of {size}",
@@ -277,7 +279,7 @@ impl Blobs {
     /// The storage fails.
     pub async fn put_thumbnails(&self, id: FileId, thumbnails: &Thumbnails) -> Result<(), Problem> {
         for (width, image) in WIDTHS.iter().zip(&thumbnails.images) {
-            let path = thumbnail(id, *width);
+            let path = thumbnail_path(id, *width);
             with_timeout(self.store.put(&path, image.clone().into())).await?;
         }
         Ok(())
@@ -289,7 +291,7 @@ impl Blobs {
     /// The storage fails.
     pub async fn thumbnail(&self, id: FileId, width: u32) -> Result<Bytes, Problem> {
         let read = async {
-            let found = self.store.get(&thumbnail(id, width)).await?;
+            let found = self.store.get(&thumbnail_path(id, width)).await?;
             found.bytes().await
         };
         with_timeout(read).await
@@ -301,7 +303,7 @@ impl Blobs {
     /// The storage fails.
     pub async fn delete_thumbnails(&self, id: FileId) -> Result<(), Problem> {
         for width in WIDTHS {
-            self.remove(&thumbnail(id, width)).await?;
+            self.remove(&thumbnail_path(id, width)).await?;
         }
         Ok(())
     }

@@ -6,7 +6,7 @@ use futures_util::TryStreamExt;
 use sqlx::{ConnectOptions, Connection, Executor, PgConnection};
 
 use crate::{
-    blobs::{Blobs, STORED, THUMBNAILS},
+    blobs::{Blobs, STORED, THUMBNAILS, stored_path, thumbnail_path},
     commands::CommandError,
     config::Config,
     ids::FileId,
@@ -112,12 +112,12 @@ async fn check_files(
     let (mut missing, mut other_size, mut no_thumbnails) = (Vec::new(), Vec::new(), Vec::new());
     let mut rows = sqlx::query_as::<_, (FileId, i64, bool)>(SQL).fetch(&mut *db);
     while let Some((id, size, has_thumbnails)) = rows.try_next().await? {
-        match stored.remove(&format!("{STORED}/{id}")) {
+        match stored.remove(stored_path(id).as_ref()) {
             None => missing.push(id.to_string()),
             Some(bytes) if u64::try_from(size) != Ok(bytes) => other_size.push(id.to_string()),
             Some(_) => {}
         }
-        let thumbnails = WIDTHS.map(|width| stored.remove(&format!("{THUMBNAILS}/{id}-{width}")));
+        let thumbnails = WIDTHS.map(|width| stored.remove(thumbnail_path(id, width).as_ref()));
         if has_thumbnails && thumbnails.contains(&None) {
             no_thumbnails.push(id.to_string());
         }

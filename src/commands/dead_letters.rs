@@ -1,13 +1,13 @@
 //! `discodeit dead-letters`: lists the jobs that no node could do, does them again, or drops them.
 
-use std::{io::Write, sync::Arc};
+use std::{collections::HashSet, io::Write, sync::Arc};
 
 use crate::{
     commands::CommandError,
     config::Config,
     events::kafka::{DeadLetter, Kafka},
     metrics::Metrics,
-    model::instant,
+    model::{Event, instant},
     store,
 };
 
@@ -43,51 +43,52 @@ pub async fn run(
     for letter in &letters {
         write_letter(&mut output, letter)?;
     }
-    let mut done = Vec::new();
+    let jobs: Vec<Event> = letters
+        .iter()
+        .filter_map(|letter| letter.event.clone())
+        .collect();
+    let (readable, unreadable) = (jobs.len(), letters.len() - jobs.len());
     match action {
-        Action::List => {}
-        Action::Drop => done.extend(letters.iter().map(DeadLetter::place)),
+        Action::List => writeln!(output, "there are {} dead letters", letters.len())?,
+        Action::Drop => {
+            let places: Vec<_> = letters.iter().map(DeadLetter::place).collect();
+            kafka.delete_dead_letters(&places).await?;
+            writeln!(output, "dropped: {} dead letters", letters.len())?;
+        }
         Action::Retry => {
-            let jobs: Vec<_> = letters
-                .iter()
-                .filter_map(|letter| letter.event.clone())
-                .collect();
             let db = store::pool(config, metrics).map_err(CommandError::Setting)?;
             store::outbox::insert(&db, jobs).await?;
             db.close().await;
-            // Kafka deletes only from the start of a partition.
-            let mut kept = Vec::new();
-            for letter in &letters {
-                if letter.event.is_none() {
-                    kept.push(letter.partition);
-                } else if !kept.contains(&letter.partition) {
-                    done.push(letter.place());
-                }
+            kafka
+                .delete_dead_letters(&before_unreadable(&letters))
+                .await?;
+            writeln!(output, "to be done again: {readable} dead letters")?;
+            if unreadable > 0 {
+                writeln!(
+                    output,
+                    "not readable by this version: {unreadable}; `drop` deletes them"
+                )?;
             }
         }
-    }
-    kafka.delete_dead_letters(&done).await?;
-    let verb = match action {
-        Action::List => "there are",
-        Action::Retry => "to be done again:",
-        Action::Drop => "dropped:",
-    };
-    let count = match action {
-        Action::Retry => letters.iter().filter(|l| l.event.is_some()).count(),
-        _ => letters.len(),
-    };
-    writeln!(output, "{verb} {count} dead letters")?;
-    let unreadable = letters.iter().filter(|l| l.event.is_none()).count();
-    if action == Action::Retry && unreadable > 0 {
-        writeln!(
-            output,
-            "not readable by this version: {unreadable}; `drop` deletes them"
-        )?;
     }
     if letters.len() == MAX_LETTERS {
         writeln!(output, "there may be more; run the command again")?;
     }
     Ok(())
+}
+
+/// The places of the letters without an unreadable one before them in their partition: Kafka deletes only from its start.
+fn before_unreadable(letters: &[DeadLetter]) -> Vec<(i32, i64)> {
+    let mut kept = HashSet::new();
+    let mut places = Vec::new();
+    for letter in letters {
+        if letter.event.is_none() {
+            kept.insert(letter.partition);
+        } else if !kept.contains(&letter.partition) {
+            places.push(letter.place());
+        }
+    }
+    places
 }
 
 fn write_letter(output: &mut impl Write, letter: &DeadLetter) -> Result<(), std::io::Error> {

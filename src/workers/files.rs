@@ -121,17 +121,11 @@ async fn thumbnails(app: &App, file: &BinaryContent) -> Option<Picture> {
         app.blobs.put_thumbnails(file.id, &made).await?;
         Ok(Some(made.picture))
     };
-    match tokio::time::timeout(THUMBNAILS_TIMEOUT, made).await {
-        Ok(Ok(picture)) => picture,
-        Ok(Err(problem)) => {
-            warn!(file.id = %file.id, error = %chain(&problem), "making thumbnails failed");
-            None
-        }
-        Err(late) => {
-            warn!(file.id = %file.id, error = %late, "making thumbnails failed");
-            None
-        }
-    }
+    let made = tokio::time::timeout(THUMBNAILS_TIMEOUT, made).await;
+    made.unwrap_or_else(|late| Err(Problem::internal(late)))
+        .inspect_err(|problem| warn!(file.id = %file.id, error = %chain(problem), "making thumbnails failed"))
+        .ok()
+        .flatten()
 }
 
 /// Records the outcome and publishes its events. False when another try has recorded one.

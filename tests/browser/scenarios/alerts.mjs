@@ -1,5 +1,6 @@
 // Desktop notifications, the sound, and the numbers in the title and the icon.
 import assert from "node:assert/strict";
+import { until } from "../until.mjs";
 
 /** Records what the page shows on the desktop and sounds. */
 function recordAlerts() {
@@ -75,10 +76,7 @@ export const alerts = [
       await ann.send(`Second, ${run}`);
       await Promise.race([page, other].map((each) => each.waitForFunction(() => /** @type {any} */ (globalThis).records.shown.length)));
       const tones = async () => (await Promise.all([page, other].map(recordsOf))).reduce((sum, each) => sum + each.tones, 0);
-      for (let tries = 0; (await tones()) < 4; tries++) {
-        assert.ok(tries < 100, "the second message does not sound");
-        await page.waitForTimeout(100);
-      }
+      await until(tones, 4);
       // The other tab would be about as late.
       await page.waitForTimeout(1_500);
       const [first, second] = await Promise.all([page, other].map(recordsOf));

@@ -1,6 +1,7 @@
 // Replies, reactions, emoji and mentions.
 import assert from "node:assert/strict";
 import { apiOf } from "../api.mjs";
+import { until } from "../until.mjs";
 
 /** @typedef {import("../browser.mjs").Person} Person */
 
@@ -24,17 +25,6 @@ async function scrollUpTo(person, text) {
     await person.page.getByRole("log").evaluate((log) => (log.scrollTop -= 300));
     await person.page.waitForTimeout(50);
   }
-}
-
-/** @param {() => Promise<unknown>} read @param {unknown} expected */
-async function until(read, expected) {
-  let last;
-  for (let tries = 0; tries < 80; tries++) {
-    last = await read();
-    if (last === expected) return;
-    await new Promise((resolve) => setTimeout(resolve, 100));
-  }
-  assert.equal(last, expected);
 }
 
 /** @type {import("../run.mjs").Scenario[]} */

@@ -1,6 +1,7 @@
 // Unread messages: counts and mentions of every channel, the divider, and what counts as read.
 import assert from "node:assert/strict";
 import { apiOf } from "../api.mjs";
+import { until } from "../until.mjs";
 
 /** @typedef {import("../browser.mjs").Person} Person */
 
@@ -12,17 +13,6 @@ const newsOf = (person, name, page = person.page) =>
     .locator(".news")
     .getAttribute("aria-label", { timeout: 100 })
     .catch(() => null);
-
-/** @param {() => Promise<unknown>} read @param {unknown} expected */
-async function until(read, expected) {
-  let last;
-  for (let tries = 0; tries < 80; tries++) {
-    last = await read();
-    if (last === expected) return;
-    await new Promise((resolve) => setTimeout(resolve, 100));
-  }
-  assert.equal(last, expected);
-}
 
 /** The channels of a section, from top to bottom. @param {Person} person */
 const order = (person) => person.page.locator(".channel-section").first().locator("a .name").allInnerTexts();

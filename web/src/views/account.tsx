@@ -10,7 +10,7 @@ import { putPerson, self } from "../state/people";
 import { toast } from "../state/toasts";
 import { deviceName } from "../text/device";
 import { ago, exactTime } from "../text/time";
-import { closeDialog, Dialog, openDialog } from "./dialog";
+import { closeDialog, Dialog, DialogActions, openDialog } from "./dialog";
 import { Field, FormError, useForm } from "./form";
 import { PictureField } from "./picture-field";
 import type { Session } from "../types";
@@ -71,14 +71,7 @@ export function Profile() {
           fieldError={fieldErrors.newEmail}
         />
         <FormError error={form.error} />
-        <div class="dialog-actions">
-          <button type="button" class="quiet" onClick={closeDialog}>
-            {t("Cancel")}
-          </button>
-          <button class="primary" disabled={form.busy}>
-            {form.busy ? t("Saving…") : t("Save")}
-          </button>
-        </div>
+        <DialogActions disabled={form.busy} action={form.busy ? t("Saving…") : t("Save")} />
       </form>
       <div class="dialog-links">
         <button type="button" class="link" onClick={() => openDialog(<ChangePassword />)}>
@@ -127,14 +120,7 @@ function ChangePassword() {
           fieldError={form.fieldErrors.newPassword}
         />
         <FormError error={form.error} />
-        <div class="dialog-actions">
-          <button type="button" class="quiet" onClick={closeDialog}>
-            {t("Cancel")}
-          </button>
-          <button class="primary" disabled={form.busy}>
-            {form.busy ? t("Saving…") : t("Change password")}
-          </button>
-        </div>
+        <DialogActions disabled={form.busy} action={form.busy ? t("Saving…") : t("Change password")} />
       </form>
     </Dialog>
   );
@@ -263,14 +249,7 @@ function DeleteAccount() {
         />
         <FormError error={form.error} />
         {lastAdmin && <p class="lead">{t("First make somebody else an administrator, under “Administration”.")}</p>}
-        <div class="dialog-actions">
-          <button type="button" class="quiet" onClick={closeDialog}>
-            {t("Cancel")}
-          </button>
-          <button class="danger" disabled={form.busy || typed.trim() !== user.username}>
-            {t("Delete account")}
-          </button>
-        </div>
+        <DialogActions dangerous disabled={form.busy || typed.trim() !== user.username} action={t("Delete account")} />
       </form>
     </Dialog>
   );

@@ -5,7 +5,7 @@ import { goToChannel } from "../route";
 import { me } from "../session";
 import { dropChannel, isGroup, putChannel, refreshChannels } from "../state/channels";
 import { toastError } from "../state/toasts";
-import { closeDialog, Confirm, Dialog, openDialog } from "./dialog";
+import { closeDialog, Confirm, Dialog, DialogActions, openDialog } from "./dialog";
 import { Field, FormError, useForm } from "./form";
 import type { Channel } from "../types";
 
@@ -23,14 +23,7 @@ export function CreateChannel() {
         <p class="lead">{t("Everybody on this server can read it and write in it.")}</p>
         <ChannelFields fieldErrors={form.fieldErrors} />
         <FormError error={form.error} />
-        <div class="dialog-actions">
-          <button type="button" class="quiet" onClick={closeDialog}>
-            {t("Cancel")}
-          </button>
-          <button class="primary" disabled={form.busy}>
-            {t("Create channel")}
-          </button>
-        </div>
+        <DialogActions disabled={form.busy} action={t("Create channel")} />
       </form>
     </Dialog>
   );
@@ -47,17 +40,11 @@ export function EditChannel({ channel }: { channel: Channel }) {
       <form onSubmit={form.onSubmit} onInput={form.clear}>
         <ChannelFields channel={channel} fieldErrors={form.fieldErrors} />
         <FormError error={form.error} />
-        <div class="dialog-actions">
+        <DialogActions disabled={form.busy} action={t("Save")}>
           <button type="button" class="danger quiet apart" onClick={() => askToDelete(channel)}>
             {t("Delete channel")}
           </button>
-          <button type="button" class="quiet" onClick={closeDialog}>
-            {t("Cancel")}
-          </button>
-          <button class="primary" disabled={form.busy}>
-            {t("Save")}
-          </button>
-        </div>
+        </DialogActions>
       </form>
     </Dialog>
   );

@@ -61,6 +61,33 @@ export function Dialog({ title, children }: { title: string; children?: Componen
   );
 }
 
+/** The buttons of a form in a dialog. The children stand before them. */
+export function DialogActions({
+  action,
+  disabled,
+  dangerous,
+  autofocus,
+  children,
+}: {
+  action: string;
+  disabled?: boolean;
+  dangerous?: boolean;
+  autofocus?: boolean;
+  children?: ComponentChildren;
+}) {
+  return (
+    <div class="dialog-actions">
+      {children}
+      <button type="button" class="quiet" onClick={closeDialog}>
+        {t("Cancel")}
+      </button>
+      <button class={dangerous ? "danger" : "primary"} disabled={disabled} data-autofocus={autofocus}>
+        {action}
+      </button>
+    </div>
+  );
+}
+
 /** Asks for confirmation of an irreversible action. */
 export function Confirm({
   title,
@@ -82,14 +109,7 @@ export function Confirm({
     <Dialog title={title}>
       <form onSubmit={confirm}>
         {children}
-        <div class="dialog-actions">
-          <button type="button" class="quiet" onClick={closeDialog}>
-            {t("Cancel")}
-          </button>
-          <button class="danger" data-autofocus>
-            {action}
-          </button>
-        </div>
+        <DialogActions dangerous autofocus action={action} />
       </form>
     </Dialog>
   );

@@ -50,8 +50,7 @@ function Panel({ anchor, onPick }: Request) {
     };
   }, []);
   const onToggle = ({ newState }: any) => {
-    if (newState !== "closed") return;
-    request.value = null;
+    if (newState === "closed") request.value = null;
   };
   const pick = (emoji: string) => {
     box.current?.hidePopover();

@@ -2,7 +2,7 @@ import { t } from "../i18n";
 import { now } from "../clock";
 import { current } from "../state/conversations";
 import { jumpTo } from "../state/jump";
-import { closeDialog, Dialog } from "./dialog";
+import { closeDialog, Dialog, DialogActions } from "./dialog";
 
 /** A local day as in "2026-01-31". */
 function dayOf(instant: number) {
@@ -27,12 +27,7 @@ export function JumpToDay() {
           <label for="jump-day">{t("Date")}</label>
           <input id="jump-day" name="day" type="date" required max={today} defaultValue={today} data-autofocus />
         </div>
-        <div class="dialog-actions">
-          <button type="button" class="quiet" onClick={closeDialog}>
-            {t("Cancel")}
-          </button>
-          <button class="primary">{t("Jump")}</button>
-        </div>
+        <DialogActions action={t("Jump")} />
       </form>
     </Dialog>
   );

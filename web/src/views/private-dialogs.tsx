@@ -7,7 +7,7 @@ import { me } from "../session";
 import { findPrivateChannel, putChannel, refreshChannels } from "../state/channels";
 import { membersByPresence } from "../state/people";
 import { Avatar } from "./avatar";
-import { closeDialog, Dialog } from "./dialog";
+import { closeDialog, Dialog, DialogActions } from "./dialog";
 import { Field, FormError, useForm } from "./form";
 import type { Channel, User } from "../types";
 
@@ -55,15 +55,9 @@ export function NewConversation({ chosen }: { chosen: string[] }) {
           </div>
         )}
         <FormError error={form.error} />
-        <div class="dialog-actions">
+        <DialogActions disabled={form.busy || !picked.size || picked.size >= MAX_PARTICIPANTS} action={t("Start")}>
           <Count picked={picked} />
-          <button type="button" class="quiet" onClick={closeDialog}>
-            {t("Cancel")}
-          </button>
-          <button class="primary" disabled={form.busy || !picked.size || picked.size >= MAX_PARTICIPANTS}>
-            {t("Start")}
-          </button>
-        </div>
+        </DialogActions>
       </form>
     </Dialog>
   );
@@ -89,14 +83,7 @@ export function RenameConversation({ channel }: { channel: Channel }) {
           fieldError={form.fieldErrors.newName}
         />
         <FormError error={form.error} />
-        <div class="dialog-actions">
-          <button type="button" class="quiet" onClick={closeDialog}>
-            {t("Cancel")}
-          </button>
-          <button class="primary" disabled={form.busy}>
-            {t("Save")}
-          </button>
-        </div>
+        <DialogActions disabled={form.busy} action={t("Save")} />
       </form>
     </Dialog>
   );
@@ -127,15 +114,12 @@ export function AddPeople({ channel }: { channel: Channel }) {
         </p>
         <Picker picks={picks} without={inside} />
         <FormError error={form.error} />
-        <div class="dialog-actions">
+        <DialogActions
+          disabled={form.busy || !picked.size || picked.size + inside.size > MAX_PARTICIPANTS}
+          action={form.busy ? t("Adding…") : t("Add")}
+        >
           <Count picked={picked} />
-          <button type="button" class="quiet" onClick={closeDialog}>
-            {t("Cancel")}
-          </button>
-          <button class="primary" disabled={form.busy || !picked.size || picked.size + inside.size > MAX_PARTICIPANTS}>
-            {form.busy ? t("Adding…") : t("Add")}
-          </button>
-        </div>
+        </DialogActions>
       </form>
     </Dialog>
   );
