@@ -2,9 +2,12 @@
 //
 //   BASE_URL=http://127.0.0.1:3000 ADMIN_USERNAME=… ADMIN_PASSWORD=… node run.mjs [PART…]
 //
-// PART: only the scenarios of this file, such as "tabs"; those that the others rest on run before.
+// PART: only the scenarios of this file, such as "tabs"; those that the others rest on run before. Without a PART, all of them
+// run, in two processes with users of their own, because scenarios mostly wait.
 //
 // The system must be running; its database need not be empty. Screenshots go to .run/screenshots/.
+import { fork } from "node:child_process";
+import assert from "node:assert/strict";
 import { mkdir, readdir, rm } from "node:fs/promises";
 import { randomBytes } from "node:crypto";
 import { fileURLToPath } from "node:url";
@@ -46,7 +49,18 @@ const FOUNDATIONS = new Set([
   "A channel that the administrator creates appears in both lists without a reload",
 ]);
 const base = new URL(process.env.BASE_URL ?? "http://127.0.0.1:3000");
+/** @type {Scenario} */
+const noErrors = [
+  "No page reported an error or violated the content security policy",
+  async ({ ann, ben, admin }) => assert.deepEqual([...ann.errors, ...ben.errors, ...admin.errors], []),
+];
 const screenshots = process.env.SCREENSHOTS ?? fileURLToPath(new URL("../../.run/screenshots/", import.meta.url));
+
+/** Each half runs in a process of its own; they take about the same time. */
+const HALVES = [
+  { sessions, conversations, groups, account, administration, people: peopleScenarios, history, markdown, notifications, alerts, unread, replies, search, typing, settings, keyboard },
+  { accessibility, start, installable, http2: http2Scenarios, files, interruptions, tabs, surroundings, unsent, lost, appearance },
+];
 
 /**
  * @typedef {object} Fixture shared state of the scenarios, which run in order
@@ -80,7 +94,6 @@ async function setUp() {
   const adminPassword = process.env.ADMIN_PASSWORD;
   if (!adminName || !adminPassword) throw new Error("ADMIN_USERNAME and ADMIN_PASSWORD must be set");
   await mkdir(screenshots, { recursive: true });
-  for (const file of await readdir(screenshots)) if (file.startsWith("failed-")) await rm(join(screenshots, file));
   const sources = await distinctSources(base);
   console.log(sources.map(({ source, node }) => `${node} answers ${source}`).join(", "));
   const [annsProxy, bensProxy] = await Promise.all(sources.map(({ source }) => startProxy(base, source)));
@@ -125,7 +138,7 @@ async function attempt([name, run], fixture) {
     failed.push(name);
     console.log(`FAILED  ${name}\n${String(/** @type {any} */ (error)?.stack ?? error).replace(/^/gm, "        ")}`);
     for (const { page, name: user } of people.filter((person) => !person.page.isClosed())) {
-      const path = join(screenshots, `failed-${failed.length}-${user}.png`);
+      const path = join(screenshots, `failed-${fixture.run}-${failed.length}-${user}.png`);
       await page.screenshot({ path, timeout: 5_000 }).catch(() => {});
     }
   } finally {
@@ -133,42 +146,26 @@ async function attempt([name, run], fixture) {
   }
 }
 
+/** Runs each half in a process of its own. @returns {Promise<boolean>} whether all passed */
+async function runHalves() {
+  await mkdir(screenshots, { recursive: true });
+  for (const file of await readdir(screenshots)) if (file.startsWith("failed-")) await rm(join(screenshots, file));
+  const codes = HALVES.map((half) => {
+    const child = fork(fileURLToPath(import.meta.url), Object.keys(half), { stdio: "inherit" });
+    return new Promise((resolve) => child.on("exit", resolve));
+  });
+  return (await Promise.all(codes)).every((code) => code === 0);
+}
+
+const wanted = process.argv.slice(2);
+if (!wanted.length) process.exit((await runHalves()) ? 0 : 1);
+
 try {
   const fixture = await setUp();
-  const parts = {
-    sessions,
-    conversations,
-    groups,
-    account,
-    administration,
-    people: peopleScenarios,
-    history,
-    markdown,
-    notifications,
-    alerts,
-    unread,
-    replies,
-    search,
-    typing,
-    settings,
-    keyboard,
-    accessibility,
-    start,
-    installable,
-    http2: http2Scenarios,
-    files,
-    interruptions,
-    tabs,
-    surroundings,
-    unsent,
-    lost,
-    appearance,
-  };
-  const wanted = process.argv.slice(2);
-  const scenarios = Object.entries(parts).flatMap(([name, part]) =>
-    !wanted.length || wanted.includes(name) ? part : part.filter(([title]) => FOUNDATIONS.has(title)),
+  const scenarios = HALVES.flatMap((half) => Object.entries(half)).flatMap(([name, part]) =>
+    wanted.includes(name) ? part : part.filter(([title]) => FOUNDATIONS.has(title)),
   );
-  for (const scenario of scenarios) {
+  for (const scenario of [...scenarios, noErrors]) {
     const before = failed.length;
     await attempt(scenario, fixture);
     // Stops the run when the system is down, because every further scenario would time out.

@@ -44,10 +44,4 @@ export const appearance = [
       await ben.page.getByRole("button", { name: "Close members" }).click();
     },
   ],
-  [
-    "No page reported an error or violated the content security policy",
-    async ({ ann, ben, admin }) => {
-      assert.deepEqual([...ann.errors, ...ben.errors, ...admin.errors], []);
-    },
-  ],
 ];

@@ -94,7 +94,7 @@ export const http2Scenarios = [
         await Promise.all([tom.openChannel(channel), ann.openChannel(channel)]);
         for (let count = 1; count < TABS; count++) await (await tom.context.newPage()).goto(tom.page.url());
         await ann.send(`Over HTTP/2, ${run}`);
-        for (const page of tom.context.pages()) await page.getByText(`Over HTTP/2, ${run}`).waitFor();
+        for (const page of tom.context.pages()) await page.locator(".message .text", { hasText: `Over HTTP/2, ${run}` }).waitFor();
         await tom.send(`And back, ${run}`);
         await ann.waitForMessages(`And back, ${run}`);
         const protocols = await tom.page.evaluate(() => performance.getEntriesByType("navigation").map((each) => /** @type {any} */ (each).nextHopProtocol));

@@ -5,10 +5,10 @@ import net from "node:net";
 
 /** A server in front of the system, which can be down, and can have a new version of the page. @param {URL} base */
 async function startFront(base) {
-  const front = { url: "", down: false, version: "", requests: /** @type {string[]} */ ([]), close: () => server.close() };
+  const front = { url: "", down: false, version: "", requests: /** @type {{url: string, preload: boolean}[]} */ ([]), close: () => server.close() };
   const server = http.createServer((request, response) => {
     if (front.down) return void request.socket.destroy();
-    front.requests.push(String(request.url));
+    front.requests.push({ url: String(request.url), preload: "service-worker-navigation-preload" in request.headers });
     const page = front.version !== "" && request.url === "/";
     // The changed page has another length, and no tag.
     const { "if-none-match": _tag, "if-modified-since": _time, ...always } = request.headers;
@@ -41,6 +41,8 @@ export const installable = [
       const { page, context } = person;
       await person.waitUntilSignedOut();
       await page.waitForFunction(async () => (await (await caches.open("shell")).keys()).length >= 3);
+      // Only an activated worker has enabled preloads.
+      await page.waitForFunction(async () => (await navigator.serviceWorker.ready).active?.state === "activated");
       const network = await context.newCDPSession(page);
       await network.send("Page.enable");
       let manifest = await network.send("Page.getAppManifest");
@@ -64,8 +66,8 @@ export const installable = [
       front.requests.length = 0;
       await page.reload();
       await person.waitUntilSignedOut();
-      const shell = front.requests.filter((path) => !/^\/(api|ws)\/|^\/sw\.js$/.test(path));
-      assert.deepEqual(shell, ["/"]);
+      const shell = front.requests.filter(({ url }) => !/^\/(api|ws)\/|^\/sw\.js$/.test(url));
+      assert.deepEqual(shell, [{ url: "/", preload: true }]);
 
       front.version = "2";
       await page.reload();

@@ -44,8 +44,7 @@ export const replies = [
       // Escape cancels it, and R on the message begins it again.
       await ben.page.keyboard.press("Escape");
       await line.waitFor({ state: "detached" });
-      await ben.page.getByRole("log").focus();
-      await ben.page.keyboard.press("ArrowUp");
+      await row(ben, question).focus();
       await ben.page.keyboard.press("r");
       await line.waitFor();
       await ben.page.locator(".composer textarea").pressSequentially("I do");
@@ -53,6 +52,8 @@ export const replies = [
       await ben.page.reload();
       await line.getByText(question).waitFor();
       assert.equal(await ben.page.locator(".composer textarea").inputValue(), "I do");
+      // Enter sends nothing until the channel has loaded.
+      await ben.page.locator(".send:enabled").waitFor();
       await ben.page.locator(".composer textarea").press("Enter");
       await line.waitFor({ state: "detached" });
       for (const person of [ann, ben]) await row(person, "I do").getByRole("button", { name: `Reply to ${ann.name} ${question}` }).waitFor();
