@@ -11,7 +11,6 @@ use rdkafka::{
     Message as _, Offset, TopicPartitionList,
     consumer::{Consumer, StreamConsumer},
     error::KafkaError,
-    producer::{DeliveryFuture, Producer},
 };
 use tokio::{
     task::spawn_blocking,
@@ -23,6 +22,7 @@ use crate::{
     events::{
         canary::{self, Fault},
         kafka::{Kafka, Record, drop_on_thread},
+        producer::Delivery,
     },
     limits::TURN_BYTES,
     model::Topic,
@@ -248,7 +248,7 @@ impl Kafka {
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
-                Some(delivered) = acknowledged.next() => if matches!(delivered, Ok(Ok(_))) {
+                Some(delivered) = acknowledged.next() => if matches!(delivered, Ok(Ok(()))) {
                     self.canary.lock().acknowledge();
                 },
                 _ = tick.tick() => acknowledged.extend(self.send_canary()),
@@ -256,7 +256,7 @@ impl Kafka {
         }
     }
 
-    fn send_canary(&self) -> Option<DeliveryFuture> {
+    fn send_canary(&self) -> Option<Delivery> {
         if let Some((code, reason)) = self.producer().client().fatal_error() {
             warn!(%code, reason, "the Kafka producer failed; replacing it");
             self.replace_producer();

@@ -22,7 +22,6 @@ use rdkafka::{
     error::KafkaError,
     message::{BorrowedHeaders, BorrowedMessage, Header, Headers, OwnedHeaders},
     metadata::{MetadataPartition, MetadataTopic},
-    producer::{DeliveryFuture, FutureProducer, FutureRecord, Producer},
     topic_partition_list::TopicPartitionListElem,
     types::RDKafkaErrorCode,
 };
@@ -32,7 +31,11 @@ use tracing::{debug, info, warn};
 
 use crate::{
     config::Config,
-    events::{canary::Canary, position::Position},
+    events::{
+        canary::Canary,
+        position::Position,
+        producer::{Delivery, Producer},
+    },
     ids::EventId,
     metrics::Metrics,
     model::{Event, Topic, event},
@@ -95,7 +98,7 @@ impl DeadLetter {
 
 /// The connection to Kafka.
 pub struct Kafka {
-    producer: RwLock<FutureProducer>,
+    producer: RwLock<Producer>,
     pub(super) settings: ClientConfig,
     prefix: String,
     topics: [String; Topic::ALL.len()],
@@ -136,17 +139,17 @@ fn secure(settings: &mut ClientConfig, config: &Config) {
     }
 }
 
-fn create_producer(settings: &ClientConfig) -> Result<FutureProducer, KafkaError> {
+fn create_producer(settings: &ClientConfig) -> Result<Producer, KafkaError> {
+    let mut settings = settings.clone();
     settings
-        .clone()
         // Keeps the order of a key across retries.
         .set("enable.idempotence", "true")
         // Longer than a short pause of the broker. The outbox keeps an event that times out.
         .set("message.timeout.ms", "5000")
         // No delay to fill a batch: the next batch fills while one is in flight.
         .set("queue.buffering.max.ms", "0")
-        .set("queue.buffering.max.messages", "20000")
-        .create()
+        .set("queue.buffering.max.messages", "20000");
+    Producer::new(&settings)
 }
 
 /// Drops a client on a thread of its own. Closing one waits for its broker, which may never answer.
@@ -274,11 +277,7 @@ impl Kafka {
     ///
     /// # Errors
     /// When the local queue is full, or Kafka is down; the outbox keeps the event.
-    pub fn send(
-        &self,
-        event: &Event,
-        position: Option<Position>,
-    ) -> Result<DeliveryFuture, KafkaError> {
+    pub fn send(&self, event: &Event, position: Option<Position>) -> Result<Delivery, KafkaError> {
         if !self.is_up() {
             return Err(KafkaError::MessageProduction(
                 RDKafkaErrorCode::BrokerTransportFailure,
@@ -306,14 +305,10 @@ impl Kafka {
                 value: Some(&position.to_string()),
             });
         }
-        let record = FutureRecord::to(self.topic(event.topic))
-            .key(&event.key)
-            .payload(event.body.as_ref())
-            .headers(headers);
+        let topic = self.topic(event.topic);
         self.producer
             .read()
-            .send_result(record)
-            .map_err(|(error, _)| error)
+            .send(topic, event.key.as_bytes(), &event.body, headers)
     }
 
     /// Waits until the broker has every sent event, at most `within`.
@@ -325,14 +320,14 @@ impl Kafka {
         }
     }
 
-    pub(super) fn producer(&self) -> FutureProducer {
+    pub(super) fn producer(&self) -> Producer {
         self.producer.read().clone()
     }
 
     /// Replaces the producer. Its events stay in the outbox.
     pub(super) fn replace_producer(&self) {
         match create_producer(&self.settings) {
-            Ok(new) => drop_on_thread(std::mem::replace(&mut *self.producer.write(), new)),
+            Ok(new) => *self.producer.write() = new,
             Err(error) => warn!(error = %chain(&error), "cannot replace the Kafka producer"),
         }
     }
@@ -403,15 +398,10 @@ impl Kafka {
             });
         }
         let topic = self.dlq_topic();
-        let copy = FutureRecord::to(&topic)
-            .key(record.key().unwrap_or_default())
-            .payload(record.payload().unwrap_or_default())
-            .headers(headers);
-        let sent = self.producer.read().send_result(copy);
-        sent.map_err(|(error, _)| error)?
-            .await
-            .map_err(|_| KafkaError::Canceled)?
-            .map_err(|(error, _)| error)?;
+        let key = record.key().unwrap_or_default();
+        let payload = record.payload().unwrap_or_default();
+        let sent = self.producer.read().send(&topic, key, payload, headers)?;
+        sent.await.map_err(|_| KafkaError::Canceled)??;
         self.metrics.kafka_dead_letters.inc();
         warn!(
             from = origin,

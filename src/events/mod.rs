@@ -6,3 +6,4 @@ pub mod history;
 pub mod kafka;
 pub mod outbox;
 pub mod position;
+pub mod producer;

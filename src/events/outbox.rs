@@ -3,7 +3,6 @@
 use std::{sync::Arc, time::Duration};
 
 use futures_util::{StreamExt, future::join_all, stream::FuturesUnordered};
-use rdkafka::producer::DeliveryFuture;
 use tokio::sync::mpsc;
 use tracing::{debug, info, trace};
 
@@ -13,6 +12,7 @@ use crate::{
         history::{Append, History},
         kafka::Kafka,
         position::{EventLog, Position},
+        producer::Delivery,
     },
     model::{Event, Topic},
     problem::{Problem, chain},
@@ -49,7 +49,7 @@ pub struct Outbox {
 }
 
 /// A row and the Kafka acknowledgement to await before deleting it; none for an event in the SSE history, which replays it.
-type Published = (i64, Option<DeliveryFuture>);
+type Published = (i64, Option<Delivery>);
 
 /// The task that appends events to the SSE history and deletes published rows.
 pub struct OutboxTask {
@@ -164,7 +164,7 @@ async fn confirm(queue: &mut mpsc::Receiver<Published>, db: &Db) {
                 Some((id, None)) => published.push(id),
                 None => return,
             },
-            Some((id, delivered)) = in_flight.next() => if matches!(delivered, Ok(Ok(_))) {
+            Some((id, delivered)) = in_flight.next() => if matches!(delivered, Ok(Ok(()))) {
                 Point::EventAcknowledged.pass();
                 published.push(id);
             },
@@ -256,7 +256,7 @@ async fn sweep_records(kafka: &Kafka, db: &Db) -> Result<(usize, usize), Problem
     let mut in_flight = Vec::new();
     for row in claimed.iter().filter(|row| !published.contains(&row.id)) {
         if let Ok(delivery) = kafka.send(&row.event, None) {
-            in_flight.push(async { matches!(delivery.await, Ok(Ok(_))).then_some(row.id) });
+            in_flight.push(async { matches!(delivery.await, Ok(Ok(()))).then_some(row.id) });
         }
     }
     published.extend(join_all(in_flight).await.into_iter().flatten());
