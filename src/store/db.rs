@@ -5,7 +5,14 @@
 //! (<https://github.com/launchbadge/sqlx/issues/4385>), or wait as long as the network is silent. So [`Db`] and [`Transaction`]
 //! know whether a statement is under way, and give each one a deadline.
 
-use std::{fmt, io, sync::Arc, time::Duration};
+use std::{
+    fmt, io,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
 use futures_util::{
     FutureExt, StreamExt, TryFutureExt, TryStreamExt,
@@ -33,6 +40,11 @@ const STATEMENT_TIMEOUT: Duration = Duration::from_millis(4_500);
 /// How long an unused connection waits for PostgreSQL before it is closed.
 const RELEASE_TIMEOUT: Duration = Duration::from_secs(2);
 
+/// A connection that was used within this time is taken without a question, which would be one more round trip for each request.
+const TRUST_TIME: Duration = Duration::from_secs(1);
+/// After an answer that the server accepts no writes, every connection is asked for this long.
+const SUSPECT_TIME: Duration = Duration::from_secs(10);
+
 /// Whether a connection from the pool is outside a transaction, and reaches a server that accepts writes. Only outside a
 /// transaction does the statement begin one, at its own time. A server that has become a standby accepts no writes.
 const IS_USABLE: &str =
@@ -42,21 +54,71 @@ const IS_USABLE: &str =
 #[derive(Clone)]
 pub struct Db {
     pool: PgPool,
+    suspicion: Arc<Suspicion>,
     metrics: Arc<Metrics>,
+}
+
+/// Until when connections may reach a server that accepts no writes.
+struct Suspicion {
+    start: Instant,
+    /// Milliseconds after `start`.
+    until: AtomicU64,
+}
+
+impl Suspicion {
+    fn new() -> Self {
+        Self {
+            start: Instant::now(),
+            until: AtomicU64::new(0),
+        }
+    }
+
+    fn now(&self) -> u64 {
+        u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+
+    fn raise(&self) {
+        let until = self.now() + SUSPECT_TIME.as_secs() * 1_000;
+        self.until.store(until, Ordering::Relaxed);
+    }
+
+    fn is_raised(&self) -> bool {
+        self.now() < self.until.load(Ordering::Relaxed)
+    }
+
+    /// Raises it when PostgreSQL refused a write because it is a standby.
+    fn check<T>(&self, answer: &Result<T, Error>) {
+        let refused = answer.as_ref().err().and_then(Error::as_database_error);
+        if refused.is_some_and(|error| error.code().as_deref() == Some("25006")) {
+            self.raise();
+        }
+    }
 }
 
 impl Db {
     /// A pool of at most `size` connections, which connects when it is first used.
     pub fn new(options: PgConnectOptions, size: u32, metrics: Arc<Metrics>) -> Self {
+        let suspicion = Arc::new(Suspicion::new());
+        let suspected = Arc::clone(&suspicion);
         let pool = PgPoolOptions::new()
             .max_connections(size)
             .acquire_timeout(ACQUIRE_TIMEOUT)
             .idle_timeout(Duration::from_mins(5))
             // `is_usable` also shows that the connection is alive.
             .test_before_acquire(false)
-            .before_acquire(|connection, _| Box::pin(is_usable(connection)))
+            .before_acquire(move |connection, metadata| {
+                if metadata.idle_for < TRUST_TIME && !suspected.is_raised() {
+                    Box::pin(async { Ok(true) })
+                } else {
+                    Box::pin(is_usable(connection))
+                }
+            })
             .connect_lazy_with(options);
-        Self { pool, metrics }
+        Self {
+            pool,
+            suspicion,
+            metrics,
+        }
     }
 
     /// The options of new connections.
@@ -81,9 +143,14 @@ impl Db {
     /// # Errors
     /// PostgreSQL does not answer.
     pub async fn is_writable(&self) -> Result<bool, Error> {
-        sqlx::query_scalar("select current_setting('transaction_read_only') = 'off'")
-            .fetch_one(self)
-            .await
+        let writable: bool =
+            sqlx::query_scalar("select current_setting('transaction_read_only') = 'off'")
+                .fetch_one(self)
+                .await?;
+        if !writable {
+            self.suspicion.raise();
+        }
+        Ok(writable)
     }
 
     /// Closes all connections, once they are returned.
@@ -100,6 +167,7 @@ impl Db {
             connection: Some(connection?),
             busy: false,
             in_transaction: false,
+            suspicion: Arc::clone(&self.suspicion),
             metrics: self.metrics.clone(),
         })
     }
@@ -131,6 +199,7 @@ struct Lease {
     /// A statement has begun and not ended.
     busy: bool,
     in_transaction: bool,
+    suspicion: Arc<Suspicion>,
     metrics: Arc<Metrics>,
 }
 
@@ -145,6 +214,7 @@ impl Lease {
                 let statement = Statement {
                     operation,
                     busy: &mut self.busy,
+                    suspicion: &self.suspicion,
                     metrics: &self.metrics,
                 };
                 Ok((connection, statement))
@@ -199,6 +269,7 @@ struct Statement<'a> {
     /// For the timings.
     operation: &'static str,
     busy: &'a mut bool,
+    suspicion: &'a Suspicion,
     metrics: &'a Metrics,
 }
 
@@ -207,6 +278,7 @@ async fn answer<T>(
     Statement {
         operation,
         busy,
+        suspicion,
         metrics,
     }: Statement<'_>,
     statement: impl Future<Output = Result<T, Error>>,
@@ -220,7 +292,9 @@ async fn answer<T>(
         .get_or_create(&Operation { operation })
         .observe(took);
     *busy = answer.is_err();
-    answer.unwrap_or_else(|_| Err(late()))
+    let answer = answer.unwrap_or_else(|_| Err(late()));
+    suspicion.check(&answer);
+    answer
 }
 
 impl Drop for Lease {
