@@ -3,6 +3,7 @@
 FROM rust:1.95-trixie AS build
 WORKDIR /build
 COPY Cargo.toml Cargo.lock build.rs ./
+COPY benches benches
 COPY migrations migrations
 COPY src src
 RUN --mount=type=cache,sharing=locked,target=/usr/local/cargo/registry --mount=type=cache,sharing=locked,target=/build/target \
