@@ -229,8 +229,6 @@ struct Batch {
     authors: HashMap<UserId, Author>,
     /// JSON of the messages stored earlier with the same author and `clientMessageId`.
     stored: HashMap<(UserId, Uuid), Bytes>,
-    /// The same of messages that were stored and deleted.
-    deleted: HashMap<(UserId, Uuid), MessageId>,
     /// The messages that the group's messages reply to, with their channels.
     originals: HashMap<MessageId, (ChannelId, Reply)>,
     /// The users with the names that the group's messages mention.
@@ -249,18 +247,13 @@ impl Batch {
         let channels = distinct(posts.iter().map(|post| post.channel));
         let channels = new_messages::lock_targets(db, &channels).await?;
         let authors = distinct(posts.iter().map(|post| (post.author, post.channel)));
-        let authors = new_messages::lock_authors(db, &authors).await?;
         let (senders, ids): (Vec<_>, Vec<_>) = posts
             .iter()
             .filter_map(|post| Some((post.author, post.client_id?)))
             .unzip();
-        let (mut stored, mut deleted) = (HashMap::new(), HashMap::new());
+        let authors = new_messages::lock_authors(db, &authors, &ids).await?;
+        let mut stored = HashMap::new();
         if !ids.is_empty() {
-            for (author, id, message) in
-                new_messages::deleted_with_client_ids(db, &senders, &ids).await?
-            {
-                deleted.insert((author, id), message);
-            }
             for message in new_messages::with_client_ids(db, &senders, &ids).await? {
                 if let (Some(author), Some(id)) = (&message.author, message.client_message_id) {
                     stored.insert((author.id, id), json(&message)?);
@@ -278,7 +271,6 @@ impl Batch {
             channels: channels.collect(),
             authors,
             stored,
-            deleted,
             originals,
             names,
         })
@@ -297,14 +289,12 @@ impl Batch {
                 new: false,
             });
         }
-        let deleted = post
-            .client_id
-            .and_then(|id| self.deleted.get(&(post.author, id)));
-        if let Some(message) = deleted {
-            return Err(Problem::NotFound(Resource::Message(*message)));
-        }
         let author = self.authors.get(&post.author);
         let author = author.ok_or(Problem::NotFound(Resource::User(post.author)))?;
+        let deleted = post.client_id.and_then(|id| author.deleted_message(id));
+        if let Some(message) = deleted {
+            return Err(Problem::NotFound(Resource::Message(message)));
+        }
         let target = self
             .channels
             .get_mut(&post.channel)

@@ -57,6 +57,18 @@ pub struct Author {
     pub user: User,
     /// The channels of the author's new messages that are visible to the author.
     pub visible_channels: Vec<ChannelId>,
+    /// The `clientMessageId`s of the new messages with which the author stored messages that are deleted, in order.
+    pub deleted_client_ids: Vec<Uuid>,
+    /// These messages, in the same order.
+    pub deleted_messages: Vec<MessageId>,
+}
+
+impl Author {
+    /// The deleted message that the author stored with this `clientMessageId`.
+    pub fn deleted_message(&self, client_id: Uuid) -> Option<MessageId> {
+        let index = self.deleted_client_ids.binary_search(&client_id).ok()?;
+        self.deleted_messages.get(index).copied()
+    }
 }
 
 /// Locks the authors of new messages.
@@ -71,6 +83,7 @@ pub struct Author {
 pub async fn lock_authors(
     db: &mut Transaction,
     posts: &[(UserId, ChannelId)],
+    client_ids: &[Uuid],
 ) -> Result<HashMap<UserId, Author>, Problem> {
     const SQL: &str = concat!(
         "select ",
@@ -78,7 +91,10 @@ pub async fn lock_authors(
         ", array(select c.id from unnest($1::uuid[], $2::uuid[]) as post (author_id, channel_id) \
          join channels c on c.id = post.channel_id where post.author_id = u.id and ",
         visible!("c", "u.id"),
-        ") as visible_channels from users u",
+        ") as visible_channels, \
+         array(select d.client_message_id from deleted_client_ids d where d.author_id = u.id and d.client_message_id = any($3) order by 1) as deleted_client_ids, \
+         array(select d.message_id from deleted_client_ids d where d.author_id = u.id and d.client_message_id = any($3) order by d.client_message_id) as deleted_messages \
+         from users u",
         users::picture!(),
         "where u.id = any($1) order by u.id for key share of u"
     );
@@ -86,28 +102,11 @@ pub async fn lock_authors(
     let authors: Vec<Author> = sqlx::query_as(SQL)
         .bind(users)
         .bind(channels)
+        .bind(client_ids)
         .fetch_all(db)
         .await?;
     let authors = authors.into_iter().map(|author| (author.user.id, author));
     Ok(authors.collect())
-}
-
-/// The deleted messages of these authors with these `clientMessageId`s, pair by pair.
-///
-/// # Errors
-/// PostgreSQL fails.
-pub async fn deleted_with_client_ids(
-    db: &mut Transaction,
-    authors: &[UserId],
-    client_ids: &[Uuid],
-) -> Result<Vec<(UserId, Uuid, MessageId)>, Problem> {
-    const SQL: &str = "select author_id, client_message_id, message_id from deleted_client_ids \
-                       where (author_id, client_message_id) in (select * from unnest($1::uuid[], $2::uuid[]))";
-    Ok(sqlx::query_as(SQL)
-        .bind(authors)
-        .bind(client_ids)
-        .fetch_all(db)
-        .await?)
 }
 
 /// The stored messages of these authors with these `clientMessageId`s, pair by pair.
