@@ -47,6 +47,7 @@ const LIMIT_MS = 90_000;
 const FOUNDATIONS = new Set([
   "Two users sign up in two browsers, and different nodes serve them",
   "A channel that the administrator creates appears in both lists without a reload",
+  "A private conversation is live for both participants and invisible to others",
 ]);
 const base = new URL(process.env.BASE_URL ?? "http://127.0.0.1:3000");
 /** @type {Scenario} */
@@ -140,6 +141,8 @@ async function attempt([name, run], fixture) {
     for (const { page, name: user } of people.filter((person) => !person.page.isClosed())) {
       const path = join(screenshots, `failed-${fixture.run}-${failed.length}-${user}.png`);
       await page.screenshot({ path, timeout: 5_000 }).catch(() => {});
+      // The next scenario begins without this one's dialogs.
+      await page.reload({ timeout: 5_000 }).catch(() => {});
     }
   } finally {
     clearTimeout(timer);

@@ -106,7 +106,7 @@ export const notifications = [
   [
     "Dismissing one or all notifications removes them from every tab and from the server",
     async ({ ann, ben, base, password, channel }) => {
-      await ben.openChannel(channel);
+      await Promise.all([ann.openChannel(ben.name), ben.openChannel(channel)]);
       const other = await ben.context.newPage();
       ben.watch(other);
       await other.goto(ben.page.url());
@@ -131,7 +131,7 @@ export const notifications = [
   [
     "After a resync, the app reads the lists again",
     async ({ ann, ben, bensProxy, channel }) => {
-      await ben.openChannel(channel);
+      await Promise.all([ann.openChannel(ben.name), ben.openChannel(channel)]);
       await waitForBadge(ben, 0);
       bensProxy.cut();
       await ann.send("Missed.");

@@ -136,6 +136,51 @@ test("a level is shown at once, and goes back when the server refuses it", async
   expect(levelOf(channel)).toBe("MENTIONS");
 });
 
+test("answers from before a choice of a level do not take it back", async () => {
+  await load(status());
+  let answerList: (list: { items: ReadStatus[]; cursor: null }) => void = () => {};
+  let answerPosition: (status: ReadStatus) => void = () => {};
+  let answerLevel: (status: ReadStatus) => void = () => {};
+  vi.mocked(api.readStatuses).mockReturnValueOnce(new Promise((done) => (answerList = done)));
+  update.mockReturnValueOnce(new Promise((done) => (answerPosition = done)));
+  update.mockReturnValueOnce(new Promise((done) => (answerLevel = done)));
+  markRead(channel.id, 4);
+  const list = refreshReadStatuses();
+  await vi.advanceTimersByTimeAsync(1_000);
+  const change = setLevel(channel, "ALL");
+  await vi.advanceTimersByTimeAsync(0);
+  answerPosition(status({ lastReadSeq: 4 }));
+  await vi.advanceTimersByTimeAsync(0);
+  expect(levelOf(channel)).toBe("ALL");
+  answerLevel(status({ lastReadSeq: 4, notificationLevel: "ALL" }));
+  await change;
+  answerList({ items: [status()], cursor: null });
+  await list;
+  expect(readStatusOf(channel.id)).toMatchObject({ lastReadSeq: 4, notificationLevel: "ALL" });
+  // Another device has chosen since.
+  await load(status({ lastReadSeq: 4, notificationLevel: "NONE" }));
+  expect(levelOf(channel)).toBe("NONE");
+});
+
+test("of two levels chosen in a row, the second is sent last and stays", async () => {
+  await load(status());
+  const answers: (() => void)[] = [];
+  update.mockImplementation(
+    (_, { newNotificationLevel }) =>
+      new Promise((done) => answers.push(() => done(status({ notificationLevel: newNotificationLevel })))),
+  );
+  const changes = [setLevel(channel, "ALL"), setLevel(channel, "NONE")];
+  await vi.advanceTimersByTimeAsync(0);
+  expect(update).toHaveBeenCalledOnce();
+  answers[0]?.();
+  await vi.advanceTimersByTimeAsync(0);
+  expect(levelOf(channel)).toBe("NONE");
+  answers[1]?.();
+  await Promise.all(changes);
+  expect(update.mock.calls.map(([, { newNotificationLevel }]) => newNotificationLevel)).toEqual(["ALL", "NONE"]);
+  expect(levelOf(channel)).toBe("NONE");
+});
+
 test("a new user has read everything; a later channel is unread since the user last read something", async () => {
   // The newest message is deleted.
   create.mockImplementation(async (given) => status({ ...given, lastReadSeq: 4 }));

@@ -18,21 +18,35 @@ const SEND_SPACING_MS = 1_000;
 const readStatuses = signal<Map<string, ReadStatus> | null>(null);
 /** Positions that the server may not have yet, by channel id, with the time of the last request. */
 const unsaved: Map<string, { seq: number; sentAt: number; sending: boolean }> = new Map();
+/** The last change of the level of each channel, by channel id, with its place among the ended ones. */
+const levelChanges: Map<string, { endedAs: number }> = new Map();
+let levelChangesEnded = 0;
 
 /** Resolves to the position in the event stream at which the list was read. */
 export const refreshReadStatuses = coalesce(async () => {
   const userId = me.peek()?.id;
   if (!userId) return null;
-  const { items, cursor } = await retry(() => api.readStatuses(userId));
-  if (me.peek()?.id === userId) readStatuses.value = new Map(items.map((each) => [each.channelId, furthest(each)]));
+  let ended = 0;
+  const { items, cursor } = await retry(() => {
+    ended = levelChangesEnded;
+    return api.readStatuses(userId);
+  });
+  if (me.peek()?.id === userId) readStatuses.value = new Map(items.map((each) => [each.channelId, merge(each, ended)]));
   return cursor;
 }, SPACING_MS);
 
-/** The status from the server, unless the user has read further since. */
-function furthest(status: ReadStatus): ReadStatus {
+/**
+ * A status from the server, unless it is older than what this tab has: the user has read further, or has chosen a level.
+ *
+ * @param ended Number of level changes that had ended before the status was asked for.
+ */
+function merge(status: ReadStatus, ended: number): ReadStatus {
   const held = readStatuses.peek()?.get(status.channelId);
-  if (!held || held.id !== status.id || held.lastReadSeq <= status.lastReadSeq) return status;
-  return { ...status, lastReadSeq: held.lastReadSeq, mentions: held.mentions };
+  if (held?.id !== status.id) return status;
+  const { lastReadSeq, mentions } = held.lastReadSeq > status.lastReadSeq ? held : status;
+  const change = levelChanges.get(status.channelId);
+  const { notificationLevel } = change && change.endedAs > ended ? held : status;
+  return { ...status, lastReadSeq, mentions, notificationLevel };
 }
 
 function put(status: ReadStatus) {
@@ -91,8 +105,9 @@ async function save(channelId: string) {
     position.sentAt = performance.now();
     saved = position.seq;
     try {
+      const ended = levelChangesEnded;
       const answer = await retry(() => api.updateReadStatus(status.id, { newLastReadSeq: saved }));
-      if (me.peek()?.id === userId) put(furthest(answer));
+      if (me.peek()?.id === userId) put(merge(answer, ended));
     } catch (error) {
       // The channel is gone, or the session.
       console.warn("saving a position failed:", error);
@@ -129,18 +144,29 @@ function openTabs(): BroadcastChannel | null {
 export const levelOf = (channel: Channel): NotificationLevel =>
   readStatusOf(channel.id)?.notificationLevel ?? (channel.type === "PRIVATE" ? "ALL" : "NONE");
 
+/** Changes of levels are sent one after the other, so that the server keeps the last one. */
+let sending: Promise<unknown> = Promise.resolve();
+
 /** Changes the level at once, and back when the server refuses. */
 export async function setLevel(channel: Channel, level: NotificationLevel) {
+  const userId = me.peek()?.id;
   const status = readStatuses.peek()?.get(channel.id) ?? (await create(channel, level));
   const show = (notificationLevel: NotificationLevel) => {
     const held = readStatuses.peek()?.get(channel.id);
     if (held) put({ ...held, notificationLevel });
   };
   show(level);
+  const change = { endedAs: Infinity };
+  levelChanges.set(channel.id, change);
+  const answer = sending.catch(() => {}).then(() => api.updateReadStatus(status.id, { newNotificationLevel: level }));
+  sending = answer;
   try {
-    put(furthest(await api.updateReadStatus(status.id, { newNotificationLevel: level })));
+    const stored = await answer;
+    change.endedAs = ++levelChangesEnded;
+    if (me.peek()?.id === userId) put(merge(stored, levelChangesEnded));
   } catch (error) {
-    show(status.notificationLevel);
+    change.endedAs = ++levelChangesEnded;
+    if (me.peek()?.id === userId && levelChanges.get(channel.id) === change) show(status.notificationLevel);
     throw error;
   }
 }
@@ -198,4 +224,5 @@ async function create(channel: Channel, level?: NotificationLevel): Promise<Read
 export function clearReadStatuses() {
   readStatuses.value = null;
   unsaved.clear();
+  levelChanges.clear();
 }
