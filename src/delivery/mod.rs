@@ -26,13 +26,13 @@ use crate::{
     events::{kafka::Record, position::EventLog},
     ids::{ChannelId, SessionId, UserId},
     metrics::{Metrics, Protocol},
-    model::{Control, Topic},
+    model::{Control, Event, Topic},
     protocol,
     tasks::Tasks,
 };
 
 use activity::Activity;
-use hub::{Hub, Payload};
+use hub::{Hub, Payload, Source};
 use sse::SseStreams;
 
 /// Capacity of the queue of gaps. The audit finds a gap that does not fit.
@@ -111,29 +111,39 @@ impl Delivery {
 
     /// Delivers an event to the clients of this node. Called in the order in which Kafka carries the events; never waits.
     pub fn dispatch(&self, record: Record) {
-        let Record { event, position } = record;
+        self.dispatch_from(Source::Kafka, record);
+    }
+
+    /// Delivers a change of a message that was read from the outbox, before Kafka carries it.
+    pub fn dispatch_early(&self, event: Event) {
+        let record = Record {
+            event,
+            position: None,
+        };
+        self.dispatch_from(Source::Outbox, record);
+    }
+
+    fn dispatch_from(&self, source: Source, Record { event, position }: Record) {
         match event.topic {
             Topic::Messages => {
                 let Ok(channel) = event.key.parse() else {
                     return;
                 };
-                let after = event.changed_seq();
+                let change = event.change();
                 let payload = Payload {
                     id: event.id.to_string(),
                     body: event.body,
                 };
-                match event.seq {
-                    Some(seq) => {
-                        self.activity.note(channel);
-                        if self.hub.offer(channel, seq, payload) {
-                            self.report_gap(Gap::Channel(channel));
-                        }
-                    }
-                    None => {
-                        if self.hub.broadcast(channel, event.id, &payload, after) {
-                            self.report_gap(Gap::Channel(channel));
-                        }
-                    }
+                let has_gap = if let Some(seq) = event.seq {
+                    self.activity.note(channel);
+                    self.hub.offer(channel, seq, payload)
+                } else {
+                    let change = change.as_ref();
+                    self.hub
+                        .broadcast(channel, event.id, &payload, change, source)
+                };
+                if has_gap {
+                    self.report_gap(Gap::Channel(channel));
                 }
             }
             Topic::Sse => {

@@ -2,7 +2,7 @@
 //!
 //! Revocations are read all the time, so that each one takes effect within 1 s on every node: the producer of the node that revokes,
 //! or the consumer of the node that must act, may be the part that does not work, and neither knows it at once. Changes of messages
-//! are read while Kafka is not known to work; a node drops those that it has delivered.
+//! are read while Kafka is not known to work; a node drops those that it has delivered, and earlier ones that Kafka carries later.
 
 use std::{collections::HashSet, time::Duration};
 
@@ -10,7 +10,6 @@ use tracing::debug;
 
 use crate::{
     delivery::repair::Repairer,
-    events::kafka::Record,
     ids::EventId,
     model::Control,
     problem::{Problem, chain},
@@ -37,6 +36,10 @@ pub async fn run(repairer: Repairer) {
             reads = READS_AFTER_OUTAGE;
         } else if reads > 0 {
             reads -= 1;
+            if reads == 0 {
+                repairer.delivery.hub.forget_early_changes();
+                continue;
+            }
         } else {
             continue;
         }
@@ -92,10 +95,7 @@ async fn deliver_changes(
     for event in outbox::recent_changes(&repairer.db, &channels).await? {
         read.insert(event.id);
         if !delivered.contains(&event.id) {
-            repairer.delivery.dispatch(Record {
-                event,
-                position: None,
-            });
+            repairer.delivery.dispatch_early(event);
         }
     }
     Ok(read)

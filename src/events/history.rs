@@ -74,9 +74,15 @@ return id
 );
 
 /// Returns the time since which Redis has lost no data and the current time, both in milliseconds, and its run. KEYS: epoch.
+///
+/// Fails on a replica: after a failover, the entries of the new master have another run than the old one, so the log would look
+/// empty, and its position would be after entries that the stream has not sent.
 const CLOCK: &str = concat!(
     run!(),
     r"
+if string.find(redis.call('INFO', 'replication'), 'role:slave') then
+    return redis.error_reply('READONLY a replica does not answer reads of a log')
+end
 local time = redis.call('TIME')
 local now = string.format('%d%03d', time[1], math.floor(time[2] / 1000))
 local since, of = string.match(redis.call('GET', KEYS[1]) or '', '^(%d+) (%x+)$')

@@ -260,12 +260,15 @@ impl Event {
         }
     }
 
-    /// The position of the message that this event changes, deletes or reacts to. None for other events, and for those of earlier versions.
-    pub fn changed_seq(&self) -> Option<i64> {
+    /// The message that this event changes, deletes or reacts to. None for other events, and for those of earlier versions.
+    pub fn change(&self) -> Option<Change> {
         #[derive(Deserialize)]
+        #[serde(rename_all = "camelCase")]
         struct Body {
             seq: Option<i64>,
             message: Option<Changed>,
+            emoji: Option<String>,
+            user_id: Option<UserId>,
         }
         #[derive(Deserialize)]
         struct Changed {
@@ -275,7 +278,14 @@ impl Event {
             return None;
         }
         let body: Body = serde_json::from_slice(&self.body).ok()?;
-        body.message.map(|message| message.seq).or(body.seq)
+        Some(Change {
+            seq: body.message.map(|message| message.seq).or(body.seq)?,
+            part: match self.kind {
+                MESSAGE_UPDATED => Part::Text,
+                MESSAGE_DELETED => Part::Whole,
+                _ => Part::Reaction(body.user_id?, body.emoji?),
+            },
+        })
     }
 
     /// Revoked access.
@@ -290,6 +300,33 @@ impl Event {
             body: body.into(),
         }
     }
+}
+
+/// A change of a message.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Change {
+    /// The position of the message.
+    pub seq: i64,
+    /// What has changed.
+    pub part: Part,
+}
+
+impl Change {
+    /// Whether this change makes an earlier one useless to clients: it has the same part, or deletes the message.
+    pub fn replaces(&self, earlier: &Self) -> bool {
+        self.seq == earlier.seq && (self.part == Part::Whole || self.part == earlier.part)
+    }
+}
+
+/// The part of a message that changes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// The text, by an edit.
+    Text,
+    /// The reaction of a user with an emoji.
+    Reaction(UserId, String),
+    /// The message, by its deletion.
+    Whole,
 }
 
 /// The kinds of events that this version knows.

@@ -1,7 +1,17 @@
 //! Connections that stay open and are of no use: they carry nothing, or reach a server that accepts no writes. A node closes them.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
+use discodeit::{
+    events::{
+        history::{Append, History},
+        position::EventLog,
+    },
+    ids::EventId,
+    metrics::Metrics,
+    redis_client::RedisClient,
+    secret::Secret,
+};
 use futures_util::future::join_all;
 use tokio::time::Instant;
 
@@ -199,4 +209,51 @@ async fn revocations_take_effect_within_1_s_although_kafka_does_not_carry_them()
         );
         assert!(started.elapsed() < Duration::from_secs(1));
     }
+}
+
+/// A node that still reads from the old master must not take the log of the new one for empty: the position of an empty log is its
+/// time, and streams would drop the events that the new master has appended before.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_old_master_does_not_answer_for_the_log_of_the_new_one() {
+    let (old, new) = (RedisServer::start().await, RedisServer::start().await);
+    let [at_old, at_new] = [&old, &new].map(|server| {
+        let client = RedisClient::new(&Secret::new(server.url()), Arc::new(Metrics::new()));
+        History::new(client.expect("a URL"))
+    });
+    let log = EventLog::All;
+    let append = async |history: &History| {
+        let event = Append {
+            log,
+            event: EventId::new(),
+            name: "test",
+            data: "{}",
+        };
+        history.append(&[event]).await.expect("appended")
+    };
+    let first = append(&at_old).await;
+    assert_eq!(at_old.tip(log).await.expect("read"), first[0]);
+    new.replicate(Some(&old)).await;
+    eventually("the replica has everything", async || {
+        new.keys().await == old.keys().await
+    })
+    .await;
+    new.replicate(None).await;
+    let second = append(&at_new).await;
+    old.replicate(Some(&new)).await;
+    eventually("the old master has the entry of the new one", async || {
+        let newest: redis::RedisResult<redis::streams::StreamRangeReply> = redis::cmd("XREVRANGE")
+            .arg(&["sse:all", "+", "-", "COUNT", "1"])
+            .query_async(&mut old.connect().await)
+            .await;
+        newest.is_ok_and(|newest| {
+            newest
+                .ids
+                .iter()
+                .any(|entry| entry.id == second[0].to_string())
+        })
+    })
+    .await;
+    assert!(at_old.tip(log).await.is_err());
+    assert!(at_old.after(log, first[0], 10).await.is_err());
+    assert_eq!(at_new.tip(log).await.expect("read"), second[0]);
 }

@@ -27,11 +27,12 @@ use crate::{
         destination::ChannelStream, disconnect::CloseReason, outbound::SendQueue, sequence::Offer,
     },
     ids::{ChannelId, EventId, SessionId, UserId},
-    model::Control,
+    model::{Control, event::Change},
 };
 
 use room::Room;
 
+pub use room::Source;
 pub use subscribe::{PendingSubscription, Subscribed, Unread};
 pub use subscriber::{Connection, FrameFormat, Payload};
 
@@ -293,17 +294,28 @@ impl Hub {
 
     /// Delivers an event without a position. A client that misses one reads the changed message from the store.
     ///
-    /// The event changes the message at the position `after`, if there is one, so it is held back while that message is missing.
-    /// True when it is held back and no repair is running.
+    /// The event has the change of a message, if there is one, so it is held back while that message is missing, and is dropped when
+    /// a later change was read from the outbox. True when it is held back and no repair is running.
     pub fn broadcast(
         &self,
         channel: ChannelId,
         event: EventId,
         payload: &Payload,
-        after: Option<i64>,
+        change: Option<&Change>,
+        source: Source,
     ) -> bool {
-        self.room(channel)
-            .is_some_and(|room| room.broadcast(event, payload, after) && room.begin_repair())
+        self.room(channel).is_some_and(|room| {
+            room.broadcast(event, payload, change, source) && room.begin_repair()
+        })
+    }
+
+    /// Forgets which changes were read from the outbox, now that Kafka carries all of them again.
+    pub fn forget_early_changes(&self) {
+        for channel in self.channels() {
+            if let Some(room) = self.room(channel) {
+                room.forget_early_changes();
+            }
+        }
     }
 
     /// Marks a repair as begun. False without a room, while a repair is running, or before the room's position is known.

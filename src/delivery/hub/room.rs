@@ -17,13 +17,27 @@ use crate::{
         sequence::{Offer, Sequence},
     },
     ids::{ChannelId, EventId, UserId},
+    model::event::{Change, Part},
 };
 
 /// Events without a position that a room remembers, to drop duplicates from Kafka. More than a channel has in the seconds
 /// after which the outbox publishes an unacknowledged event again.
 const RECENT_EVENTS: usize = 64;
+/// Changes that a room delivered before Kafka carried them, of the seconds for which a node reads the outbox.
+const MAX_EARLY_CHANGES: usize = 256;
+/// Deleted messages that a room remembers, to drop edits that come later.
+const MAX_DELETED: usize = 256;
 /// Changes of missing messages that a room holds back. A repair takes milliseconds; of more changes the oldest are delivered.
 const MAX_HELD_CHANGES: usize = 256;
+
+/// From where an event without a position comes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// Kafka, in order.
+    Kafka,
+    /// The outbox, which is read while Kafka is not known to work.
+    Outbox,
+}
 
 #[derive(Default)]
 pub(super) struct RoomState {
@@ -36,6 +50,10 @@ pub(super) struct RoomState {
     /// Whether only participants of the channel may subscribe.
     pub(super) private: bool,
     recent_event_ids: VecDeque<EventId>,
+    /// Changes that were read from the outbox, and that Kafka has not carried yet.
+    early_changes: VecDeque<(EventId, Change)>,
+    /// Positions of the messages that were deleted last.
+    deleted: VecDeque<i64>,
     /// Changes of messages that are still missing, with the positions of these messages.
     held_changes: VecDeque<(i64, Payload)>,
     /// Whether the channel was deleted.
@@ -43,6 +61,55 @@ pub(super) struct RoomState {
 }
 
 impl RoomState {
+    /// Whether clients must not get this event any more: they have had it, or they have had a later change from the outbox.
+    ///
+    /// Kafka carries the changes of a channel in their order. So until it carries the change that was read from the outbox, it
+    /// carries earlier ones.
+    fn is_late(&mut self, event: EventId, change: Option<&Change>, source: Source) -> bool {
+        if source == Source::Kafka {
+            if let Some(at) = self.early_changes.iter().position(|(id, _)| *id == event) {
+                self.early_changes.remove(at);
+                return true;
+            }
+            let is_replaced =
+                |of: &Change| self.early_changes.iter().any(|(_, by)| by.replaces(of));
+            if change.is_some_and(is_replaced) {
+                return true;
+            }
+        }
+        // Two nodes may have published an edit and the deletion in the other order.
+        let is_of_deleted = |of: &Change| of.part != Part::Whole && self.deleted.contains(&of.seq);
+        if change.is_some_and(is_of_deleted) {
+            return true;
+        }
+        if self.recent_event_ids.contains(&event) {
+            return true;
+        }
+        if self.recent_event_ids.len() == RECENT_EVENTS {
+            self.recent_event_ids.pop_front();
+        }
+        self.recent_event_ids.push_back(event);
+        if let Some(change) = change
+            && change.part == Part::Whole
+        {
+            if self.deleted.len() == MAX_DELETED {
+                self.deleted.pop_front();
+            }
+            self.deleted.push_back(change.seq);
+        }
+        if source == Source::Outbox
+            && let Some(change) = change
+        {
+            self.early_changes
+                .retain(|(_, earlier)| !change.replaces(earlier));
+            if self.early_changes.len() == MAX_EARLY_CHANGES {
+                self.early_changes.pop_front();
+            }
+            self.early_changes.push_back((event, change.clone()));
+        }
+        false
+    }
+
     /// Delivers an event to the subscriptions for events. It changes the message at the position `of`, if there is one. Returns the
     /// number of subscriptions.
     fn deliver_event(&mut self, channel: ChannelId, payload: &Payload, of: Option<i64>) -> u64 {
@@ -201,17 +268,20 @@ impl Room {
         offer
     }
 
-    /// Delivers an event without a position, unless it is a duplicate, or changes a message that is still missing: clients would
-    /// see the old message after its change. True when it is held back.
-    pub(super) fn broadcast(&self, event: EventId, payload: &Payload, after: Option<i64>) -> bool {
+    /// Delivers an event without a position, unless it is a duplicate or late, or changes a message that is still missing: clients
+    /// would see the old message after its change. True when it is held back.
+    pub(super) fn broadcast(
+        &self,
+        event: EventId,
+        payload: &Payload,
+        change: Option<&Change>,
+        source: Source,
+    ) -> bool {
         let mut state = self.state.lock();
-        if state.recent_event_ids.contains(&event) {
+        if state.is_late(event, change, source) {
             return false;
         }
-        if state.recent_event_ids.len() == RECENT_EVENTS {
-            state.recent_event_ids.pop_front();
-        }
-        state.recent_event_ids.push_back(event);
+        let after = change.map(|change| change.seq);
         if let (Some(after), Some(position)) = (after, state.sequence.position())
             && after > position
         {
@@ -227,6 +297,11 @@ impl Room {
         self.deliveries
             .inc_by(state.deliver_event(self.channel, payload, after));
         false
+    }
+
+    /// Forgets which changes were read from the outbox, now that Kafka carries all of them again.
+    pub(super) fn forget_early_changes(&self) {
+        self.state.lock().early_changes.clear();
     }
 
     /// Delivers messages read from the store: all that it has up to `through`.

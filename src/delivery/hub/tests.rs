@@ -5,7 +5,10 @@ use proptest::prelude::*;
 use prometheus_client::metrics::counter::Counter;
 
 use super::*;
-use crate::protocol::{encoding::Encoding, stomp::Version};
+use crate::{
+    model::event::Part,
+    protocol::{encoding::Encoding, stomp::Version},
+};
 
 pub(super) fn connection(hub: &Hub) -> Arc<Connection> {
     hub.join(UserId::new(), SessionId::new(), Arc::default())
@@ -165,7 +168,7 @@ fn an_event_without_a_position_is_delivered_once() {
     );
     let events: Vec<_> = (0..3).map(|_| EventId::new()).collect();
     for event in [0, 1, 0, 2, 1] {
-        hub.broadcast(channel, events[event], &payload(1), None);
+        hub.broadcast(channel, events[event], &payload(1), None, Source::Kafka);
     }
     assert_eq!(queued(&ann).len(), 3);
 }
@@ -184,14 +187,27 @@ fn a_change_of_a_message_is_delivered_after_the_message() {
         id: format!("change-{seq}"),
         body: Bytes::from("{}"),
     };
-    assert!(!hub.broadcast(channel, EventId::new(), &change(1), Some(1)));
+    let broadcast = |seq| {
+        let edit = Change {
+            seq,
+            part: Part::Text,
+        };
+        hub.broadcast(
+            channel,
+            EventId::new(),
+            &change(seq),
+            Some(&edit),
+            Source::Kafka,
+        )
+    };
+    assert!(!broadcast(1));
     // Message 2 is missing, and the first change that needs it begins a repair.
-    assert!(hub.broadcast(channel, EventId::new(), &change(2), Some(2)));
-    assert!(!hub.broadcast(channel, EventId::new(), &change(3), Some(3)));
+    assert!(broadcast(2));
+    assert!(!broadcast(3));
     hub.offer(channel, 3, payload(3));
     hub.offer(channel, 2, payload(2));
     // Message 4 was deleted before the repair read it.
-    hub.broadcast(channel, EventId::new(), &change(4), Some(4));
+    broadcast(4);
     hub.repair(channel, Vec::new(), 4);
     let order: Vec<String> = queued(&ann)
         .iter()
@@ -208,6 +224,80 @@ fn a_change_of_a_message_is_delivered_after_the_message() {
     for (id, expected) in order.iter().zip(expected) {
         assert!(id.contains(expected), "{order:?}");
     }
+}
+
+#[test]
+fn a_change_that_kafka_carries_after_a_later_one_is_dropped() {
+    let hub = Arc::new(Hub::new(20, Counter::default()));
+    let (channel, ann) = (ChannelId::new(), connection(&hub));
+    hub.begin_subscription(channel)
+        .add(&ann, ChannelStream::Events, &frame_format("e"), 0, None);
+    for seq in [1, 2] {
+        hub.offer(channel, seq, payload(seq));
+    }
+    let reaction = Part::Reaction(UserId::new(), "👍".to_owned());
+    let changes = [
+        (1, Part::Text),
+        (1, Part::Text),
+        (1, Part::Text),
+        (1, reaction.clone()),
+        (1, reaction),
+        (2, Part::Text),
+        (2, Part::Whole),
+        (2, Part::Text),
+    ];
+    let ids: Vec<EventId> = changes.iter().map(|_| EventId::new()).collect();
+    let broadcast = |change: usize, source| {
+        let (seq, part) = changes[change].clone();
+        let payload = Payload {
+            id: change.to_string(),
+            body: Bytes::from("{}"),
+        };
+        let change_of = Change { seq, part };
+        hub.broadcast(channel, ids[change], &payload, Some(&change_of), source);
+        queued(&ann).len()
+    };
+    // The outbox has the last edit, the last reaction, and the deletion, while Kafka carries nothing.
+    for read in [1, 4, 6] {
+        assert_eq!(broadcast(read, Source::Outbox), 1, "{read}");
+    }
+    // Then Kafka carries everything that came before, and what has come since.
+    for (change, delivered) in [
+        (0, 0),
+        (1, 0),
+        (3, 0),
+        (4, 0),
+        (5, 0),
+        (6, 0),
+        // Of a node that published it after the deletion.
+        (7, 0),
+        (2, 1),
+    ] {
+        assert_eq!(broadcast(change, Source::Kafka), delivered, "{change}");
+    }
+    // What Kafka carries again is a duplicate.
+    assert_eq!(broadcast(2, Source::Kafka), 0);
+}
+
+#[test]
+fn after_an_outage_changes_that_kafka_has_lost_hold_up_no_later_ones() {
+    let hub = Arc::new(Hub::new(20, Counter::default()));
+    let (channel, ann) = (ChannelId::new(), connection(&hub));
+    hub.begin_subscription(channel)
+        .add(&ann, ChannelStream::Events, &frame_format("e"), 0, None);
+    hub.offer(channel, 1, payload(1));
+    let edit = Change {
+        seq: 1,
+        part: Part::Text,
+    };
+    let broadcast = |source| {
+        hub.broadcast(channel, EventId::new(), &payload(1), Some(&edit), source);
+        queued(&ann).len()
+    };
+    assert_eq!(broadcast(Source::Outbox), 1);
+    assert_eq!(broadcast(Source::Kafka), 0, "an earlier edit");
+    hub.forget_early_changes();
+    assert_eq!(broadcast(Source::Kafka), 1);
 }
 
 #[test]
