@@ -14,7 +14,7 @@ use rdkafka::{
 };
 use tokio::{
     task::spawn_blocking,
-    time::{Instant, MissedTickBehavior, interval, sleep},
+    time::{Instant, MissedTickBehavior, interval, sleep, timeout},
 };
 use tracing::{debug, info, warn};
 
@@ -38,6 +38,12 @@ const START_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Interval at which the broker is asked for its topics.
 const WATCH_INTERVAL: Duration = Duration::from_secs(1);
+
+/// A client whose question for the topics does not end within this time never answers: each of the three has [`ANSWER_TIMEOUT`].
+const STUCK_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// A client that finds no broker for this long is replaced: the brokers may have other addresses now.
+const LOST_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// A consumer that is closed on a thread of its own, so that its broker cannot keep the node from ending.
 pub struct DetachedConsumer(Option<StreamConsumer>);
@@ -209,14 +215,23 @@ impl Kafka {
     }
 
     /// Asks the broker once a second for its topics, to learn whether it answers and whether their partitions have changed: a
-    /// broker that lost its data has none, and an operator may add some. Runs until it is dropped.
+    /// broker that lost its data has none, and an operator may add some. Replaces a client that does not work. Runs until it is
+    /// dropped.
     pub async fn watch(self: Arc<Self>) {
+        let mut last_answer = Instant::now();
         loop {
             let kafka = self.clone();
-            let counts = spawn_blocking(move || kafka.partition_counts())
-                .await
-                .ok()
-                .flatten();
+            let question = spawn_blocking(move || kafka.partition_counts());
+            let answer = timeout(STUCK_TIMEOUT, question).await;
+            let is_stuck = answer.is_err();
+            let counts = answer.ok().and_then(Result::ok).flatten();
+            if counts.is_some() {
+                last_answer = Instant::now();
+            } else if is_stuck || last_answer.elapsed() > LOST_TIMEOUT {
+                warn!(is_stuck, "the Kafka client finds no broker; replacing it");
+                self.replace_producer();
+                last_answer = Instant::now();
+            }
             let assigned = self.assigned_counts.lock().clone();
             if counts.as_ref().is_some_and(|counts| *counts != assigned) && !assigned.is_empty() {
                 // Until the new partitions are assigned, the audits ask the stores more often.

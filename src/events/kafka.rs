@@ -175,6 +175,9 @@ impl Kafka {
             .set("reconnect.backoff.max.ms", "500")
             // A connection that carries nothing is given up after this time.
             .set("socket.timeout.ms", "5000")
+            // By default, a client without brokers forgets them and begins with those of the settings. Its threads can wait for each
+            // other for ever then (librdkafka issue 5476). `Kafka::watch` replaces the client instead.
+            .set("metadata.recovery.strategy", "none")
             // Each client would log each lost connection; `Kafka::watch` logs an outage once.
             .set("log.connection.close", "false");
         secure(&mut settings, config);
@@ -306,8 +309,7 @@ impl Kafka {
             });
         }
         let topic = self.topic(event.topic);
-        self.producer
-            .read()
+        self.producer()
             .send(topic, event.key.as_bytes(), &event.body, headers)
     }
 
@@ -320,6 +322,7 @@ impl Kafka {
         }
     }
 
+    /// A handle of the producer, because a call of a client that does not answer must not keep the lock.
     pub(super) fn producer(&self) -> Producer {
         self.producer.read().clone()
     }
@@ -327,7 +330,11 @@ impl Kafka {
     /// Replaces the producer. Its events stay in the outbox.
     pub(super) fn replace_producer(&self) {
         match create_producer(&self.settings) {
-            Ok(new) => *self.producer.write() = new,
+            Ok(new) => {
+                let old = std::mem::replace(&mut *self.producer.write(), new);
+                // Without the lock.
+                drop(old);
+            }
             Err(error) => warn!(error = %chain(&error), "cannot replace the Kafka producer"),
         }
     }
@@ -400,7 +407,7 @@ impl Kafka {
         let topic = self.dlq_topic();
         let key = record.key().unwrap_or_default();
         let payload = record.payload().unwrap_or_default();
-        let sent = self.producer.read().send(&topic, key, payload, headers)?;
+        let sent = self.producer().send(&topic, key, payload, headers)?;
         sent.await.map_err(|_| KafkaError::Canceled)??;
         self.metrics.kafka_dead_letters.inc();
         warn!(
