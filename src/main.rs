@@ -26,6 +26,7 @@ use tracing::{error, info};
 const HELP: &str = "\
 discodeit                      start a node
 discodeit health               exit with 0 if the node with the same LISTEN is ready
+discodeit doctor               look at everything that a node needs, and say what is wrong; exit with 1 if a node cannot run
 discodeit check                compare the tables with each other and with the stored files; exit with 1 if something is wrong
 discodeit dead-letters list    show the jobs that no node could do, with their reasons
 discodeit dead-letters retry   let the nodes do these jobs again
@@ -34,6 +35,9 @@ discodeit thumbnails           (for nodes) read a picture, write its thumbnails
 
 All settings are environment variables, see docs/settings.md.
 ";
+
+/// Time for threads to end that nothing waits for.
+const EXIT_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// The exit code for invalid settings or arguments (`EX_USAGE`).
 const USAGE: u8 = 64;
@@ -67,6 +71,7 @@ fn main() -> ExitCode {
             drop(std::io::stdout().write_all(HELP.as_bytes()));
             return ExitCode::SUCCESS;
         }
+        ["doctor"] => Command::Doctor,
         ["check"] => Command::Check,
         ["dead-letters", "list"] => Command::DeadLetters(Action::List),
         ["dead-letters", "retry"] => Command::DeadLetters(Action::Retry),
@@ -97,8 +102,12 @@ fn main() -> ExitCode {
         Ok(runtime) => runtime,
         Err(error) => return fail(1, &format!("cannot start the runtime: {error}")),
     };
-    match command {
+    let code = match command {
         Command::Node => runtime.block_on(run(config)),
+        Command::Doctor => {
+            let can_run = runtime.block_on(commands::doctor::run(&config, std::io::stdout()));
+            exit_code(can_run)
+        }
         Command::Check => {
             let sound = runtime.block_on(commands::check::run(&config, std::io::stdout()));
             exit_code(sound)
@@ -107,12 +116,16 @@ fn main() -> ExitCode {
             let done = dead_letters::run(&config, action, std::io::stdout());
             exit_code(runtime.block_on(done).map(|()| true))
         }
-    }
+    };
+    // A blocking call of a Kafka client may never end.
+    runtime.shutdown_timeout(EXIT_TIMEOUT);
+    code
 }
 
 /// What the process does with its settings.
 enum Command {
     Node,
+    Doctor,
     Check,
     DeadLetters(Action),
 }

@@ -308,6 +308,25 @@ impl Blobs {
         Ok(())
     }
 
+    /// Stores an object, reads it and deletes it.
+    ///
+    /// # Errors
+    /// The storage fails.
+    pub async fn probe(&self) -> Result<(), Problem> {
+        let path = Path::from(format!("probe/{}", FileId::new()));
+        with_timeout(self.store.put(&path, Bytes::from_static(b"probe").into())).await?;
+        let read = async { self.store.get(&path).await?.bytes().await };
+        let read = with_timeout(read).await;
+        self.remove(&path).await?;
+        if read? == "probe" {
+            Ok(())
+        } else {
+            Err(Problem::internal(
+                "the storage returned other bytes than it got",
+            ))
+        }
+    }
+
     /// The path and the size in bytes of each object in a folder.
     pub fn list(&self, folder: &str) -> BoxStream<'static, Result<(String, u64), Problem>> {
         let objects = self.store.list(Some(&Path::from(folder)));

@@ -1,7 +1,8 @@
-//! Commands for operators: `discodeit check` and `discodeit dead-letters`. They take the settings of a node, beside running nodes.
+//! Commands for operators: `discodeit doctor`, `discodeit check` and `discodeit dead-letters`. They take the settings of a node, beside running nodes.
 
 pub mod check;
 pub mod dead_letters;
+pub mod doctor;
 
 use thiserror::Error;
 

@@ -4,6 +4,7 @@ mod canary;
 pub mod consumer;
 pub mod history;
 pub mod kafka;
+pub mod layout;
 pub mod outbox;
 pub mod position;
 pub mod producer;

@@ -19,7 +19,10 @@ mod visibility;
 
 use std::{fmt, str::FromStr, sync::Arc};
 
-use sqlx::{ConnectOptions, Connection, Executor, migrate::Migrator, postgres::PgConnectOptions};
+use sqlx::{
+    ConnectOptions, Connection, Executor, PgConnection, migrate::Migrator,
+    postgres::PgConnectOptions,
+};
 use thiserror::Error;
 use time::OffsetDateTime;
 use uuid::Uuid;
@@ -105,6 +108,27 @@ pub async fn prepare(
         connection.execute(sqlx::AssertSqlSafe(grants)).await?;
     }
     connection.close().await
+}
+
+/// The number of migrations of this version that the database has not run yet. Needs the owner of the schema.
+///
+/// # Errors
+/// The database cannot be reached, or refuses a statement.
+pub async fn missing_migrations(connection: &mut PgConnection) -> Result<usize, sqlx::Error> {
+    const TABLE: &str = "select to_regclass('_sqlx_migrations') is not null";
+    let exists: bool = sqlx::query_scalar(TABLE)
+        .fetch_one(&mut *connection)
+        .await?;
+    let mut done: Vec<i64> = Vec::new();
+    if exists {
+        done = sqlx::query_scalar("select version from _sqlx_migrations where success")
+            .fetch_all(connection)
+            .await?;
+    }
+    let missing = MIGRATIONS
+        .iter()
+        .filter(|migration| !done.contains(&migration.version));
+    Ok(missing.count())
 }
 
 /// The statements that give the role $1 its rights. Identity columns need no right to their sequences.

@@ -6,7 +6,7 @@ use super::{
     accounts::text,
     files::{attach, file, until_ready},
 };
-use crate::support::{Cluster, eventually, run_command};
+use crate::support::{Cluster, eventually, run_command, run_command_with};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_check_finds_what_a_partial_restore_leaves_behind() {
@@ -58,6 +58,71 @@ async fn a_check_finds_what_a_partial_restore_leaves_behind() {
         format!("FOUND   1 stored objects without a row: files/{unknown}"),
     ] {
         assert!(output.contains(&expected), "{expected}: {output}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_doctor_looks_at_every_part() {
+    let cluster = Cluster::shared(1).await;
+    let (code, output) = run_command(&cluster, &["doctor"]).await;
+    assert_eq!(code, Some(0), "{output}");
+    for expected in [
+        "ok      PostgreSQL ",
+        "ok      The tables are those of this version",
+        "ok      Redis ",
+        "ok      Kafka answers; brokers: 1, topics: 4",
+        "ok      The storage of files stores",
+        "WARNING Redis has no append-only file",
+    ] {
+        assert!(output.contains(expected), "{expected}: {output}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_doctor_says_what_is_wrong_with_each_part_and_shows_no_secret() {
+    let cluster = Cluster::shared(1).await;
+    // Nothing listens there.
+    let nowhere = "127.0.0.1:1";
+    let database = format!("postgres://ann:s3cret@{nowhere}/chat");
+    let redis = format!("redis://ann:s3cret@{nowhere}/0");
+    let settings = [
+        ("DATABASE_URL", &*database),
+        ("REDIS_URL", &*redis),
+        ("KAFKA_BROKERS", nowhere),
+        ("FILES_URL", "file:///proc/none"),
+    ];
+    let (code, output) = run_command_with(&cluster, &settings, &["doctor"]).await;
+    assert_eq!(code, Some(1), "{output}");
+    for expected in [
+        "FAULT   PostgreSQL cannot be reached with DATABASE_URL",
+        "FAULT   Redis cannot be reached with REDIS_URL",
+        "FAULT   Kafka cannot be reached with KAFKA_BROKERS",
+        "FAULT   FILES_URL: the folder cannot be created",
+    ] {
+        assert!(output.contains(expected), "{expected}: {output}");
+    }
+    assert!(!output.contains("s3cret"), "{output}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_doctor_names_a_missing_database_and_an_empty_one() {
+    let cluster = Cluster::shared(1).await;
+    let settings = cluster.settings_with(&[]);
+    let url = settings.iter().find(|(name, _)| name == "DATABASE_URL");
+    let mut url = url::Url::parse(&url.expect("a setting").1).expect("a URL");
+    for (database, code, expected) in [
+        (
+            "nothing",
+            1,
+            "FAULT   PostgreSQL has no database with the name",
+        ),
+        ("template1", 0, "ok      The database is empty"),
+    ] {
+        url.set_path(database);
+        let settings = [("DATABASE_URL", url.as_str())];
+        let (found, output) = run_command_with(&cluster, &settings, &["doctor"]).await;
+        assert_eq!(found, Some(code), "{output}");
+        assert!(output.contains(expected), "{expected}: {output}");
     }
 }
 

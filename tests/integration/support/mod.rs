@@ -18,7 +18,7 @@ pub use bucket::Bucket;
 pub use client::{Answer, User, Visitor};
 pub use cluster::{ADMIN, Cluster, NODE_REDIS_USER};
 pub use cut::Cut;
-pub use process::{NodeProcess, run_command};
+pub use process::{NodeProcess, run_command, run_command_with};
 pub use redis_server::RedisServer;
 pub use sockjs::SockJs;
 pub use sse::Sse;

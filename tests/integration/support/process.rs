@@ -79,10 +79,19 @@ impl Drop for NodeProcess {
 
 /// The exit code and the output of `discodeit` with these arguments and the settings of a cluster.
 pub async fn run_command(cluster: &Cluster, arguments: &[&str]) -> (Option<i32>, String) {
+    run_command_with(cluster, &[], arguments).await
+}
+
+/// The same, with further settings.
+pub async fn run_command_with(
+    cluster: &Cluster,
+    extra: &[(&str, &str)],
+    arguments: &[&str],
+) -> (Option<i32>, String) {
     let output = tokio::process::Command::new(env!("CARGO_BIN_EXE_discodeit"))
         .args(arguments)
         .env_clear()
-        .envs(cluster.settings_with(&[]).into_iter().rev())
+        .envs(cluster.settings_with(extra).into_iter().rev())
         .output()
         .await
         .expect("the program starts");
