@@ -39,6 +39,22 @@ const installable = {
   },
 };
 
+/** Adds the page that shows the API's description, at /api/docs. */
+const apiDocs = {
+  name: "api-docs",
+  apply: "build",
+  async generateBundle() {
+    const own = new URL("api-docs/", import.meta.url);
+    const library = new URL("node_modules/swagger-ui-dist/", import.meta.url);
+    const files = [...(await readdir(own)).map((name) => [own, name])];
+    for (const name of ["swagger-ui.css", "swagger-ui-bundle.js", "LICENSE", "NOTICE"]) files.push([library, name]);
+    for (const [folder, name] of files) {
+      const source = (await readFile(new URL(name, folder), "utf8")).replace(/^\S* ?# sourceMappingURL=.*$/m, "");
+      this.emitFile({ type: "asset", fileName: `api-docs/${name}`, source });
+    }
+  },
+};
+
 /** Parts of markdown-it that messages do not use, which would double its size: named entities and its own links. */
 const unusedByMarkdown = {
   name: "unused-by-markdown",
@@ -99,7 +115,16 @@ const licenses = {
 };
 
 export default defineConfig({
-  plugins: [findFirstModules, emptyDist, sockjsScript, installable, unusedByMarkdown, collectModules, licenses],
+  plugins: [
+    findFirstModules,
+    emptyDist,
+    sockjsScript,
+    installable,
+    apiDocs,
+    unusedByMarkdown,
+    collectModules,
+    licenses,
+  ],
   worker: { plugins: () => [collectModules] },
   // sockjs-client uses Node's name of the global object.
   define: { global: "globalThis" },

@@ -7,6 +7,7 @@ use http::{
 };
 use rand::RngCore;
 use serde::Deserialize;
+use utoipa::ToSchema;
 use warp::reply::Response;
 
 use crate::{
@@ -17,7 +18,7 @@ use crate::{
         request::{Request, refresh_cookie_name},
     },
     ids::UserId,
-    model::{Field, Role, Validate, text, user::MAX_PASSWORD_LEN},
+    model::{Field, Role, User, Validate, text, user::MAX_PASSWORD_LEN},
     ops::{account, session},
     problem::Problem,
     secret::Secret,
@@ -81,7 +82,13 @@ fn check_csrf(request: &Request) -> Result<(), Problem> {
     }
 }
 
-/// `GET /api/auth/csrf-token`
+/// Sets the cookie `XSRF-TOKEN`, whose value `X-XSRF-TOKEN` must repeat.
+#[utoipa::path(
+    get,
+    path = "/api/auth/csrf-token",
+    responses((status = 204)),
+    security(()),
+)]
 pub(super) async fn csrf_token(request: Request) -> Result<Response, Problem> {
     let mut bytes = [0; 16];
     rand::rng().fill_bytes(&mut bytes);
@@ -93,9 +100,11 @@ pub(super) async fn csrf_token(request: Request) -> Result<Response, Problem> {
     Ok(response)
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 struct LoginRequest {
+    #[schema(value_type = String)]
     username: Option<String>,
+    #[schema(value_type = String, format = Password, max_length = 128)]
     password: Option<Secret>,
 }
 
@@ -105,7 +114,14 @@ impl<'de> Deserialize<'de> for Secret {
     }
 }
 
-/// `POST /api/auth/login`
+/// Starts a session: sets the cookie `REFRESH-TOKEN` and returns an access token for 15 minutes.
+#[utoipa::path(
+    post,
+    path = "/api/auth/login",
+    request_body = LoginRequest,
+    responses((status = 200, body = String, content_type = "application/json")),
+    security(()),
+)]
 pub(super) async fn login(mut request: Request) -> Result<Response, Problem> {
     let body: LoginRequest = request.json().await?;
     // No account has a longer password, so the node need not hash it.
@@ -130,7 +146,16 @@ pub(super) async fn login(mut request: Request) -> Result<Response, Problem> {
     with_refresh_cookie(app, json(StatusCode::OK, &tokens.access)?, &tokens.refresh)
 }
 
-/// `POST /api/auth/refresh`
+/// Replaces the refresh token in its cookie and returns a new access token.
+///
+/// A refresh token that was used before ends its session.
+#[utoipa::path(
+    post,
+    path = "/api/auth/refresh",
+    params(("X-XSRF-TOKEN" = String, Header, description = "The value of the cookie `XSRF-TOKEN`.")),
+    responses((status = 200, body = String, content_type = "application/json")),
+    security(("session" = [])),
+)]
 pub(super) async fn refresh(request: Request) -> Result<Response, Problem> {
     check_csrf(&request)?;
     let app = &request.app;
@@ -144,13 +169,26 @@ pub(super) async fn refresh(request: Request) -> Result<Response, Problem> {
     }
 }
 
-/// `GET /api/auth/me`
+/// Returns an access token of the session in the cookie.
+#[utoipa::path(
+    get,
+    path = "/api/auth/me",
+    responses((status = 200, body = String, content_type = "application/json")),
+    security(("session" = [])),
+)]
 pub(super) async fn me(request: Request) -> Result<Response, Problem> {
     let token = request.refresh_cookie()?.ok_or(Problem::SessionEnded)?;
     json(StatusCode::OK, &session::me(&request.app, token).await?)
 }
 
-/// `POST /api/auth/logout`
+/// Ends the session in the cookie, if there is one.
+#[utoipa::path(
+    post,
+    path = "/api/auth/logout",
+    params(("X-XSRF-TOKEN" = Option<String>, Header, description = "The value of the cookie `XSRF-TOKEN`; required with a session.")),
+    responses((status = 204)),
+    security((), ("session" = [])),
+)]
 pub(super) async fn logout(request: Request) -> Result<Response, Problem> {
     if let Some(token) = request.refresh_cookie()? {
         check_csrf(&request)?;
@@ -159,14 +197,22 @@ pub(super) async fn logout(request: Request) -> Result<Response, Problem> {
     without_refresh_cookie(&request.app, no_content())
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 struct RoleUpdateRequest {
+    #[schema(value_type = UserId)]
     user_id: Option<UserId>,
+    #[schema(value_type = Role)]
     new_role: Option<Role>,
 }
 
-/// `PUT /api/auth/role`
+/// Changes the role of a user and ends the sessions of the user. Needs the role `ADMIN`.
+#[utoipa::path(
+    put,
+    path = "/api/auth/role",
+    request_body = RoleUpdateRequest,
+    responses((status = 200, body = User)),
+)]
 pub(super) async fn set_role(mut request: Request) -> Result<Response, Problem> {
     let caller = request.caller_with(Role::Admin).await?;
     let body: RoleUpdateRequest = request.json().await?;

@@ -2,16 +2,20 @@
 
 use http::StatusCode;
 use serde::Deserialize;
+use utoipa::ToSchema;
 use warp::reply::Response;
 
 use crate::{
-    api::{cursor, list::List},
+    api::{
+        cursor,
+        list::{List, ListBody, PageQuery},
+    },
     http::{
         reply::{json, no_content},
         request::Request,
     },
     ids::{ChannelId, UserId},
-    model::{Field, Role, Validate, channel},
+    model::{Channel, Field, Role, Validate, channel},
     ops::{
         self,
         channel::{MAX_PARTICIPANTS, MIN_NAMED},
@@ -21,13 +25,21 @@ use crate::{
     store::{self, channels::NewPrivate},
 };
 
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 struct PublicChannelCreateRequest {
+    #[schema(value_type = String, min_length = 1, max_length = 100)]
     name: Option<String>,
+    #[schema(max_length = 500)]
     description: Option<String>,
 }
 
-/// `POST /api/channels/public`
+/// Creates a public channel. Needs the role `CHANNEL_MANAGER`.
+#[utoipa::path(
+    post,
+    path = "/api/channels/public",
+    request_body = PublicChannelCreateRequest,
+    responses((status = 201, body = Channel)),
+)]
 pub(super) async fn create_public(mut request: Request) -> Result<Response, Problem> {
     request.caller_with(Role::ChannelManager).await?;
     let body: PublicChannelCreateRequest = request.json().await?;
@@ -43,15 +55,26 @@ pub(super) async fn create_public(mut request: Request) -> Result<Response, Prob
     )
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 struct PrivateChannelCreateRequest {
+    /// The participants, among them the caller.
+    #[schema(value_type = Vec<UserId>, min_items = 2, max_items = 100)]
     participant_ids: Option<Vec<UserId>>,
+    /// Only for three or more.
+    #[schema(min_length = 1, max_length = 100)]
     name: Option<String>,
+    /// Whether participants who are added later see the messages from before.
     with_history: Option<bool>,
 }
 
-/// `POST /api/channels/private`
+/// Creates a private channel of the caller and others.
+#[utoipa::path(
+    post,
+    path = "/api/channels/private",
+    request_body = PrivateChannelCreateRequest,
+    responses((status = 201, body = Channel)),
+)]
 pub(super) async fn create_private(mut request: Request) -> Result<Response, Problem> {
     let caller = request.caller().await?;
     let body: PrivateChannelCreateRequest = request.json().await?;
@@ -93,14 +116,23 @@ pub(super) async fn create_private(mut request: Request) -> Result<Response, Pro
     )
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 struct ChannelUpdateRequest {
+    #[schema(min_length = 1, max_length = 100)]
     new_name: Option<String>,
+    #[schema(max_length = 500)]
     new_description: Option<String>,
 }
 
-/// `PATCH /api/channels/{id}`
+/// Changes a public channel (needs the role `CHANNEL_MANAGER`), or the name of a private one of three or more (as a participant).
+#[utoipa::path(
+    patch,
+    path = "/api/channels/{id}",
+    params(("id" = ChannelId, Path)),
+    request_body = ChannelUpdateRequest,
+    responses((status = 200, body = Channel)),
+)]
 pub(super) async fn update(id: ChannelId, mut request: Request) -> Result<Response, Problem> {
     let caller = request.caller().await?;
     let body: ChannelUpdateRequest = request.json().await?;
@@ -118,14 +150,26 @@ pub(super) async fn update(id: ChannelId, mut request: Request) -> Result<Respon
     )
 }
 
-/// `DELETE /api/channels/{id}`
+/// Deletes a channel with its messages and files. Needs the role `CHANNEL_MANAGER`.
+#[utoipa::path(
+    delete,
+    path = "/api/channels/{id}",
+    params(("id" = ChannelId, Path)),
+    responses((status = 204)),
+)]
 pub(super) async fn delete(id: ChannelId, request: Request) -> Result<Response, Problem> {
     let caller = request.caller_with(Role::ChannelManager).await?;
     ops::channel::delete(&request.app, id, caller.id).await?;
     Ok(no_content())
 }
 
-/// `PUT /api/channels/{id}/participants/{userId}`
+/// Adds a user to a private channel of three or more. Any participant may.
+#[utoipa::path(
+    put,
+    path = "/api/channels/{id}/participants/{userId}",
+    params(("id" = ChannelId, Path), ("userId" = UserId, Path)),
+    responses((status = 204)),
+)]
 pub(super) async fn add(
     (id, user): (ChannelId, UserId),
     request: Request,
@@ -137,7 +181,13 @@ pub(super) async fn add(
     Ok(no_content())
 }
 
-/// `DELETE /api/channels/{id}/participants/{userId}`
+/// Leaves a private channel, or removes somebody from it (needs the role `CHANNEL_MANAGER`).
+#[utoipa::path(
+    delete,
+    path = "/api/channels/{id}/participants/{userId}",
+    params(("id" = ChannelId, Path), ("userId" = UserId, Path)),
+    responses((status = 204)),
+)]
 pub(super) async fn leave(
     (id, user): (ChannelId, UserId),
     request: Request,
@@ -150,13 +200,21 @@ pub(super) async fn leave(
 /// Channels that a whole list reads at once, each with up to 100 participants.
 const BATCH: usize = 100;
 
-#[derive(Deserialize)]
+#[derive(Deserialize, utoipa::IntoParams)]
 #[serde(rename_all = "camelCase")]
+#[into_params(parameter_in = Query)]
 struct ListQuery {
+    /// The caller; an administrator may ask for others.
     user_id: UserId,
 }
 
-/// `GET /api/channels?userId={id}`, with `limit` and `cursor` for a page
+/// Lists every public channel, and the private channels that the user is in, by creation time.
+#[utoipa::path(
+    get,
+    path = "/api/channels",
+    params(ListQuery, PageQuery),
+    responses((status = 200, body = ListBody<Channel>)),
+)]
 pub(super) async fn list(request: Request) -> Result<Response, Problem> {
     let caller = request.caller().await?;
     let query: ListQuery = request.query()?;

@@ -32,7 +32,13 @@ use crate::{
 /// Maximum files of one list: enough for a page of messages, and short enough for the URL limit of proxies.
 const MAX_LISTED: usize = 100;
 
-/// `GET /api/binaryContents/{id}`
+/// Describes a file.
+#[utoipa::path(
+    get,
+    path = "/api/binaryContents/{id}",
+    params(("id" = FileId, Path)),
+    responses((status = 200, body = BinaryContent)),
+)]
 pub(super) async fn find(id: FileId, request: Request) -> Result<Response, Problem> {
     let caller = request.caller().await?;
     json(StatusCode::OK, &readable(&request, id, caller.id).await?)
@@ -44,7 +50,13 @@ async fn readable(request: &Request, id: FileId, user: UserId) -> Result<BinaryC
     found.pop().ok_or(Problem::NotFound(Resource::File(id)))
 }
 
-/// `GET /api/binaryContents?binaryContentIds=a&binaryContentIds=b`, or `binaryContentIds=a,b`
+/// Describes files, in the order of the request. Leaves out those that the caller may not read.
+#[utoipa::path(
+    get,
+    path = "/api/binaryContents",
+    params(("binaryContentIds" = Vec<FileId>, Query, description = "1 to 100 ids, repeated or separated by commas.")),
+    responses((status = 200, body = [BinaryContent])),
+)]
 pub(super) async fn list(request: Request) -> Result<Response, Problem> {
     const NAME: &str = "binaryContentIds";
     let caller = request.caller().await?;
@@ -155,7 +167,14 @@ fn select_range(range: &str, size: u64) -> Selection {
     }
 }
 
-/// `GET /api/binaryContents/{id}/download`
+/// Returns the bytes of a file, or a range of them.
+#[utoipa::path(
+    get,
+    path = "/api/binaryContents/{id}/download",
+    params(("id" = FileId, Path)),
+    responses((status = 200, body = serde_json::Value, content_type = "*/*"), (status = 206, body = serde_json::Value, content_type = "*/*"), (status = 304)),
+    security(("bearer" = []), ("session" = [])),
+)]
 pub(super) async fn download(id: FileId, request: Request) -> Result<Response, Problem> {
     let file = downloadable(&request, id).await?;
     let size = u64::try_from(file.size).unwrap_or(0);
@@ -185,13 +204,22 @@ async fn downloadable(request: &Request, id: FileId) -> Result<BinaryContent, Pr
     }
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, utoipa::IntoParams)]
 #[serde(rename_all = "camelCase")]
+#[into_params(parameter_in = Query)]
 struct ThumbnailQuery {
+    /// 320 or 640.
     width: u32,
 }
 
-/// `GET /api/binaryContents/{id}/thumbnail?width=320`, or `640`
+/// Returns a smaller copy of a picture.
+#[utoipa::path(
+    get,
+    path = "/api/binaryContents/{id}/thumbnail",
+    params(("id" = FileId, Path), ThumbnailQuery),
+    responses((status = 200, body = serde_json::Value, content_type = "*/*"), (status = 206, body = serde_json::Value, content_type = "*/*"), (status = 304)),
+    security(("bearer" = []), ("session" = [])),
+)]
 pub(super) async fn thumbnail(id: FileId, request: Request) -> Result<Response, Problem> {
     let file = downloadable(&request, id).await?;
     let ThumbnailQuery { width } = request.query()?;

@@ -4,8 +4,10 @@ use std::time::Duration;
 
 use http::StatusCode;
 use redis::AsyncCommands;
+use serde::Serialize;
 use serde_json::{Value, json};
 use tokio::time::timeout;
+use utoipa::ToSchema;
 use warp::reply::Response;
 
 use crate::{
@@ -21,9 +23,29 @@ const STORE_TIMEOUT: Duration = Duration::from_secs(1);
 /// How long the key of a node stays in Redis after the last check.
 const HEALTH_KEY_TTL: Duration = Duration::from_mins(1);
 
-/// `GET /api/health/live`: 200 while the process runs.
+/// Answers while the process runs.
+#[utoipa::path(
+    get,
+    path = "/api/health/live",
+    responses((status = 200, body = inline(Status))),
+    security(()),
+)]
 pub(super) async fn live(_: Request) -> Result<Response, Problem> {
-    json(StatusCode::OK, &json!({ "status": "UP" }))
+    let status = Status {
+        status: "UP",
+        details: None,
+    };
+    json(StatusCode::OK, &status)
+}
+
+/// The answer of a node that is well.
+#[derive(Serialize, ToSchema)]
+pub(super) struct Status {
+    status: &'static str,
+    /// The state of each part; only with `ready`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Object>)]
+    details: Option<Value>,
 }
 
 /// Whether a node can serve, and the state of each part.
@@ -60,11 +82,21 @@ pub(super) async fn state(app: &App) -> State {
     State { is_ready, parts }
 }
 
-/// `GET /api/health/ready`: 200 if this node can serve, else 503. `details` has the state of each part.
+/// Answers 200 if this node can serve, else 503. `details` has the state of each part.
+#[utoipa::path(
+    get,
+    path = "/api/health/ready",
+    responses((status = 200, body = inline(Status))),
+    security(()),
+)]
 pub(super) async fn ready(request: Request) -> Result<Response, Problem> {
     let State { is_ready, parts } = state(&request.app).await;
     if is_ready {
-        json(StatusCode::OK, &json!({ "status": "UP", "details": parts }))
+        let status = Status {
+            status: "UP",
+            details: Some(parts),
+        };
+        json(StatusCode::OK, &status)
     } else {
         Err(Problem::NotReady(parts))
     }

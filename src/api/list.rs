@@ -4,6 +4,7 @@
 //! a slow client.
 
 use std::{fmt::Display, str::FromStr, sync::Arc, time::Duration};
+use utoipa::ToSchema;
 
 use bytes::Bytes;
 use futures_util::{FutureExt, StreamExt, future::BoxFuture, stream};
@@ -34,21 +35,40 @@ const DEFAULT_PAGE: usize = 50;
 /// Time for a client to take a whole list.
 const LIST_TIMEOUT: Duration = Duration::from_mins(1);
 
-#[derive(Deserialize)]
-struct PageQuery {
+/// The parameters of a page; without them, the answer is the whole list.
+#[derive(Deserialize, utoipa::IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(super) struct PageQuery {
+    /// Rows of the page; 50 with a cursor only.
+    #[param(value_type = Option<u32>, minimum = 1, maximum = 100)]
     limit: Option<String>,
+    /// `nextCursor` of the page before.
     cursor: Option<String>,
 }
 
 /// A page, in the form of a page of messages.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Page<T> {
     pub(super) content: Vec<T>,
+    /// The `cursor` of the next page; null at the end.
+    #[schema(required)]
     pub(super) next_cursor: Option<String>,
+    /// Maximum rows of the page.
     pub(super) size: usize,
     pub(super) has_next: bool,
+    /// Always null.
+    #[schema(required)]
     pub(super) total_elements: Option<u64>,
+}
+
+/// A whole list, or a page when the request has `limit` or `cursor`.
+#[derive(Serialize, ToSchema)]
+#[serde(untagged)]
+#[expect(dead_code, reason = "describes an answer in the API's document")]
+pub(super) enum ListBody<T> {
+    Whole(Vec<T>),
+    Page(Page<T>),
 }
 
 /// The rows of a list with their keys, in order.

@@ -4,6 +4,7 @@ use http::StatusCode;
 use percent_encoding::percent_decode_str;
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
+use utoipa::ToSchema;
 use uuid::Uuid;
 use warp::reply::Response;
 
@@ -19,7 +20,7 @@ use crate::{
         Emoji, Message, instant,
         search::{Query, Term},
     },
-    ops::{self, search::Found},
+    ops::{self, message::MessageCreateRequest, search::Found},
     problem::{Problem, Resource},
     rate_limit::clients::{Client, SEARCH_COST},
     store::{self, Db, messages::PageCursor, search::Filter},
@@ -32,7 +33,22 @@ const PARTS: Parts = Parts {
     pictures: false,
 };
 
-/// `POST /api/messages`
+#[derive(ToSchema)]
+#[schema(rename_all = "camelCase")]
+#[expect(dead_code, reason = "describes a body in the API's document")]
+struct MessageForm {
+    message_create_request: MessageCreateRequest,
+    #[schema(value_type = Vec<String>, format = Binary, max_items = 10, required = false)]
+    attachments: Vec<Vec<u8>>,
+}
+
+/// Posts a message, with files or without.
+#[utoipa::path(
+    post,
+    path = "/api/messages",
+    request_body(content = MessageForm, content_type = "multipart/form-data"),
+    responses((status = 201, body = Message)),
+)]
 pub(super) async fn create(mut request: Request) -> Result<Response, Problem> {
     let caller = request.author().await?;
     let (body, files) = request.multipart(&PARTS, Client::User(caller.id)).await?;
@@ -40,13 +56,21 @@ pub(super) async fn create(mut request: Request) -> Result<Response, Problem> {
     Ok(json_bytes(StatusCode::CREATED, message))
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 struct MessageUpdateRequest {
+    #[schema(value_type = String, max_length = 2000)]
     new_content: Option<String>,
 }
 
-/// `PATCH /api/messages/{id}`
+/// Changes the text of a message of the caller.
+#[utoipa::path(
+    patch,
+    path = "/api/messages/{id}",
+    params(("id" = MessageId, Path)),
+    request_body = MessageUpdateRequest,
+    responses((status = 200, body = Message)),
+)]
 pub(super) async fn update(id: MessageId, mut request: Request) -> Result<Response, Problem> {
     let caller = request.caller().await?;
     let body: MessageUpdateRequest = request.json().await?;
@@ -59,7 +83,13 @@ pub(super) async fn update(id: MessageId, mut request: Request) -> Result<Respon
     )
 }
 
-/// `DELETE /api/messages/{id}`
+/// Deletes a message of the caller; an administrator may delete those of others.
+#[utoipa::path(
+    delete,
+    path = "/api/messages/{id}",
+    params(("id" = MessageId, Path)),
+    responses((status = 204)),
+)]
 pub(super) async fn delete(id: MessageId, request: Request) -> Result<Response, Problem> {
     let caller = request.caller().await?;
     ops::message::delete(&request.app, id, &caller).await?;
@@ -74,7 +104,13 @@ fn parse_emoji(segment: &str) -> Result<Emoji, Problem> {
     emoji.map_err(|why| Problem::invalid("emoji", why))
 }
 
-/// `PUT /api/messages/{id}/reactions/{emoji}`
+/// Adds a reaction of the caller.
+#[utoipa::path(
+    put,
+    path = "/api/messages/{id}/reactions/{emoji}",
+    params(("id" = MessageId, Path), ("emoji" = String, Path, description = "One emoji.")),
+    responses((status = 204)),
+)]
 pub(super) async fn add_reaction(
     (id, emoji): (MessageId, String),
     request: Request,
@@ -84,7 +120,13 @@ pub(super) async fn add_reaction(
     Ok(no_content())
 }
 
-/// `DELETE /api/messages/{id}/reactions/{emoji}`
+/// Removes a reaction of the caller.
+#[utoipa::path(
+    delete,
+    path = "/api/messages/{id}/reactions/{emoji}",
+    params(("id" = MessageId, Path), ("emoji" = String, Path, description = "One emoji.")),
+    responses((status = 204)),
+)]
 pub(super) async fn remove_reaction(
     (id, emoji): (MessageId, String),
     request: Request,
@@ -94,22 +136,30 @@ pub(super) async fn remove_reaction(
     Ok(no_content())
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, utoipa::IntoParams)]
 #[serde(rename_all = "camelCase")]
+#[into_params(parameter_in = Query)]
 struct PageQuery {
     channel_id: ChannelId,
+    /// `nextCursor` of the page before, or an instant.
     cursor: Option<String>,
+    /// A message or a position that shall be in the middle of the page.
     around: Option<String>,
+    /// An instant that shall be in the middle of the page.
+    #[param(format = DateTime)]
     at: Option<String>,
+    /// Messages of the page; 50 by default.
+    #[param(value_type = Option<u32>, minimum = 1, maximum = 100)]
     size: Option<String>,
+    /// `createdAt,desc` (the default) or `createdAt,asc`.
     sort: Option<String>,
 }
 
-/// A page around a position.
-#[derive(Serialize)]
+/// A page of messages.
+#[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 struct MiddlePage {
-    /// The cursor of the page before this one, which is read with the other `sort`.
+    /// Only with `around` and `at`: the cursor of the page before this one, which is read with the other `sort`.
     previous_cursor: Option<String>,
     #[serde(flatten)]
     page: Page<Message>,
@@ -167,7 +217,13 @@ fn parse_place(
     }
 }
 
-/// `GET /api/messages?channelId=…&cursor=…&size=…&sort=createdAt,desc`, or with `around=` or `at=` in place of `cursor`
+/// Returns a page of the messages of a channel: the newest, those after `cursor`, or those around a place.
+#[utoipa::path(
+    get,
+    path = "/api/messages",
+    params(PageQuery),
+    responses((status = 200, body = MiddlePage)),
+)]
 pub(super) async fn page(request: Request) -> Result<Response, Problem> {
     let caller = request.caller().await?;
     let query: PageQuery = request.query()?;
@@ -301,29 +357,46 @@ async fn page_around(
     })
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, utoipa::IntoParams)]
 #[serde(rename_all = "camelCase")]
+#[into_params(parameter_in = Query)]
 struct SearchQuery {
+    /// Words and parts of words; `"…"` is a phrase. Required without `authorId` and `has`.
     q: Option<String>,
+    #[param(format = Uuid)]
     channel_id: Option<String>,
+    #[param(format = Uuid)]
     author_id: Option<String>,
+    #[param(format = DateTime)]
     before: Option<String>,
+    #[param(format = DateTime)]
     after: Option<String>,
+    /// `file` or `link`.
     has: Option<String>,
+    /// Messages of the page; 50 by default.
+    #[param(value_type = Option<u32>, minimum = 1, maximum = 100)]
     size: Option<String>,
+    /// `nextCursor` of the page before.
     cursor: Option<String>,
 }
 
 /// Found messages.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 struct SearchPage {
     content: Vec<Found>,
+    #[schema(required)]
     next_cursor: Option<String>,
     has_next: bool,
 }
 
-/// `GET /api/messages/search?q=…&channelId=…&authorId=…&before=…&after=…&has=file&size=…&cursor=…`
+/// Searches the messages that the caller may read, newest first.
+#[utoipa::path(
+    get,
+    path = "/api/messages/search",
+    params(SearchQuery),
+    responses((status = 200, body = SearchPage)),
+)]
 pub(super) async fn search(request: Request) -> Result<Response, Problem> {
     let caller = request.caller().await?;
     let sent: SearchQuery = request.query()?;

@@ -11,6 +11,7 @@ mod list;
 mod messages;
 pub mod metrics;
 mod notifications;
+mod openapi;
 mod read_statuses;
 mod sessions;
 mod sse;
@@ -35,7 +36,8 @@ use crate::{
 const HSTS: HeaderValue = HeaderValue::from_static("max-age=31536000");
 
 /// The paths of the API, for the timings of requests. `{id}` stands for any id or emoji. The first that matches counts.
-const PATHS: [&str; 32] = [
+const PATHS: [&str; 34] = [
+    "/api/asyncapi.json",
     "/api/auth/csrf-token",
     "/api/auth/login",
     "/api/auth/logout",
@@ -61,6 +63,7 @@ const PATHS: [&str; 32] = [
     "/api/messages/{id}/reactions/{id}",
     "/api/notifications",
     "/api/notifications/{id}",
+    "/api/openapi.json",
     "/api/readStatuses",
     "/api/readStatuses/{id}",
     "/api/sse",
@@ -246,6 +249,16 @@ pub fn routes(app: &Arc<App>) -> Route {
         path("readStatuses").and(read_statuses).boxed(),
         path("notifications").and(notifications).boxed(),
         route(app, path!("sse"), &[(M::GET, handler(sse::open))]),
+        route(
+            app,
+            path!("openapi.json"),
+            &[(M::GET, handler(openapi::openapi))],
+        ),
+        route(
+            app,
+            path!("asyncapi.json"),
+            &[(M::GET, handler(openapi::asyncapi))],
+        ),
         path("health").and(health).boxed(),
     ]));
     let routes = any_of([api.boxed(), ws]).recover(recover).unify();

@@ -3,9 +3,13 @@
 use warp::reply::Response;
 
 use crate::{
-    api::{cursor, list::List},
+    api::{
+        cursor,
+        list::{List, ListBody, PageQuery},
+    },
     http::{reply::no_content, request::Request},
     ids::NotificationId,
+    model::Notification,
     ops,
     problem::Problem,
     store,
@@ -16,7 +20,13 @@ const MAX_LISTED: usize = 1_000;
 /// Notifications that a whole list reads at once.
 const BATCH: usize = 250;
 
-/// `GET /api/notifications`, with `limit` and `cursor` for a page
+/// Lists the notifications of the caller, newest first.
+#[utoipa::path(
+    get,
+    path = "/api/notifications",
+    params(PageQuery),
+    responses((status = 200, body = ListBody<Notification>)),
+)]
 pub(super) async fn list(request: Request) -> Result<Response, Problem> {
     let caller = request.caller().await?;
     let position = cursor::newest(&request.app, caller.id).await;
@@ -28,7 +38,13 @@ pub(super) async fn list(request: Request) -> Result<Response, Problem> {
     Ok(cursor::with_cursor(response, position))
 }
 
-/// `DELETE /api/notifications/{id}`
+/// Dismisses a notification of the caller.
+#[utoipa::path(
+    delete,
+    path = "/api/notifications/{id}",
+    params(("id" = NotificationId, Path)),
+    responses((status = 204)),
+)]
 pub(super) async fn delete(id: NotificationId, request: Request) -> Result<Response, Problem> {
     let caller = request.caller().await?;
     ops::notification::delete(&request.app, id, caller.id).await?;

@@ -3,13 +3,17 @@
 use http::StatusCode;
 use serde::Deserialize;
 use time::OffsetDateTime;
+use utoipa::ToSchema;
 use warp::reply::Response;
 
 use crate::{
-    api::{cursor, list::List},
+    api::{
+        cursor,
+        list::{List, ListBody, PageQuery},
+    },
     http::{reply::json, request::Request},
     ids::{ChannelId, ReadStatusId, UserId},
-    model::{Field, NotificationLevel, Validate, instant},
+    model::{Field, NotificationLevel, ReadStatus, Validate, instant},
     problem::Problem,
     store,
 };
@@ -18,16 +22,27 @@ fn parse_instant(text: &str) -> Result<OffsetDateTime, &'static str> {
     instant::parse(text).ok_or("must be an instant like 2026-01-31T09:15:02.123456Z")
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 struct ReadStatusCreateRequest {
+    /// The caller.
+    #[schema(value_type = UserId)]
     user_id: Option<UserId>,
+    #[schema(value_type = ChannelId)]
     channel_id: Option<ChannelId>,
+    #[schema(value_type = String, format = DateTime)]
     last_read_at: Option<String>,
+    /// By default `ALL` for a private channel and `NONE` for a public one.
     notification_level: Option<NotificationLevel>,
 }
 
-/// `POST /api/readStatuses`
+/// Creates the read status of the caller for a channel.
+#[utoipa::path(
+    post,
+    path = "/api/readStatuses",
+    request_body = ReadStatusCreateRequest,
+    responses((status = 201, body = ReadStatus)),
+)]
 pub(super) async fn create(mut request: Request) -> Result<Response, Problem> {
     let caller = request.caller().await?;
     let body: ReadStatusCreateRequest = request.json().await?;
@@ -53,17 +68,28 @@ pub(super) async fn create(mut request: Request) -> Result<Response, Problem> {
     )
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 struct ReadStatusUpdateRequest {
+    #[schema(format = DateTime)]
     new_last_read_at: Option<String>,
+    /// `ALL` or `NONE`, for clients without levels.
     new_notification_enabled: Option<bool>,
+    #[schema(minimum = 0)]
     new_last_read_seq: Option<i64>,
+    /// Whether the position may move back.
     force: Option<bool>,
     new_notification_level: Option<NotificationLevel>,
 }
 
-/// `PATCH /api/readStatuses/{id}`
+/// Changes how far the caller has read a channel, or which messages notify.
+#[utoipa::path(
+    patch,
+    path = "/api/readStatuses/{id}",
+    params(("id" = ReadStatusId, Path)),
+    request_body = ReadStatusUpdateRequest,
+    responses((status = 200, body = ReadStatus)),
+)]
 pub(super) async fn update(id: ReadStatusId, mut request: Request) -> Result<Response, Problem> {
     let caller = request.caller().await?;
     let body: ReadStatusUpdateRequest = request.json().await?;
@@ -99,13 +125,21 @@ pub(super) async fn update(id: ReadStatusId, mut request: Request) -> Result<Res
 /// Read statuses that a whole list reads at once.
 const BATCH: usize = 500;
 
-#[derive(Deserialize)]
+#[derive(Deserialize, utoipa::IntoParams)]
 #[serde(rename_all = "camelCase")]
+#[into_params(parameter_in = Query)]
 struct ListQuery {
+    /// The caller.
     user_id: UserId,
 }
 
-/// `GET /api/readStatuses?userId={id}`, with `limit` and `cursor` for a page
+/// Lists the read statuses of the caller.
+#[utoipa::path(
+    get,
+    path = "/api/readStatuses",
+    params(ListQuery, PageQuery),
+    responses((status = 200, body = ListBody<ReadStatus>)),
+)]
 pub(super) async fn list(request: Request) -> Result<Response, Problem> {
     let caller = request.caller().await?;
     let query: ListQuery = request.query()?;

@@ -2,6 +2,7 @@
 
 use http::StatusCode;
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 use warp::reply::Response;
 
 use crate::{
@@ -14,18 +15,30 @@ use crate::{
     problem::Problem,
 };
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 struct SessionDto {
     id: SessionId,
+    /// From the user agent.
+    #[schema(required)]
     device: Option<String>,
+    /// The address of the last login.
+    #[schema(required)]
     address: Option<String>,
+    #[schema(required, format = DateTime)]
     created_at: Option<String>,
+    #[schema(required, format = DateTime)]
     last_used_at: Option<String>,
+    /// Whether the request belongs to this session.
     current: bool,
 }
 
-/// `GET /api/auth/sessions`: the session used last comes first.
+/// Lists the sessions of the caller. The session used last comes first.
+#[utoipa::path(
+    get,
+    path = "/api/auth/sessions",
+    responses((status = 200, body = [SessionDto])),
+)]
 pub(super) async fn list(request: Request) -> Result<Response, Problem> {
     let caller = request.caller().await?;
     let mut sessions = request.app.sessions.list(caller.id).await?;
@@ -45,19 +58,34 @@ pub(super) async fn list(request: Request) -> Result<Response, Problem> {
     json(StatusCode::OK, &sessions)
 }
 
-/// `DELETE /api/auth/sessions/{id}`: signs that device out.
+/// Ends a session of the caller: signs that device out.
+#[utoipa::path(
+    delete,
+    path = "/api/auth/sessions/{id}",
+    params(("id" = SessionId, Path)),
+    responses((status = 204)),
+)]
 pub(super) async fn end(id: SessionId, request: Request) -> Result<Response, Problem> {
     let caller = request.caller().await?;
     session::end(&request.app, &caller, id).await?;
     Ok(no_content())
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, utoipa::IntoParams)]
+#[into_params(parameter_in = Query)]
 struct Which {
+    /// Must be `true`.
+    #[param(value_type = bool)]
     others: Option<String>,
 }
 
-/// `DELETE /api/auth/sessions?others=true`: signs every other device out.
+/// Ends every other session of the caller.
+#[utoipa::path(
+    delete,
+    path = "/api/auth/sessions",
+    params(Which),
+    responses((status = 204)),
+)]
 pub(super) async fn end_others(request: Request) -> Result<Response, Problem> {
     let caller = request.caller().await?;
     let which: Which = request.query()?;

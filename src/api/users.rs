@@ -1,13 +1,17 @@
 //! `/api/users`: accounts and their profile pictures.
 
 use std::sync::Arc;
+use utoipa::ToSchema;
 
 use http::StatusCode;
 use serde::Deserialize;
 use warp::reply::Response;
 
 use crate::{
-    api::{cursor, list::List},
+    api::{
+        cursor,
+        list::{List, ListBody, PageQuery},
+    },
     auth::tokens::Caller,
     http::{
         multipart::Parts,
@@ -15,7 +19,7 @@ use crate::{
         request::Request,
     },
     ids::UserId,
-    model::{Email, Field, NewPassword, Role, Username, Validate, text},
+    model::{Email, Field, NewPassword, Role, User, Username, Validate, text},
     ops::account,
     problem::{Problem, Resource},
     rate_limit::clients::Client,
@@ -32,11 +36,24 @@ const MAX_FOUND: i64 = 100;
 /// Characters of `query`, as many as a name has.
 const MAX_QUERY_CHARS: usize = 50;
 
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 struct UserCreateRequest {
+    #[schema(value_type = String, min_length = 1, max_length = 50)]
     username: Option<String>,
+    #[schema(value_type = String, format = Email, max_length = 100)]
     email: Option<String>,
+    #[schema(value_type = String, format = Password, min_length = 5, max_length = 128)]
     password: Option<String>,
+}
+
+#[derive(ToSchema)]
+#[schema(rename_all = "camelCase")]
+#[expect(dead_code, reason = "describes a body in the API's document")]
+struct SignUpForm {
+    user_create_request: UserCreateRequest,
+    /// A picture: PNG, JPEG, GIF or WebP.
+    #[schema(value_type = Option<String>, format = Binary)]
+    profile: Option<Vec<u8>>,
 }
 
 fn parts(json: &'static str) -> Parts {
@@ -48,7 +65,14 @@ fn parts(json: &'static str) -> Parts {
     }
 }
 
-/// `POST /api/users`
+/// Creates an account.
+#[utoipa::path(
+    post,
+    path = "/api/users",
+    request_body(content = SignUpForm, content_type = "multipart/form-data"),
+    responses((status = 201, body = User)),
+    security(()),
+)]
 pub(super) async fn sign_up(mut request: Request) -> Result<Response, Problem> {
     let parts = parts("userCreateRequest");
     let client = Client::at(request.head.client);
@@ -73,14 +97,25 @@ pub(super) async fn sign_up(mut request: Request) -> Result<Response, Problem> {
     )
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, utoipa::IntoParams)]
+#[into_params(parameter_in = Query)]
 struct UsersQuery {
+    /// Only these users: 1 to 100 ids, separated by commas.
     ids: Option<String>,
+    /// Only users whose name begins with this, at most `limit`.
+    #[param(max_length = 50)]
     query: Option<String>,
+    #[param(ignore)]
     limit: Option<String>,
 }
 
-/// `GET /api/users`, with `limit` and `cursor` for a page, `ids` for some users, or `query` for those whose name begins with it
+/// Lists the users by creation time.
+#[utoipa::path(
+    get,
+    path = "/api/users",
+    params(UsersQuery, PageQuery),
+    responses((status = 200, body = ListBody<User>)),
+)]
 pub(super) async fn list(request: Request) -> Result<Response, Problem> {
     let caller = request.caller().await?;
     let UsersQuery { ids, query, limit } = request.query()?;
@@ -133,7 +168,13 @@ fn parse_ids(text: &str) -> Result<Vec<UserId>, Problem> {
     }
 }
 
-/// `GET /api/users/{id}`
+/// Returns a user.
+#[utoipa::path(
+    get,
+    path = "/api/users/{id}",
+    params(("id" = UserId, Path)),
+    responses((status = 200, body = User)),
+)]
 pub(super) async fn find(id: UserId, request: Request) -> Result<Response, Problem> {
     request.caller().await?;
     let found = store::users::find(&request.app.db, id).await?;
@@ -143,7 +184,13 @@ pub(super) async fn find(id: UserId, request: Request) -> Result<Response, Probl
     json(StatusCode::OK, &user)
 }
 
-/// `DELETE /api/users/{id}/profile`
+/// Removes the picture of the caller; an administrator may remove those of others.
+#[utoipa::path(
+    delete,
+    path = "/api/users/{id}/profile",
+    params(("id" = UserId, Path)),
+    responses((status = 204)),
+)]
 pub(super) async fn remove_picture(id: UserId, request: Request) -> Result<Response, Problem> {
     let caller = self_or_admin(id, &request).await?;
     account::remove_picture(&request.app, &caller, id).await?;
@@ -160,16 +207,38 @@ async fn self_or_admin(id: UserId, request: &Request) -> Result<Caller, Problem>
     }
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 struct UserUpdateRequest {
+    #[schema(min_length = 1, max_length = 50)]
     new_username: Option<String>,
+    #[schema(format = Email, max_length = 100)]
     new_email: Option<String>,
+    #[schema(format = Password, min_length = 5, max_length = 128)]
     new_password: Option<String>,
+    /// With a new password of one's own, unless the last login was within five minutes.
+    #[schema(format = Password)]
     current_password: Option<String>,
 }
 
-/// `PATCH /api/users/{id}`
+#[derive(ToSchema)]
+#[schema(rename_all = "camelCase")]
+#[expect(dead_code, reason = "describes a body in the API's document")]
+struct UpdateForm {
+    user_update_request: Option<UserUpdateRequest>,
+    /// A picture: PNG, JPEG, GIF or WebP.
+    #[schema(value_type = Option<String>, format = Binary)]
+    profile: Option<Vec<u8>>,
+}
+
+/// Changes the account of the caller; an administrator may change others.
+#[utoipa::path(
+    patch,
+    path = "/api/users/{id}",
+    params(("id" = UserId, Path)),
+    request_body(content = UpdateForm, content_type = "multipart/form-data"),
+    responses((status = 200, body = User)),
+)]
 pub(super) async fn update(id: UserId, mut request: Request) -> Result<Response, Problem> {
     let caller = self_or_admin(id, &request).await?;
     let parts = parts("userUpdateRequest");
@@ -198,7 +267,13 @@ pub(super) async fn update(id: UserId, mut request: Request) -> Result<Response,
     )
 }
 
-/// `DELETE /api/users/{id}`
+/// Deletes the account of the caller; an administrator may delete others. Messages stay, without author.
+#[utoipa::path(
+    delete,
+    path = "/api/users/{id}",
+    params(("id" = UserId, Path)),
+    responses((status = 204)),
+)]
 pub(super) async fn delete(id: UserId, request: Request) -> Result<Response, Problem> {
     let caller = self_or_admin(id, &request).await?;
     account::delete(&request.app, &caller, id).await?;

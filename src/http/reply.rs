@@ -14,14 +14,36 @@ use http::{
 };
 use parking_lot::Mutex;
 use serde::Serialize;
+use serde_json::Value;
 use time::OffsetDateTime;
 use tracing::{debug, error, warn};
+use utoipa::ToSchema;
 use warp::reply::Response;
 
 use crate::{
     model::instant,
     problem::{Problem, chain},
 };
+
+/// The body of every error.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ErrorBody {
+    #[serde(with = "instant")]
+    #[schema(value_type = String, format = DateTime)]
+    timestamp: OffsetDateTime,
+    /// The kind of error, for programs.
+    code: &'static str,
+    /// One sentence for people.
+    message: String,
+    /// Values that a client can act on, such as each invalid field with what is wrong with it; or empty.
+    #[schema(value_type = Object)]
+    details: Value,
+    /// The code in camel case.
+    exception_type: String,
+    /// The HTTP status.
+    status: u16,
+}
 
 /// A response with the API's error body. Logs the error.
 pub fn problem(problem: &Problem) -> Response {
@@ -32,17 +54,17 @@ pub fn problem(problem: &Problem) -> Response {
         }
         _ => debug!(code = problem.code(), "request rejected"),
     }
-    let body = serde_json::json!({
-        "timestamp": instant::format(OffsetDateTime::now_utc()),
-        "code": problem.code(),
-        "message": problem.to_string(),
-        "details": problem.details(),
-        "exceptionType": problem.exception_type(),
-        "status": problem.status(),
-    });
+    let body = ErrorBody {
+        timestamp: OffsetDateTime::now_utc(),
+        code: problem.code(),
+        message: problem.to_string(),
+        details: problem.details(),
+        exception_type: problem.exception_type(),
+        status: problem.status(),
+    };
     let mut response = json_bytes(
         StatusCode::from_u16(problem.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR),
-        body.to_string(),
+        serde_json::to_vec(&body).unwrap_or_default(),
     );
     if let Some(seconds) = problem.retry_after_seconds() {
         response.headers_mut().insert(RETRY_AFTER, seconds.into());

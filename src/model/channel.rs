@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
+use utoipa::ToSchema;
 
 use crate::{
     ids::ChannelId,
@@ -9,7 +10,7 @@ use crate::{
 };
 
 /// The type of a channel, which decides to whom it is visible.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, sqlx::Type)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, sqlx::Type, ToSchema)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 #[sqlx(rename_all = "SCREAMING_SNAKE_CASE", type_name = "text")]
 pub enum ChannelKind {
@@ -20,14 +21,16 @@ pub enum ChannelKind {
 }
 
 /// A channel, as in the API.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Channel {
     /// Identifier.
     pub id: ChannelId,
     /// Null for most private channels.
+    #[schema(required)]
     pub name: Option<String>,
     /// Null for a private channel.
+    #[schema(required)]
     pub description: Option<String>,
     /// Public or private.
     #[serde(rename = "type")]
@@ -36,6 +39,7 @@ pub struct Channel {
     pub participants: Vec<User>,
     /// When the newest message was created; without messages, when the channel was.
     #[serde(with = "super::instant")]
+    #[schema(value_type = String, format = DateTime)]
     pub last_message_at: OffsetDateTime,
     /// The position of the newest message, or 0.
     pub last_seq: i64,

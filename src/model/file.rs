@@ -2,11 +2,12 @@
 
 use serde::{Deserialize, Serialize};
 use unicode_segmentation::UnicodeSegmentation;
+use utoipa::ToSchema;
 
 use crate::{ids::FileId, model::text};
 
 /// The upload status of a file.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, sqlx::Type)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, sqlx::Type, ToSchema)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 #[sqlx(rename_all = "SCREAMING_SNAKE_CASE", type_name = "text")]
 pub enum UploadStatus {
@@ -19,7 +20,7 @@ pub enum UploadStatus {
 }
 
 /// A file, as in the API.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct BinaryContent {
     /// Identifier.
@@ -34,17 +35,21 @@ pub struct BinaryContent {
     pub upload_status: UploadStatus,
     /// What is known of a picture after its upload. `None` for other files and for pictures that could not be decoded.
     #[serde(flatten)]
+    #[schema(value_type = Picture)]
     pub picture: Option<Picture>,
 }
 
 /// A picture that the server has decoded.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Picture {
     /// Width in pixels, as it is shown.
+    #[schema(required = false)]
     pub width: i32,
     /// Height in pixels, as it is shown.
+    #[schema(required = false)]
     pub height: i32,
     /// Whether it has thumbnails, which every decoded picture has.
+    #[schema(required = false)]
     pub thumbnail: bool,
 }
 

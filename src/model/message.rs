@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 use time::OffsetDateTime;
+use utoipa::ToSchema;
 use uuid::Uuid;
 
 use crate::{
@@ -10,28 +11,32 @@ use crate::{
 };
 
 /// A message, as in the API, STOMP and Kafka.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Message {
     /// Identifier.
     pub id: MessageId,
     /// When the node accepted it; not before an earlier message of the channel.
     #[serde(with = "super::instant")]
+    #[schema(value_type = String, format = DateTime)]
     pub created_at: OffsetDateTime,
     /// When the text was last changed; `created_at` if it never was.
     #[serde(with = "super::instant")]
+    #[schema(value_type = String, format = DateTime)]
     pub updated_at: OffsetDateTime,
     /// Text.
     pub content: String,
     /// Channel.
     pub channel_id: ChannelId,
     /// Null when the account is deleted.
+    #[schema(required)]
     pub author: Option<User>,
     /// Files, in the client's order.
     pub attachments: Vec<BinaryContent>,
     /// Position in its channel: 1, 2, 3 …
     pub seq: i64,
     /// The message that this one replies to.
+    #[schema(required)]
     pub reply_to: Option<Reply>,
     /// The users whom the text mentions and to whom the channel was visible then.
     pub mentions: Vec<UserId>,
@@ -43,15 +48,17 @@ pub struct Message {
 }
 
 /// The message that another message replies to, as it was when the reply was read.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct Reply {
     /// Identifier.
     pub id: MessageId,
     /// Position in the channel.
     pub seq: i64,
     /// Null when the account or the message is deleted.
+    #[schema(required)]
     pub author: Option<User>,
     /// The beginning of the text, or of the names of the files. Null when the message is deleted.
+    #[schema(required)]
     pub excerpt: Option<String>,
     /// Whether the message is deleted.
     pub deleted: bool,

@@ -2,12 +2,13 @@
 
 use serde::Serialize;
 use time::OffsetDateTime;
+use utoipa::ToSchema;
 use uuid::Uuid;
 
 use crate::ids::{NotificationId, UserId};
 
 /// The reason for a notification.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, sqlx::Type)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, sqlx::Type, ToSchema)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 #[sqlx(type_name = "text", rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum NotificationKind {
@@ -20,7 +21,7 @@ pub enum NotificationKind {
 }
 
 /// Why a message notifies its receiver.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, sqlx::Type)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, sqlx::Type, ToSchema)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 #[sqlx(type_name = "text", rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum NotificationReason {
@@ -33,13 +34,14 @@ pub enum NotificationReason {
 }
 
 /// A notification, as in the API and SSE.
-#[derive(Clone, Debug, Serialize, sqlx::FromRow)]
+#[derive(Clone, Debug, Serialize, sqlx::FromRow, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Notification {
     /// Identifier.
     pub id: NotificationId,
     /// When it was created.
     #[serde(with = "super::instant")]
+    #[schema(value_type = String, format = DateTime)]
     pub created_at: OffsetDateTime,
     /// The receiver.
     pub receiver_id: UserId,
@@ -52,7 +54,9 @@ pub struct Notification {
     #[sqlx(rename = "type")]
     pub kind: NotificationKind,
     /// The channel or user that a client opens.
+    #[schema(required)]
     pub target_id: Option<Uuid>,
     /// Why a message notifies the receiver; null for other notifications.
+    #[schema(required)]
     pub reason: Option<NotificationReason>,
 }

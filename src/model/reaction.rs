@@ -6,6 +6,7 @@ use icu_properties::{
 };
 use serde::{Deserialize, Serialize};
 use unicode_segmentation::UnicodeSegmentation;
+use utoipa::ToSchema;
 
 use crate::{ids::UserId, model::text};
 
@@ -13,7 +14,7 @@ use crate::{ids::UserId, model::text};
 pub const MAX_KINDS: i64 = 20;
 
 /// All reactions to a message with one emoji, as in the API.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Reaction {
     /// The emoji.

@@ -2,11 +2,12 @@
 
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
+use utoipa::ToSchema;
 
 use crate::ids::{ChannelId, ReadStatusId, UserId};
 
 /// The new messages of a channel that notify a user.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, sqlx::Type)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, sqlx::Type, ToSchema)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 #[sqlx(rename_all = "SCREAMING_SNAKE_CASE", type_name = "text")]
 pub enum NotificationLevel {
@@ -19,7 +20,7 @@ pub enum NotificationLevel {
 }
 
 /// How far a user has read a channel, as in the API.
-#[derive(Clone, Debug, Serialize, sqlx::FromRow)]
+#[derive(Clone, Debug, Serialize, sqlx::FromRow, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ReadStatus {
     /// Identifier.
@@ -30,6 +31,7 @@ pub struct ReadStatus {
     pub channel_id: ChannelId,
     /// The user has read messages up to this instant.
     #[serde(with = "super::instant")]
+    #[schema(value_type = String, format = DateTime)]
     pub last_read_at: OffsetDateTime,
     /// Whether all new messages notify the user.
     pub notification_enabled: bool,

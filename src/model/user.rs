@@ -1,6 +1,7 @@
 //! Users: names, email addresses, passwords and roles.
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use crate::{
     ids::UserId,
@@ -10,7 +11,7 @@ use crate::{
 
 /// A user's role. A higher role includes the rights of the lower ones.
 #[derive(
-    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, sqlx::Type,
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, sqlx::Type, ToSchema,
 )]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 #[sqlx(rename_all = "SCREAMING_SNAKE_CASE", type_name = "text")]
@@ -35,7 +36,7 @@ impl Role {
 }
 
 /// A user, as in the API.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct User {
     /// Identifier.
@@ -45,8 +46,10 @@ pub struct User {
     /// Address, unique without regard to case.
     pub email: String,
     /// The profile picture.
+    #[schema(required)]
     pub profile: Option<BinaryContent>,
     /// Whether the user is connected to a node; null where the node did not look it up.
+    #[schema(required)]
     pub online: Option<bool>,
     /// Role.
     pub role: Role,

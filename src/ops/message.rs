@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use serde::Deserialize;
+use utoipa::ToSchema;
 use uuid::Uuid;
 
 use crate::{
@@ -25,14 +26,17 @@ const NOTIFICATION_BATCH: i64 = 100;
 const REACTION_BATCH: i64 = 1_000;
 
 /// The request to post a message, over HTTP or STOMP.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct MessageCreateRequest {
     /// Text.
+    #[schema(max_length = 2000)]
     pub content: Option<String>,
     /// Channel.
+    #[schema(value_type = ChannelId)]
     pub channel_id: Option<ChannelId>,
     /// Must be the caller.
+    #[schema(value_type = UserId)]
     pub author_id: Option<UserId>,
     /// The message of the channel that this one replies to.
     pub reply_to: Option<MessageId>,

@@ -1,6 +1,7 @@
 //! Search in messages.
 
 use std::collections::HashMap;
+use utoipa::ToSchema;
 
 use serde::Serialize;
 use tokio::time::{Duration, Instant};
@@ -23,11 +24,12 @@ const MAX_BLOCKS: i64 = 64;
 const TIME_BUDGET: Duration = Duration::from_secs(1);
 
 /// A found message.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct Found {
     /// The message.
     pub message: Message,
     /// Places of the query in its content: ranges of characters (Unicode scalar values), the end excluded.
+    #[schema(value_type = Vec<[usize; 2]>)]
     pub highlights: Vec<(usize, usize)>,
 }
 

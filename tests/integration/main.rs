@@ -57,6 +57,7 @@ mod metrics;
 mod migrations;
 mod names;
 mod notifications;
+mod openapi;
 mod pages;
 mod people;
 mod presence;

@@ -56,7 +56,20 @@ fn last_event_id(request: &Request) -> Option<String> {
     })
 }
 
-/// `GET /api/sse`
+/// Opens the event stream of the caller (server-sent events), which resumes after `Last-Event-ID`.
+///
+/// The stream sends `notifications`, `notifications.deleted`, `binaryContents.status`, `channels.refresh`, `users.refresh`, `sync`
+/// and `resync`.
+#[utoipa::path(
+    get,
+    path = "/api/sse",
+    params(
+        ("Last-Event-ID" = Option<String>, Header, description = "The id of the last event that the client has."),
+        ("lastEventId" = Option<String>, Query, description = "The same, for a client that cannot send the header."),
+    ),
+    responses((status = 200, body = String, content_type = "text/event-stream")),
+    security(("bearer" = []), ("session" = [])),
+)]
 pub(super) async fn open(request: Request) -> Result<Response, Problem> {
     let limits = &request.app.limits;
     let owner = authenticate(&request).await;

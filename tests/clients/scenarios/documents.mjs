@@ -73,6 +73,17 @@ export const documents = [
     },
   ],
   [
+    "the examples in Python in docs/protocol.md work",
+    async (system) => {
+      const python = fileURLToPath(new URL("../../../.run/python/bin/python", import.meta.url));
+      const outputs = await examples(system, "py", (file) => [python, [file]]);
+      assert.deepEqual(
+        outputs.map((output) => output.trim()),
+        ["received: hello", "received: sync"],
+      );
+    },
+  ],
+  [
     "the examples with stompjs, sockjs-client and eventsource in docs/protocol.md work",
     async (system) => {
       const outputs = await examples(system, "js", (file) => [process.execPath, [file]], READER);

@@ -100,6 +100,25 @@ export const edge = [
     },
   ],
   [
+    "nginx redirects no path of the API, and shows the page of its description",
+    async (system) => {
+      const get = (/** @type {string} */ path) => fetch(new URL(path, system.base), { redirect: "manual" });
+      const { paths } = /** @type {any} */ (await (await get("/api/openapi.json")).json());
+      assert.ok(paths["/api/binaryContents"].get);
+      for (const template of Object.keys(paths)) {
+        const path = template.replace(/\{\w+\}/g, "01234567-89ab-7def-8123-456789abcdef");
+        const { status, body } = await get(path);
+        await body?.cancel();
+        assert.ok(status < 300 || status >= 400, `${path}: ${status}`);
+      }
+      const page = await get("/api/docs");
+      assert.equal(page.status, 200);
+      const scripts = [...(await page.text()).matchAll(/(?:src|href)="(\/api-docs\/[^"]+)"/g)].map(([, path]) => path);
+      assert.equal(scripts.length, 3);
+      for (const path of scripts) assert.equal((await get(path)).status, 200, path);
+    },
+  ],
+  [
     "A download keeps its length, its strong ETag and its ranges through nginx, with each security header once",
     async (system) => {
       const ann = await system.person("ann");
