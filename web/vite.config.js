@@ -50,7 +50,8 @@ const apiDocs = {
     for (const name of ["swagger-ui.css", "swagger-ui-bundle.js", "LICENSE", "NOTICE"]) files.push([library, name]);
     for (const [folder, name] of files) {
       const source = (await readFile(new URL(name, folder), "utf8")).replace(/^\S* ?# sourceMappingURL=.*$/m, "");
-      this.emitFile({ type: "asset", fileName: `api-docs/${name}`, source });
+      // A name without a dot is a page of the app.
+      this.emitFile({ type: "asset", fileName: `api-docs/${name.includes(".") ? name : `${name}.txt`}`, source });
     }
   },
 };
