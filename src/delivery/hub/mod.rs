@@ -311,11 +311,8 @@ impl Hub {
 
     /// Forgets which changes were read from the outbox, now that Kafka carries all of them again.
     pub fn forget_early_changes(&self) {
-        for channel in self.channels() {
-            if let Some(room) = self.room(channel) {
-                room.forget_early_changes();
-            }
-        }
+        self.all_rooms()
+            .for_each(|room| room.forget_early_changes());
     }
 
     /// Marks a repair as begun. False without a room, while a repair is running, or before the room's position is known.

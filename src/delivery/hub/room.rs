@@ -85,27 +85,19 @@ impl RoomState {
         if self.recent_event_ids.contains(&event) {
             return true;
         }
-        if self.recent_event_ids.len() == RECENT_EVENTS {
-            self.recent_event_ids.pop_front();
-        }
-        self.recent_event_ids.push_back(event);
+        push_bounded(&mut self.recent_event_ids, event, RECENT_EVENTS);
         if let Some(change) = change
             && change.part == Part::Whole
         {
-            if self.deleted.len() == MAX_DELETED {
-                self.deleted.pop_front();
-            }
-            self.deleted.push_back(change.seq);
+            push_bounded(&mut self.deleted, change.seq, MAX_DELETED);
         }
         if source == Source::Outbox
             && let Some(change) = change
         {
             self.early_changes
                 .retain(|(_, earlier)| !change.replaces(earlier));
-            if self.early_changes.len() == MAX_EARLY_CHANGES {
-                self.early_changes.pop_front();
-            }
-            self.early_changes.push_back((event, change.clone()));
+            let early = (event, change.clone());
+            push_bounded(&mut self.early_changes, early, MAX_EARLY_CHANGES);
         }
         false
     }
@@ -145,6 +137,17 @@ impl RoomState {
         }
         delivered
     }
+}
+
+/// Appends to a queue. When the queue is full, removes the oldest item, and returns it.
+fn push_bounded<T>(queue: &mut VecDeque<T>, item: T, max: usize) -> Option<T> {
+    let oldest = if queue.len() == max {
+        queue.pop_front()
+    } else {
+        None
+    };
+    queue.push_back(item);
+    oldest
 }
 
 /// A channel with subscribers on this node.
@@ -285,13 +288,13 @@ impl Room {
         if let (Some(after), Some(position)) = (after, state.sequence.position())
             && after > position
         {
-            if state.held_changes.len() == MAX_HELD_CHANGES
-                && let Some((of, oldest)) = state.held_changes.pop_front()
+            let held = (after, payload.clone());
+            if let Some((of, oldest)) =
+                push_bounded(&mut state.held_changes, held, MAX_HELD_CHANGES)
             {
                 self.deliveries
                     .inc_by(state.deliver_event(self.channel, &oldest, Some(of)));
             }
-            state.held_changes.push_back((after, payload.clone()));
             return true;
         }
         self.deliveries

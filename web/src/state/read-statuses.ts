@@ -158,14 +158,15 @@ export async function setLevel(channel: Channel, level: NotificationLevel) {
   show(level);
   const change = { endedAs: Infinity };
   levelChanges.set(channel.id, change);
-  const answer = sending.catch(() => {}).then(() => api.updateReadStatus(status.id, { newNotificationLevel: level }));
+  const answer = sending
+    .catch(() => {})
+    .then(() => api.updateReadStatus(status.id, { newNotificationLevel: level }))
+    .finally(() => (change.endedAs = ++levelChangesEnded));
   sending = answer;
   try {
     const stored = await answer;
-    change.endedAs = ++levelChangesEnded;
-    if (me.peek()?.id === userId) put(merge(stored, levelChangesEnded));
+    if (me.peek()?.id === userId) put(merge(stored, change.endedAs));
   } catch (error) {
-    change.endedAs = ++levelChangesEnded;
     if (me.peek()?.id === userId && levelChanges.get(channel.id) === change) show(status.notificationLevel);
     throw error;
   }
