@@ -226,6 +226,14 @@ fn spawn_tasks(app: &Arc<App>, outbox_task: OutboxTask, groups: Groups, reports:
     tasks.spawn("kafka.canary", app.kafka.clone().watch_canary());
     let consumer = app.clone();
     tasks.spawn_restarting("kafka.consume", move || consume(consumer.clone()));
+    let writers = &app.delivery.hub.writers;
+    for number in 0..writers.count() {
+        let writers = writers.clone();
+        tasks.spawn_restarting("delivery.write", move || {
+            let writers = writers.clone();
+            async move { writers.run(number).await }
+        });
+    }
     tasks.spawn(
         "outbox.publish",
         outbox_task.run(app.outbox.clone(), app.db.clone(), app.history.clone()),

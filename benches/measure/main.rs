@@ -8,6 +8,7 @@
 //! One thread reads everything. A second thread only keeps the schedule, because tokio's timers count whole milliseconds.
 
 mod api;
+mod floor;
 mod report;
 mod run;
 mod stomp;
@@ -32,7 +33,10 @@ const USAGE: &str = "measure --at ADDRESS[,ADDRESS] [flags], with ADMIN_USERNAME
   --store-pids P,…   further processes, with their children, that do not count as noise
   --quiet-within N   wait up to N seconds for an idle machine before each run (0)
   --label TEXT       first column
-  --head             print the head of the table";
+  --head             print the head of the table
+  --floor            the nodes are processes of --serve-floor
+measure --serve-floor ADDRESS
+  a server that only writes each message to its subscribers, one after the other, for a comparison";
 
 /// Subscribers per account. A node allows 20 connections by default, and those of the previous run may still be closing.
 const SUBSCRIBERS_OF_A_USER: usize = 10;
@@ -63,6 +67,7 @@ struct Args {
     quiet_within: u64,
     label: String,
     head: bool,
+    floor: bool,
 }
 
 impl Args {
@@ -80,6 +85,7 @@ impl Args {
             quiet_within: 0,
             label: String::new(),
             head: false,
+            floor: false,
         };
         while let Some(flag) = words.next() {
             let mut value = || words.next().ok_or_else(|| format!("{flag} needs a value"));
@@ -96,6 +102,7 @@ impl Args {
                 "--label" => args.label = value()?,
                 "--ramp" => args.ramp = true,
                 "--head" => args.head = true,
+                "--floor" => args.floor = true,
                 _ => return Err(format!("unknown flag {flag}").into()),
             }
         }
@@ -130,7 +137,17 @@ fn main() -> ExitCode {
         .enable_all()
         .build();
     // `cargo bench` adds a flag for its own harness.
-    let arguments = std::env::args().skip(1).filter(|word| word != "--bench");
+    let mut arguments = std::env::args()
+        .skip(1)
+        .filter(|word| word != "--bench")
+        .peekable();
+    if arguments.next_if_eq("--serve-floor").is_some() {
+        let served = floor::serve(&arguments.next().unwrap_or_default());
+        if let Err(failure) = served {
+            print_to_stderr(&format!("measure: {failure}"));
+        }
+        return ExitCode::FAILURE;
+    }
     let result = Args::parse(arguments).map_err(|error| format!("{error}\n{USAGE}").into());
     match result.and_then(|args| runtime?.block_on(measure(&args))) {
         Ok(()) => ExitCode::SUCCESS,
@@ -153,7 +170,11 @@ fn print(line: &impl fmt::Display) {
 
 async fn measure(args: &Args) -> Outcome<()> {
     let api = Api::new(args.first())?;
-    let users = api.sign_up(users_needed(args)).await?;
+    let users = if args.floor {
+        Vec::new()
+    } else {
+        api.sign_up(users_needed(args)).await?
+    };
     if args.head {
         print(&HEAD);
     }

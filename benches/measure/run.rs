@@ -237,8 +237,15 @@ pub(super) enum Part {
 }
 
 pub(super) async fn run(args: &Args, api: &Api, users: &[User], rate: u64) -> Outcome<Report> {
-    let channel = api.channel().await?;
-    let mut tokens = Vec::with_capacity(users.len());
+    // The floor knows no users.
+    let (mut channel, mut tokens) = (
+        uuid::Uuid::new_v4().to_string(),
+        vec![String::new(); args.senders],
+    );
+    if !args.floor {
+        channel = api.channel().await?;
+        tokens.clear();
+    }
     for user in users {
         tokens.push(api.token(&user.name, PASSWORD).await?);
     }
@@ -256,7 +263,10 @@ pub(super) async fn run(args: &Args, api: &Api, users: &[User], rate: u64) -> Ou
     for number in 0..args.senders {
         let mut connection = Connection::open(args.last(), &tokens[number]).await?;
         let stream = connection.stream.into_std()?;
-        writing.push((stream.try_clone()?, users[number].id.clone()));
+        let user = users
+            .get(number)
+            .map_or_else(String::new, |user| user.id.clone());
+        writing.push((stream.try_clone()?, user));
         connection.stream = TcpStream::from_std(stream)?;
         sending.push(connection);
     }

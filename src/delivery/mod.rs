@@ -16,6 +16,7 @@ pub mod recent_events;
 pub mod repair;
 pub mod sequence;
 pub mod sse;
+pub mod writers;
 
 use std::{collections::HashSet, sync::Arc};
 

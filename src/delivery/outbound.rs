@@ -1,23 +1,65 @@
 //! The send queue of one connection: bounded in bytes; a push never waits.
+//!
+//! The frames of a WebSocket are written by whoever queues them, if the socket takes them: waking the connection's task for each
+//! frame would cost as much as the write. The task writes only its own replies, and what the socket did not take.
 
-use std::collections::VecDeque;
+use std::{
+    collections::VecDeque,
+    io::{self, IoSlice},
+    sync::Arc,
+};
 
+use bytes::{Buf, Bytes};
 use parking_lot::Mutex;
-use tokio::sync::Notify;
+use socket2::SockRef;
+use tokio::{
+    io::Interest,
+    net::TcpStream,
+    sync::Notify,
+    time::{Duration, Instant},
+};
 
-use crate::{delivery::disconnect::CloseReason, limits::MAX_QUEUED_BYTES};
+use crate::{
+    delivery::disconnect::{CloseReason, Disconnect},
+    limits::MAX_QUEUED_BYTES,
+};
 
 /// Bytes that an item counts with beside its content, so that the number of small items is bounded too.
 const ITEM_BYTES: usize = 64;
+/// Bytes in the queue above which the node stops reading from the client, and frames are written without a delay. The rest of the
+/// queue has room for the largest answer.
+const FULL_BYTES: usize = 64 * 1024;
+/// Frames written in one system call.
+const MAX_FRAMES_PER_WRITE: usize = 64;
+/// Capacity that an empty queue keeps.
+const KEPT_ITEMS: usize = 4;
 
 #[derive(Debug)]
 struct Inner<T> {
+    /// The first may be partly written.
     items: VecDeque<T>,
     /// Bytes of the queued items, and of borrowed items that are not written yet.
     bytes: usize,
     /// Bytes of items that will be pushed later.
     reserved: usize,
     close_reason: Option<CloseReason>,
+    writes: Writes,
+}
+
+/// What was written to the socket.
+#[derive(Debug)]
+struct Writes {
+    /// Whether the first item is partly written.
+    partial: bool,
+    /// Whether an [`Unwritten`] of the queue exists.
+    pending: bool,
+    /// Whether a write failed.
+    failed: bool,
+    /// Since when the kernel's send buffer is full and takes nothing.
+    blocked_at: Option<Instant>,
+    last_at: Instant,
+    /// When an [`Unwritten`] was last written.
+    last_delivery_at: Instant,
 }
 
 /// The send queue of one connection. `T` is cheap to clone and shared between connections.
@@ -25,19 +67,12 @@ struct Inner<T> {
 pub struct SendQueue<T> {
     inner: Mutex<Inner<T>>,
     changed: Notify,
+    socket: Option<Arc<TcpStream>>,
 }
 
 impl<T> Default for SendQueue<T> {
     fn default() -> Self {
-        Self {
-            inner: Mutex::new(Inner {
-                items: VecDeque::new(),
-                bytes: 0,
-                reserved: 0,
-                close_reason: None,
-            }),
-            changed: Notify::new(),
-        }
+        Self::new(None)
     }
 }
 
@@ -47,7 +82,9 @@ impl<T> Inner<T> {
         let fits = self.bytes + self.reserved + bytes + ITEM_BYTES <= MAX_QUEUED_BYTES;
         if !fits {
             self.close_reason = Some(CloseReason::Slow);
-            self.items = VecDeque::new();
+            // The client must get the rest of a frame of which it has a part.
+            self.items.truncate(usize::from(self.writes.partial));
+            self.items.shrink_to_fit();
         }
         fits
     }
@@ -74,8 +111,30 @@ impl<T> Inner<T> {
 }
 
 impl<T> SendQueue<T> {
-    /// Queues an item of `bytes` bytes. When the queue is full, its items are dropped and the connection is closed: the client
-    /// resumes at its position, so no event is lost.
+    fn new(socket: Option<Arc<TcpStream>>) -> Self {
+        let now = Instant::now();
+        Self {
+            inner: Mutex::new(Inner {
+                items: VecDeque::new(),
+                bytes: 0,
+                reserved: 0,
+                close_reason: None,
+                writes: Writes {
+                    partial: false,
+                    pending: false,
+                    failed: false,
+                    blocked_at: None,
+                    last_at: now,
+                    last_delivery_at: now,
+                },
+            }),
+            changed: Notify::new(),
+            socket,
+        }
+    }
+
+    /// Queues an item of `bytes` bytes, and wakes the task that empties the queue. When the queue is full, its items are dropped and
+    /// the connection is closed: the client resumes at its position, so no event is lost.
     pub fn push(&self, item: T, bytes: usize) {
         let mut inner = self.inner.lock();
         if inner.close_reason.is_some() {
@@ -135,10 +194,15 @@ impl<T> SendQueue<T> {
         self.inner.lock().close_reason
     }
 
-    /// The queued bytes, and why the connection must close, if it must.
-    pub fn state(&self) -> (usize, Option<CloseReason>) {
+    /// The queued bytes.
+    pub fn bytes(&self) -> usize {
+        self.inner.lock().bytes
+    }
+
+    /// Whether the node must not read from the client: the queue is too full, or the connection is being closed.
+    pub fn is_full(&self) -> bool {
         let inner = self.inner.lock();
-        (inner.bytes, inner.close_reason)
+        inner.bytes > FULL_BYTES || inner.close_reason.is_some()
     }
 
     /// Moves all items to the end of `into`.
@@ -159,14 +223,203 @@ impl<T> SendQueue<T> {
         inner.bytes = inner.bytes.saturating_sub(bytes + items * ITEM_BYTES);
     }
 
-    /// Waits until there may be an item or a close reason. Cancel safe; for one waiter.
+    /// Waits until there may be an item for the task, or a close reason. Cancel safe; for one waiter.
     pub async fn changed(&self) {
         self.changed.notified().await;
     }
 }
 
+impl Inner<Bytes> {
+    /// Writes items until the socket would block.
+    fn write(&mut self, socket: &TcpStream) -> io::Result<()> {
+        if self.items.is_empty() {
+            self.writes.blocked_at = None;
+            return Ok(());
+        }
+        let (queued, mut bytes) = (self.items.len(), 0);
+        let result = loop {
+            if self.items.is_empty() {
+                break Ok(());
+            }
+            match write_some(socket, &mut self.items, &mut self.writes.partial) {
+                Ok(written) => bytes += written,
+                Err(error) => break Err(error),
+            }
+        };
+        let written = bytes + (queued - self.items.len()) * ITEM_BYTES;
+        self.bytes = self.bytes.saturating_sub(written);
+        if bytes > 0 {
+            self.writes.last_at = Instant::now();
+        }
+        match result {
+            Ok(()) => {
+                self.writes.blocked_at = None;
+                // Frees the memory of a burst.
+                if self.items.capacity() > KEPT_ITEMS {
+                    self.items = VecDeque::new();
+                }
+                Ok(())
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                // A client that takes some bytes is slow, not stalled: its time starts again.
+                let since = self.writes.blocked_at.filter(|_| bytes == 0);
+                self.writes.blocked_at = Some(since.unwrap_or_else(Instant::now));
+                Ok(())
+            }
+            Err(error) => {
+                self.writes.failed = true;
+                Err(error)
+            }
+        }
+    }
+}
+
+impl SendQueue<Bytes> {
+    /// The queue of a WebSocket.
+    pub fn of_socket(socket: Arc<TcpStream>) -> Self {
+        Self::new(Some(socket))
+    }
+
+    /// Queues a frame from a task that is not the connection's. Without a socket, wakes the connection's task. With one, returns the
+    /// queue if the caller must write it.
+    pub fn deliver(self: &Arc<Self>, frame: Bytes) -> Option<Unwritten> {
+        let mut inner = self.inner.lock();
+        if inner.close_reason.is_some() {
+            return None;
+        }
+        let (bytes, was_empty, was_full) = (
+            frame.len(),
+            inner.items.is_empty(),
+            inner.bytes > FULL_BYTES,
+        );
+        if !inner.add(frame, bytes) {
+            drop(inner);
+            self.changed.notify_one();
+            return None;
+        }
+        if self.socket.is_none() {
+            drop(inner);
+            if was_empty {
+                self.changed.notify_one();
+            }
+            return None;
+        }
+        let must_write = if inner.writes.pending {
+            // A delayed write would take too long.
+            !was_full && inner.bytes > FULL_BYTES
+        } else {
+            // The task of a blocked connection waits for the socket.
+            inner.writes.blocked_at.is_none()
+        };
+        inner.writes.pending |= must_write;
+        drop(inner);
+        must_write.then(|| Unwritten(self.clone()))
+    }
+
+    /// Writes queued frames until the socket would block. Returns the reason when the connection must close.
+    ///
+    /// # Errors
+    /// The client is gone.
+    pub fn write(&self) -> Result<Option<CloseReason>, Disconnect> {
+        let mut inner = self.inner.lock();
+        if let Some(socket) = &self.socket
+            && (inner.writes.failed || inner.write(socket).is_err())
+        {
+            return Err(Disconnect::Gone);
+        }
+        Ok(inner.close_reason)
+    }
+
+    /// Queues a frame of the close, however full the queue is. No other frame may follow but one of these.
+    pub fn push_last(&self, frame: Bytes) {
+        self.inner.lock().items.push_back(frame);
+    }
+
+    /// When the client last received anything, and since when its socket takes nothing.
+    pub fn last_write(&self) -> (Instant, Option<Instant>) {
+        let writes = &self.inner.lock().writes;
+        (writes.last_at, writes.blocked_at)
+    }
+}
+
+/// A queue with frames that its holder writes. When it is dropped without a write, the connection's task is woken instead.
+#[derive(Debug)]
+pub struct Unwritten(Arc<SendQueue<Bytes>>);
+
+impl Unwritten {
+    /// Whether a delivery was written less than `pace` ago, so that this one can wait for the next.
+    pub fn can_wait(&self, pace: Duration, now: Instant) -> bool {
+        let inner = self.0.inner.lock();
+        inner.bytes <= FULL_BYTES && now < inner.writes.last_delivery_at + pace
+    }
+
+    /// Writes until the socket would block; the connection's task writes the rest.
+    pub fn write(self) {
+        let mut inner = self.0.inner.lock();
+        let Some(socket) = &self.0.socket else {
+            return;
+        };
+        let was_full = inner.bytes > FULL_BYTES;
+        let failed = inner.write(socket).is_err();
+        inner.writes.last_delivery_at = inner.writes.last_at;
+        // The task may wait for room in the queue. If the socket is full, `drop` wakes it.
+        let wake = failed || was_full;
+        drop(inner);
+        if wake {
+            self.0.changed.notify_one();
+        }
+    }
+}
+
+impl Drop for Unwritten {
+    fn drop(&mut self) {
+        let mut inner = self.0.inner.lock();
+        inner.writes.pending = false;
+        let wake = !inner.items.is_empty();
+        drop(inner);
+        if wake {
+            self.0.changed.notify_one();
+        }
+    }
+}
+
+/// Writes the first items in one system call. Sets whether a part of the first one is left.
+fn write_some(
+    socket: &TcpStream,
+    items: &mut VecDeque<Bytes>,
+    partial: &mut bool,
+) -> io::Result<usize> {
+    let written = if let (Some(item), 1) = (items.front(), items.len()) {
+        socket.try_write(item)?
+    } else {
+        let mut slices = [IoSlice::new(&[]); MAX_FRAMES_PER_WRITE];
+        let mut filled = 0;
+        for (slice, item) in slices.iter_mut().zip(items.iter()) {
+            *slice = IoSlice::new(item);
+            filled += 1;
+        }
+        // `sendmsg`, which costs less than the `writev` of `try_write_vectored`.
+        let send = || SockRef::from(socket).send_vectored(&slices[..filled]);
+        socket.try_io(Interest::WRITABLE, send)?
+    };
+    let mut rest = written;
+    *partial = false;
+    while let Some(first) = items.front_mut() {
+        if rest < first.len() {
+            first.advance(rest);
+            *partial = rest > 0;
+            break;
+        }
+        rest -= first.len();
+        items.pop_front();
+    }
+    Ok(written)
+}
+
 #[cfg(test)]
 mod tests {
+    use tokio::io::AsyncReadExt;
+
     use super::*;
 
     #[tokio::test]
@@ -185,6 +438,121 @@ mod tests {
             Some(CloseReason::Slow),
             "the first reason stays"
         );
+    }
+
+    /// A send queue with a socket, and the client's end of it.
+    async fn connected() -> (Arc<SendQueue<Bytes>>, TcpStream) {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0")
+            .await
+            .expect("bind");
+        let address = listener.local_addr().expect("address");
+        let client = TcpStream::connect(address).await.expect("connect");
+        let (server, _) = listener.accept().await.expect("accept");
+        (Arc::new(SendQueue::of_socket(Arc::new(server))), client)
+    }
+
+    async fn read(client: &mut TcpStream, bytes: usize) -> Vec<u8> {
+        let mut read = vec![0; bytes];
+        client.read_exact(&mut read).await.expect("read");
+        read
+    }
+
+    async fn is_woken(send_queue: &SendQueue<Bytes>) -> bool {
+        let wait = Duration::from_millis(20);
+        tokio::time::timeout(wait, send_queue.changed())
+            .await
+            .is_ok()
+    }
+
+    #[tokio::test]
+    async fn whoever_delivers_writes_all_queued_frames_in_order() {
+        let (send_queue, mut client) = connected().await;
+        send_queue.push_reply("1".into(), 1);
+        let unwritten = send_queue.deliver("2".into()).expect("a frame to write");
+        assert!(send_queue.deliver("3".into()).is_none(), "one writer");
+        unwritten.write();
+        assert_eq!(read(&mut client, 3).await, b"123");
+        assert_eq!(send_queue.bytes(), 0);
+        assert!(!is_woken(&send_queue).await, "the task has nothing to do");
+        assert!(send_queue.deliver("4".into()).is_some(), "the next writer");
+    }
+
+    #[tokio::test]
+    async fn the_task_writes_what_a_dropped_writer_left() {
+        let (send_queue, mut client) = connected().await;
+        drop(send_queue.deliver("1".into()).expect("a frame to write"));
+        assert!(is_woken(&send_queue).await);
+        assert_eq!(send_queue.write(), Ok(None));
+        assert_eq!(read(&mut client, 1).await, b"1");
+    }
+
+    #[tokio::test]
+    async fn a_delivery_waits_only_after_another_one_and_while_little_is_queued() {
+        let (send_queue, _client) = connected().await;
+        let pace = Duration::from_secs(10);
+        let first = send_queue.deliver("1".into()).expect("a frame to write");
+        assert!(!first.can_wait(pace, Instant::now() + pace));
+        first.write();
+        let second = send_queue.deliver("2".into()).expect("a frame to write");
+        assert!(second.can_wait(pace, Instant::now()));
+        let large = Bytes::from(vec![b'x'; FULL_BYTES]);
+        let third = send_queue
+            .deliver(large)
+            .expect("too much to leave to the pace");
+        assert!(!third.can_wait(pace, Instant::now()));
+        third.write();
+        assert!(is_woken(&send_queue).await, "the task may read again");
+        drop(second);
+        assert!(!is_woken(&send_queue).await, "nothing is left");
+    }
+
+    #[tokio::test]
+    async fn a_slow_client_gets_the_rest_of_the_frame_that_it_has_a_part_of() {
+        let (send_queue, client) = connected().await;
+        let mut client = client.into_std().expect("a socket");
+        // Larger than the socket's buffers, which grow.
+        let frame = Bytes::from(vec![b'x'; 256 * 1024]);
+        let mut frames = 0;
+        while send_queue.close_reason().is_none() {
+            if let Some(unwritten) = send_queue.deliver(frame.clone()) {
+                unwritten.write();
+            }
+            frames += 1;
+        }
+        assert_eq!(send_queue.close_reason(), Some(CloseReason::Slow));
+        assert!(is_woken(&send_queue).await);
+        send_queue.push_last("end".into());
+        let reader = tokio::task::spawn_blocking(move || {
+            client.set_nonblocking(false).expect("a blocking socket");
+            let mut read = Vec::new();
+            io::Read::read_to_end(&mut client, &mut read).expect("read");
+            read
+        });
+        while send_queue.bytes() > 0 && send_queue.last_write().1.is_some() {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+            assert_eq!(send_queue.write(), Ok(Some(CloseReason::Slow)));
+        }
+        drop(send_queue);
+        let read = reader.await.expect("the reader ends");
+        let whole = read.len() / frame.len();
+        assert!(whole < frames && read.len() == whole * frame.len() + 3);
+        assert!(read.ends_with(b"xend"));
+    }
+
+    #[tokio::test]
+    async fn a_failed_write_wakes_the_task() {
+        let (send_queue, client) = connected().await;
+        SockRef::from(&client)
+            .set_linger(Some(Duration::ZERO))
+            .expect("linger");
+        drop(client);
+        tokio::time::sleep(Duration::from_millis(10)).await;
+        send_queue
+            .deliver("1".into())
+            .expect("a frame to write")
+            .write();
+        assert!(is_woken(&send_queue).await);
+        assert_eq!(send_queue.write(), Err(Disconnect::Gone));
     }
 
     #[test]

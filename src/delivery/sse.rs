@@ -282,7 +282,7 @@ impl SseStreams {
     pub fn queued_bytes(&self) -> usize {
         let state = self.state.lock();
         let streams = state.streams.values().flatten();
-        streams.map(|stream| stream.send_queue.state().0).sum()
+        streams.map(|stream| stream.send_queue.bytes()).sum()
     }
 
     fn deliver(&self, streams: &[Arc<SseStream>], log: EventLog, at: Position, text: &Bytes) {

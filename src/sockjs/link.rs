@@ -4,7 +4,7 @@
 //! the TCP stream too: it reads into a thread-local buffer and writes all queued frames in one system call, so an idle
 //! connection has no buffers. The other end of a session over HTTP is in `sockjs/session.rs`.
 
-use std::{collections::VecDeque, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use tokio::{
@@ -29,9 +29,6 @@ use crate::{
     tasks::sleep_until_some,
 };
 
-/// Bytes in the send queue above which the node stops reading from the client. The rest of the queue has room for the
-/// largest answer.
-const READ_PAUSE_BYTES: usize = 64 * 1024;
 /// The last frames must be written, and the client must close its side, within this time.
 const LINGER: Duration = Duration::from_secs(2);
 
@@ -97,10 +94,10 @@ impl Link {
     ) -> Self {
         let mut decoder = websocket::Decoder::new(options.message_bytes);
         decoder.feed(read_ahead);
-        let now = Instant::now();
+        let stream = Arc::new(stream);
         let link = Self {
             encoding,
-            send_queue: Arc::default(),
+            send_queue: Arc::new(SendQueue::of_socket(stream.clone())),
             read_rate: None,
             transport: Transport::WebSocket(WebSocketStream {
                 stream,
@@ -108,11 +105,8 @@ impl Link {
                 message_timeout: options.message_timeout,
                 decoder,
                 message_started_at: None,
-                out: VecDeque::new(),
                 texts: Vec::new().into_iter(),
-                last_read_at: now,
-                last_write_at: now,
-                blocked_at: None,
+                last_read_at: Instant::now(),
                 heartbeat: (encoding == Encoding::SockJs).then_some(options.heartbeat),
                 closed_by_client: false,
                 uncounted_bytes: 0,
@@ -159,7 +153,7 @@ impl Link {
     /// When the client last received anything.
     pub fn last_write_at(&self) -> Instant {
         match &self.transport {
-            Transport::WebSocket(socket) => socket.last_write_at,
+            Transport::WebSocket(_) => self.send_queue.last_write().0,
             Transport::Http(SessionGuard(session)) => session.last_write_at(),
         }
     }
@@ -203,8 +197,7 @@ impl Link {
 
     /// Whether the node must not read from the client: the send queue is too full, or the connection is being closed.
     pub fn is_full(&self) -> bool {
-        let (waiting, close_reason) = self.send_queue.state();
-        waiting > READ_PAUSE_BYTES || close_reason.is_some()
+        self.send_queue.is_full()
     }
 
     /// The next message that has arrived, without waiting. A raw WebSocket may bring binary messages, so it is bytes.
@@ -250,22 +243,12 @@ impl Link {
     /// When the client is gone.
     pub fn flush(&mut self) -> Result<Option<CloseReason>, Disconnect> {
         match &mut self.transport {
-            Transport::WebSocket(socket) => {
-                if socket.blocked_at.is_some() {
-                    socket.write(&self.send_queue)?;
-                }
-                if socket.blocked_at.is_some() {
-                    return Ok(self.send_queue.close_reason());
-                }
-                let close_reason = self.send_queue.borrow(&mut socket.out);
-                socket.write(&self.send_queue)?;
-                Ok(close_reason)
-            }
+            Transport::WebSocket(_) => self.send_queue.write(),
             Transport::Http(SessionGuard(session)) => Ok(session.flush()),
         }
     }
 
-    /// Waits until the client can take more, the send queue has frames or, if `reads`, input has arrived. Cancel safe.
+    /// Waits until the client can take more, the send queue has frames for the task or, if `reads`, input has arrived. Cancel safe.
     ///
     /// # Errors
     /// When the client is gone.
@@ -280,8 +263,9 @@ impl Link {
                     // The client is not to blame for an incomplete message.
                     socket.message_started_at = None;
                 }
+                let writes = self.send_queue.last_write().1.is_some();
                 tokio::select! {
-                    result = socket.ready(reads && paused_until.is_none()) => result,
+                    result = socket.ready(reads && paused_until.is_none(), writes) => result,
                     () = changed => Ok(()),
                     () = resumed => Ok(()),
                 }
@@ -302,9 +286,10 @@ impl Link {
         match &self.transport {
             Transport::WebSocket(socket) => {
                 let message = socket.message_deadline();
-                let write = match socket.blocked_at {
+                let (last_write_at, blocked_at) = self.send_queue.last_write();
+                let write = match blocked_at {
                     Some(since) => Some(since + STALL_TIMEOUT),
-                    None => socket.heartbeat.map(|after| socket.last_write_at + after),
+                    None => socket.heartbeat.map(|after| last_write_at + after),
                 };
                 message.into_iter().chain(write).min()
             }
@@ -325,7 +310,7 @@ impl Link {
             if socket.message_deadline().is_some_and(|late| now >= late) {
                 return Err(Disconnect::close(1008, "A message took too long."));
             }
-            if socket.blocked_at.is_none() {
+            if self.send_queue.last_write().1.is_none() {
                 self.queue_frame(websocket::text(frames::HEARTBEAT.as_bytes()));
                 return Ok(());
             }
@@ -373,15 +358,13 @@ impl Link {
     pub async fn close(&mut self, code: u16, reason: &str) {
         match &mut self.transport {
             Transport::WebSocket(socket) => {
-                self.send_queue.borrow(&mut socket.out);
-                let mut out = std::mem::take(&mut socket.out);
                 // A client that closed first expects only its Close frame back.
                 if self.encoding == Encoding::SockJs && !socket.closed_by_client {
                     let close = frames::close(code, reason);
-                    out.push_back(websocket::text(close.as_bytes()));
+                    self.send_queue.push_last(websocket::text(close.as_bytes()));
                 }
-                out.push_back(websocket::close(code, reason));
-                drop(timeout(LINGER, close_stream(&mut socket.stream, out)).await);
+                self.send_queue.push_last(websocket::close(code, reason));
+                drop(timeout(LINGER, close_stream(&socket.stream, &self.send_queue)).await);
             }
             Transport::Http(SessionGuard(session)) => {
                 session.close(frames::close(code, reason));

@@ -1,15 +1,11 @@
-//! The TCP stream of a WebSocket: reads into a thread-local buffer, writes all queued frames in one system call.
+//! The TCP stream of a WebSocket: reads into a thread-local buffer. [`SendQueue`] writes.
 
-use std::{
-    cell::RefCell,
-    collections::VecDeque,
-    io::{self, IoSlice},
-    time::Duration,
-};
+use std::{cell::RefCell, io, net::Shutdown, sync::Arc, time::Duration};
 
-use bytes::{Buf, Bytes};
+use bytes::Bytes;
+use socket2::SockRef;
 use tokio::{
-    io::{AsyncWriteExt, Interest},
+    io::Interest,
     net::TcpStream,
     task::{coop::consume_budget, yield_now},
     time::Instant,
@@ -26,8 +22,6 @@ use crate::{
 
 /// Size of the thread-local read buffer. It is shared, so that an idle connection needs none.
 const READ_BUFFER_BYTES: usize = 16 * 1024;
-/// Frames written in one system call.
-const MAX_FRAMES_PER_WRITE: usize = 64;
 /// Input that is drained after the write side is closed; a client that sends more loses the connection.
 const MAX_DRAINED_BYTES: usize = 16 * 1024 * 1024;
 thread_local! {
@@ -36,21 +30,17 @@ thread_local! {
 
 #[derive(Debug)]
 pub(super) struct WebSocketStream {
-    pub(super) stream: TcpStream,
+    /// The same as that of the send queue.
+    pub(super) stream: Arc<TcpStream>,
     /// [`Options::message_bytes`](crate::sockjs::Options::message_bytes).
     pub(super) max_message_bytes: usize,
     pub(super) message_timeout: Duration,
     pub(super) decoder: websocket::Decoder,
     /// When the first bytes of an incomplete message arrived.
     pub(super) message_started_at: Option<Instant>,
-    /// Frames borrowed from the send queue; the first may be partly written.
-    pub(super) out: VecDeque<Bytes>,
     /// Messages of one SockJS payload that the application has not taken yet.
     pub(super) texts: std::vec::IntoIter<String>,
     pub(super) last_read_at: Instant,
-    pub(super) last_write_at: Instant,
-    /// Since when the kernel's send buffer is full and takes nothing.
-    pub(super) blocked_at: Option<Instant>,
     /// Interval of SockJS heartbeats, unless the application sends its own.
     pub(super) heartbeat: Option<Duration>,
     /// The client sent a Close frame.
@@ -119,9 +109,9 @@ impl WebSocketStream {
             .map(|since| since + self.message_timeout)
     }
 
-    /// Waits until the socket is writable, if writes are blocked, or readable, if `reads`; then reads once.
-    pub(super) async fn ready(&mut self, reads: bool) -> Result<(), Disconnect> {
-        let interest = match (reads, self.blocked_at.is_some()) {
+    /// Waits until the socket is writable, if `writes`, or readable, if `reads`; then reads once.
+    pub(super) async fn ready(&mut self, reads: bool, writes: bool) -> Result<(), Disconnect> {
+        let interest = match (reads, writes) {
             (true, false) => Interest::READABLE,
             (true, true) => Interest::READABLE | Interest::WRITABLE,
             (false, true) => Interest::WRITABLE,
@@ -164,58 +154,6 @@ impl WebSocketStream {
         let bytes = std::mem::take(&mut self.uncounted_bytes);
         f64::from(self.decoder.take_frames()) + f64::from(bytes) / 1024.0
     }
-
-    /// Writes borrowed frames until the socket would block.
-    pub(super) fn write(&mut self, send_queue: &SendQueue<Bytes>) -> Result<(), Disconnect> {
-        let (queued, mut bytes) = (self.out.len(), 0);
-        let would_block = loop {
-            if self.out.is_empty() {
-                break false;
-            }
-            match write_some(&self.stream, &mut self.out) {
-                Ok(written) => bytes += written,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break true,
-                Err(_) => return Err(Disconnect::Gone),
-            }
-        };
-        if bytes > 0 {
-            self.last_write_at = Instant::now();
-            send_queue.written(queued - self.out.len(), bytes);
-        }
-        if would_block {
-            // A client that takes some bytes is slow, not stalled: its time starts again.
-            let since = self.blocked_at.filter(|_| bytes == 0);
-            self.blocked_at = Some(since.unwrap_or_else(Instant::now));
-            return Ok(());
-        }
-        self.blocked_at = None;
-        // Frees the memory of a burst: an idle connection keeps none.
-        if self.out.capacity() > MAX_FRAMES_PER_WRITE {
-            self.out = VecDeque::new();
-        }
-        Ok(())
-    }
-}
-
-/// Writes the first frames in one system call.
-fn write_some(stream: &TcpStream, out: &mut VecDeque<Bytes>) -> io::Result<usize> {
-    let mut slices = [IoSlice::new(&[]); MAX_FRAMES_PER_WRITE];
-    let mut filled = 0;
-    for (slice, frame) in slices.iter_mut().zip(out.iter()) {
-        *slice = IoSlice::new(frame);
-        filled += 1;
-    }
-    let written = stream.try_write_vectored(&slices[..filled])?;
-    let mut rest = written;
-    while let Some(first) = out.front_mut() {
-        if rest < first.len() {
-            first.advance(rest);
-            break;
-        }
-        rest -= first.len();
-        out.pop_front();
-    }
-    Ok(written)
 }
 
 /// Writes the last frames, closes the write side and drains what the client still sends.
@@ -223,18 +161,17 @@ fn write_some(stream: &TcpStream, out: &mut VecDeque<Bytes>) -> io::Result<usize
 /// RFC 6455 §7.1.1: the server closes first. A client that has both Close frames waits for the server's FIN, a browser for
 /// up to 2 s before it reports the close. Only the write side closes at once: a close with unread input resets the
 /// connection, and the client could lose the last frames.
-pub(super) async fn close_stream(
-    stream: &mut TcpStream,
-    mut out: VecDeque<Bytes>,
-) -> io::Result<()> {
-    while !out.is_empty() {
-        stream.writable().await?;
-        match write_some(stream, &mut out) {
-            Err(error) if error.kind() != io::ErrorKind::WouldBlock => return Err(error),
-            _ => {}
+pub(super) async fn close_stream(stream: &TcpStream, queue: &SendQueue<Bytes>) -> io::Result<()> {
+    loop {
+        queue
+            .write()
+            .map_err(|_| io::Error::from(io::ErrorKind::BrokenPipe))?;
+        if queue.last_write().1.is_none() {
+            break;
         }
+        stream.writable().await?;
     }
-    stream.shutdown().await?;
+    SockRef::from(stream).shutdown(Shutdown::Write)?;
     let mut drained = 0;
     while drained < MAX_DRAINED_BYTES {
         stream.readable().await?;

@@ -240,11 +240,7 @@ impl StompConnection {
         self.continue_replay()?;
         let pause = self.handle_frames()?;
         let close_reason = self.link.flush()?;
-        let last_write = self
-            .link
-            .last_write_at()
-            .saturating_duration_since(self.opened_at);
-        self.session.on_sent(last_write);
+        self.note_write();
         if let Some(close_reason) = close_reason {
             return Err(close_reason.into());
         }
@@ -255,6 +251,15 @@ impl StompConnection {
         } else {
             pause
         })
+    }
+
+    /// Tells the STOMP session when the client last received anything.
+    fn note_write(&mut self) {
+        let last_write = self
+            .link
+            .last_write_at()
+            .saturating_duration_since(self.opened_at);
+        self.session.on_sent(last_write);
     }
 
     /// The moment at which [`Self::tick`] has something to do.
@@ -289,6 +294,8 @@ impl StompConnection {
         } else {
             self.now()
         });
+        // Deliveries are written without this task.
+        self.note_write();
         match self.session.on_tick(self.now()) {
             Tick::Nothing => Ok(()),
             Tick::Beat => {

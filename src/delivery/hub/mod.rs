@@ -11,10 +11,12 @@ mod subscriber;
 use std::{
     collections::{HashMap, HashSet},
     hash::{BuildHasher, RandomState},
+    num::NonZero,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
+    thread,
 };
 
 use bytes::Bytes;
@@ -25,6 +27,7 @@ use tokio::sync::Semaphore;
 use crate::{
     delivery::{
         destination::ChannelStream, disconnect::CloseReason, outbound::SendQueue, sequence::Offer,
+        writers::Writers,
     },
     ids::{ChannelId, EventId, SessionId, UserId},
     model::{Control, event::Change},
@@ -51,7 +54,8 @@ pub struct Hub {
     next_id: AtomicU64,
     clock: AtomicU64,
     per_user: usize,
-    deliveries: Counter,
+    /// Write what the rooms queue.
+    pub writers: Arc<Writers>,
     /// Permits to read missed messages from the store.
     pub replay_permits: Semaphore,
 }
@@ -59,6 +63,7 @@ pub struct Hub {
 impl Hub {
     /// An empty hub that accepts `per_user` connections of each user. It counts what it queues for them in `deliveries`.
     pub fn new(per_user: usize, deliveries: Counter) -> Self {
+        let writers = thread::available_parallelism().map_or(1, NonZero::get);
         Self {
             hasher: RandomState::new(),
             rooms: (0..SHARDS).map(|_| RwLock::default()).collect(),
@@ -66,7 +71,7 @@ impl Hub {
             next_id: AtomicU64::new(1),
             clock: AtomicU64::new(1),
             per_user,
-            deliveries,
+            writers: Arc::new(Writers::new(writers, deliveries)),
             replay_permits: Semaphore::new(MAX_REPLAYING),
         }
     }
@@ -224,7 +229,7 @@ impl Hub {
         connections
             .values()
             .flatten()
-            .map(|connection| connection.send_queue.state().0)
+            .map(|connection| connection.send_queue.bytes())
             .sum()
     }
 
@@ -241,7 +246,7 @@ impl Hub {
         let mut shard = self.shard(channel).write();
         let room = shard
             .entry(channel)
-            .or_insert_with(|| Arc::new(Room::new(channel, self.deliveries.clone())));
+            .or_insert_with(|| Arc::new(Room::new(channel, self.writers.clone())));
         PendingSubscription::new(self.clone(), room.clone())
     }
 

@@ -1,9 +1,11 @@
 //! A channel with subscribers on this node.
 
-use std::collections::{HashMap, VecDeque};
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::Arc,
+};
 
 use parking_lot::Mutex;
-use prometheus_client::metrics::counter::Counter;
 
 use crate::{
     delivery::{
@@ -15,6 +17,7 @@ use crate::{
             encode,
         },
         sequence::{Offer, Sequence},
+        writers::{Queued, Writers},
     },
     ids::{ChannelId, EventId, UserId},
     model::event::{Change, Part},
@@ -102,10 +105,14 @@ impl RoomState {
         false
     }
 
-    /// Delivers an event to the subscriptions for events. It changes the message at the position `of`, if there is one. Returns the
-    /// number of subscriptions.
-    fn deliver_event(&mut self, channel: ChannelId, payload: &Payload, of: Option<i64>) -> u64 {
-        let mut delivered = 0;
+    /// Delivers an event to the subscriptions for events. It changes the message at the position `of`, if there is one.
+    fn deliver_event(
+        &mut self,
+        channel: ChannelId,
+        payload: &Payload,
+        of: Option<i64>,
+        queued: &mut Queued,
+    ) {
         for ((stream, frame_format), subscribers) in &mut self.subscribers {
             if *stream == ChannelStream::Events {
                 let frame = encode(frame_format, channel, *stream, payload, &[]);
@@ -113,29 +120,25 @@ impl RoomState {
                     of.is_none_or(|of| of > subscriber.visible_after)
                 };
                 for subscriber in subscribers.values_mut().filter(is_visible) {
-                    subscriber.push(frame.clone());
-                    delivered += 1;
+                    subscriber.deliver(frame.clone(), queued);
                 }
             }
         }
-        delivered
     }
 
-    /// Delivers the changes of messages that are no longer missing. Returns the number of deliveries.
-    fn release_changes(&mut self, channel: ChannelId) -> u64 {
+    /// Delivers the changes of messages that are no longer missing.
+    fn release_changes(&mut self, channel: ChannelId, queued: &mut Queued) {
         if self.held_changes.is_empty() {
-            return 0;
+            return;
         }
-        let mut delivered = 0;
         let position = self.sequence.position();
         for (after, payload) in std::mem::take(&mut self.held_changes) {
             if position.is_none_or(|position| after <= position) {
-                delivered += self.deliver_event(channel, &payload, Some(after));
+                self.deliver_event(channel, &payload, Some(after), queued);
             } else {
                 self.held_changes.push_back((after, payload));
             }
         }
-        delivered
     }
 }
 
@@ -154,16 +157,16 @@ fn push_bounded<T>(queue: &mut VecDeque<T>, item: T, max: usize) -> Option<T> {
 pub(super) struct Room {
     pub(super) channel: ChannelId,
     pub(super) state: Mutex<RoomState>,
-    deliveries: Counter,
+    pub(super) writers: Arc<Writers>,
 }
 
 impl Room {
     /// A room without subscribers.
-    pub(super) fn new(channel: ChannelId, deliveries: Counter) -> Self {
+    pub(super) fn new(channel: ChannelId, writers: Arc<Writers>) -> Self {
         Self {
             channel,
             state: Mutex::default(),
-            deliveries,
+            writers,
         }
     }
 
@@ -262,12 +265,13 @@ impl Room {
             subscribers,
             ..
         } = &mut *state;
-        let (bytes, mut delivered) = (payload.body.len(), 0);
+        let (bytes, mut queued) = (payload.body.len(), Queued::default());
         let offer = sequence.offer(seq - 1, seq, bytes, payload, |seq, payload| {
-            delivered += deliver_message(self.channel, subscribers, seq, &payload);
+            deliver_message(self.channel, subscribers, seq, &payload, &mut queued);
         });
-        delivered += state.release_changes(self.channel);
-        self.deliveries.inc_by(delivered);
+        state.release_changes(self.channel, &mut queued);
+        drop(state);
+        self.writers.write(queued);
         offer
     }
 
@@ -285,6 +289,7 @@ impl Room {
             return false;
         }
         let after = change.map(|change| change.seq);
+        let mut queued = Queued::default();
         if let (Some(after), Some(position)) = (after, state.sequence.position())
             && after > position
         {
@@ -292,13 +297,15 @@ impl Room {
             if let Some((of, oldest)) =
                 push_bounded(&mut state.held_changes, held, MAX_HELD_CHANGES)
             {
-                self.deliveries
-                    .inc_by(state.deliver_event(self.channel, &oldest, Some(of)));
+                state.deliver_event(self.channel, &oldest, Some(of), &mut queued);
             }
+            drop(state);
+            self.writers.write(queued);
             return true;
         }
-        self.deliveries
-            .inc_by(state.deliver_event(self.channel, payload, after));
+        state.deliver_event(self.channel, payload, after, &mut queued);
+        drop(state);
+        self.writers.write(queued);
         false
     }
 
@@ -315,9 +322,9 @@ impl Room {
             subscribers,
             ..
         } = &mut *state;
-        let mut delivered = 0;
+        let mut queued = Queued::default();
         let mut deliver = |seq, payload: Payload| {
-            delivered += deliver_message(self.channel, subscribers, seq, &payload);
+            deliver_message(self.channel, subscribers, seq, &payload, &mut queued);
         };
         for (seq, payload) in messages {
             // Deleted messages leave holes, so the previous message is the one before it in the store.
@@ -326,8 +333,9 @@ impl Room {
             sequence.offer(previous, seq, bytes, payload, &mut deliver);
         }
         sequence.fill(through, deliver);
-        delivered += state.release_changes(self.channel);
-        self.deliveries.inc_by(delivered);
+        state.release_changes(self.channel, &mut queued);
+        drop(state);
+        self.writers.write(queued);
     }
 
     /// Marks a repair as begun; see [`Sequence::begin_repair`].

@@ -13,6 +13,7 @@ use crate::{
             room::{Room, RoomState},
             subscriber::{Connection, FrameFormat, Payload, Subscriber, deliver_message, encode},
         },
+        writers::Queued,
     },
     model::Message,
 };
@@ -111,8 +112,9 @@ impl PendingSubscription {
             return Subscribed::Lost;
         }
         let channel = self.room.channel;
+        let mut queued = Queued::default();
         sequence.start(last_seq, |seq, payload| {
-            deliver_message(channel, subscribers, seq, &payload);
+            deliver_message(channel, subscribers, seq, &payload, &mut queued);
         });
         let position = sequence.position().unwrap_or(last_seq);
         // The room may be behind the store, and so behind the messages that the client has from another node.
@@ -135,6 +137,8 @@ impl PendingSubscription {
             .entry((stream, frame_format.clone()))
             .or_default()
             .insert(connection.id, subscriber);
+        drop(state);
+        self.room.writers.write(queued);
         missed_after.map_or(Subscribed::Live, |after| {
             Subscribed::Replay(Unread {
                 after,

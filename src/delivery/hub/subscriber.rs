@@ -5,7 +5,7 @@ use std::{collections::HashMap, sync::Arc};
 use bytes::Bytes;
 
 use crate::{
-    delivery::{check::check, destination::ChannelStream, outbound::SendQueue},
+    delivery::{check::check, destination::ChannelStream, outbound::SendQueue, writers::Queued},
     ids::{ChannelId, SessionId, UserId},
     model,
     protocol::{
@@ -71,23 +71,27 @@ pub(super) struct Subscriber {
 }
 
 impl Subscriber {
-    pub(super) fn push(&mut self, frame: Bytes) {
-        let (send_queue, bytes) = (&self.connection.send_queue, frame.len());
+    /// Queues a frame, or holds it back.
+    pub(super) fn deliver(&mut self, frame: Bytes, queued: &mut Queued) {
+        queued.frames += 1;
+        let send_queue = &self.connection.send_queue;
         match &mut self.held {
             Some(held) => {
-                if send_queue.reserve(bytes) {
+                if send_queue.reserve(frame.len()) {
                     held.push(frame);
                 }
             }
-            None => send_queue.push(frame, bytes),
+            None => queued.unwritten.extend(send_queue.deliver(frame)),
         }
     }
 
     /// Queues the held frames; later frames are queued at once.
     pub(super) fn release(&mut self) {
+        let send_queue = &self.connection.send_queue;
         for frame in self.held.take().into_iter().flatten() {
-            self.connection.send_queue.unreserve(frame.len());
-            self.push(frame);
+            let bytes = frame.len();
+            send_queue.unreserve(bytes);
+            send_queue.push(frame, bytes);
         }
     }
 }
@@ -106,14 +110,14 @@ pub(super) type Subscribers = HashMap<u64, Subscriber>;
 /// All subscribers of a channel.
 pub(super) type SubscribersByFormat = HashMap<(ChannelStream, FrameFormat), Subscribers>;
 
-/// Delivers a message to each subscriber that has not had it. Returns their number.
+/// Delivers a message to each subscriber that has not had it.
 pub(super) fn deliver_message(
     channel: ChannelId,
     subscribers: &mut SubscribersByFormat,
     seq: i64,
     payload: &Payload,
-) -> u64 {
-    let mut delivered = 0;
+    queued: &mut Queued,
+) {
     for ((stream, frame_format), subscribers) in subscribers {
         if *stream != ChannelStream::Messages {
             continue;
@@ -125,11 +129,9 @@ pub(super) fn deliver_message(
         {
             let frame =
                 frame.get_or_insert_with(|| encode(frame_format, channel, *stream, payload, &[]));
-            subscriber.push(frame.clone());
-            delivered += 1;
+            subscriber.deliver(frame.clone(), queued);
         }
     }
-    delivered
 }
 
 /// Encodes a MESSAGE frame with `extra` headers.
