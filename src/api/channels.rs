@@ -216,12 +216,11 @@ struct ListQuery {
     responses((status = 200, body = ListBody<Channel>)),
 )]
 pub(super) async fn list(request: Request) -> Result<Response, Problem> {
-    let caller = request.caller().await?;
+    let (caller, position) = cursor::caller(&request).await?;
     let query: ListQuery = request.query()?;
     if query.user_id != caller.id && caller.role < Role::Admin {
         return Err(Problem::Forbidden("These are another user's channels."));
     }
-    let position = cursor::newest(&request.app, caller.id).await;
     let list = List::new(&request.app, BATCH, move |app, after, limit| async move {
         store::channels::visible_to(&app.db, query.user_id, after, limit).await
     });

@@ -3,13 +3,22 @@
 use http::HeaderValue;
 use warp::reply::Response;
 
-use crate::{app::App, events::position::Cursor, ids::UserId};
+use crate::{
+    auth::tokens::Caller, events::position::Cursor, http::request::Request, problem::Problem,
+};
 
-/// The position of the newest events of a user; `None` without Redis, so that the list can still be read.
+/// The caller, and the position of the caller's newest events; `None` if Redis cannot say, so that the list can still be read.
 ///
-/// A handler takes the position before it reads the list. A stream that starts there misses no change made in between.
-pub(super) async fn newest(app: &App, user: UserId) -> Option<Cursor> {
-    app.history.cursor(user).await.ok()
+/// A handler takes the position before it reads the list. A stream that starts there misses no change made in between. It is read
+/// beside the session, in one round trip, and returned only if the session is alive.
+///
+/// # Errors
+/// As [`Request::caller`].
+pub(super) async fn caller(request: &Request) -> Result<(Caller, Option<Cursor>), Problem> {
+    let claims = request.claims().map_err(|_| Problem::Unauthenticated)?;
+    let history = &request.app.history;
+    let (caller, cursor) = tokio::join!(request.caller(), history.cursor(claims.id));
+    Ok((caller?, cursor.ok()))
 }
 
 /// Adds the position to the response with the list.

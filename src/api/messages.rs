@@ -225,7 +225,7 @@ fn parse_place(
     responses((status = 200, body = MiddlePage)),
 )]
 pub(super) async fn page(request: Request) -> Result<Response, Problem> {
-    let caller = request.caller().await?;
+    let (caller, position) = cursor::caller(&request).await?;
     let query: PageQuery = request.query()?;
     // A form sends an empty parameter for a field without a value.
     let non_empty = |text: Option<String>| text.filter(|text| !text.is_empty());
@@ -251,7 +251,6 @@ pub(super) async fn page(request: Request) -> Result<Response, Problem> {
     let db = &request.app.db;
     let readable = store::channels::readable(db, query.channel_id, caller.id).await?;
     let channel = (query.channel_id, readable.visible_after);
-    let position = cursor::newest(&request.app, caller.id).await;
     let end = readable.last_seq + 1;
     let middle = match place {
         Place::After(cursor) => {

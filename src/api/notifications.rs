@@ -28,8 +28,7 @@ const BATCH: usize = 250;
     responses((status = 200, body = ListBody<Notification>)),
 )]
 pub(super) async fn list(request: Request) -> Result<Response, Problem> {
-    let caller = request.caller().await?;
-    let position = cursor::newest(&request.app, caller.id).await;
+    let (caller, position) = cursor::caller(&request).await?;
     let list = List::new(&request.app, BATCH, move |app, after, limit| async move {
         store::notifications::list(&app.db, caller.id, after, limit).await
     });

@@ -141,14 +141,13 @@ struct ListQuery {
     responses((status = 200, body = ListBody<ReadStatus>)),
 )]
 pub(super) async fn list(request: Request) -> Result<Response, Problem> {
-    let caller = request.caller().await?;
+    let (caller, position) = cursor::caller(&request).await?;
     let query: ListQuery = request.query()?;
     if query.user_id != caller.id {
         return Err(Problem::Forbidden(
             "These are another user's read statuses.",
         ));
     }
-    let position = cursor::newest(&request.app, caller.id).await;
     let list = List::new(&request.app, BATCH, move |app, after, limit| async move {
         store::read_statuses::list(&app.db, caller.id, after, limit).await
     });

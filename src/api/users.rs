@@ -117,8 +117,14 @@ struct UsersQuery {
     responses((status = 200, body = ListBody<User>)),
 )]
 pub(super) async fn list(request: Request) -> Result<Response, Problem> {
-    let caller = request.caller().await?;
-    let UsersQuery { ids, query, limit } = request.query()?;
+    let parameters = request.query::<UsersQuery>();
+    let is_search = |asked: &UsersQuery| asked.ids.is_some() || asked.query.is_some();
+    let (caller, position) = if parameters.as_ref().is_ok_and(is_search) {
+        (request.caller().await?, None)
+    } else {
+        cursor::caller(&request).await?
+    };
+    let UsersQuery { ids, query, limit } = parameters?;
     if ids.is_some() || query.is_some() {
         let db = &request.app.db;
         let mut users = match (ids, query) {
@@ -142,7 +148,6 @@ pub(super) async fn list(request: Request) -> Result<Response, Problem> {
         }
         return json(StatusCode::OK, &users);
     }
-    let position = cursor::newest(&request.app, caller.id).await;
     // Unknown without Redis; the list can still be read.
     let online = request.app.presence.online().await.ok().map(Arc::new);
     let list = List::new(&request.app, BATCH, move |app, after, limit| {
