@@ -9,12 +9,15 @@
 //! XREVRANGE sse:all + - COUNT 3
 //! ```
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use redis::{FromRedisValue, Pipeline, Script, Value, streams::StreamRangeReply};
 
 use crate::{
-    events::position::{Cursor, Entry, EventLog, Position, ReplayGap},
+    events::{
+        position::{Cursor, Entry, EventLog, Position, ReplayGap},
+        replay::Recent,
+    },
     ids::{EventId, UserId},
     problem::Problem,
     redis_client::RedisClient,
@@ -112,6 +115,7 @@ pub struct History {
     redis: RedisClient,
     append: Script,
     clock: Script,
+    pub(super) recent: Arc<Recent>,
 }
 
 impl History {
@@ -121,6 +125,7 @@ impl History {
             redis,
             append: Script::new(APPEND),
             clock: Script::new(CLOCK),
+            recent: Arc::default(),
         }
     }
 

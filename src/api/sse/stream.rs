@@ -183,8 +183,14 @@ impl SseWriter {
         loop {
             match start.step() {
                 Step::ReadTips => start.on_tips(app.history.cursor(owner.user).await?),
-                Step::ReadEntries { log, after, limit } => {
-                    start.on_entries(app.history.after(log, after, limit).await?);
+                Step::ReadEntries {
+                    log,
+                    after,
+                    through,
+                    limit,
+                } => {
+                    let entries = app.history.replay(log, after, through, limit).await?;
+                    start.on_entries(entries);
                 }
                 Step::Join => {
                     retain_visible(&app, owner.user, start.missed()).await?;

@@ -130,7 +130,9 @@ impl World {
                     world.after_read(client, number, resume, start, taken);
                 });
             }
-            Step::ReadEntries { log, after, limit } => self.read(
+            Step::ReadEntries {
+                log, after, limit, ..
+            } => self.read(
                 move |stores, now| stores.redis.after(now, log, after, limit),
                 move |world, entries| {
                     let taken = entries.map(|entries| start.on_entries(entries));

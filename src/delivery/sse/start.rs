@@ -26,6 +26,8 @@ pub enum Step {
         log: EventLog,
         /// Entries after this position.
         after: Position,
+        /// The read must reach this position.
+        through: Position,
         /// Maximum number of entries.
         limit: usize,
     },
@@ -47,8 +49,8 @@ pub struct Start {
     tip: Option<Cursor>,
     /// The positions after which every event comes through the stream's send queue.
     live: Option<Cursor>,
-    /// Reads to do: a log, and the position after which it is read.
-    reads: VecDeque<(EventLog, Position)>,
+    /// Reads to do: a log, the position after which it is read, and the position that the read must reach.
+    reads: VecDeque<(EventLog, Position, Position)>,
     /// Entries that the present series of reads has returned.
     entries_read: usize,
     missed: Vec<(EventLog, Entry)>,
@@ -82,9 +84,10 @@ impl Start {
     pub fn step(&self) -> Step {
         match (self.tip, self.reads.front(), self.live) {
             (None, ..) => Step::ReadTips,
-            (_, Some(&(log, after)), _) => Step::ReadEntries {
+            (_, Some(&(log, after, through)), _) => Step::ReadEntries {
                 log,
                 after,
+                through,
                 limit: self.max_replayed + 1,
             },
             (_, None, None) => Step::Join,
@@ -106,17 +109,17 @@ impl Start {
     fn read_between(&mut self, from: Cursor, through: Cursor) {
         self.entries_read = 0;
         if from.user != through.user {
-            self.reads
-                .push_back((EventLog::User(self.owner), from.user));
+            let log = EventLog::User(self.owner);
+            self.reads.push_back((log, from.user, through.user));
         }
         if from.all != through.all {
-            self.reads.push_back((EventLog::All, from.all));
+            self.reads.push_back((EventLog::All, from.all, through.all));
         }
     }
 
     /// Takes the entries of a log, or the reason why it no longer has all of them.
     pub fn on_entries(&mut self, entries: Result<Vec<Entry>, ReplayGap>) {
-        let Some((log, _)) = self.reads.pop_front() else {
+        let Some((log, ..)) = self.reads.pop_front() else {
             return;
         };
         match entries {
