@@ -148,7 +148,6 @@ impl Kafka {
                 .set("enable.auto.commit", "false")
                 // When a broker has lost the next record, all of its records are read: duplicates are dropped.
                 .set("auto.offset.reset", "earliest")
-                .set("fetch.wait.max.ms", "100")
                 .set("fetch.error.backoff.ms", "100")
                 .create()
                 .map_err(Problem::internal)?;
@@ -207,7 +206,6 @@ impl Kafka {
             .set("heartbeat.interval.ms", "2000")
             // A node that joins or leaves does not interrupt the others.
             .set("partition.assignment.strategy", "cooperative-sticky")
-            .set("fetch.wait.max.ms", "100")
             .set("queued.max.messages.kbytes", "1024")
             .create()?;
         consumer.subscribe(&[topic])?;

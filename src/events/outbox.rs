@@ -243,6 +243,10 @@ async fn sweep_records(kafka: &Kafka, db: &Db) -> Result<(usize, usize), Problem
     } else {
         JOB_OVERDUE_AFTER
     };
+    // The usual case needs no transaction.
+    if !outbox::is_claimable(db, &topics, STALE_AFTER, overdue_after).await? {
+        return Ok((0, 0));
+    }
     let (mut transaction, claimed) =
         outbox::claim(db, &topics, STALE_AFTER, overdue_after, SWEEP_BATCH).await?;
     if !claimed.is_empty() {
@@ -274,14 +278,12 @@ async fn sweep_histories(
     db: &Db,
     history: &History,
 ) -> Result<(usize, usize), Problem> {
-    let (mut transaction, claimed) = outbox::claim(
-        db,
-        &[Topic::Sse],
-        STALE_AFTER,
-        JOB_OVERDUE_AFTER,
-        SWEEP_BATCH,
-    )
-    .await?;
+    let topics = [Topic::Sse];
+    if !outbox::is_claimable(db, &topics, STALE_AFTER, JOB_OVERDUE_AFTER).await? {
+        return Ok((0, 0));
+    }
+    let (mut transaction, claimed) =
+        outbox::claim(db, &topics, STALE_AFTER, JOB_OVERDUE_AFTER, SWEEP_BATCH).await?;
     if !claimed.is_empty() {
         append_and_send(kafka, history, &claimed).await?;
     }

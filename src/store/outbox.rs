@@ -222,6 +222,38 @@ pub async fn delete_old(db: &Db) -> Result<(), Problem> {
     Ok(())
 }
 
+/// The condition of a row to claim.
+macro_rules! is_claimable {
+    () => {
+        "topic = any($1) and kind = any($2) and created_at < clock_timestamp() - make_interval(secs => $3) \
+         and (sent_at is null or topic = 'jobs' and sent_at < clock_timestamp() - make_interval(secs => $4))"
+    };
+}
+
+/// Whether [`claim`] finds rows, or finds only rows that another node has claimed.
+///
+/// # Errors
+/// PostgreSQL fails.
+pub async fn is_claimable(
+    db: &Db,
+    topics: &[Topic],
+    age: Duration,
+    overdue: Duration,
+) -> Result<bool, Problem> {
+    const SQL: &str = concat!(
+        "select exists (select from outbox where ",
+        is_claimable!(),
+        ")"
+    );
+    Ok(sqlx::query_scalar(SQL)
+        .bind(topics.iter().map(|topic| topic.name()).collect::<Vec<_>>())
+        .bind(event::KINDS)
+        .bind(age.as_secs_f64())
+        .bind(overdue.as_secs_f64())
+        .fetch_one(db)
+        .await?)
+}
+
 /// Claims rows of `topics` until the transaction ends, oldest first, at most `limit`.
 ///
 /// A row must be older than `age`, and not be claimed by another node. The row of a job that was sent must have been sent longer
@@ -236,11 +268,11 @@ pub async fn claim(
     overdue: Duration,
     limit: i64,
 ) -> Result<(Transaction, Vec<OutboxRow>), Problem> {
-    const SQL: &str = "select id, sent_at is not null, event_id, topic, key, kind, seq, body from outbox \
-                       where topic = any($4) and kind = any($5) \
-                       and created_at < clock_timestamp() - make_interval(secs => $1) \
-                       and (sent_at is null or topic = 'jobs' and sent_at < clock_timestamp() - make_interval(secs => $2)) \
-                       order by id limit $3 for update skip locked";
+    const SQL: &str = concat!(
+        "select id, sent_at is not null, event_id, topic, key, kind, seq, body from outbox where ",
+        is_claimable!(),
+        " order by id limit $5 for update skip locked"
+    );
     type Row = (
         i64,
         bool,
@@ -253,11 +285,11 @@ pub async fn claim(
     );
     let mut transaction = db.begin().await?;
     let rows: Vec<Row> = sqlx::query_as(SQL)
+        .bind(topics.iter().map(|topic| topic.name()).collect::<Vec<_>>())
+        .bind(event::KINDS)
         .bind(age.as_secs_f64())
         .bind(overdue.as_secs_f64())
         .bind(limit)
-        .bind(topics.iter().map(|topic| topic.name()).collect::<Vec<_>>())
-        .bind(event::KINDS)
         .fetch_all(&mut transaction)
         .await?;
     let claimed =
