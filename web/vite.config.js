@@ -56,17 +56,18 @@ const apiDocs = {
   },
 };
 
-/** Parts of markdown-it that messages do not use, which would double its size: named entities and its own links. */
+/** Parts of markdown-it that messages do not use, which would double its size: named entities, and its own links. */
 const unusedByMarkdown = {
   name: "unused-by-markdown",
   enforce: "pre",
   resolveId: (source, importer) =>
-    importer?.includes("/markdown-it/") && ["entities", "linkify-it"].includes(source)
+    importer?.includes("/markdown-it/") && ["entities", "linkify-it", "mdurl", "punycode.js"].includes(source)
       ? "\0unused-by-markdown"
       : undefined,
   load: (id) =>
     id === "\0unused-by-markdown"
-      ? "export class LinkifyIt {} export const decodeHTMLStrict = (text) => text;"
+      ? "export class LinkifyIt {} export const decodeHTMLStrict = (text) => text; export const parse = null; " +
+        "export { parse as default, parse as format, parse as encode, parse as decode };"
       : undefined,
 };
 
@@ -126,7 +127,7 @@ export default defineConfig({
     collectModules,
     licenses,
   ],
-  worker: { plugins: () => [collectModules] },
+  worker: { format: "es", plugins: () => [collectModules] },
   // sockjs-client uses Node's name of the global object.
   define: { global: "globalThis" },
   build: {

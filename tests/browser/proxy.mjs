@@ -15,6 +15,7 @@ export async function startProxy(target, source, inspect) {
   /** What arrives during the silence. @type {(() => void)[]} */
   const held = [];
   let refusesSockets = false;
+  let refusesWebSockets = false;
   /** Both sockets of each connection that carries a stream. @type {Set<net.Socket>} */
   const streams = new Set();
   /** @type {Set<net.Socket>} */
@@ -25,10 +26,12 @@ export async function startProxy(target, source, inspect) {
   const sockets = new Set();
   /** @param {Buffer} bytes @param {net.Socket[]} connection */
   const count = (bytes, connection) => {
-    if (refusesSockets && /^(?:GET|POST) \/ws\//m.test(bytes.toString("latin1"))) {
+    const text = bytes.toString("latin1");
+    const kind = /^GET (?:\/api\/(sse)|\/ws\/(?:.*\/)?(websocket) )/m.exec(text);
+    if ((refusesSockets && /^(?:GET|POST) \/ws\//m.test(text)) || (refusesWebSockets && kind?.[2])) {
       for (const socket of connection) socket.destroy();
+      return;
     }
-    const kind = /^GET (?:\/api\/(sse)|\/ws\/.*\/(websocket) )/m.exec(bytes.toString("latin1"));
     if (!kind) return;
     opened[kind[1] ? "sse" : "websocket"]++;
     for (const socket of connection) streams.add(socket);
@@ -82,6 +85,10 @@ export async function startProxy(target, source, inspect) {
     refuseSockets() {
       refusesSockets = true;
       for (const socket of streams) socket.destroy();
+    },
+    /** Refuses WebSockets, as some proxies of companies do. */
+    refuseWebSockets() {
+      refusesWebSockets = true;
     },
     /** Delays everything, in each direction. @param {number} ms */
     slow(ms) {

@@ -21,7 +21,6 @@ import { clearDrafts, openDrafts, storeDrafts } from "./state/drafts";
 import { refreshFiles, clearFiles, updateFile } from "./state/files";
 import { watchLost } from "./state/lost";
 import { followMessageLinks } from "./state/jump";
-import { loadMarkdown } from "./state/markdown";
 import { watchMembership } from "./state/membership";
 import {
   dismissRead,
@@ -53,7 +52,6 @@ export function openWorkspace(): () => void {
     toast(t("Your role is now {role}.", { role: roleName(self.role) }));
   before = self;
   openDrafts(user ?? "");
-  void loadMarkdown();
   openLink(user ?? "", { events: handlers, onRejected: refreshChannels, onTooMany: () => evict(1) });
   const cleanups = [
     openPending(user ?? ""),

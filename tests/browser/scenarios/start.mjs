@@ -1,6 +1,7 @@
 // What a browser loads before the app is usable.
 import assert from "node:assert/strict";
 import http from "node:http";
+import { apiOf } from "../api.mjs";
 import { startProxy } from "../proxy.mjs";
 
 const MAX_REQUESTS = 4;
@@ -71,8 +72,8 @@ export const start = [
     },
   ],
   [
-    "The app of a signed-in user loads with at most 5 requests and 130 KiB, with the worker, Markdown and the icon",
-    async ({ newPerson, base, bensProxy, password }) => {
+    "The app of a signed-in user loads with at most 4 requests and 90 KiB, and one more when a message has markers",
+    async ({ newPerson, admin, adminPassword, base, bensProxy, password, run }) => {
       /** @type {string[]} */
       const requests = [];
       const proxy = await startProxy(base, bensProxy.source, (bytes, fromClient) => {
@@ -81,25 +82,35 @@ export const start = [
           if (!/^\/(api|ws)\//.test(path)) requests.push(path);
         }
       });
+      const root = await apiOf(base.href, admin.name, adminPassword);
+      const { id, name } = await root.createChannel(`start-${run}`);
+      await root.post(id, `Plain text, with a link: https://example.com/, ${run}`);
       const person = await newPerson("early", { url: proxy.url });
       await person.signUp(password);
-      await person.page.goto("about:blank");
+      await person.openChannel(name);
       const network = await person.context.newCDPSession(person.page);
-      await network.send("Network.clearBrowserCache");
-      requests.length = 0;
-      await person.page.goto(person.url);
-      await person.page.locator(".member").first().waitFor();
-      await person.page.waitForTimeout(1_000);
-      assert.ok(requests.some((path) => /^\/assets\/shared-/.test(path)), `no worker: ${requests}`);
-      // An earlier scenario left code in the channel that opens: what colours it is loaded with the first code.
-      const coloursCode = requests.findIndex((path) => /^\/assets\/worker-/.test(path));
-      if (coloursCode >= 0) requests.splice(coloursCode, 1);
-      assert.ok(requests.length <= MAX_REQUESTS + 1, `${requests}`);
-      let bytes = 0;
-      for (const path of requests) {
-        bytes += await compressedLength(new URL(path, base));
-      }
-      assert.ok(bytes <= MAX_BYTES + 40 * 1024, `${bytes} bytes`);
+      /** @param {string} text of a message that is shown at the end */
+      const coldStart = async (text) => {
+        await person.page.goto("about:blank");
+        await network.send("Network.clearBrowserCache");
+        requests.length = 0;
+        await person.page.goto(person.url);
+        await person.waitForMessages(text);
+        await person.page.locator(".member").first().waitFor();
+        await person.page.waitForTimeout(1_000);
+        assert.ok(requests.some((path) => /^\/assets\/shared-/.test(path)), `no worker: ${requests}`);
+        let bytes = 0;
+        for (const path of requests) bytes += await compressedLength(new URL(path, base));
+        console.log(`        ${requests.length} requests, ${bytes} bytes`);
+        return bytes;
+      };
+      const plain = await coldStart("https://example.com/");
+      assert.ok(requests.length <= MAX_REQUESTS, `${requests}`);
+      assert.ok(plain <= MAX_BYTES, `${plain} bytes`);
+      await root.post(id, `A word in **bold**, ${run}`);
+      const marked = await coldStart("A word in bold");
+      assert.equal(requests.length, MAX_REQUESTS + 1, `${requests}`);
+      assert.ok(marked <= MAX_BYTES + 20 * 1024, `${marked} bytes`);
       await person.close();
       proxy.close();
     },

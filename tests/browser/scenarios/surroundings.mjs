@@ -49,6 +49,32 @@ export const surroundings = [
       await may.close();
     },
   ],
+  [
+    "Where WebSockets are blocked, messages go over HTTP with SockJS, whose script is loaded then",
+    async ({ ann, newPerson, base, bensProxy, password, channel, run }) => {
+      /** @type {string[]} */
+      const requests = [];
+      const proxy = await startProxy(base, bensProxy.source, (bytes, fromClient) => {
+        if (fromClient) requests.push(...(bytes.toString("latin1").match(/^(?:GET|POST) \S+/gm) ?? []));
+      });
+      const hal = await newPerson("hal", { url: proxy.url });
+      await hal.signUp(password);
+      await Promise.all([hal.openChannel(channel), ann.openChannel(channel)]);
+      assert.ok(requests.includes("GET /ws/websocket"), `no WebSocket: ${requests}`);
+      assert.ok(!requests.some((each) => each.includes("/ws/info")), "SockJS was used without need");
+      proxy.refuseWebSockets();
+      await hal.page.reload();
+      await hal.send(`over HTTP, ${run}`);
+      await ann.waitForMessages(`over HTTP, ${run}`);
+      await ann.send(`and back, ${run}`);
+      await hal.waitForMessages(`and back, ${run}`);
+      assert.equal(proxy.opened.websocket, 1);
+      assert.ok(requests.some((each) => /^POST \/ws\/\d+\/\w+\/xhr_send\?/.test(each)), `the message did not go over HTTP: ${requests}`);
+      assert.deepEqual(hal.errors, []);
+      await hal.close();
+      proxy.close();
+    },
+  ],
   ...[-2, 2].map((hours) => /** @type {import("../run.mjs").Scenario} */ ([
     `A clock that is ${hours} h off changes neither the session nor the times shown`,
     async ({ ann, newPerson, base, password, channel, run }) => {

@@ -140,7 +140,7 @@ function ping() {
 /** One worker for each user: another account in this browser has its own connections. */
 function portToWorker(owner: string): MessagePort | null {
   try {
-    const worker = new SharedWorker(hubScript, { name: `discodeit ${owner}` });
+    const worker = new SharedWorker(hubScript, { name: `discodeit ${owner}`, type: "module" });
     worker.onerror = () => {
       if (worker.port !== port) return;
       alone = true;

@@ -1,15 +1,16 @@
-// The STOMP connection, over SockJS, reconnecting until disconnect().
+// The STOMP connection, reconnecting until disconnect(). It uses a WebSocket, and SockJS where none gets through.
 //
 // Subscriptions are kept here and renewed on each connection. A subscription computes its headers at that moment, so that
 // it can resume after the last received message.
 
-import SockJS from "sockjs-client";
-import { Client } from "@stomp/stompjs";
+import { Client, Versions } from "@stomp/stompjs";
 import { backoff, pauseOrOnline } from "../backoff";
 import type { ConnectionState } from "./protocol";
 
 const HEARTBEAT_MS = 10_000;
 const CONNECT_TIMEOUT_MS = 15_000;
+const ADDRESS = `${location.origin.replace(/^http/, "ws")}/ws/websocket`;
+const STOMP_VERSIONS = Versions.default.protocolVersions();
 /** After a connection of this length, the backoff starts again from its beginning. */
 const STABLE_AFTER_MS = 10_000;
 
@@ -37,6 +38,10 @@ let connectedAt = 0;
 let bearer: string | null = null;
 /** The server ended the last connection with an ERROR: the token or a subscription is no longer valid. */
 let rejected = false;
+/** Loaded when a WebSocket has failed, which few browsers need. Null for a WebSocket. */
+let SockJS: typeof import("sockjs-client") | null = null;
+/** Whether the next connection uses SockJS. */
+let overSockJs = false;
 
 function setState(next: ConnectionState) {
   state = next;
@@ -47,10 +52,13 @@ export function connect(given: Options) {
   options = given;
   failures = 0;
   rejected = false;
+  overSockJs = false;
   setState("connecting");
   const current: Client = new Client({
     // A SockJS object connects only once.
-    webSocketFactory: () => new SockJS("/ws") as any,
+    webSocketFactory: () => (SockJS ? (new SockJS("/ws") as any) : new WebSocket(ADDRESS, STOMP_VERSIONS)),
+    // A browser would wait for the answer of a server that is out of reach.
+    discardWebsocketOnCommFailure: true,
     heartbeatIncoming: HEARTBEAT_MS,
     heartbeatOutgoing: HEARTBEAT_MS,
     connectionTimeout: CONNECT_TIMEOUT_MS,
@@ -84,12 +92,15 @@ async function prepare(current: Client) {
   // No error may leave this function: stompjs would stop reconnecting.
   while (client === current) {
     try {
+      SockJS = overSockJs ? (await import("sockjs-client")).default : null;
       bearer = await options.token(rejected ? bearer : null);
       if (rejected) await options.recheck();
       rejected = false;
       current.connectHeaders = { Authorization: `Bearer ${bearer}` };
       return;
     } catch {
+      // Without SockJS's script, the next attempt is a WebSocket again.
+      if (overSockJs && !SockJS) overSockJs = false;
       failures++;
       await pauseOrOnline(backoff(failures - 1));
     }
@@ -108,6 +119,8 @@ function lost(current: Client) {
   if (client !== current) return;
   const uptime = state === "on" ? performance.now() - connectedAt : 0;
   failures = uptime > STABLE_AFTER_MS ? 1 : failures + 1;
+  // A proxy or the network may block this transport. Without a network, both fail in turn.
+  if (state !== "on" && !rejected) overSockJs = !overSockJs;
   for (const subscription of subscriptions) subscription.active = null;
   setState("lost");
 }

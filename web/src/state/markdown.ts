@@ -1,25 +1,41 @@
-// The parser of messages, which is not needed to sign in: loaded when a user is signed in, and before the first message.
+// The parser of messages, loaded with the first message that has markers: text with links alone does without.
 import { signal } from "@preact/signals";
 import { backoff, pauseOrOnline } from "../backoff";
+import { withLinks } from "../text/links";
 import type { Markdown } from "../text/markdown";
 
-/** Null until it is loaded. Messages are plain text while it cannot be. */
-export const parse = signal<((content: string) => Markdown[]) | null>(null);
+type Parser = (content: string) => Markdown[];
 
-let loading = false;
+/** Text without any of these is the same with the parser and without. */
+const MARKERS = /[*_~`|\\]|^[ \t]*(?:[->]|1[.)])/m;
 
-export async function loadMarkdown() {
-  if (loading) return;
-  loading = true;
-  for (let attempt = 0; ; attempt++) {
-    try {
-      const { parseMarkdown } = await import("../text/markdown");
-      parse.value = parseMarkdown;
-      return;
-    } catch (error) {
-      console.warn("loading the parser of messages failed:", error);
-      parse.value ??= (content) => [content];
-      await pauseOrOnline(backoff(attempt));
-    }
+export const hasMarkers = (content: string) => MARKERS.test(content);
+
+/** Null until it is loaded. */
+const loaded = signal<Parser | null>(null);
+let loading: Promise<void> | null = null;
+
+/** @returns null while it is being loaded */
+export function parserFor(content: string): Parser | null {
+  if (!hasMarkers(content)) return withLinks;
+  void loadParser();
+  return loaded.value;
+}
+
+/** Resolves when these texts have a parser. */
+export async function prepareParser(contents: string[]): Promise<void> {
+  if (contents.some(hasMarkers)) await loadParser();
+}
+
+const loadParser = () => (loading ??= load());
+
+async function load(attempt = 0): Promise<void> {
+  try {
+    loaded.value = (await import("../text/markdown")).parseMarkdown;
+  } catch (error) {
+    console.warn("loading the parser of messages failed:", error);
+    // Messages are plain text until it is there.
+    loaded.value ??= withLinks;
+    void pauseOrOnline(backoff(attempt)).then(() => load(attempt + 1));
   }
 }

@@ -3,6 +3,7 @@ import { signal } from "@preact/signals";
 import * as api from "../api";
 import { inFrame } from "../frames";
 import { quoteOf } from "../text/quote";
+import { prepareParser } from "./markdown";
 import { retry } from "./retry";
 import type { Message, MessagePage, Reaction, Reply } from "../types";
 
@@ -186,6 +187,8 @@ export class Timeline {
     if (this.reads++ === 0) this.deleted.clear();
     try {
       const page = await retry(get);
+      // Text that changes its form later would move the rows.
+      await prepareParser(page.content.map(({ content }) => content));
       // After the events that arrived before it, and after the scroll event of the frame: the list keeps its place by that.
       await new Promise<void>((done) =>
         inFrame(() => {

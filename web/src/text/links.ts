@@ -1,4 +1,5 @@
 // Finds links in text, and where a person would end them.
+import type { Markdown } from "./markdown";
 
 export interface Link {
   start: number;
@@ -45,6 +46,18 @@ export function findLinks(text: string): Link[] {
     after = Math.max(after, link?.end ?? end);
   }
   return links;
+}
+
+/** The text and its links. */
+export function withLinks(content: string): Markdown[] {
+  const parts: Markdown[] = [];
+  let from = 0;
+  for (const { start, end, href } of findLinks(content)) {
+    parts.push(content.slice(from, start), { type: "link", href, children: [content.slice(start, end)] });
+    from = end;
+  }
+  parts.push(content.slice(from));
+  return parts.filter((part) => part !== "");
 }
 
 function address(text: string, start: number, end: number, scheme: string): Link | null {

@@ -1,7 +1,7 @@
 // Parses the Markdown of a message to a tree: quotes, lists, code, bold, italic, ~~strike~~, ||spoilers|| and links. All else,
 // such as headings, pictures, named links and HTML, stays text. Each character of the message stays, except the markers.
 import MarkdownIt from "markdown-it";
-import { findLinks } from "./links";
+import { withLinks } from "./links";
 import { messageBlocks } from "./markdown-blocks";
 import { messageSpans } from "./markdown-spans";
 import type { Token } from "markdown-it";
@@ -57,17 +57,6 @@ export function parseMarkdown(content: string): Markdown[] {
   if (count(content, FENCE) > MAX_FENCES) return withLinks(content);
   if (count(content.replace(FENCED, ""), MARKERS) > MAX_MARKERS) return withLinks(content);
   return new Builder(content.split("\n")).build(md.parse(content, {}));
-}
-
-function withLinks(content: string) {
-  const parts: Markdown[] = [];
-  let from = 0;
-  for (const { start, end, href } of findLinks(content)) {
-    parts.push(content.slice(from, start), { type: "link", href, children: [content.slice(start, end)] });
-    from = end;
-  }
-  parts.push(content.slice(from));
-  return parts.filter((part) => part !== "");
 }
 
 interface Frame {

@@ -5,7 +5,6 @@ import { channelTitle, companionNames, openChannel } from "../state/channels";
 import { drawer, membersBeside, openChannelsDrawer, searchOpen, toggleMembers } from "../state/drawers";
 import { reopen } from "../state/conversations";
 import { editing } from "../state/editing";
-import { parse } from "../state/markdown";
 import { notifications } from "../state/notifications";
 import { ChannelMenu } from "./channel-menu";
 import { Composer } from "./composer";
@@ -28,8 +27,7 @@ export function Conversation({ timeline }: { timeline: Timeline }) {
   }, [title, news]);
   useEffect(() => () => void (editing.value = null), []);
   if (!channel || title === null || channel.id !== timeline.channelId) return null;
-  // Text that changes its form would move the rows.
-  const state = timeline.state.value === "ready" && !parse.value ? "loading" : timeline.state.value;
+  const state = timeline.state.value;
   return (
     <>
       <Header channel={channel} title={title} />
@@ -37,7 +35,7 @@ export function Conversation({ timeline }: { timeline: Timeline }) {
       {state === "loading" && <LoadingMessages />}
       {state === "failed" && <Failed onRetry={() => reopen(channel.id)} />}
       <TypingLine channelId={channel.id} />
-      <Composer channel={channel} ready={timeline.state.value === "ready"} />
+      <Composer channel={channel} ready={state === "ready"} />
     </>
   );
 }

@@ -4,7 +4,7 @@ import { copyText } from "../clipboard";
 import { highlight } from "../highlight/client";
 import { t } from "../i18n";
 import { me } from "../session";
-import { parse } from "../state/markdown";
+import { parserFor } from "../state/markdown";
 import { people } from "../state/people";
 import { findMentions } from "../text/mentions";
 import { useTabIndex } from "./row-focus";
@@ -19,7 +19,7 @@ const NOBODY: User[] = [];
 
 /** @param mentions ids of the users whom the text mentions */
 export function RichText({ content, mentions = [] }: { content: string; mentions?: string[] }) {
-  const parser = parse.value;
+  const parser = parserFor(content);
   const known = mentions.length ? people.value : null;
   const shown = useMemo(() => {
     const users = known ? mentions.flatMap((id) => known.get(id) ?? []) : NOBODY;
