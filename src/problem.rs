@@ -59,8 +59,10 @@ pub enum Problem {
     #[error("The username or the password is wrong.")]
     WrongCredentials,
     /// The refresh cookie is missing, unknown, expired or was used before.
+    ///
+    /// The value says why, if that is known.
     #[error("The session has ended; sign in again.")]
-    SessionEnded,
+    SessionEnded(Value),
     /// The CSRF header does not repeat the CSRF cookie.
     #[error("The X-XSRF-TOKEN header must repeat the XSRF-TOKEN cookie.")]
     CsrfMismatch,
@@ -200,7 +202,7 @@ impl Problem {
             | Self::PrivateChannelUnchangeable
             | Self::NotPrivate
             | Self::NoGroup => 400,
-            Self::Unauthenticated | Self::WrongCredentials | Self::SessionEnded => 401,
+            Self::Unauthenticated | Self::WrongCredentials | Self::SessionEnded(_) => 401,
             Self::CsrfMismatch
             | Self::ReauthenticationRequired
             | Self::Forbidden(_)
@@ -233,7 +235,7 @@ impl Problem {
             Self::Malformed(_) => "MALFORMED_REQUEST",
             Self::Unauthenticated => "UNAUTHENTICATED",
             Self::WrongCredentials => "WRONG_CREDENTIALS",
-            Self::SessionEnded => "SESSION_ENDED",
+            Self::SessionEnded(_) => "SESSION_ENDED",
             Self::CsrfMismatch => "CSRF_MISMATCH",
             Self::ReauthenticationRequired => "REAUTHENTICATION_REQUIRED",
             Self::Forbidden(_) => "FORBIDDEN",
@@ -291,6 +293,7 @@ impl Problem {
             } => json!({ "quota": quota, "limit": limit, "userId": user }),
             Self::QuotaExceeded { quota, limit, .. } => json!({ "quota": quota, "limit": limit }),
             Self::NotReady(states) => states.clone(),
+            Self::SessionEnded(reason @ Value::Object(_)) => reason.clone(),
             _ => json!({}),
         }
     }

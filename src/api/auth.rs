@@ -7,6 +7,7 @@ use http::{
 };
 use rand::RngCore;
 use serde::Deserialize;
+use serde_json::Value;
 use utoipa::ToSchema;
 use warp::reply::Response;
 
@@ -159,17 +160,22 @@ pub(super) async fn login(mut request: Request) -> Result<Response, Problem> {
 pub(super) async fn refresh(request: Request) -> Result<Response, Problem> {
     check_csrf(&request)?;
     let app = &request.app;
-    let token = request.refresh_cookie()?.ok_or(Problem::SessionEnded)?;
+    let token = request
+        .refresh_cookie()?
+        .ok_or(Problem::SessionEnded(Value::Null))?;
     match session::refresh(app, token).await {
         Ok(tokens) => {
             with_refresh_cookie(app, json(StatusCode::OK, &tokens.access)?, &tokens.refresh)
         }
-        Err(Problem::SessionEnded) => without_refresh_cookie(app, problem(&Problem::SessionEnded)),
+        Err(ended @ Problem::SessionEnded(_)) => without_refresh_cookie(app, problem(&ended)),
         Err(problem) => Err(problem),
     }
 }
 
 /// Returns an access token of the session in the cookie.
+///
+/// When the session has ended, `details.reason` says why: `SIGNED_OUT`, `SIGNED_OUT_ELSEWHERE`, `ROLE_CHANGED` (with the new
+/// `role`), `PASSWORD_CHANGED`, `ACCOUNT_DELETED`, `TOO_MANY_SESSIONS`, `TOKEN_REUSED` or `EXPIRED`.
 #[utoipa::path(
     get,
     path = "/api/auth/me",
@@ -177,7 +183,9 @@ pub(super) async fn refresh(request: Request) -> Result<Response, Problem> {
     security(("session" = [])),
 )]
 pub(super) async fn me(request: Request) -> Result<Response, Problem> {
-    let token = request.refresh_cookie()?.ok_or(Problem::SessionEnded)?;
+    let token = request
+        .refresh_cookie()?
+        .ok_or(Problem::SessionEnded(Value::Null))?;
     json(StatusCode::OK, &session::me(&request.app, token).await?)
 }
 

@@ -1,4 +1,5 @@
-//! Sessions in Redis, shared by all nodes: the hash `session:{sid}`, and the set `sessions:{userId}` as an index.
+//! Sessions in Redis, shared by all nodes: the hash `session:{sid}`, the set `sessions:{userId}` as an index, and for some days the
+//! reason of a session's end in `session:{sid}:ended`.
 
 use std::{net::IpAddr, time::Duration};
 
@@ -6,6 +7,8 @@ use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD as BASE64};
 use hmac::{Hmac, Mac};
 use rand::RngCore;
 use redis::{AsyncCommands, Script};
+use serde::Serialize;
+use serde_json::Value;
 use sha2::{Digest, Sha256};
 use time::OffsetDateTime;
 
@@ -29,6 +32,9 @@ const END_LIMIT: usize = 16;
 const LIST_LIMIT: usize = 200;
 /// Characters of `User-Agent` that a session keeps.
 const MAX_AGENT_CHARS: usize = 256;
+
+/// Seconds for which the reason of a session's end is kept. A device that is opened later reads that the session has expired.
+const REASON_TTL_SECONDS: u64 = 7 * 24 * 60 * 60;
 
 /// Random bytes of a refresh token's secret. Its MAC follows them.
 const RANDOM_BYTES: usize = 32;
@@ -82,6 +88,38 @@ pub enum Rotation {
     Unknown,
 }
 
+/// Why a session has ended, for its user.
+#[derive(Clone, Copy, Debug, Serialize)]
+#[serde(tag = "reason", rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum EndReason {
+    /// The user signed out.
+    SignedOut,
+    /// The user ended it from another session.
+    SignedOutElsewhere,
+    /// The user has another role.
+    RoleChanged {
+        /// The new role.
+        role: Role,
+    },
+    /// The account has another password.
+    PasswordChanged,
+    /// The account is deleted.
+    AccountDeleted,
+    /// The user signed in on more devices than a user may.
+    TooManySessions,
+    /// Two clients had its refresh token.
+    TokenReused,
+    /// It was not used for too long.
+    Expired,
+}
+
+impl EndReason {
+    /// The API's `details`.
+    pub fn details(self) -> Value {
+        serde_json::to_value(self).unwrap_or_default()
+    }
+}
+
 /// Time after a rotation during which the previous token still identifies its session.
 ///
 /// A page that refreshes and reconnects at once sends both requests with the old token, and browsers never retry a rejected
@@ -109,6 +147,10 @@ return {1, session[2]}
 
 fn key(session: SessionId) -> String {
     format!("session:{session}")
+}
+
+fn reason_key(session: SessionId) -> String {
+    format!("session:{session}:ended")
 }
 
 fn index(user: UserId) -> String {
@@ -266,7 +308,8 @@ impl Sessions {
         let mut ended = Vec::new();
         for (expires, id) in by_age.into_iter().take(excess) {
             if let (Some(_), Ok(session)) = (expires, id.parse()) {
-                self.revoke(user, session).await?;
+                self.revoke(user, session, EndReason::TooManySessions)
+                    .await?;
                 ended.push(session);
             } else {
                 let () = redis.srem(index(user), id).await?;
@@ -362,6 +405,25 @@ impl Sessions {
             .map(|user| (user, session)))
     }
 
+    /// Why the session of a refresh token has ended, as the API's `details`; empty when the session lives, or no node issued the token.
+    ///
+    /// # Errors
+    /// [`Problem::Unavailable`] without Redis.
+    pub async fn end_reason(&self, token: &str) -> Result<Value, Problem> {
+        let issued = split(token).filter(|(session, secret)| self.is_issued(*session, secret));
+        let Some((session, _)) = issued else {
+            return Ok(Value::default());
+        };
+        let mut redis = self.redis.clone();
+        let is_alive: bool = redis.exists(key(session)).await?;
+        if is_alive {
+            return Ok(Value::default());
+        }
+        let reason: Option<String> = redis.get(reason_key(session)).await?;
+        let details = reason.and_then(|reason| serde_json::from_str(&reason).ok());
+        Ok(details.unwrap_or_else(|| EndReason::Expired.details()))
+    }
+
     /// Replaces a refresh token by a new one.
     ///
     /// # Errors
@@ -402,8 +464,16 @@ impl Sessions {
     ///
     /// # Errors
     /// [`Problem::Unavailable`] without Redis.
-    pub async fn revoke(&self, user: UserId, session: SessionId) -> Result<(), Problem> {
+    pub async fn revoke(
+        &self,
+        user: UserId,
+        session: SessionId,
+        reason: EndReason,
+    ) -> Result<(), Problem> {
         let mut redis = self.redis.clone();
+        let (name, value) = (reason_key(session), reason.details().to_string());
+        // First, so that nobody reads that the session has expired.
+        let () = redis.set_ex(name, value, REASON_TTL_SECONDS).await?;
         let () = redis.del(key(session)).await?;
         Ok(redis.srem(index(user), session.to_string()).await?)
     }
@@ -416,6 +486,7 @@ impl Sessions {
         &self,
         user: UserId,
         keep: Option<SessionId>,
+        reason: EndReason,
     ) -> Result<Vec<SessionId>, Problem> {
         let mut redis = self.redis.clone();
         let sessions: Vec<String> = redis.smembers(index(user)).await?;
@@ -428,7 +499,13 @@ impl Sessions {
         for part in ended.chunks(REVOKED_AT_ONCE) {
             let keys: Vec<String> = part.iter().map(|session| key(*session)).collect();
             let ids: Vec<String> = part.iter().map(SessionId::to_string).collect();
-            let () = redis::pipe()
+            let value = reason.details().to_string();
+            let mut pipe = redis::pipe();
+            for session in part {
+                pipe.set_ex(reason_key(*session), &value, REASON_TTL_SECONDS)
+                    .ignore();
+            }
+            let () = pipe
                 .del(keys)
                 .ignore()
                 .srem(index(user), ids)

@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use crate::{
     app::App,
-    auth::tokens::Caller,
+    auth::{sessions::EndReason, tokens::Caller},
     blobs::upload::Staged,
     config::Admin,
     crash::Point,
@@ -177,7 +177,8 @@ pub async fn set_role(app: &App, by: &Caller, id: UserId, role: Role) -> Result<
         };
         store::notifications::insert(&mut transaction, &[notification]).await?
     };
-    revoke_all_and_commit(app, transaction, id, vec![Event::user(id)]).await?;
+    let reason = EndReason::RoleChanged { role };
+    revoke_all_and_commit(app, transaction, id, vec![Event::user(id)], reason).await?;
     app.outbox.publish(notifications);
     info!(
         target: AUDIT,
@@ -213,7 +214,7 @@ pub async fn delete(app: &App, by: &Caller, id: UserId) -> Result<(), Problem> {
     // The purge checks for remaining participants after the commit: they may be deleting their accounts at the same moment.
     let channels: Vec<Uuid> = channels.into_iter().map(|(channel, _)| channel.0).collect();
     purge::add(&mut transaction, purge::Kind::Channel, &channels).await?;
-    revoke_all_and_commit(app, transaction, id, events).await?;
+    revoke_all_and_commit(app, transaction, id, events, EndReason::AccountDeleted).await?;
     info!(target: AUDIT, { user.id = %id, by.id = %by.id }, "account deleted");
     Ok(())
 }
@@ -224,15 +225,16 @@ async fn revoke_all_and_commit(
     transaction: Transaction,
     user_id: UserId,
     mut events: Vec<Event>,
+    reason: EndReason,
 ) -> Result<(), Problem> {
     // Before the commit: without Redis, the change fails as a whole.
-    let mut revoked = app.sessions.revoke_all(user_id, None).await?.len();
+    let mut revoked = app.sessions.revoke_all(user_id, None, reason).await?.len();
     Point::SessionsRevoked.pass();
     let control = Control::UserRevoked { user_id };
     events.push(Event::control(&control));
     commit(app, transaction, events).await?;
     // And after it: a login in between used the row before the change.
-    match app.sessions.revoke_all(user_id, None).await {
+    match app.sessions.revoke_all(user_id, None, reason).await {
         Ok(late) => {
             revoked += late.len();
             session::announce_revoked(app, user_id, &late).await;
@@ -344,8 +346,13 @@ pub async fn update(
     )
     .await?;
     set_picture(&mut transaction, &mut user, caller.id, &picture).await?;
+    let revoke = || {
+        let kept = Some(caller.session);
+        app.sessions
+            .revoke_all(id, kept, EndReason::PasswordChanged)
+    };
     let mut revoked = match &password {
-        Some(_) => app.sessions.revoke_all(id, Some(caller.session)).await?,
+        Some(_) => revoke().await?,
         None => Vec::new(),
     };
     commit_with_picture(app, transaction, id, picture).await?;
@@ -357,7 +364,7 @@ pub async fn update(
     );
     if password.is_some() {
         // And after the commit: a login in between used the old password.
-        match app.sessions.revoke_all(id, Some(caller.session)).await {
+        match revoke().await {
             Ok(late) => revoked.extend(late),
             Err(error) => {
                 warn!(user.id = %id, error = %chain(&error), "sessions opened during a password change are not revoked");

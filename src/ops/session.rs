@@ -5,7 +5,7 @@ use tracing::{info, warn};
 use crate::{
     app::App,
     auth::{
-        sessions::{Device, Rotation},
+        sessions::{Device, EndReason, Rotation},
         tokens::Caller,
     },
     ids::{SessionId, UserId},
@@ -78,7 +78,9 @@ pub async fn login(
             Ok(SessionTokens { access, refresh })
         }
         changed => {
-            app.sessions.revoke(user.id, session).await?;
+            app.sessions
+                .revoke(user.id, session, EndReason::PasswordChanged)
+                .await?;
             changed?;
             Err(Problem::WrongCredentials)
         }
@@ -117,7 +119,7 @@ pub async fn refresh(app: &App, token: &str) -> Result<SessionTokens, Problem> {
         Rotation::Rotated(user, refresh) => {
             let user = store::users::find(&app.db, user)
                 .await?
-                .ok_or(Problem::SessionEnded)?;
+                .ok_or_else(deleted)?;
             Ok(SessionTokens {
                 access: app.tokens.issue(&user, session)?,
                 refresh,
@@ -125,11 +127,12 @@ pub async fn refresh(app: &App, token: &str) -> Result<SessionTokens, Problem> {
         }
         Rotation::Reused(user) => {
             warn!(target: AUDIT, { user.id = %user, session.id = %session }, "refresh token reused; session revoked");
-            app.sessions.revoke(user, session).await?;
+            let reason = EndReason::TokenReused;
+            app.sessions.revoke(user, session, reason).await?;
             announce_revoked(app, user, &[session]).await;
-            Err(Problem::SessionEnded)
+            Err(Problem::SessionEnded(reason.details()))
         }
-        Rotation::Unknown => Err(Problem::SessionEnded),
+        Rotation::Unknown => Err(ended(app, token).await),
     }
 }
 
@@ -140,15 +143,22 @@ pub async fn refresh(app: &App, token: &str) -> Result<SessionTokens, Problem> {
 /// # Errors
 /// [`Problem::SessionEnded`], or a store fails.
 pub async fn me(app: &App, token: &str) -> Result<String, Problem> {
-    let (user, session) = app
-        .sessions
-        .find_by_token(token)
-        .await?
-        .ok_or(Problem::SessionEnded)?;
+    let Some((user, session)) = app.sessions.find_by_token(token).await? else {
+        return Err(ended(app, token).await);
+    };
     let user = store::users::find(&app.db, user)
         .await?
-        .ok_or(Problem::SessionEnded)?;
+        .ok_or_else(deleted)?;
     app.tokens.issue(&user, session)
+}
+
+fn deleted() -> Problem {
+    Problem::SessionEnded(EndReason::AccountDeleted.details())
+}
+
+async fn ended(app: &App, token: &str) -> Problem {
+    let reason = app.sessions.end_reason(token).await;
+    reason.map_or_else(|problem| problem, Problem::SessionEnded)
 }
 
 /// Revokes the session of a refresh token, if the token is current.
@@ -157,7 +167,9 @@ pub async fn me(app: &App, token: &str) -> Result<String, Problem> {
 /// A store fails.
 pub async fn logout(app: &App, token: &str) -> Result<(), Problem> {
     if let Some((user, session)) = app.sessions.find_by_token(token).await? {
-        app.sessions.revoke(user, session).await?;
+        app.sessions
+            .revoke(user, session, EndReason::SignedOut)
+            .await?;
         announce_revoked(app, user, &[session]).await;
         info!(target: AUDIT, { user.id = %user, session.id = %session }, "logout");
     }
@@ -172,7 +184,9 @@ pub async fn end(app: &App, caller: &Caller, session: SessionId) -> Result<(), P
     if app.sessions.user(session).await? != Some(caller.id) {
         return Err(Problem::NotFound(Resource::Session(session)));
     }
-    app.sessions.revoke(caller.id, session).await?;
+    app.sessions
+        .revoke(caller.id, session, EndReason::SignedOutElsewhere)
+        .await?;
     announce_revoked(app, caller.id, &[session]).await;
     info!(target: AUDIT, { user.id = %caller.id, session.id = %session, by.session.id = %caller.session }, "session revoked");
     Ok(())
@@ -184,7 +198,10 @@ pub async fn end(app: &App, caller: &Caller, session: SessionId) -> Result<(), P
 /// A store fails.
 pub async fn end_others(app: &App, caller: &Caller) -> Result<(), Problem> {
     let kept = Some(caller.session);
-    let revoked = app.sessions.revoke_all(caller.id, kept).await?;
+    let revoked = app
+        .sessions
+        .revoke_all(caller.id, kept, EndReason::SignedOutElsewhere)
+        .await?;
     announce_revoked(app, caller.id, &revoked).await;
     info!(target: AUDIT, { user.id = %caller.id, sessions = revoked.len() }, "sessions revoked");
     Ok(())

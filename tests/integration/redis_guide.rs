@@ -101,6 +101,8 @@ struct RedisCli {
     port: String,
     database: String,
     bob: User,
+    /// A user who has signed out.
+    gone: User,
 }
 
 impl RedisCli {
@@ -111,7 +113,8 @@ impl RedisCli {
             match key {
                 "sse:user" | "sessions" => format!("{key}:{}", self.bob.id),
                 "sse:seen:{sse:user" => format!("{key}:{}}}", self.bob.id),
-                "session" => format!("{key}:{}", self.session()),
+                "session" => format!("{key}:{}", session(&self.bob)),
+                _ if id == "ended" => format!("session:{}:{id}", session(&self.gone)),
                 "ratelimit:{login}:pair" | "ratelimit:{login}:known" => {
                     word.replace("bob", &self.bob.name)
                 }
@@ -130,13 +133,13 @@ impl RedisCli {
         assert!(output.status.success(), "{output:?}");
         String::from_utf8(output.stdout).expect("UTF-8")
     }
+}
 
-    fn session(&self) -> String {
-        User::claims(self.bob.token())["sid"]
-            .as_str()
-            .expect("a token names its session")
-            .to_owned()
-    }
+fn session(user: &User) -> String {
+    User::claims(user.token())["sid"]
+        .as_str()
+        .expect("a token names its session")
+        .to_owned()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -150,10 +153,13 @@ async fn the_redis_guide_matches_a_running_system() {
         .rsplit_once('/')
         .expect("a database");
     let (_, port) = server.rsplit_once(':').expect("a port");
+    let gone = User::sign_in(cluster.visitor(0), &ann.name, "password").await;
+    assert_eq!(gone.post_csrf("/api/auth/logout").await.status, 204);
     let redis_cli = RedisCli {
         port: port.to_owned(),
         database: database.to_owned(),
         bob: bob.clone(),
+        gone,
     };
     assert_eq!(
         cluster.visitor(0).login(&bob.name, "wrong").await.status,
@@ -243,9 +249,6 @@ async fn the_redis_guide_matches_a_running_system() {
         );
     }
     // The guide's way to end a session by hand.
-    redis_cli.cli(vec![
-        "DEL".to_owned(),
-        format!("session:{}", redis_cli.session()),
-    ]);
+    redis_cli.cli(vec!["DEL".to_owned(), format!("session:{}", session(&bob))]);
     assert_eq!(bob.get("/api/users").await.status, 401);
 }

@@ -3,9 +3,11 @@
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD as BASE64};
 use futures_util::future::join_all;
 use redis::AsyncCommands;
+use reqwest::Method;
+use serde_json::json;
 
 use super::{
-    accounts::text,
+    accounts::{text, update},
     logins::{REFRESH, bare, me_with, post_with, set_cookie, status_with, tokens},
 };
 use crate::support::{Cluster, Stomp, User, Visitor};
@@ -239,4 +241,77 @@ async fn a_refresh_token_of_an_earlier_version_is_rotated_and_its_reuse_noticed(
     let answer = post_with(&visitor, "/api/auth/refresh", &old).await;
     assert_eq!(answer.status, 401, "{answer:?}");
     assert_eq!(status_with(&visitor, &token).await, 401);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_session_that_has_ended_tells_the_owner_of_its_token_why() {
+    let cluster = Cluster::start(2).await;
+    let (ann, admin) = (cluster.user(0, "ann").await, cluster.admin(0).await);
+    let there = bare(&cluster.visitor(1));
+    let sign_in = async || tokens(&there, &ann.name).await;
+    let why = async |refresh: &str| {
+        let answer = me_with(&there, refresh).await;
+        assert_eq!((answer.status, answer.code()), (401, "SESSION_ENDED"));
+        answer.body["details"].clone()
+    };
+
+    let (_, refresh) = sign_in().await;
+    let answer = ann.delete("/api/auth/sessions?others=true").await;
+    assert_eq!(answer.status, 204, "{answer:?}");
+    assert_eq!(
+        why(&refresh).await,
+        json!({ "reason": "SIGNED_OUT_ELSEWHERE" })
+    );
+    let (_, refresh) = sign_in().await;
+    let answer = post_with(&there, "/api/auth/logout", &refresh).await;
+    assert_eq!(answer.status, 204, "{answer:?}");
+    assert_eq!(why(&refresh).await, json!({ "reason": "SIGNED_OUT" }));
+
+    let (_, refresh) = sign_in().await;
+    let role = json!({ "userId": ann.id, "newRole": "CHANNEL_MANAGER" });
+    assert_eq!(
+        admin
+            .json(Method::PUT, "/api/auth/role", &role)
+            .await
+            .status,
+        200
+    );
+    let changed = json!({ "reason": "ROLE_CHANGED", "role": "CHANNEL_MANAGER" });
+    assert_eq!(why(&refresh).await, changed);
+    // Also to a client that exchanges the token.
+    let answer = post_with(&there, "/api/auth/refresh", &refresh).await;
+    assert_eq!(
+        (answer.status, &answer.body["details"]),
+        (401, &changed),
+        "{answer:?}"
+    );
+
+    let (token, refresh) = sign_in().await;
+    let session = text(&User::claims(&token)["sid"]).to_owned();
+    // The id of a session is in its access tokens; the reason is only for the owner of the refresh token.
+    let forged = format!("{session}.{}", BASE64.encode([7; 64]));
+    assert_eq!(why(&forged).await, json!({}));
+    let () = cluster
+        .redis
+        .clone()
+        .del(format!("session:{session}"))
+        .await
+        .expect("DEL");
+    assert_eq!(why(&refresh).await, json!({ "reason": "EXPIRED" }));
+    assert_eq!(why(&forged).await, json!({}));
+
+    let (_, refresh) = sign_in().await;
+    let (_, used) = sign_in().await;
+    let answer = post_with(&there, "/api/auth/refresh", &used).await;
+    assert_eq!(answer.status, 200, "{answer:?}");
+    let answer = post_with(&there, "/api/auth/refresh", &used).await;
+    assert_eq!(
+        answer.body["details"],
+        json!({ "reason": "TOKEN_REUSED" }),
+        "{answer:?}"
+    );
+    let owner = User::sign_in(cluster.visitor(0), &ann.name, "password").await;
+    let answer = update(&owner.at, &ann.id, &json!({ "newPassword": "another" })).await;
+    assert_eq!(answer.status, 200, "{answer:?}");
+    assert_eq!(why(&refresh).await, json!({ "reason": "PASSWORD_CHANGED" }));
 }

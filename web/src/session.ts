@@ -8,9 +8,10 @@ import { batch, signal } from "@preact/signals";
 import { ApiError, request } from "./http";
 import { backoff, pauseOrOnline } from "./backoff";
 import { allowFocus, forbidFocus } from "./focus";
+import { t } from "./i18n";
 import { stored } from "./storage";
+import { roleName } from "./text/role";
 import type { Call } from "./http";
-import type { PlainSentence } from "./i18n";
 import type { User } from "./types";
 
 const ROTATE_AFTER_MS = 24 * 60 * 60 * 1000;
@@ -19,16 +20,23 @@ const LOCK = "discodeit.session";
 const OTHER_ACCOUNT =
   "Another account signed in in this browser. Sign in again, or reload the page to use that account.";
 
-/** The server does not say why it has ended a session. */
-const SESSION_ENDED =
-  "Your session has ended: your role or password was changed, or it was signed out from another device. Please sign in again.";
+/** By the reason that the server gives; others come from a newer server. */
+const REASONS = {
+  SIGNED_OUT: "You signed out in another tab.",
+  SIGNED_OUT_ELSEWHERE: "You were signed out from another device. Please sign in again.",
+  PASSWORD_CHANGED: "Your password was changed. Please sign in with the new one.",
+  ACCOUNT_DELETED: "Your account has been deleted.",
+  TOO_MANY_SESSIONS: "You signed in on many other devices, so this one was signed out. Please sign in again.",
+  TOKEN_REUSED: "Your session was used in two places, so it was ended for safety. Please sign in again.",
+  EXPIRED: "Your session has expired. Please sign in again.",
+} as const;
 
 export type Phase = "starting" | "unreachable" | "signed-out" | "signed-in";
 
 export const phase = signal<Phase>("starting");
 export const me = signal<User | null>(null);
-/** The reason for the sign-in form when the user did not sign out. */
-export const notice = signal<PlainSentence | null>(null);
+/** The reason for the sign-in form when the user did not sign out, in the chosen language. */
+export const notice = signal<(() => string) | null>(null);
 
 /** Who has to sign in again; empty after a sign-out. */
 export const lastUsername = signal("");
@@ -51,14 +59,14 @@ function openTabs(): BroadcastChannel | null {
 
 /** @param data from another tab */
 function heed(data: { type: "signed-in" | "signed-out"; userId?: string }) {
-  if (data.type === "signed-out" && phase.peek() === "signed-in") endSession("You signed out in another tab.");
+  if (data.type === "signed-out" && phase.peek() === "signed-in") endSession(() => t(REASONS.SIGNED_OUT));
   if (data.type === "signed-in" && phase.peek() === "signed-out") {
     // The user may be typing a password here.
     forbidFocus();
     void start();
   } else if (data.type === "signed-in" && me.peek() && me.peek()?.id !== data.userId) {
     // The cookie now belongs to the other user. This page must not become theirs while the previous one types in it.
-    endSession(OTHER_ACCOUNT);
+    endSession(() => t(OTHER_ACCOUNT));
   }
 }
 
@@ -72,7 +80,7 @@ export async function start() {
       if (rotationDue()) await renew().catch(() => {});
       return;
     } catch (error) {
-      if (!(error instanceof ApiError && error.transient)) return endSession(notice.peek());
+      if (!(error instanceof ApiError && error.transient)) return endSession(notice.peek() ?? reasonOf(error, null));
       phase.value = "unreachable";
       await pauseOrOnline(backoff(attempt));
     }
@@ -116,7 +124,7 @@ export async function deleteAccount() {
   tabs?.postMessage({ type: "signed-out" });
   endSession(null);
   // After the end: nothing waits for a next sign-in.
-  notice.value = "Your account has been deleted.";
+  notice.value = () => t(REASONS.ACCOUNT_DELETED);
 }
 
 /** @returns a token that is valid for at least 10 s */
@@ -133,7 +141,7 @@ export function renew(): Promise<string> {
   renewal ??= newToken()
     .catch((error) => {
       if (error instanceof ApiError && error.status === 401 && phase.peek() === "signed-in") {
-        endSession(deletingAccount ? null : SESSION_ENDED);
+        endSession(deletingAccount ? null : reasonOf(error, () => t("Your session has ended. Please sign in again.")));
       }
       throw error;
     })
@@ -208,7 +216,7 @@ function readCookie(name: string) {
 function useToken(bearer: string) {
   const claims = readClaims(bearer);
   if (me.peek() && me.peek()?.id !== claims.userDto.id) {
-    endSession(OTHER_ACCOUNT);
+    endSession(() => t(OTHER_ACCOUNT));
     throw new ApiError({ status: 401, code: "OTHER_ACCOUNT", message: OTHER_ACCOUNT });
   }
   // Counts the lifetime from now, because the clocks of server and browser may differ.
@@ -223,8 +231,16 @@ function useToken(bearer: string) {
   });
 }
 
+/** @param otherwise when the server gives no reason that this app knows */
+function reasonOf(error: unknown, otherwise: (() => string) | null): (() => string) | null {
+  const { reason, role } = error instanceof ApiError ? error.details : {};
+  if (reason === "ROLE_CHANGED")
+    return () => t("Your role is now {role}. Please sign in again.", { role: roleName(role) });
+  return reason in REASONS ? () => t(REASONS[reason as keyof typeof REASONS]) : otherwise;
+}
+
 /** @param reason shown above the sign-in form */
-function endSession(reason: PlainSentence | null) {
+function endSession(reason: (() => string) | null) {
   clearTimeout(renewTimer);
   access = null;
   batch(() => {

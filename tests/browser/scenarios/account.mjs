@@ -46,7 +46,10 @@ export const account = [
       await dialog.waitFor({ state: "detached" });
       await hana.page.locator(".toast", { hasText: "Your password has been changed." }).waitFor();
       await phone.waitUntilSignedOut();
-      await phone.page.getByText("your role or password was changed").waitFor();
+      const notice = phone.page.getByText("Your password was changed. Please sign in with the new one.");
+      await notice.waitFor();
+      await phone.page.reload();
+      await notice.waitFor();
       await hana.page.reload();
       await hana.waitUntilSignedIn();
       await assertWrongPassword(base.href, hana.name, password);
@@ -109,7 +112,8 @@ export const account = [
   ],
   [
     "A profile picture can be removed, for all to see",
-    async ({ ann, newPerson, password }) => {
+    async ({ ann, newPerson, password, channel }) => {
+      await ann.openChannel(channel);
       const jay = await newPerson("jay");
       await jay.signUp(password, png(96, 96));
       const row = ann.page.locator(".member", { hasText: jay.name });

@@ -17,7 +17,7 @@ const background = (page) => page.evaluate(() => getComputedStyle(document.body)
 export const settings = [
   [
     "A Korean browser gets Korean from the first view, a choice changes all tabs at once, and a reload keeps it",
-    async ({ newPerson, password }) => {
+    async ({ newPerson, password, run }) => {
       const person = await newPerson("korean", { locale: "ko-KR", before: recordHeadings });
       const { page, context } = person;
       await page.getByRole("heading", { name: "다시 만나서 반가워요" }).waitFor();
@@ -47,6 +47,9 @@ export const settings = [
       await page.keyboard.press("Escape");
       assert.equal(await page.evaluate(() => document.activeElement?.getAttribute("aria-label")), "설정");
       await other.getByRole("button", { name: "설정" }).waitFor();
+      await person.send(`안녕하세요, ${run}`);
+      const time = page.locator(".message", { hasText: `안녕하세요, ${run}` }).locator("header time");
+      assert.match(await time.innerText(), /^오[전후] \d{1,2}:\d\d$/);
       assert.deepEqual(person.errors, []);
       await person.close();
     },

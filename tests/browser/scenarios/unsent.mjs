@@ -76,7 +76,7 @@ export const unsent = [
 
       await root.setRole(own.user.id, "CHANNEL_MANAGER");
       await rob.waitUntilSignedOut();
-      await page.getByText("your role or password was changed").waitFor();
+      await page.getByText("Your role is now Channel manager. Please sign in again.").waitFor();
       assert.equal(await page.getByLabel("Username").inputValue(), rob.name);
       await screenshot(rob, "session-end");
       await page.getByLabel("Password").fill(password);

@@ -32,8 +32,17 @@ const sentences = {
   "Create account": "계정 만들기",
   "Another account signed in in this browser. Sign in again, or reload the page to use that account.":
     "이 브라우저에서 다른 계정이 로그인했어요. 다시 로그인하거나, 그 계정을 쓰려면 페이지를 새로 고치세요.",
-  "Your session has ended: your role or password was changed, or it was signed out from another device. Please sign in again.":
-    "세션이 끝났어요. 역할이나 비밀번호가 바뀌었거나 다른 기기에서 로그아웃했어요. 다시 로그인해 주세요.",
+  "Your session has ended. Please sign in again.": "세션이 끝났어요. 다시 로그인해 주세요.",
+  "Your session has expired. Please sign in again.": "세션이 만료됐어요. 다시 로그인해 주세요.",
+  "Your role is now {role}. Please sign in again.": "역할이 {role}(으)로 바뀌었어요. 다시 로그인해 주세요.",
+  "Your password was changed. Please sign in with the new one.":
+    "비밀번호가 바뀌었어요. 새 비밀번호로 로그인해 주세요.",
+  "You were signed out from another device. Please sign in again.":
+    "다른 기기에서 이 기기를 로그아웃했어요. 다시 로그인해 주세요.",
+  "You signed in on many other devices, so this one was signed out. Please sign in again.":
+    "다른 여러 기기에서 로그인해서 이 기기는 로그아웃됐어요. 다시 로그인해 주세요.",
+  "Your session was used in two places, so it was ended for safety. Please sign in again.":
+    "세션이 두 곳에서 쓰여서 안전을 위해 끝냈어요. 다시 로그인해 주세요.",
   "You signed out in another tab.": "다른 탭에서 로그아웃했어요.",
   "Create a channel": "채널 만들기",
   "Everybody on this server can read it and write in it.": "이 서버의 모든 사람이 읽고 쓸 수 있어요.",

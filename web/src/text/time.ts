@@ -6,7 +6,7 @@ import { locale, t } from "../i18n";
 const formats = computed(() => {
   const date = (options: Intl.DateTimeFormatOptions) => new Intl.DateTimeFormat(locale.value, options);
   return {
-    clock: date({ hour: "2-digit", minute: "2-digit" }),
+    clock: date({ timeStyle: "short" }),
     exact: date({ dateStyle: "full", timeStyle: "medium" }),
     since: new Intl.RelativeTimeFormat(locale.value, { numeric: "auto", style: "short" }),
     shortDay: date({ day: "numeric", month: "short" }),
@@ -15,6 +15,7 @@ const formats = computed(() => {
   };
 });
 
+/** "오전 2:09", "2:09 AM" or "02:09". */
 export const timeOfDay = (instant: string) => formats.value.clock.format(Date.parse(instant));
 
 /** Without "AM" and "PM", for a narrow column. */

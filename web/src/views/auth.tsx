@@ -7,14 +7,13 @@ import { DropZone } from "./drop-zone";
 import { Field, FormError, useForm } from "./form";
 import { Logo } from "./icons";
 import { PictureField } from "./picture-field";
-import type { PlainSentence } from "../i18n";
 import type { User } from "../types";
 
 /** A placeholder user before the sign-up. */
 const NOBODY: User = { id: "", username: "", email: "", online: null, role: "USER" };
 
 /** `notice`: why the user must sign in again */
-export function Auth({ notice }: { notice: PlainSentence | null }) {
+export function Auth({ notice }: { notice: (() => string) | null }) {
   const [joining, setJoining] = useState(false);
   return (
     <main class="auth">
@@ -29,7 +28,7 @@ export function Auth({ notice }: { notice: PlainSentence | null }) {
         </header>
         {notice && !joining && (
           <p class="form-notice" role="status">
-            {t(notice)}
+            {notice()}
             {anyDraft.value && ` ${t("Your unsent text is kept for when you sign in again.")}`}
           </p>
         )}
