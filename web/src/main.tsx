@@ -13,6 +13,7 @@
 //   clipboard, badge     copies text; the number in the icon of the tab
 //   theme                dark or light
 //   install              the service worker, which starts the app without a network; the manifest
+//   kept                 what can be read without a network
 //   frames               work done once a frame
 //   workspace, route     what runs while a user is signed in; the channel in the URL
 //

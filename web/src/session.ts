@@ -9,6 +9,7 @@ import { ApiError, request } from "./http";
 import { backoff, pauseOrOnline } from "./backoff";
 import { allowFocus, forbidFocus } from "./focus";
 import { t } from "./i18n";
+import { forgetKept, keptUser } from "./kept";
 import { stored } from "./storage";
 import { roleName } from "./text/role";
 import type { Call } from "./http";
@@ -35,6 +36,8 @@ export type Phase = "starting" | "unreachable" | "signed-out" | "signed-in";
 
 export const phase = signal<Phase>("starting");
 export const me = signal<User | null>(null);
+/** Whether the server could not be reached since the start: the app shows what this browser has kept. */
+export const offline = signal(false);
 /** The reason for the sign-in form when the user did not sign out, in the chosen language. */
 export const notice = signal<(() => string) | null>(null);
 
@@ -70,7 +73,7 @@ function heed(data: { type: "signed-in" | "signed-out"; userId?: string }) {
   }
 }
 
-/** Restores the session from the cookie, if any; retries while the server is unreachable. */
+/** Restores the session from the cookie, if any. While the server is unreachable, it retries, and the user reads what was kept. */
 export async function start() {
   for (let attempt = 0; ; attempt++) {
     try {
@@ -81,10 +84,20 @@ export async function start() {
       return;
     } catch (error) {
       if (!(error instanceof ApiError && error.transient)) return endSession(notice.peek() ?? reasonOf(error, null));
-      phase.value = "unreachable";
+      await startOffline();
       await pauseOrOnline(backoff(attempt));
     }
   }
+}
+
+async function startOffline() {
+  if (phase.peek() === "signed-in") return;
+  const user = await keptUser();
+  batch(() => {
+    me.value = user;
+    offline.value = user !== null;
+    phase.value = user ? "signed-in" : "unreachable";
+  });
 }
 
 export async function signIn(username: string, password: string) {
@@ -227,6 +240,7 @@ function useToken(bearer: string) {
   batch(() => {
     me.value = claims.userDto;
     notice.value = null;
+    offline.value = false;
     phase.value = "signed-in";
   });
 }
@@ -243,10 +257,12 @@ function reasonOf(error: unknown, otherwise: (() => string) | null): (() => stri
 function endSession(reason: (() => string) | null) {
   clearTimeout(renewTimer);
   access = null;
+  void forgetKept();
   batch(() => {
     lastUsername.value = reason === null ? "" : (me.peek()?.username ?? lastUsername.peek());
     notice.value = reason;
     me.value = null;
+    offline.value = false;
     phase.value = "signed-out";
   });
 }

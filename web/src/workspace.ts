@@ -19,6 +19,7 @@ import {
 import { evict, loadedFiles, show, startConversations } from "./state/conversations";
 import { clearDrafts, openDrafts, storeDrafts } from "./state/drafts";
 import { refreshFiles, clearFiles, updateFile } from "./state/files";
+import { startKeeping } from "./state/keeping";
 import { watchLost } from "./state/lost";
 import { followMessageLinks } from "./state/jump";
 import { watchMembership } from "./state/membership";
@@ -68,6 +69,7 @@ export function openWorkspace(): () => void {
     dismissRead(),
     closeAlerts(),
     showBadge(),
+    startKeeping(user ?? ""),
   ];
   readLists()
     .then((cursor) => me.peek()?.id === user && listen(cursor))

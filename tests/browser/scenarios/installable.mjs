@@ -2,6 +2,26 @@
 import assert from "node:assert/strict";
 import http from "node:http";
 import net from "node:net";
+import { apiOf } from "../api.mjs";
+import { startProxy } from "../proxy.mjs";
+import { until } from "../until.mjs";
+
+const MAX_CHANNELS_KEPT = 20;
+
+/** The paths of what the page has kept of a user, and the text of each. @param {import("playwright-core").Page} page */
+const keptBy = (page) =>
+  page.evaluate(async () => {
+    const names = (await caches.keys()).filter((name) => name.startsWith("kept "));
+    /** @type {[string, string][]} */
+    const kept = [];
+    for (const name of names) {
+      const cache = await caches.open(name);
+      for (const request of await cache.keys()) {
+        kept.push([new URL(request.url).pathname, (await (await cache.match(request))?.text()) ?? ""]);
+      }
+    }
+    return kept;
+  });
 
 /** A server in front of the system, which can be down, and can have a new version of the page. @param {URL} base */
 async function startFront(base) {
@@ -87,6 +107,63 @@ export const installable = [
       assert.deepEqual(person.errors, []);
       await person.close();
       front.close();
+    },
+  ],
+  [
+    "Without a network, the channels opened last can be read and written in; signing out removes what was kept",
+    async ({ ann, newPerson, base, bensProxy, password, channel, run, screenshot }) => {
+      const proxy = await startProxy(base, bensProxy.source);
+      const sam = await newPerson("sam", { url: proxy.url, serviceWorkers: "allow" });
+      const { page } = sam;
+      await sam.signUp(password);
+      await Promise.all([sam.openChannel(channel), ann.openChannel(channel)]);
+      const [first, second, last] = [`kept in **bold**, ${run}`, `deleted meanwhile, ${run}`, `written offline, ${run}`];
+      await ann.send(first);
+      await ann.send(second);
+      await sam.waitForMessages(`kept in bold, ${run}`, second);
+      await page.waitForFunction(async () => (await (await caches.open("shell")).keys()).length >= 4);
+      const isKept = async () => (await keptBy(page)).some(([path, text]) => path.startsWith("/kept/messages/") && text.includes(second));
+      await until(isKept, true);
+
+      proxy.cut();
+      await page.reload();
+      await sam.waitForMessages(`kept in bold, ${run}`, second);
+      assert.equal(await page.locator(".message strong", { hasText: "bold" }).count() > 0, true, "without Markdown");
+      await page.getByText("The server cannot be reached. You see what this browser has kept.").waitFor();
+      await screenshot(sam, "offline");
+      await sam.send(last);
+      await page.locator(".message.pending", { hasText: last }).waitFor();
+
+      const api = await apiOf(base.href, ann.name, password);
+      const { id } = (await api.channels()).find(({ name }) => name === channel);
+      const { id: messageId } = (await api.messages(id)).find(({ content }) => content === second);
+      await api.deleteMessage(messageId);
+      proxy.restore();
+      await page.evaluate(() => dispatchEvent(new Event("online")));
+      await ann.waitForMessages(last);
+      await sam.waitUntilSent();
+      await sam.message(second).waitFor({ state: "detached" });
+
+      // A bounded number of channels: those kept longest ago go.
+      await page.evaluate(async (count) => {
+        const [name] = (await caches.keys()).filter((each) => each.startsWith("kept "));
+        const cache = await caches.open(name);
+        for (let number = 0; number < count; number++) await cache.put(`/kept/messages/${number}`, new Response("{}"));
+      }, MAX_CHANNELS_KEPT + 5);
+      await ann.send(`the last one, ${run}`);
+      const channelsKept = async () => (await keptBy(page)).filter(([path]) => path.startsWith("/kept/messages/"));
+      await until(async () => (await channelsKept()).at(-1)?.[1].includes(`the last one, ${run}`), true);
+      assert.equal((await channelsKept()).length, MAX_CHANNELS_KEPT);
+
+      await sam.signOut();
+      await until(async () => (await keptBy(page)).length, 0);
+      proxy.cut();
+      await page.reload();
+      await page.getByText("The server cannot be reached. Trying again…").waitFor();
+      assert.equal(await page.getByText(run).count(), 0);
+      assert.deepEqual(sam.errors, []);
+      await sam.close();
+      proxy.close();
     },
   ],
 ];

@@ -1,6 +1,8 @@
 // Korean. A sentence that is missing here does not compile.
 const sentences = {
   "The server cannot be reached. Trying again…": "서버에 연결할 수 없어요. 다시 시도하고 있어요…",
+  "The server cannot be reached. You see what this browser has kept.":
+    "서버에 연결할 수 없어요. 이 브라우저에 저장된 내용을 보여 드려요.",
   "Open picture {name}": "{name} 사진 열기",
   "This file could not be stored.": "파일을 저장하지 못했어요.",
   "Download {name} {size}": "{name} {size} 다운로드",

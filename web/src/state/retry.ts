@@ -6,14 +6,17 @@ import { me } from "../session";
  * Retries a call until it succeeds or fails permanently.
  *
  * Transient errors are retried with backoff, as long as the same user stays signed in.
+ *
+ * @param onFailure called after each transient error
  */
-export async function retry<T>(work: () => Promise<T>): Promise<T> {
+export async function retry<T>(work: () => Promise<T>, onFailure = () => {}): Promise<T> {
   const caller = me.peek()?.id;
   for (let attempt = 0; ; attempt++) {
     try {
       return await work();
     } catch (error) {
       if (!(error instanceof ApiError && error.transient) || me.peek()?.id !== caller) throw error;
+      onFailure();
       await pauseOrOnline(backoff(attempt));
     }
   }

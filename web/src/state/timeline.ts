@@ -2,6 +2,8 @@
 import { signal } from "@preact/signals";
 import * as api from "../api";
 import { inFrame } from "../frames";
+import { keptMessages } from "../kept";
+import { me } from "../session";
 import { quoteOf } from "../text/quote";
 import { prepareParser } from "./markdown";
 import { retry } from "./retry";
@@ -39,6 +41,8 @@ export class Timeline {
   readonly divider = signal<number | null>(null);
   /** Counts the jumps of the reader to a message. */
   readonly jumps = signal(0);
+  /** Whether the messages are those that this browser has kept, because the server could not be reached. */
+  kept = false;
   private target: { seq: number; key: string } | null = null;
   /** Set while the channel is not on screen; null at the newest message. */
   place: Place | null = null;
@@ -72,11 +76,26 @@ export class Timeline {
     }
   }
 
+  async #showKept() {
+    const userId = me.peek()?.id;
+    if (this.state.peek() !== "loading" || !userId) return;
+    const kept = await keptMessages(userId, this.channelId);
+    await prepareParser(kept?.messages.map(({ content }) => content) ?? []);
+    if (!kept || this.state.peek() !== "loading") return;
+    this.kept = true;
+    this.hasOlder.value = kept.hasOlder;
+    this.lowest = kept.messages[0]?.seq ?? 0;
+    this.state.value = "ready";
+    this.#set(kept.messages, null);
+  }
+
   #startFrom(page: MessagePage, jump: boolean) {
-    const kept = this.#undeleted(page).reverse();
-    const oldest = kept[0]?.seq ?? Infinity;
-    const newest = kept.at(-1)?.seq ?? 0;
-    const held = this.messages.peek();
+    const fresh = this.#undeleted(page).reverse();
+    const oldest = fresh[0]?.seq ?? Infinity;
+    const newest = fresh.at(-1)?.seq ?? 0;
+    // Kept messages may have been edited or deleted since.
+    const held = this.kept ? [] : this.messages.peek();
+    this.kept = false;
     // Messages that arrived live during the read.
     const newer = held.filter((message) => message.seq > newest);
     // Keeps older pages when the two ranges overlap or touch, without a gap.
@@ -93,7 +112,7 @@ export class Timeline {
       this.hasOlder.value = page.hasNext;
     }
     this.hasNewer.value = false;
-    this.#set([...older, ...kept, ...newer], "older");
+    this.#set([...older, ...fresh, ...newer], "older");
   }
 
   /**
@@ -186,7 +205,7 @@ export class Timeline {
   async #readPage(get: () => Promise<MessagePage>, use: (page: MessagePage) => void) {
     if (this.reads++ === 0) this.deleted.clear();
     try {
-      const page = await retry(get);
+      const page = await retry(get, () => void this.#showKept());
       // Text that changes its form later would move the rows.
       await prepareParser(page.content.map(({ content }) => content));
       // After the events that arrived before it, and after the scroll event of the frame: the list keeps its place by that.

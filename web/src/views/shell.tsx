@@ -3,6 +3,7 @@ import { useEffect, useState } from "preact/hooks";
 import { t } from "../i18n";
 import { connection } from "../live/link";
 import { openChannelId } from "../route";
+import { offline } from "../session";
 import { channels } from "../state/channels";
 import { current } from "../state/conversations";
 import { closeDrawer, drawer, membersBeside, searchOpen } from "../state/drawers";
@@ -109,7 +110,11 @@ function ConnectionBar() {
       {shown && away && (
         <p>
           <span class="spinner" />
-          {connection.value === "lost" ? t("Reconnecting…") : t("Connecting…")}
+          {offline.value
+            ? t("The server cannot be reached. You see what this browser has kept.")
+            : connection.value === "lost"
+              ? t("Reconnecting…")
+              : t("Connecting…")}
         </p>
       )}
     </div>
