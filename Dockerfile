@@ -27,9 +27,13 @@ EXPOSE 8080
 ENTRYPOINT ["entrypoint"]
 
 FROM node:22-trixie-slim AS web
+WORKDIR /clients/typescript
+COPY clients/typescript/package.json clients/typescript/package-lock.json clients/typescript/.npmrc ./
+RUN --mount=type=cache,target=/root/.npm npm ci --omit=dev --no-audit --no-fund
 WORKDIR /web
 COPY web/package.json web/package-lock.json web/.npmrc ./
 RUN --mount=type=cache,target=/root/.npm npm ci --omit=dev --no-audit --no-fund
+COPY clients/typescript/src /clients/typescript/src
 COPY web .
 RUN npm run --silent build
 

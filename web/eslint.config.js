@@ -22,7 +22,7 @@ export default defineConfig(
   },
   {
     // No regular expression may take more than linear time on some text, so that no text can freeze a reader's tab.
-    files: ["src/**"],
+    files: ["**/src/**"],
     plugins: { redos },
     linterOptions: { noInlineConfig: true },
     rules: {

@@ -117,6 +117,10 @@ const licenses = {
 };
 
 export default defineConfig({
+  // The client package, from its sources. Its libraries are in its own folder.
+  resolve: {
+    alias: { "discodeit-client": fileURLToPath(new URL("../clients/typescript/src/index.ts", import.meta.url)) },
+  },
   plugins: [
     findFirstModules,
     emptyDist,

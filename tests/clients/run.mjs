@@ -1,4 +1,4 @@
-// Tests of the running system with stock client libraries.
+// Tests of the running system with stock client libraries, and with the client package.
 //
 //   eval "$(dev/stack env test)"; eval "$(dev/nodes env test)"; node run.mjs idle | traffic | failures
 //
@@ -14,6 +14,7 @@ import { recovery } from "./scenarios/recovery.mjs";
 import { silence } from "./scenarios/silence.mjs";
 import { transcript } from "./scenarios/transcript.mjs";
 import { transports } from "./scenarios/transports.mjs";
+import { typescript } from "./scenarios/typescript.mjs";
 
 /**
  * @typedef {[name: string, run: (system: System) => Promise<void>]} Scenario
@@ -23,7 +24,7 @@ import { transports } from "./scenarios/transports.mjs";
 /** @type {Record<string, Part>} */
 const parts = {
   idle: { limitMs: 300_000, concurrent: true, scenarios: silence },
-  traffic: { limitMs: 120_000, concurrent: false, scenarios: [...transcript, ...transports, ...chromium, ...events, ...edge, ...documents] },
+  traffic: { limitMs: 120_000, concurrent: false, scenarios: [...transcript, ...transports, ...chromium, ...events, ...edge, ...documents, ...typescript] },
   failures: { limitMs: 150_000, concurrent: false, scenarios: [...crashes, ...recovery] },
 };
 

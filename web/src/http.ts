@@ -1,4 +1,5 @@
 // One HTTP request to the API, with a timeout; every failure is an ApiError.
+import { isTransientStatus } from "discodeit-client";
 import { learnTime } from "./clock";
 import type { Problem } from "./types";
 
@@ -22,7 +23,7 @@ export class ApiError extends Error {
 
   /** Whether the same request may succeed later. */
   get transient() {
-    return this.status === 0 || this.status === 429 || (this.status >= 502 && this.status <= 504);
+    return isTransientStatus(this.status);
   }
 }
 

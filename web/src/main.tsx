@@ -1,6 +1,7 @@
 // The web app. Its modules:
 //
 //   http, session, api   one HTTP request; the session; the API calls
+//   discodeit-client     the two streams and the outbox, see clients/typescript
 //   live/                the two streams: STOMP for messages, server-sent events for everything else; one of each for all
 //                        tabs, in a SharedWorker
 //   state/               the state, in signals; imports no view

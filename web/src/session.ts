@@ -6,7 +6,7 @@
 
 import { batch, signal } from "@preact/signals";
 import { ApiError, request } from "./http";
-import { backoff, pauseOrOnline } from "./backoff";
+import { backoff, pauseOrOnline } from "discodeit-client";
 import { allowFocus, forbidFocus } from "./focus";
 import { t } from "./i18n";
 import { forgetKept, keptUser } from "./kept";

@@ -1,17 +1,34 @@
 import { afterEach, beforeEach, expect, test, vi } from "vitest";
-import * as events from "./events";
 import { attach } from "./hub";
-import * as stomp from "./stomp";
+import type { EventOptions, OnMessage, StompOptions } from "discodeit-client";
 import type { ToHub, ToTab } from "./protocol";
 
-vi.mock("./stomp", () => ({
-  connect: vi.fn(),
-  disconnect: vi.fn(),
-  subscribe: vi.fn(() => vi.fn()),
-  publish: vi.fn(),
-  reconnect: vi.fn(),
+/** The hub's two connections. */
+const { stomp, events, given } = vi.hoisted(() => ({
+  stomp: {
+    connect: vi.fn(),
+    disconnect: vi.fn(),
+    follow: vi.fn((...[, position]: [string, number | null, OnMessage]) => ({ position, end: vi.fn() })),
+    publish: vi.fn(),
+    reconnect: vi.fn(),
+  },
+  events: { listen: vi.fn(), stop: vi.fn(), pause: vi.fn(), reconnect: vi.fn() },
+  given: {} as { stomp: Required<StompOptions>; events: EventOptions },
 }));
-vi.mock("./events", () => ({ listen: vi.fn(), stop: vi.fn(), pause: vi.fn(), reconnect: vi.fn() }));
+vi.mock("discodeit-client", () => ({
+  StompConnection: class {
+    constructor(options: StompOptions) {
+      given.stomp = options as Required<StompOptions>;
+      return stomp;
+    }
+  },
+  EventStream: class {
+    constructor(options: EventOptions) {
+      given.events = options;
+      return events;
+    }
+  },
+}));
 
 const MESSAGES = "/sub/channels.c.messages";
 
@@ -38,11 +55,12 @@ class Tab {
 }
 
 let opened: Tab[] = [];
-/** The hub's side of the connection. */
-const given = () => vi.mocked(stomp.connect).mock.lastCall?.[0] as stomp.Options;
 /** The hub's newest subscription. */
-const deliver = (body: unknown, headers = {}) => vi.mocked(stomp.subscribe).mock.lastCall?.[1](body, headers);
-const resumed = () => vi.mocked(stomp.subscribe).mock.lastCall?.[2]?.();
+const newest = () => stomp.follow.mock.results.at(-1)?.value as { position: number | null; end: () => void };
+const deliver = (body: any, headers = {}) => {
+  newest().position = body.toSeq ?? body.seq ?? newest().position;
+  stomp.follow.mock.lastCall?.[2](body, headers);
+};
 
 beforeEach(() => {
   vi.useFakeTimers();
@@ -64,17 +82,16 @@ test("the first tab opens the connection, and the last one closes it", () => {
   expect(stomp.disconnect).toHaveBeenCalledTimes(1);
 });
 
-test("tabs share a subscription, which goes on at the last position delivered", () => {
+test("tabs share a subscription", () => {
   const [one, two] = [new Tab(), new Tab()];
   one.send({ type: "subscribe", destination: MESSAGES, after: 4 });
-  expect(resumed()).toEqual({ "after-seq": "4" });
+  expect(stomp.follow.mock.lastCall?.slice(0, 2)).toEqual([MESSAGES, 4]);
   deliver({ seq: 5 });
   two.send({ type: "subscribe", destination: MESSAGES, after: 5 });
   deliver({ seq: 6 });
   expect([one.bodies(), two.bodies()]).toEqual([[5, 6], [6]]);
-  expect(stomp.subscribe).toHaveBeenCalledTimes(1);
-  expect(resumed()).toEqual({ "after-seq": "6" });
-  const end = vi.mocked(stomp.subscribe).mock.results[0].value;
+  expect(stomp.follow).toHaveBeenCalledTimes(1);
+  const { end } = newest();
   one.send({ type: "bye" });
   expect(end).not.toHaveBeenCalled();
   two.send({ type: "unsubscribe", destination: MESSAGES, gone: false });
@@ -91,24 +108,24 @@ test("a tab that lacks what others have received reads it", () => {
 
 test("a tab sends only on the connection that it knows", () => {
   const tab = new Tab();
-  given().onState("on");
+  given.stomp.onState("on");
   const { connection } = tab.of("state").at(-1) as any;
   const send = () => tab.send({ type: "publish", connection, destination: "/pub/messages", body: {} });
   send();
   expect(stomp.publish).toHaveBeenCalledTimes(1);
-  given().onState("lost");
-  given().onState("on");
+  given.stomp.onState("lost");
+  given.stomp.onState("on");
   send();
   expect(stomp.publish).toHaveBeenCalledTimes(1);
 });
 
 test("any tab answers with a token, but not with the one that the server rejected", async () => {
   const [one, two] = [new Tab(), new Tab()];
-  const token = given().token("old");
+  const token = given.stomp.token("old");
   one.send({ type: "token", value: "old" });
   two.send({ type: "token", value: "new" });
   await expect(token).resolves.toBe("new");
-  const none = expect(given().token(null)).rejects.toThrow("no tab has a token");
+  const none = expect(given.stomp.token(null)).rejects.toThrow("no tab has a token");
   await vi.advanceTimersByTimeAsync(20_000);
   await none;
 });
@@ -116,20 +133,20 @@ test("any tab answers with a token, but not with the one that the server rejecte
 test("after a rejection, a tab that does not answer loses its subscriptions until it does", async () => {
   const [one, frozen] = [new Tab(), new Tab()];
   frozen.send({ type: "subscribe", destination: MESSAGES, after: 1 });
-  const rechecked = given().recheck();
+  const rechecked = given.stomp.recheck();
   one.send({ type: "rechecked", wanted: [] });
   await vi.advanceTimersByTimeAsync(10_000);
   await rechecked;
-  expect(vi.mocked(stomp.subscribe).mock.results[0].value).toHaveBeenCalledTimes(1);
+  expect(stomp.follow.mock.results[0].value.end).toHaveBeenCalledTimes(1);
   frozen.send({ type: "rechecked", wanted: [{ destination: MESSAGES, after: 1 }] });
-  expect(stomp.subscribe).toHaveBeenCalledTimes(2);
+  expect(stomp.follow).toHaveBeenCalledTimes(2);
 });
 
 test("a channel that is gone for one tab is asked about in the others", () => {
   const [one, two] = [new Tab(), new Tab()];
   for (const tab of [one, two]) tab.send({ type: "subscribe", destination: MESSAGES, after: 1 });
   one.send({ type: "unsubscribe", destination: MESSAGES, gone: true });
-  expect(vi.mocked(stomp.subscribe).mock.results[0].value).toHaveBeenCalledTimes(1);
+  expect(stomp.follow.mock.results[0].value.end).toHaveBeenCalledTimes(1);
   expect([one.of("recheck").length, two.of("recheck").length]).toEqual([0, 1]);
 });
 
@@ -160,7 +177,7 @@ test("a tab that comes after the first event of the activity gets the present st
   ]);
   deliver([{ channelId: "a", lastSeq: 2 }]);
   two.send({ type: "subscribe", destination, after: null });
-  expect(stomp.subscribe).toHaveBeenCalledTimes(1);
+  expect(stomp.follow).toHaveBeenCalledTimes(1);
   const bodies = two.of("message").map((each: any) => each.body);
   expect(bodies).toEqual([
     [

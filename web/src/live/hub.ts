@@ -4,10 +4,10 @@
 // seventh tab would never load. shared.ts runs this module in a SharedWorker. The worker belongs to no tab, so a tab that
 // closes, crashes or is frozen takes nothing from the others.
 
-import * as events from "./events";
-import * as stomp from "./stomp";
+import { EventStream, StompConnection } from "discodeit-client";
 import { ACTIVITY, EVENTS } from "./protocol";
-import type { ConnectionState, ToHub, ToTab, Wanted } from "./protocol";
+import type { ConnectionState, Following } from "discodeit-client";
+import type { ToHub, ToTab, Wanted } from "./protocol";
 
 /** Time for a tab to renew its token. */
 const TOKEN_TIMEOUT_MS = 20_000;
@@ -28,11 +28,9 @@ interface Tab {
 /** One subscription, for the tabs that want it. */
 interface Shared {
   tabs: Set<Tab>;
-  /** The last position delivered, or the one that the first tab had. */
-  position: number | null;
   /** Of the activity: the newest of each channel, for tabs that come after its first event. */
   newest: Map<string, unknown>;
-  end: () => void;
+  following: Following;
 }
 
 const tabs: Set<Tab> = new Set();
@@ -43,6 +41,20 @@ let state: ConnectionState = "off";
 let connection = 0;
 /** The position at which the event stream began; undefined without a stream. */
 let streamStart: string | null | undefined;
+
+const stomp = new StompConnection({
+  server: location.origin,
+  token,
+  recheck: askToRecheck,
+  onState: setState,
+  loadSockJs: async () => (await import("sockjs-client")).default,
+});
+const events = new EventStream({
+  server: location.origin,
+  token,
+  names: EVENTS,
+  onEvent: (name, data) => broadcast({ type: "event", name, data }),
+});
 let ticking: ReturnType<typeof setInterval> | undefined;
 
 export function attach(port: MessagePort) {
@@ -98,7 +110,7 @@ function remove(tab: Tab) {
 }
 
 function start() {
-  stomp.connect({ token, recheck: askToRecheck, onState: setState });
+  stomp.connect();
   if (typeof document === "undefined") watchSleep();
 }
 
@@ -167,7 +179,7 @@ function useToken(value: string) {
 function listen(tab: Tab, cursor: string | null) {
   if (streamStart === undefined) {
     streamStart = cursor;
-    events.listen(cursor, EVENTS, { token, onEvent: (name, data) => broadcast({ type: "event", name, data }) });
+    events.listen(cursor);
   } else if (tab.early && cursor !== streamStart) {
     // The stream may have begun after the tab read its lists.
     post(tab, { type: "event", name: "resync", data: {} });
@@ -184,37 +196,33 @@ function subscribe(tab: Tab, { destination, after }: Wanted) {
     known.tabs.add(tab);
     if (known.newest.size) post(tab, { type: "message", destination, body: [...known.newest.values()], headers: {} });
     // What other tabs have received already does not come again.
-    if (after !== null && known.position !== null && after < known.position) {
+    const { position } = known.following;
+    if (after !== null && position !== null && after < position) {
       post(tab, { type: "message", destination, body: null, headers: { gap: "true" } });
     }
     return;
   }
   if (shared.size >= MANY_SUBSCRIPTIONS) broadcast({ type: "fewer" });
-  const all: Shared = { tabs: new Set([tab]), position: after, newest: new Map(), end: () => {} };
-  shared.set(destination, all);
-  all.end = stomp.subscribe(
-    destination,
-    (body, headers) => {
-      const position = headers["gap"] === "true" ? body?.toSeq : body?.seq;
-      if (all.position !== null && position > all.position) all.position = position;
-      if (destination === ACTIVITY) for (const each of body) all.newest.set(each.channelId, each);
-      for (const each of all.tabs) post(each, { type: "message", destination, body, headers });
-    },
-    (): Record<string, string> => (all.position === null ? {} : { "after-seq": String(all.position) }),
-  );
+  const tabs = new Set([tab]);
+  const newest: Shared["newest"] = new Map();
+  const following = stomp.follow(destination, after, (body, headers) => {
+    if (destination === ACTIVITY) for (const each of body) newest.set(each.channelId, each);
+    for (const each of tabs) post(each, { type: "message", destination, body, headers });
+  });
+  shared.set(destination, { tabs, newest, following });
 }
 
 function unsubscribe(tab: Tab, destination: string) {
   const known = shared.get(destination);
   if (!known?.tabs.delete(tab) || known.tabs.size) return;
-  known.end();
+  known.following.end();
   shared.delete(destination);
 }
 
 /** Ends it for all: the other tabs want it again if the channel comes back. */
 function endShared(teller: Tab, destination: string) {
   const known = shared.get(destination);
-  known?.end();
+  known?.following.end();
   shared.delete(destination);
   for (const tab of known?.tabs ?? []) if (tab !== teller) post(tab, { type: "recheck" });
 }

@@ -5,10 +5,11 @@
 // Where a SharedWorker is missing (Chrome on Android) or does not start (storage blocked), the page runs the same script.
 
 import { signal } from "@preact/signals";
-import { backoff, pauseOrOnline } from "../backoff";
+import { backoff, pauseOrOnline } from "discodeit-client";
 import { tokenOtherThan } from "../session";
 import hubScript from "./shared?worker&url";
-import type { ConnectionState, ToHub, ToTab } from "./protocol";
+import type { ConnectionState } from "discodeit-client";
+import type { ToHub, ToTab } from "./protocol";
 
 /** "outdated": the server has a newer app, and this page's script is gone. */
 export const connection = signal<ConnectionState | "outdated">("off");

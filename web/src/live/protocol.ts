@@ -1,6 +1,6 @@
 // Messages between a tab and the connections that all tabs of a user share.
 
-export type ConnectionState = "off" | "connecting" | "on" | "lost";
+import type { ConnectionState } from "discodeit-client";
 
 /** Begins with all channels, then has those with new messages. */
 export const ACTIVITY = "/user/queue/activity";

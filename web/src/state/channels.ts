@@ -1,7 +1,7 @@
 // Channels that the user may read.
 import { computed, effect, signal } from "@preact/signals";
 import * as api from "../api";
-import { coalesce } from "../backoff";
+import { coalesce } from "../coalesce";
 import { t } from "../i18n";
 import { openChannelId } from "../route";
 import { me } from "../session";

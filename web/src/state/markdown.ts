@@ -1,6 +1,6 @@
 // The parser of messages, loaded with the first message that has markers: text with links alone does without.
 import { signal } from "@preact/signals";
-import { backoff, pauseOrOnline } from "../backoff";
+import { backoff, pauseOrOnline } from "discodeit-client";
 import { withLinks } from "../text/links";
 import type { Markdown } from "../text/markdown";
 

@@ -2,7 +2,7 @@
 import { effect, signal, untracked } from "@preact/signals";
 import * as api from "../api";
 import { ApiError } from "../http";
-import { coalesce } from "../backoff";
+import { coalesce } from "../coalesce";
 import { openChannelId } from "../route";
 import { me } from "../session";
 import { visible } from "../visible";

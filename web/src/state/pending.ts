@@ -4,7 +4,7 @@ import { effect, signal } from "@preact/signals";
 import { now } from "../clock";
 import { me } from "../session";
 import { storedInTab } from "../storage";
-import { uuid } from "../text/uuid";
+import { uuid } from "discodeit-client";
 import { release } from "./attachments";
 import { keepPreviews } from "./files";
 import type { NewMessage } from "../api";

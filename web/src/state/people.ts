@@ -1,7 +1,7 @@
 // All users.
 import { computed, signal } from "@preact/signals";
 import * as api from "../api";
-import { coalesce } from "../backoff";
+import { coalesce } from "../coalesce";
 import { me } from "../session";
 import { retry } from "./retry";
 import { toastError } from "./toasts";

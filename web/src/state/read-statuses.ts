@@ -2,7 +2,7 @@
 import { signal } from "@preact/signals";
 import * as api from "../api";
 import { ApiError } from "../http";
-import { coalesce } from "../backoff";
+import { coalesce } from "../coalesce";
 import { now } from "../clock";
 import { me } from "../session";
 import { lastSeqOf } from "./activity";

@@ -1,5 +1,5 @@
 import { ApiError } from "../http";
-import { backoff, pauseOrOnline } from "../backoff";
+import { backoff, pauseOrOnline } from "discodeit-client";
 import { me } from "../session";
 
 /**

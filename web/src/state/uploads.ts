@@ -4,7 +4,7 @@ import { ApiError } from "../http";
 import { list, t } from "../i18n";
 import { messageOf } from "../i18n/errors";
 import { connection } from "../live/link";
-import { backoff, pauseOrOnline } from "../backoff";
+import { backoff, pauseOrOnline } from "discodeit-client";
 import { me } from "../session";
 import { addPending, setCleanup, changePending, findPending, removePending, requestOf } from "./pending";
 import { lostFiles } from "./attachments";
