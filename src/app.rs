@@ -18,6 +18,7 @@ use crate::{
     redis_client::RedisClient,
     store::Db,
     tasks::Tasks,
+    traces::Traces,
 };
 
 /// The parts of one node.
@@ -56,6 +57,8 @@ pub struct App {
     pub posts: GroupCommit,
     /// What this node counts.
     pub metrics: Arc<Metrics>,
+    /// Traces for a collector.
+    pub traces: Traces,
     /// Tasks of this node.
     pub tasks: Tasks,
     /// Whether the schema and the first administrator exist, or the latter cannot be created.

@@ -16,7 +16,7 @@ use crate::{
     crash::Point,
     events::outbox::Outbox,
     ids::{ChannelId, MessageId, UserId},
-    model::{BinaryContent, Message, MessageText, Reply, mention::Candidates},
+    model::{BinaryContent, Message, MessageText, Reply, TraceParent, mention::Candidates},
     problem::{Dependency, Problem, Resource, chain},
     store::{
         Db, Transaction,
@@ -24,6 +24,7 @@ use crate::{
         new_messages::{self, Author, NewMessage, Target},
         outbox::OutboxRow,
     },
+    traces::{Span, Traces, count},
 };
 
 /// Messages that wait for a group: 2 s of a node's highest rate.
@@ -56,6 +57,8 @@ pub struct Post {
     ///
     /// A second message of the author with the same identifier is not stored.
     pub client_id: Option<Uuid>,
+    /// The recorded span that posts it.
+    pub trace: Option<TraceParent>,
 }
 
 /// A stored message.
@@ -127,7 +130,7 @@ impl Groups {
         let mut group = Vec::with_capacity(MAX_GROUP);
         while self.queue.recv_many(&mut group, MAX_GROUP).await > 0 {
             let (posts, senders): (Vec<Post>, Vec<_>) = group.drain(..).unzip();
-            let answers = match write_within_timeout(&db, &posts).await {
+            let answers = match write_within_timeout(&db, &outbox.traces, &posts).await {
                 Ok(written) => {
                     Point::MessageCommitted.pass();
                     outbox.publish(written.events);
@@ -165,10 +168,25 @@ fn unavailable() -> Problem {
     Problem::Unavailable(Dependency::Postgres, None)
 }
 
-async fn write_within_timeout(db: &Db, posts: &[Post]) -> Result<Written, Problem> {
-    tokio::time::timeout(COMMIT_TIMEOUT, write(db, posts))
+async fn write_within_timeout(
+    db: &Db,
+    traces: &Traces,
+    posts: &[Post],
+) -> Result<Written, Problem> {
+    let spans = posts
+        .iter()
+        .filter_map(|post| traces.child(post.trace, "commit"));
+    let spans: Vec<Span> = spans.collect();
+    let written = tokio::time::timeout(COMMIT_TIMEOUT, write(db, posts))
         .await
-        .unwrap_or(Err(unavailable()))
+        .unwrap_or(Err(unavailable()));
+    for span in spans {
+        span.set("discodeit.group.messages", count(posts.len()));
+        if let Err(problem) = &written {
+            span.fail(problem.code());
+        }
+    }
+    written
 }
 
 /// Writes each message of a group in a transaction of its own, after the group failed.
@@ -183,7 +201,7 @@ async fn write_individually(
     let mut answers = Vec::with_capacity(posts.len());
     for post in posts {
         answers.push(
-            match write_within_timeout(db, std::slice::from_ref(post)).await {
+            match write_within_timeout(db, &outbox.traces, std::slice::from_ref(post)).await {
                 Ok(mut written) => {
                     outbox.publish(written.events);
                     written
@@ -331,6 +349,7 @@ impl Batch {
             message,
             body: body.clone(),
             notifies: target.notifies || is_addressed,
+            trace: post.trace,
         });
         Ok(Posted { body, new: true })
     }

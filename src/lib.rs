@@ -20,11 +20,12 @@
 //! - [`auth`]: tokens, passwords, sessions, login limits
 //! - [`blobs`]: bytes of files
 //! - [`thumbnails`]: thumbnails of pictures, made by a process of its own
+//! - [`traces`]: traces of requests and messages, for a collector
 //! - [`rate_limit`]: token buckets, and the rates of each client
 //! - [`model`]: values and their rules
 //! - [`protocol`]: WebSocket, STOMP, SockJS and SSE without IO
 //! - [`config`]: settings from the environment
-//! - [`telemetry`]: logs and spans
+//! - [`telemetry`]: the log
 //! - [`tasks`]: task ownership, backoff
 //! - [`redis_client`]: the connection to Redis
 //! - [`crash`]: points at which a test ends the process
@@ -63,6 +64,7 @@ pub mod store;
 pub mod tasks;
 pub mod telemetry;
 pub mod thumbnails;
+pub mod traces;
 pub mod workers;
 pub mod ws;
 

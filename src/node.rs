@@ -37,6 +37,7 @@ use crate::{
     redis_client::RedisClient,
     store,
     tasks::{Backoff, Group, LogOnce, Tasks},
+    traces::Traces,
     workers::{self, notify},
 };
 
@@ -44,6 +45,9 @@ use crate::{
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(4);
 /// Timeout for Kafka to acknowledge the last events, and then for the tasks to end.
 const STOP_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Timeout for the collector to take the last traces.
+const TRACES_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Timeout of the migrations. Each of their statements has a minute.
 const PREPARE_TIMEOUT: Duration = Duration::from_mins(5);
@@ -98,7 +102,8 @@ impl Node {
         let tasks = Tasks::new();
         let blobs = Blobs::open(&config, &tasks).map_err(StartError::Setting)?;
         let kafka = Arc::new(Kafka::new(&config, metrics.clone())?);
-        let (outbox, outbox_task) = Outbox::new(kafka.clone());
+        let traces = Traces::new(&config).map_err(StartError::Setting)?;
+        let (outbox, outbox_task) = Outbox::new(kafka.clone(), traces.clone());
         let (posts, groups) = GroupCommit::new();
         let sessions = Sessions::new(redis.clone(), config.session_ttl, &config.jwt_secret);
         let (delivery, reports) = Delivery::new(
@@ -106,6 +111,7 @@ impl Node {
             sessions.clone(),
             tasks.clone(),
             metrics.clone(),
+            traces.clone(),
         );
         let (listener, address) = listen(config.listen)?;
         let metrics_listener = config.metrics_listen.map(listen).transpose()?;
@@ -130,6 +136,7 @@ impl Node {
             blobs,
             posts,
             metrics,
+            traces,
             tasks,
             prepared: false.into(),
             draining: false.into(),
@@ -143,6 +150,7 @@ impl Node {
         let server = server::ServerConfig {
             timings: Some(server::Timings {
                 metrics: app.metrics.clone(),
+                traces: app.traces.clone(),
                 route_of: api::route_of,
             }),
             ..server
@@ -200,6 +208,7 @@ impl Node {
         drop(tokio::time::timeout_at(deadline, in_flight).await);
         self.app.kafka.flush(STOP_TIMEOUT).await;
         let ended = self.app.tasks.stop(STOP_TIMEOUT).await;
+        self.app.traces.shut_down(TRACES_TIMEOUT).await;
         self.app.db.close().await;
         clean && ended
     }

@@ -1,4 +1,4 @@
-//! The log subscriber.
+//! The log subscriber. Traces are not its business: [`crate::traces`] records them, and adds their ids to spans of log lines.
 
 use tracing_subscriber::{EnvFilter, layer::SubscriberExt, util::SubscriberInitExt};
 

@@ -1,7 +1,9 @@
-//! Every setting of a node, with its variable, default and unit. Nothing else reads the environment.
+//! Every setting of a node, with its variable, default and unit. Nothing else reads the environment, except
+//! libraries the standard variables of their own.
 
 pub mod blob_url;
 pub mod env;
+pub mod traces;
 
 use std::{
     net::{IpAddr, SocketAddr},
@@ -15,6 +17,7 @@ use crate::{
     config::{
         blob_url::{AWS_VARIABLES, BlobUrl},
         env::{ConfigErrors, EnvReader},
+        traces::TraceExport,
     },
     secret::Secret,
     telemetry::LogFormat,
@@ -92,6 +95,8 @@ pub struct Config {
     pub log: String,
     /// `LOG_FORMAT`, default `text`: `json` for machines.
     pub log_format: LogFormat,
+    /// `OTEL_…`, default none: where the node exports traces.
+    pub traces: Option<TraceExport>,
     /// `MAX_CONNECTIONS`, default 20000: open TCP connections; further ones wait in the listen queue.
     pub max_connections: usize,
     /// `CONNECTIONS_PER_USER`, default 20: maximum STOMP connections of one user on this node, and likewise SSE streams.
@@ -208,6 +213,7 @@ impl Config {
                 "json" => Some(LogFormat::Json),
                 _ => None,
             }),
+            traces: TraceExport::read(&mut from),
             max_connections: from.number("MAX_CONNECTIONS", 20_000, 1, 1_000_000),
             connections_per_user: from.number("CONNECTIONS_PER_USER", 20, 1, 100_000),
             files: from.blob_url("FILES_URL"),

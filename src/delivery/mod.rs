@@ -27,9 +27,10 @@ use crate::{
     events::{kafka::Record, position::EventLog},
     ids::{ChannelId, SessionId, UserId},
     metrics::{Metrics, Protocol},
-    model::{Control, Event, Topic},
+    model::{Control, Event, Topic, TraceParent},
     protocol,
     tasks::Tasks,
+    traces::{Span, Traces},
 };
 
 use activity::Activity;
@@ -50,8 +51,8 @@ pub enum Gap {
     EventLog(EventLog),
 }
 
-/// A gap and the time at which it was found.
-pub type ReportedGap = (Gap, Instant);
+/// A gap, the time at which it was found, and the recorded span that found it.
+pub type ReportedGap = (Gap, Instant, Option<TraceParent>);
 
 /// A private channel, and a user who was removed from it.
 pub type Removal = (ChannelId, UserId);
@@ -77,6 +78,7 @@ pub struct Delivery {
     sessions: Sessions,
     tasks: Tasks,
     pub(crate) metrics: Arc<Metrics>,
+    pub(crate) traces: Traces,
 }
 
 impl Delivery {
@@ -87,6 +89,7 @@ impl Delivery {
         sessions: Sessions,
         tasks: Tasks,
         metrics: Arc<Metrics>,
+        traces: Traces,
     ) -> (Self, Reports) {
         let (gaps, reported_gaps) = mpsc::channel(GAP_QUEUE);
         let (removals, reported_removals) = mpsc::channel(REMOVAL_QUEUE);
@@ -102,6 +105,7 @@ impl Delivery {
             sessions,
             tasks,
             metrics,
+            traces,
         };
         let reports = Reports {
             gaps: reported_gaps,
@@ -131,9 +135,13 @@ impl Delivery {
                     return;
                 };
                 let change = event.change();
+                let trace = event.trace.filter(|_| self.hub.has_room(channel));
+                let span = self.traces.deliver(trace, event.kind);
+                let place = span.as_ref().map(Span::place);
                 let payload = Payload {
                     id: event.id.to_string(),
                     body: event.body,
+                    span,
                 };
                 let has_gap = if let Some(seq) = event.seq {
                     self.activity.note(channel);
@@ -144,16 +152,18 @@ impl Delivery {
                         .broadcast(channel, event.id, &payload, change, source)
                 };
                 if has_gap {
-                    self.report_gap(Gap::Channel(channel));
+                    self.report_gap(Gap::Channel(channel), place);
                 }
             }
             Topic::Sse => {
                 let (Some(log), Some(position)) = (EventLog::of_key(&event.key), position) else {
                     return;
                 };
+                let trace = event.trace.filter(|_| self.sse.position(log).is_some());
+                let span = self.traces.deliver(trace, event.kind);
                 let text = protocol::sse::text(event.kind, &event.body);
                 if self.sse.offer(log, position, text) {
-                    self.report_gap(Gap::EventLog(log));
+                    self.report_gap(Gap::EventLog(log), span.as_ref().map(Span::place));
                 }
             }
             Topic::Control => {
@@ -221,13 +231,14 @@ impl Delivery {
         };
         if begins {
             self.metrics.audit_findings.inc();
-            self.report_gap(gap);
+            self.report_gap(gap, None);
         }
     }
 
     /// Queues a gap whose repair counts as begun. When the queue is full the repair ends, and the audit requests it again.
-    fn report_gap(&self, gap: Gap) {
-        if self.gaps.try_send((gap, Instant::now())).is_err() {
+    fn report_gap(&self, gap: Gap, found_by: Option<TraceParent>) {
+        let reported = (gap, Instant::now(), found_by);
+        if self.gaps.try_send(reported).is_err() {
             self.end_repair(gap);
         }
     }

@@ -6,7 +6,7 @@ pub mod steps;
 use std::{sync::Arc, time::Duration};
 
 use tokio::sync::{Semaphore, mpsc, oneshot};
-use tracing::{debug, warn};
+use tracing::{Instrument, debug, warn};
 
 use crate::{
     auth::sessions::Sessions,
@@ -18,6 +18,7 @@ use crate::{
     problem::{Problem, chain},
     store::{self, Db},
     tasks::Tasks,
+    traces::{Span, log_span},
 };
 
 use steps::{Answer, Read, Repair, Step};
@@ -66,7 +67,7 @@ pub struct Repairer {
 /// Closes reported gaps. Runs until it is dropped.
 pub async fn run(repairer: Repairer, mut gaps: mpsc::Receiver<ReportedGap>) {
     let permits = Arc::new(Semaphore::new(MAX_CONCURRENT));
-    while let Some((gap, reported)) = gaps.recv().await {
+    while let Some((gap, reported, found_by)) = gaps.recv().await {
         // Gaps arrive in the order of their report, so none waits for the grace time of another.
         tokio::time::sleep_until(reported + GAP_GRACE).await;
         let Ok(permit) = permits.clone().acquire_owned().await else {
@@ -74,14 +75,16 @@ pub async fn run(repairer: Repairer, mut gaps: mpsc::Receiver<ReportedGap>) {
         };
         let worker = repairer.clone();
         repairer.tasks.spawn("repair", async move {
-            close(&worker, gap).await;
+            let span = worker.delivery.traces.child(found_by, "repair");
+            let close = close(&worker, gap, span.as_ref());
+            close.instrument(log_span(found_by)).await;
             drop(permit);
         });
     }
 }
 
 /// Closes one gap.
-async fn close(repairer: &Repairer, gap: Gap) {
+async fn close(repairer: &Repairer, gap: Gap, span: Option<&Span>) {
     let mut repair = Repair::new(gap, PAGE_LEN);
     let result = run_steps(repairer, &mut repair).await;
     let outcome = match &result {
@@ -89,6 +92,9 @@ async fn close(repairer: &Repairer, gap: Gap) {
         Err(error) => {
             // The audit tries again.
             warn!(error = %chain(error), ?gap, "gap repair failed");
+            if let Some(span) = span {
+                span.fail(error);
+            }
             "failed"
         }
     };

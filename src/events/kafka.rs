@@ -38,7 +38,7 @@ use crate::{
     },
     ids::EventId,
     metrics::Metrics,
-    model::{Event, Topic, event},
+    model::{Event, Topic, TraceParent, event, trace_parent::TRACEPARENT},
     problem::{Problem, chain},
 };
 
@@ -308,6 +308,12 @@ impl Kafka {
                 value: Some(&position.to_string()),
             });
         }
+        if let Some(trace) = event.trace {
+            headers = headers.insert(Header {
+                key: TRACEPARENT,
+                value: Some(&trace.to_string()),
+            });
+        }
         let topic = self.topic(event.topic);
         self.producer()
             .send(topic, event.key.as_bytes(), &event.body, headers)
@@ -535,6 +541,8 @@ fn decode(topic: Topic, record: &BorrowedMessage<'_>) -> Option<Record> {
         .transpose()
         .ok()?;
     let position = headers.get("at").and_then(|at| Position::parse(at));
+    let trace = headers.get(TRACEPARENT);
+    let trace = trace.and_then(|trace| TraceParent::parse(trace));
     let key = std::str::from_utf8(record.key()?).ok()?.to_owned();
     let body = Bytes::copy_from_slice(record.payload()?);
     std::str::from_utf8(&body).ok()?;
@@ -546,6 +554,7 @@ fn decode(topic: Topic, record: &BorrowedMessage<'_>) -> Option<Record> {
             kind,
             seq,
             body,
+            trace,
         },
         position,
     })

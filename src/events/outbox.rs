@@ -21,6 +21,7 @@ use crate::{
         outbox::{self, OutboxRow},
     },
     tasks::jittered,
+    traces::{Span, Traces},
 };
 
 /// A row of this age was left by a node that died, or during an outage of Kafka. A running node publishes sooner.
@@ -43,13 +44,16 @@ const APPEND_BATCH: usize = 128;
 
 /// Publishes committed events.
 pub struct Outbox {
+    /// The traces of this node.
+    pub traces: Traces,
     kafka: Arc<Kafka>,
     to_history: mpsc::Sender<OutboxRow>,
     to_confirm: mpsc::Sender<Published>,
 }
 
-/// A row and the Kafka acknowledgement to await before deleting it; none for an event in the SSE history, which replays it.
-type Published = (i64, Option<Delivery>);
+/// A row and the Kafka acknowledgement to await before deleting it; none for an event in the SSE history, which replays it. The span
+/// of the publication, if it is recorded, ends with the acknowledgement.
+type Published = (i64, Option<Delivery>, Option<Span>);
 
 /// The task that appends events to the SSE history and deletes published rows.
 pub struct OutboxTask {
@@ -59,11 +63,12 @@ pub struct OutboxTask {
 
 impl Outbox {
     /// An outbox, and the task that it needs.
-    pub fn new(kafka: Arc<Kafka>) -> (Self, OutboxTask) {
+    pub fn new(kafka: Arc<Kafka>, traces: Traces) -> (Self, OutboxTask) {
         let (to_history, history) = mpsc::channel(QUEUE_CAPACITY);
         let (to_confirm, confirm) = mpsc::channel(QUEUE_CAPACITY);
         (
             Self {
+                traces,
                 kafka,
                 to_history,
                 to_confirm,
@@ -74,12 +79,20 @@ impl Outbox {
 
     /// Publishes committed events. Never waits and cannot fail: the sweep publishes events that cannot be sent now.
     pub fn publish(&self, rows: Vec<OutboxRow>) {
-        for row in rows {
+        for mut row in rows {
             match row.event.topic {
                 Topic::Sse => drop(self.to_history.try_send(row)),
                 Topic::Messages | Topic::Control | Topic::Jobs => {
-                    if let Ok(delivery) = self.kafka.send(&row.event, None) {
-                        drop(self.to_confirm.try_send((row.id, Some(delivery))));
+                    let span = self.traces.publish(&mut row.event);
+                    match self.kafka.send(&row.event, None) {
+                        Ok(delivery) => {
+                            drop(self.to_confirm.try_send((row.id, Some(delivery), span)));
+                        }
+                        Err(error) => {
+                            if let Some(span) = span {
+                                span.fail(error);
+                            }
+                        }
                     }
                 }
             }
@@ -108,10 +121,16 @@ impl OutboxTask {
 async fn append(queue: &mut mpsc::Receiver<OutboxRow>, outbox: &Outbox, history: &History) {
     let mut batch = Vec::new();
     while queue.recv_many(&mut batch, APPEND_BATCH).await > 0 {
-        match append_and_send(&outbox.kafka, history, &batch).await {
+        let events = batch.iter_mut().map(|row: &mut OutboxRow| &mut row.event);
+        let spans: Vec<Span> = events
+            .filter_map(|event| outbox.traces.publish(event))
+            .collect();
+        let appended = append_and_send(&outbox.kafka, history, &batch).await;
+        drop(spans);
+        match appended {
             Ok(()) => {
                 for row in batch.drain(..) {
-                    drop(outbox.to_confirm.try_send((row.id, None)));
+                    drop(outbox.to_confirm.try_send((row.id, None, None)));
                 }
             }
             Err(error) => {
@@ -160,13 +179,15 @@ async fn confirm(queue: &mut mpsc::Receiver<Published>, db: &Db) {
     loop {
         tokio::select! {
             received = queue.recv() => match received {
-                Some((id, Some(delivery))) => in_flight.push(async move { (id, delivery.await) }),
-                Some((id, None)) => published.push(id),
+                Some((id, Some(delivery), span)) => in_flight.push(async move { (id, delivery.await, span) }),
+                Some((id, None, _)) => published.push(id),
                 None => return,
             },
-            Some((id, delivered)) = in_flight.next() => if matches!(delivered, Ok(Ok(()))) {
+            Some((id, delivered, span)) = in_flight.next() => if matches!(delivered, Ok(Ok(()))) {
                 Point::EventAcknowledged.pass();
                 published.push(id);
+            } else if let Some(span) = span {
+                span.fail("not acknowledged");
             },
             _ = tick.tick(), if !published.is_empty() => {
                 // A row that stays is published again, and each node drops the duplicate.

@@ -12,6 +12,8 @@ use ipnet::IpNet;
 use tokio::sync::OwnedSemaphorePermit;
 use uuid::Uuid;
 
+use crate::model::{TraceParent, trace_parent::TRACEPARENT};
+
 /// The header with the id of a request, which is in every log line and response.
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("discodeit-request-id");
 
@@ -118,11 +120,7 @@ pub fn request_id(headers: &HeaderMap) -> HeaderValue {
 ///
 /// The header's last address that is not a trusted proxy's counts, because a client can send the earlier addresses itself.
 pub fn client(headers: &HeaderMap, peer: IpAddr, proxies: &[IpNet]) -> IpAddr {
-    // A proxy that connects over a dual-stack socket has an IPv4 address inside IPv6; the networks name it as IPv4.
-    let trusted = |address: IpAddr| {
-        let address = address.to_canonical();
-        proxies.iter().any(|network| network.contains(&address))
-    };
+    let trusted = |address| is_trusted(address, proxies);
     if !trusted(peer) {
         return peer;
     }
@@ -141,6 +139,24 @@ pub fn client(headers: &HeaderMap, peer: IpAddr, proxies: &[IpNet]) -> IpAddr {
         .or_else(|| addresses.first())
         .copied()
         .unwrap_or(peer)
+}
+
+/// Whether the address is a trusted proxy's.
+fn is_trusted(address: IpAddr, proxies: &[IpNet]) -> bool {
+    // A proxy that connects over a dual-stack socket has an IPv4 address inside IPv6; the networks name it as IPv4.
+    let address = address.to_canonical();
+    proxies.iter().any(|network| network.contains(&address))
+}
+
+/// The span of a trusted proxy that sends the request. Anybody else could have every request recorded, or fill a trace of others.
+pub fn trace_parent(headers: &HeaderMap, peer: IpAddr, proxies: &[IpNet]) -> Option<TraceParent> {
+    let mut values = headers.get_all(TRACEPARENT).iter();
+    match (values.next(), values.next()) {
+        (Some(value), None) if is_trusted(peer, proxies) => {
+            TraceParent::parse(value.to_str().ok()?)
+        }
+        _ => None,
+    }
 }
 
 #[cfg(test)]

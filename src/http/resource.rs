@@ -15,6 +15,7 @@ use crate::{
     http::{reply::problem, request::Request},
     problem::{Dependency, Problem, Resource},
     tasks::{Group, Tasks},
+    traces,
 };
 
 /// How long a client waits for the response to a request without a body, which a store that stalls could delay for as long as it
@@ -126,6 +127,7 @@ async fn run_to_completion(
         // The receiver is gone if the client disconnected.
         drop(sender.send(work.await));
     };
+    let work = traces::within(traces::current(), work);
     tasks.spawn_in(Group::Requests, work.instrument(Span::current()));
     result
         .await

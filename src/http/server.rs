@@ -34,22 +34,24 @@ use tokio::{
     time::Instant,
 };
 use tower_service::Service;
-use tracing::{Instrument, debug, info_span, warn};
+use tracing::{Instrument, debug, field, info_span, warn};
 use warp::reply::Response;
 
 use crate::{
     config::Config,
     http::{
         body::LingeringBody,
-        head::{Head, NODE, REQUEST_ID, client, request_id, tokens},
+        head::{Head, NODE, REQUEST_ID, client, request_id, tokens, trace_parent},
         reply::problem,
         resource::{Route, without_needless_escapes},
         socket::{HttpSocket, Progress},
     },
     metrics::{HttpRequest, Metrics},
+    model::TraceParent,
     problem::Problem,
     protocol::sockjs::urls::redact_session_id,
     tasks::{Group, Tasks},
+    traces::{self, Traces},
 };
 
 /// Timeout of the head of a request, and of an idle connection. The proxy closes its idle connections earlier, so that it
@@ -62,8 +64,10 @@ const UNACKNOWLEDGED_TIMEOUT: Duration = Duration::from_secs(20);
 /// Connections that may wait to be accepted: all clients of a proxy may reconnect at once.
 const BACKLOG: i32 = 4_096;
 
-/// How requests are timed.
+/// How requests are timed and traced.
 pub struct Timings {
+    /// The traces of this node.
+    pub traces: Traces,
     /// Where.
     pub metrics: Arc<Metrics>,
     /// The name of a path. There must be few names.
@@ -82,7 +86,7 @@ pub struct ServerConfig {
     pub max_connections: usize,
     /// Proxies whose `X-Forwarded-For` is trusted.
     pub trusted_proxies: Vec<IpNet>,
-    /// How requests are timed, if they are.
+    /// How requests are timed and traced, if they are.
     pub timings: Option<Timings>,
 }
 
@@ -232,9 +236,13 @@ where
     let path = redact_session_id(request.uri().path());
     let timing = config.timings.as_ref().map(|timings| {
         let route = (timings.route_of)(&path);
-        (&timings.metrics, method_name(request.method()), route)
+        (timings, method_name(request.method()), route)
     });
-    let span = info_span!("http", method = %request.method(), path = &*path, request.id = id.to_str().unwrap_or_default());
+    let span = info_span!("http", method = %request.method(), path = &*path, request.id = id.to_str().unwrap_or_default(), trace_id = field::Empty);
+    let traced = timing.and_then(|(timings, method, route)| {
+        let caller = || trace_parent(request.headers(), peer, &config.trusted_proxies);
+        begin_trace(&timings.traces, &span, (method, route, &path), caller)
+    });
     let unread = Arc::new(AtomicBool::new(false));
     let invalid = check(&request);
     let head = Head {
@@ -262,6 +270,8 @@ where
                 .catch_unwind()
                 .await
         };
+        let place = traced.as_ref().map(traces::Span::place);
+        let work = traces::within(place, work);
         match work.instrument(span.clone()).await {
             Ok(Ok(response)) => response,
             Err(_) => problem(&Problem::internal("a handler panicked")),
@@ -275,13 +285,16 @@ where
             .insert(CONNECTION, HeaderValue::from_static("close"));
     }
     let status = response.status();
-    if let Some((metrics, method, route)) = timing {
+    if let Some(traced) = traced {
+        end_trace(&traced, status);
+    }
+    if let Some((timings, method, route)) = timing {
         let labels = HttpRequest {
             method,
             route,
             status: status.as_u16(),
         };
-        let timings = &metrics.http_seconds;
+        let timings = &timings.metrics.http_seconds;
         timings
             .get_or_create(&labels)
             .observe(started.elapsed().as_secs_f64());
@@ -292,6 +305,29 @@ where
         span.in_scope(|| debug!(status = status.as_u16(), elapsed_ms, "request served"));
     }
     response
+}
+
+/// Begins the span of a request in the trace of its caller. Log lines in the span `log` get the id of the trace.
+fn begin_trace(
+    traces: &Traces,
+    log: &tracing::Span,
+    (method, route, path): (&'static str, &'static str, &str),
+    caller: impl FnOnce() -> Option<TraceParent>,
+) -> Option<traces::Span> {
+    let span = traces.begin("request", caller)?;
+    span.rename(format!("{method} {route}"));
+    span.set("http.request.method", method);
+    span.set("http.route", route);
+    span.set("url.path", path.to_owned());
+    log.record("trace_id", span.place().trace());
+    Some(span)
+}
+
+fn end_trace(span: &traces::Span, status: StatusCode) {
+    span.set("http.response.status_code", i64::from(status.as_u16()));
+    if status.is_server_error() {
+        span.fail(status);
+    }
 }
 
 /// The method for the timings: a client may send any word.

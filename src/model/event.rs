@@ -10,7 +10,7 @@ use serde_json::json;
 
 use crate::{
     ids::{ChannelId, EventId, MessageId, NotificationId, SessionId, UserId},
-    model::{BinaryContent, Emoji, Notification},
+    model::{BinaryContent, Emoji, Notification, TraceParent},
 };
 
 /// The Kafka topics, without the configured prefix.
@@ -105,6 +105,8 @@ pub struct Event {
     pub seq: Option<i64>,
     /// JSON, serialised once here. All clients get the same bytes.
     pub body: Bytes,
+    /// The recorded span that caused the event. Not stored: the trace of an event that another node publishes ends here.
+    pub trace: Option<TraceParent>,
 }
 
 impl Event {
@@ -117,6 +119,7 @@ impl Event {
             kind: MESSAGE_CREATED,
             seq: Some(seq),
             body,
+            trace: None,
         }
     }
 
@@ -129,6 +132,7 @@ impl Event {
             kind: MESSAGE_CREATED,
             seq: None,
             body: json!({ "messageId": message }).to_string().into(),
+            trace: None,
         }
     }
 
@@ -178,6 +182,7 @@ impl Event {
             kind,
             seq: None,
             body,
+            trace: None,
         }
     }
 
@@ -245,6 +250,7 @@ impl Event {
             kind,
             seq: None,
             body: Bytes::from(body.to_string()),
+            trace: None,
         }
     }
 
@@ -257,6 +263,7 @@ impl Event {
             kind: CONTROL,
             seq: None,
             body: Bytes::from_static(b"{}"),
+            trace: None,
         }
     }
 
@@ -298,6 +305,7 @@ impl Event {
             kind: CONTROL,
             seq: None,
             body: body.into(),
+            trace: None,
         }
     }
 }

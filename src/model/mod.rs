@@ -12,6 +12,7 @@ pub mod reaction;
 pub mod read_status;
 pub mod search;
 pub mod text;
+pub mod trace_parent;
 pub mod user;
 
 pub use channel::{Channel, ChannelActivity, ChannelKind};
@@ -23,6 +24,7 @@ pub use message::{Message, MessageText, Reply};
 pub use notification::{Notification, NotificationKind, NotificationReason};
 pub use reaction::{Emoji, Reaction};
 pub use read_status::{NotificationLevel, ReadStatus};
+pub use trace_parent::TraceParent;
 pub use user::{Email, FirstAdmin, NewPassword, Role, User, Username};
 
 /// Instants in JSON: RFC 3339, UTC, with at most microseconds.

@@ -16,6 +16,7 @@ use crate::{
     ops::{commit, notification},
     problem::{Dependency, Problem, Resource},
     store::{self, mentions::Names, purge},
+    traces,
 };
 
 /// Notifications deleted in a message's transaction, which locks the channel.
@@ -85,6 +86,7 @@ pub fn post(
         attachments,
         reply_to: request.reply_to,
         client_id: request.client_message_id,
+        trace: traces::current(),
     })
 }
 

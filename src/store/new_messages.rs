@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use crate::{
     ids::{ChannelId, MessageId, UserId},
-    model::{Event, Message, Reply, User},
+    model::{Event, Message, Reply, TraceParent, User},
     problem::Problem,
     store::{
         Transaction, files, mentions,
@@ -157,6 +157,8 @@ pub struct NewMessage {
     pub body: Bytes,
     /// Whether it may cause notifications.
     pub notifies: bool,
+    /// The recorded span that posts it.
+    pub trace: Option<TraceParent>,
 }
 
 /// Inserts new messages, their attachments and their events.
@@ -178,9 +180,10 @@ pub async fn insert(db: &mut Transaction, new: &[NewMessage]) -> Result<Vec<Outb
         ) \
         insert into outbox (event_id, topic, key, kind, seq, body) \
         select * from unnest($8::uuid[], $9::text[], $10::text[], $11::text[], $12::bigint[], $13::text[]) returning id";
-    let created = new
-        .iter()
-        .map(|n| Event::message_created(n.message.channel_id, n.message.seq, n.body.clone()));
+    let created = new.iter().map(|n| Event {
+        trace: n.trace,
+        ..Event::message_created(n.message.channel_id, n.message.seq, n.body.clone())
+    });
     let jobs = new
         .iter()
         .filter(|n| n.notifies)

@@ -10,6 +10,7 @@ use crate::{
     model::{Control, Event, Topic, event},
     problem::Problem,
     store::{Db, Transaction},
+    traces,
 };
 
 /// A row of the outbox.
@@ -37,18 +38,22 @@ impl OutboxRow {
     }
 }
 
-/// Inserts events in the transaction of the change that causes them.
+/// Inserts events in the transaction of the change that causes them. They belong to the trace of the current task.
 ///
 /// # Errors
 /// PostgreSQL fails.
 pub async fn insert(
     db: impl PgExecutor<'_>,
-    events: Vec<Event>,
+    mut events: Vec<Event>,
 ) -> Result<Vec<OutboxRow>, Problem> {
     const SQL: &str = "insert into outbox (event_id, topic, key, kind, seq, body) \
                        select * from unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::bigint[], $6::text[]) returning id";
     if events.is_empty() {
         return Ok(Vec::new());
+    }
+    let trace = traces::current();
+    for event in &mut events {
+        event.trace = trace;
     }
     let columns = Columns::of(&events);
     let rows: Vec<i64> = sqlx::query_scalar(SQL)
@@ -318,5 +323,6 @@ fn event((id, topic, key, kind, seq, body): EventColumns) -> Option<Event> {
         kind: event::kind(&kind)?,
         seq,
         body: Bytes::from(body),
+        trace: None,
     })
 }

@@ -17,6 +17,7 @@ use crate::{
     },
     problem::Problem,
     protocol::stomp::{Message, Refusal},
+    traces::{self, Span, log_span},
     ws::{
         connection::{ConnectionEnd, StompConnection, refusal},
         subscribe::Subscription,
@@ -28,6 +29,8 @@ pub(super) struct PendingSend {
     pub(super) answer: Answer,
     receipt: Option<String>,
     client_id: Option<Uuid>,
+    /// Ends with the answer.
+    span: Option<Span>,
 }
 
 impl StompConnection {
@@ -49,8 +52,13 @@ impl StompConnection {
             return Err(ConnectionEnd::refused(refusal(&Problem::Unauthenticated)));
         };
         let caller = caller.clone();
+        let mut span = None;
         let (client_id, answer) = match allowed {
-            destination::Send::Message => self.post(&caller, body),
+            destination::Send::Message => {
+                span = self.app.traces.begin("SEND", || None);
+                let place = span.as_ref().map(Span::place);
+                traces::within_sync(place, || self.post(&caller, body))
+            }
             destination::Send::Typing => (None, self.typing(caller, body)),
         };
         // A refusal joins the queue too, so that answers keep the order of their SENDs.
@@ -59,6 +67,7 @@ impl StompConnection {
             answer,
             receipt,
             client_id,
+            span,
         });
         Ok(())
     }
@@ -105,7 +114,10 @@ impl StompConnection {
         answer: Result<Posted, Problem>,
     ) -> Result<(), ConnectionEnd> {
         let Some(PendingSend {
-            receipt, client_id, ..
+            receipt,
+            client_id,
+            span,
+            ..
         }) = self.pending_sends.pop_front()
         else {
             return Ok(());
@@ -114,7 +126,12 @@ impl StompConnection {
             self.receipt(receipt);
             return Ok(());
         };
+        let place = span.as_ref().map(Span::place);
+        if let Some(span) = span {
+            span.fail(problem.code());
+        }
         if problem.is_server_error() {
+            let _entered = log_span(place).entered();
             debug!(error = %crate::problem::chain(&problem), "SEND failed");
         }
         // STOMP's only negative answer to a `receipt` header is an ERROR frame, which ends the connection.

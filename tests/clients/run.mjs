@@ -12,6 +12,7 @@ import { edge } from "./scenarios/edge.mjs";
 import { events } from "./scenarios/events.mjs";
 import { recovery } from "./scenarios/recovery.mjs";
 import { silence } from "./scenarios/silence.mjs";
+import { traceparent } from "./scenarios/traceparent.mjs";
 import { transcript } from "./scenarios/transcript.mjs";
 import { transports } from "./scenarios/transports.mjs";
 import { typescript } from "./scenarios/typescript.mjs";
@@ -24,7 +25,8 @@ import { typescript } from "./scenarios/typescript.mjs";
 /** @type {Record<string, Part>} */
 const parts = {
   idle: { limitMs: 300_000, concurrent: true, scenarios: silence },
-  traffic: { limitMs: 120_000, concurrent: false, scenarios: [...transcript, ...transports, ...chromium, ...events, ...edge, ...documents, ...typescript] },
+  traffic: { limitMs: 120_000, concurrent: false, scenarios: [...transcript, ...transports, ...chromium, ...events, ...edge, ...traceparent, ...documents, ...typescript] },
+  languages: { limitMs: 360_000, concurrent: false, scenarios: languages },
   failures: { limitMs: 150_000, concurrent: false, scenarios: [...crashes, ...recovery] },
 };
 

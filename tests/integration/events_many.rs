@@ -144,6 +144,7 @@ async fn a_stream_that_is_not_read_is_closed_without_delaying_others() {
                 body: json!({ "channelId": round * 10 + n, "big": big })
                     .to_string()
                     .into(),
+                trace: None,
             },
         });
         let sent = Instant::now();

@@ -79,5 +79,6 @@ mod support;
 mod thumbnails;
 mod tls;
 mod typing;
+mod traces;
 mod unread;
 mod visibility;

@@ -113,6 +113,7 @@ impl RoomState {
         of: Option<i64>,
         queued: &mut Queued,
     ) {
+        let before = queued.frames;
         for ((stream, frame_format), subscribers) in &mut self.subscribers {
             if *stream == ChannelStream::Events {
                 let frame = encode(frame_format, channel, *stream, payload, &[]);
@@ -124,6 +125,7 @@ impl RoomState {
                 }
             }
         }
+        payload.set_deliveries(queued.frames - before);
     }
 
     /// Delivers the changes of messages that are no longer missing.

@@ -180,6 +180,7 @@ impl PendingSubscription {
         let payload = Payload {
             id: format!("gap-{after}-{through}"),
             body: body.into(),
+            span: None,
         };
         let extra = [("gap", "true")];
         encode(frame_format, self.room.channel, stream, &payload, &extra)
@@ -243,6 +244,7 @@ mod tests {
         let large = |seq| Payload {
             id: format!("event-{seq}"),
             body: vec![b'x'; 100_000].into(),
+            span: None,
         };
         for seq in 10..14 {
             hub.offer(channel, seq, large(seq));

@@ -12,6 +12,7 @@ use crate::{
         encoding::Encoding,
         stomp::{Message, Version},
     },
+    traces::Span,
 };
 
 /// A STOMP connection of an authenticated user.
@@ -45,6 +46,8 @@ pub struct Payload {
     pub id: String,
     /// JSON.
     pub body: Bytes,
+    /// The recorded span of the delivery, which ends with it.
+    pub span: Option<Span>,
 }
 
 impl Payload {
@@ -53,6 +56,17 @@ impl Payload {
         Self {
             id: message.id.to_string(),
             body: serde_json::to_vec(message).unwrap_or_default().into(),
+            span: None,
+        }
+    }
+
+    /// Notes in the trace to how many connections the event was delivered.
+    pub(super) fn set_deliveries(&self, number: u64) {
+        if let Some(span) = &self.span {
+            span.set(
+                "discodeit.deliveries",
+                i64::try_from(number).unwrap_or(i64::MAX),
+            );
         }
     }
 }
@@ -118,6 +132,7 @@ pub(super) fn deliver_message(
     payload: &Payload,
     queued: &mut Queued,
 ) {
+    let before = queued.frames;
     for ((stream, frame_format), subscribers) in subscribers {
         if *stream != ChannelStream::Messages {
             continue;
@@ -132,6 +147,7 @@ pub(super) fn deliver_message(
             subscriber.deliver(frame.clone(), queued);
         }
     }
+    payload.set_deliveries(queued.frames - before);
 }
 
 /// Encodes a MESSAGE frame with `extra` headers.

@@ -33,6 +33,7 @@ pub(super) fn payload(seq: i64) -> Payload {
     Payload {
         id: format!("event-{seq}"),
         body: Bytes::from(format!("{{\"seq\":{seq}}}")),
+        span: None,
     }
 }
 
@@ -91,6 +92,7 @@ fn a_removed_user_loses_active_and_pending_subscriptions() {
     let payload = Payload {
         id: "m".to_owned(),
         body: Bytes::from_static(b"{}"),
+        span: None,
     };
     assert!(!hub.offer(channel, 1, payload));
     assert_eq!((queued(&ann).len(), queued(&bob).len()), (1, 0));
@@ -186,6 +188,7 @@ fn a_change_of_a_message_is_delivered_after_the_message() {
     let change = |seq: i64| Payload {
         id: format!("change-{seq}"),
         body: Bytes::from("{}"),
+        span: None,
     };
     let broadcast = |seq| {
         let edit = Change {
@@ -252,6 +255,7 @@ fn a_change_that_kafka_carries_after_a_later_one_is_dropped() {
         let payload = Payload {
             id: change.to_string(),
             body: Bytes::from("{}"),
+            span: None,
         };
         let change_of = Change { seq, part };
         hub.broadcast(channel, ids[change], &payload, Some(&change_of), source);

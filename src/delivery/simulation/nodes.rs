@@ -29,6 +29,7 @@ use crate::{
     redis_client::RedisClient,
     secret::Secret,
     tasks::Tasks,
+    traces::Traces,
 };
 
 /// Time between a gap and its repair.
@@ -97,7 +98,13 @@ static SESSIONS: LazyLock<Sessions> = LazyLock::new(|| {
 impl World {
     /// Starts a node, or another one in the place of a killed one.
     pub(super) fn start_node(&mut self, index: usize) {
-        let (delivery, reports) = Delivery::new(20, SESSIONS.clone(), Tasks::new(), Arc::default());
+        let (delivery, reports) = Delivery::new(
+            20,
+            SESSIONS.clone(),
+            Tasks::new(),
+            Arc::default(),
+            Traces::default(),
+        );
         let at = NodeRef {
             index,
             number: self.next_number(),
@@ -189,6 +196,7 @@ impl World {
             kind: event::MESSAGE_CREATED,
             seq: None,
             body: bytes::Bytes::new(),
+            trace: None,
         };
         let mut position = None;
         match record {
@@ -224,7 +232,7 @@ impl World {
     /// Begins a repair of each gap that the node has reported.
     pub(super) fn begin_repairs(&mut self, node: usize) {
         let at = self.nodes[node].at;
-        while let Ok((gap, _)) = self.nodes[node].reports.gaps.try_recv() {
+        while let Ok((gap, ..)) = self.nodes[node].reports.gaps.try_recv() {
             self.log(|| format!("node {node} repairs {gap:?}"));
             let repair = Repair::new(gap, PAGE_LEN);
             self.nodes[node].repairs += 1;
