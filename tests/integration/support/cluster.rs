@@ -274,7 +274,8 @@ impl Cluster {
         self.client_address.is_some()
     }
 
-    fn setting(&self, name: &str) -> &str {
+    /// The value of a setting.
+    pub fn setting(&self, name: &str) -> &str {
         let setting = self.settings.iter().find(|(key, _)| key == name);
         setting.map(|(_, value)| value).expect("a setting")
     }
