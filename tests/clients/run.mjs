@@ -1,13 +1,13 @@
 // Tests of the running system with stock client libraries, and with the client package.
 //
-//   eval "$(dev/stack env test)"; eval "$(dev/nodes env test)"; node run.mjs idle | traffic | failures
+//   eval "$(dev/stack env test)"; eval "$(dev/nodes env test)"; node run.mjs idle | traffic | languages | failures
 //
-// idle: long silences, which need little processor time; traffic: messages, events and examples of documents; failures: nodes die and Redis loses
-// data, so no other test may use the system. The nodes need a MESSAGE_RATE of thousands.
+// idle: long silences, which need little processor time; traffic: messages, events and examples of documents; languages: examples
+// in Java and Go; failures: nodes die and Redis loses data, so no other test may use the system. The nodes need a MESSAGE_RATE of thousands.
 import { System } from "./system.mjs";
 import { chromium } from "./scenarios/chromium.mjs";
 import { crashes } from "./scenarios/crashes.mjs";
-import { documents } from "./scenarios/documents.mjs";
+import { documents, languages } from "./scenarios/documents.mjs";
 import { edge } from "./scenarios/edge.mjs";
 import { events } from "./scenarios/events.mjs";
 import { recovery } from "./scenarios/recovery.mjs";

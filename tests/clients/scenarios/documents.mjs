@@ -10,6 +10,8 @@ import { promisify } from "node:util";
 const run = promisify(execFile);
 const folder = fileURLToPath(new URL("..", import.meta.url));
 const documentUrl = new URL("../../../docs/protocol.md", import.meta.url);
+/** The first example in Go also compiles Go's standard library. */
+const TIMEOUT_MS = /** @type {Record<string, number>} */ ({ go: 300_000 });
 
 /** What the document leaves to the reader. */
 const READER = `
@@ -43,6 +45,7 @@ async function examples(system, language, command, prelude = "") {
   await system.personNamed(username);
   const env = {
     PATH: process.env.PATH,
+    HOME: process.env.HOME,
     CHAT_USERNAME: username,
     CHAT_PASSWORD: system.password,
     CHAT_CHANNEL: await system.channel("examples"),
@@ -54,7 +57,7 @@ async function examples(system, language, command, prelude = "") {
     for (const [index, code] of codes.entries()) {
       const file = `${work}/${index}.${language === "js" ? "mjs" : language}`;
       await writeFile(file, prelude + code.replaceAll("http://localhost:3000", system.base.origin));
-      const { stdout } = await run(...command(file), { cwd: work, env, timeout: 20_000 });
+      const { stdout } = await run(...command(file), { cwd: work, env, timeout: TIMEOUT_MS[language] ?? 20_000 });
       outputs.push(stdout);
     }
     return outputs;
@@ -91,6 +94,24 @@ export const documents = [
         outputs.map((output) => output.trim()),
         ["received: hello", "received: CONNECTED", "received: sync"],
       );
+    },
+  ],
+];
+
+/** The same, with toolchains that take long to install. @type {[string, (system: System) => Promise<void>][]} */
+export const languages = [
+  [
+    "the example in Java in docs/protocol.md works",
+    async (system) => {
+      const [output] = await examples(system, "java", (file) => ["java", [file]]);
+      assert.equal(output, "received: hello\nreceived: sync\n");
+    },
+  ],
+  [
+    "the example in Go in docs/protocol.md works",
+    async (system) => {
+      const [output] = await examples(system, "go", (file) => ["go", ["run", file]]);
+      assert.equal(output, "received: hello\nreceived: sync\n");
     },
   ],
 ];
