@@ -10,7 +10,7 @@ use crate::{
     blobs::Blobs,
     config::Config,
     delivery::{Delivery, presence::Presence},
-    events::{history::History, kafka::Kafka, outbox::Outbox},
+    events::{history::History, kafka::Kafka, outbox::Outbox, replay::Replay},
     group_commit::GroupCommit,
     metrics::Metrics,
     model::FirstAdmin,
@@ -35,6 +35,8 @@ pub struct App {
     pub sessions: Sessions,
     /// SSE history, in Redis.
     pub history: History,
+    /// The same, for streams that resume.
+    pub replay: Replay,
     /// Users who are online, in Redis.
     pub presence: Presence,
     /// Access tokens.

@@ -27,6 +27,7 @@ use crate::{
         history::History,
         kafka::{Kafka, Record},
         outbox::{self, Outbox, OutboxTask},
+        replay::Replay,
     },
     group_commit::{GroupCommit, Groups},
     http::server,
@@ -105,6 +106,7 @@ impl Node {
         let traces = Traces::new(&config).map_err(StartError::Setting)?;
         let (outbox, outbox_task) = Outbox::new(kafka.clone(), traces.clone());
         let (posts, groups) = GroupCommit::new();
+        let history = History::new(redis.clone());
         let sessions = Sessions::new(redis.clone(), config.session_ttl, &config.jwt_secret);
         let (delivery, reports) = Delivery::new(
             config.connections_per_user,
@@ -117,7 +119,8 @@ impl Node {
         let metrics_listener = config.metrics_listen.map(listen).transpose()?;
         let app = Arc::new(App {
             sessions,
-            history: History::new(redis.clone()),
+            replay: Replay::new(history.clone()),
+            history,
             presence: Presence::new(redis.clone()),
             attempts: Attempts::new(redis.clone(), config.login_failures),
             redis,
@@ -159,10 +162,7 @@ impl Node {
         info!(%address, node = app.config.node_name, "listening");
         let metrics_address = metrics_listener.as_ref().map(|(_, address)| *address);
         if let Some((listener, address)) = metrics_listener {
-            let routes = api::metrics::routes(&app);
-            let server = server::ServerConfig::new(routes, &app.config, &app.tasks);
-            app.tasks.spawn("metrics", server::run(listener, server));
-            info!(%address, "serving metrics");
+            serve_metrics(&app, listener, address);
         }
         Ok(Self {
             app,
@@ -217,6 +217,13 @@ impl Node {
     pub async fn kill(self) {
         self.app.tasks.stop(Duration::from_secs(5)).await;
     }
+}
+
+fn serve_metrics(app: &Arc<App>, listener: TcpListener, address: SocketAddr) {
+    let routes = api::metrics::routes(app);
+    let server = server::ServerConfig::new(routes, &app.config, &app.tasks);
+    app.tasks.spawn("metrics", server::run(listener, server));
+    info!(%address, "serving metrics");
 }
 
 /// A listener and the address that it has.

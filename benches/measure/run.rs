@@ -260,8 +260,8 @@ pub(super) async fn run(args: &Args, api: &Api, users: &[User], rate: u64) -> Ou
         listening.push(connection);
     }
     let (mut sending, mut writing) = (Vec::new(), Vec::new());
-    for number in 0..args.senders {
-        let mut connection = Connection::open(args.last(), &tokens[number]).await?;
+    for (number, token) in tokens.iter().enumerate().take(args.senders) {
+        let mut connection = Connection::open(args.last(), token).await?;
         let stream = connection.stream.into_std()?;
         let user = users
             .get(number)

@@ -9,15 +9,12 @@
 //! XREVRANGE sse:all + - COUNT 3
 //! ```
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use redis::{FromRedisValue, Pipeline, Script, Value, streams::StreamRangeReply};
 
 use crate::{
-    events::{
-        position::{Cursor, Entry, EventLog, Position, ReplayGap},
-        replay::Recent,
-    },
+    events::position::{Cursor, Entry, EventLog, Position, ReplayGap},
     ids::{EventId, UserId},
     problem::Problem,
     redis_client::RedisClient,
@@ -115,7 +112,6 @@ pub struct History {
     redis: RedisClient,
     append: Script,
     clock: Script,
-    pub(super) recent: Arc<Recent>,
 }
 
 impl History {
@@ -125,7 +121,6 @@ impl History {
             redis,
             append: Script::new(APPEND),
             clock: Script::new(CLOCK),
-            recent: Arc::default(),
         }
     }
 

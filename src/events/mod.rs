@@ -8,4 +8,4 @@ pub mod layout;
 pub mod outbox;
 pub mod position;
 pub mod producer;
-mod replay;
+pub mod replay;

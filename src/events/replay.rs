@@ -1,5 +1,7 @@
 //! The newest entries of the common log, in memory: streams that resume at the same time read them from Redis once.
 
+use std::sync::Arc;
+
 use futures_util::{
     FutureExt,
     future::{BoxFuture, Shared},
@@ -21,10 +23,14 @@ const MAX_BYTES: usize = 1024 * 1024;
 /// Reads that a stream waits for before it reads by itself.
 const MAX_WAITS: usize = 3;
 
-/// The entries in memory, and the read that is under way.
-#[derive(Default)]
-pub(super) struct Recent(Mutex<State>);
+/// Reads the history for streams that resume.
+#[derive(Clone)]
+pub struct Replay {
+    history: History,
+    state: Arc<Mutex<State>>,
+}
 
+/// The entries in memory, and the read that is under way.
 #[derive(Default)]
 struct State {
     window: Window,
@@ -88,13 +94,21 @@ impl Window {
     }
 }
 
-impl History {
+impl Replay {
+    /// Nothing in memory yet.
+    pub fn new(history: History) -> Self {
+        Self {
+            history,
+            state: Arc::default(),
+        }
+    }
+
     /// At most `limit` entries of a log after a position, or the reason why the log no longer has all of them. They reach at least
     /// `through`, the position of an entry that the log has.
     ///
     /// # Errors
     /// [`Problem::Unavailable`] without Redis.
-    pub async fn replay(
+    pub async fn after(
         &self,
         log: EventLog,
         after: Position,
@@ -104,7 +118,7 @@ impl History {
         if log == EventLog::All && after.n > 0 && after.epoch == through.epoch {
             for _ in 0..MAX_WAITS {
                 let read = {
-                    let mut state = self.recent.0.lock();
+                    let mut state = self.state.lock();
                     if let Some(entries) = state.window.entries(after, through, limit) {
                         return Ok(Ok(entries));
                     }
@@ -116,7 +130,7 @@ impl History {
                 read.await;
             }
         }
-        self.after(log, after, limit).await
+        self.history.after(log, after, limit).await
     }
 
     /// Begins to read the entries that the window lacks.
@@ -131,10 +145,10 @@ impl History {
         } else {
             after
         };
-        let history = self.clone();
+        let replay = self.clone();
         let read = async move {
-            let read = history.after(EventLog::All, from, limit).await;
-            let mut state = history.recent.0.lock();
+            let read = replay.history.after(EventLog::All, from, limit).await;
+            let mut state = replay.state.lock();
             match read {
                 Ok(Ok(entries)) => state.window.add(from, entries),
                 Ok(Err(_)) => state.window = Window::default(),

@@ -184,7 +184,11 @@ impl StompConnection {
 
     /// The time since the connection was opened, which is the STOMP session's clock.
     fn now(&self) -> Duration {
-        self.opened_at.elapsed()
+        self.since_opened(Instant::now())
+    }
+
+    fn since_opened(&self, at: Instant) -> Duration {
+        at.saturating_duration_since(self.opened_at)
     }
 
     async fn serve(&mut self) -> ConnectionEnd {
@@ -255,16 +259,12 @@ impl StompConnection {
 
     /// Tells the STOMP session when the client last received anything.
     fn note_write(&mut self) {
-        let last_write = self
-            .link
-            .last_write_at()
-            .saturating_duration_since(self.opened_at);
-        self.session.on_sent(last_write);
+        self.session
+            .on_sent(self.since_opened(self.link.last_write_at()));
     }
 
     /// The moment at which [`Self::tick`] has something to do.
     fn deadline(&self) -> Instant {
-        let far = Instant::now() + Duration::from_hours(1);
         let session = self.session.deadline().map(|at| self.opened_at + at);
         let drain_at = self.drain_at.filter(|_| self.pending_sends.is_empty());
         let deferred_until = match self.deferred.as_deref() {
@@ -275,7 +275,7 @@ impl StompConnection {
         [self.link.deadline(), session, drain_at, deferred_until]
             .into_iter()
             .flatten()
-            .fold(far, Instant::min)
+            .fold(Instant::now() + Duration::from_hours(1), Instant::min)
     }
 
     fn tick(&mut self, pause: Pause) -> Result<(), ConnectionEnd> {
@@ -285,10 +285,7 @@ impl StompConnection {
         }
         // Pings and empty messages show that the client lives, not only STOMP bytes. While the node does not read, the
         // client counts as alive: its silence cannot be seen.
-        let last_read = self
-            .link
-            .last_read_at()
-            .saturating_duration_since(self.opened_at);
+        let last_read = self.since_opened(self.link.last_read_at());
         self.session.on_bytes(if pause == Pause::NoFrame {
             last_read
         } else {

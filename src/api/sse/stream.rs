@@ -189,7 +189,7 @@ impl SseWriter {
                     through,
                     limit,
                 } => {
-                    let entries = app.history.replay(log, after, through, limit).await?;
+                    let entries = app.replay.after(log, after, through, limit).await?;
                     start.on_entries(entries);
                 }
                 Step::Join => {
