@@ -132,3 +132,76 @@ async fn write_all(list: Vec<Unwritten>) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use bytes::Bytes;
+    use tokio::{
+        io::AsyncReadExt,
+        net::{TcpListener, TcpStream},
+        time::{sleep, timeout},
+    };
+
+    use super::*;
+    use crate::delivery::outbound::SendQueue;
+
+    #[tokio::test]
+    async fn a_large_channel_is_written_in_order_without_waking_the_connections() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("bind");
+        let address = listener.local_addr().expect("address");
+        let mut connections = Vec::new();
+        for _ in 0..=MAX_UNPACED_WRITES {
+            let client = TcpStream::connect(address).await.expect("connect");
+            let (server, _) = listener.accept().await.expect("accept");
+            connections.push((Arc::new(SendQueue::of_socket(Arc::new(server))), client));
+        }
+        let deliveries = Counter::default();
+        let writers = Writers::new(2, deliveries.clone());
+        let deliver = |text: &'static str| {
+            let mut queued = Queued::default();
+            for (send_queue, _) in &connections {
+                queued.frames += 1;
+                queued
+                    .unwritten
+                    .extend(send_queue.deliver(Bytes::from(text)));
+            }
+            writers.write(queued);
+        };
+        deliver("1");
+        deliver("2");
+        let later = async {
+            sleep(PACE / 4).await;
+            deliver("3");
+            sleep(PACE / 4).await;
+            deliver("4");
+            let is_written = || {
+                connections
+                    .iter()
+                    .all(|(send_queue, _)| send_queue.bytes() == 0)
+            };
+            while !is_written() {
+                sleep(PACE).await;
+            }
+        };
+        let written = async {
+            tokio::select! {
+                () = writers.run(0) => {}
+                () = writers.run(1) => {}
+                () = later => {}
+            }
+        };
+        let written = timeout(Duration::from_secs(5), written);
+        written.await.expect("all is written in time");
+        assert_eq!(deliveries.get(), 4 * connections.len() as u64);
+        for (send_queue, client) in &mut connections {
+            let mut text = [0; 4];
+            let read = timeout(Duration::from_secs(5), client.read_exact(&mut text)).await;
+            read.expect("in time").expect("read");
+            assert_eq!(&text, b"1234");
+            let woken = timeout(Duration::ZERO, send_queue.changed()).await;
+            assert!(woken.is_err(), "the connection's task sleeps");
+        }
+    }
+}
