@@ -370,13 +370,16 @@ impl From<redis::RedisError> for Problem {
     }
 }
 
-/// An error and its sources, joined by colons for a log line.
+/// An error and its sources, joined by colons for a log line. Some errors repeat their source.
 pub fn chain(error: &(dyn Error + 'static)) -> String {
     let mut text = error.to_string();
     let mut next = error.source();
     while let Some(cause) = next {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
+        let cause_text = cause.to_string();
+        if !text.ends_with(&cause_text) {
+            text.push_str(": ");
+            text.push_str(&cause_text);
+        }
         next = cause.source();
     }
     text
@@ -385,6 +388,17 @@ pub fn chain(error: &(dyn Error + 'static)) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_chain_says_each_cause_once() {
+        #[derive(Debug, thiserror::Error)]
+        #[error("{0}")]
+        struct Failure(&'static str, #[source] Option<Box<Failure>>);
+        let cause = Failure("refused", None);
+        let repeating = Failure("cannot connect: refused", Some(Box::new(cause)));
+        let error = Failure("no answer", Some(Box::new(repeating)));
+        assert_eq!(chain(&error), "no answer: cannot connect: refused");
+    }
 
     #[test]
     fn a_connection_that_fails_before_tls_is_an_outage() {

@@ -61,7 +61,7 @@ impl Findings {
 
 /// Runs the checks and writes a line for each finding. True when a node can become ready.
 ///
-/// Writes a key to Redis and an object to the storage, and deletes both.
+/// Writes some keys to Redis and an object to the storage, and deletes them.
 ///
 /// # Errors
 /// The output is closed.
@@ -114,6 +114,9 @@ fn explain_postgres(error: &sqlx::Error) -> String {
         .as_database_error()
         .and_then(sqlx::error::DatabaseError::code);
     let what = match code.as_deref() {
+        Some("28000") if chain(error).contains("no encryption") => {
+            "accepts connections with TLS only: DATABASE_URL must end with ?sslmode=verify-full"
+        }
         Some("28P01" | "28000") => "refuses the user or the password in DATABASE_URL",
         Some("3D000") => "has no database with the name in DATABASE_URL: create it",
         Some("53300") => {
@@ -121,7 +124,24 @@ fn explain_postgres(error: &sqlx::Error) -> String {
         }
         _ => "cannot be reached with DATABASE_URL",
     };
-    format!("PostgreSQL {what}: {}", chain(error))
+    let error = chain(error);
+    let hint = if error.contains("server does not support TLS") {
+        ". PostgreSQL has no TLS: switch it on (ssl = on), or remove sslmode from DATABASE_URL."
+    } else {
+        certificate_hint(&error)
+    };
+    format!("PostgreSQL {what}: {error}{hint}")
+}
+
+/// What to do about a certificate that a client refuses.
+fn certificate_hint(error: &str) -> &'static str {
+    if error.contains("UnknownIssuer") {
+        ". No authority that this machine trusts has signed the certificate: SSL_CERT_FILE names another file of authorities."
+    } else if error.contains("certificate not valid for name") {
+        ". The URL must have a name that the certificate has."
+    } else {
+        ""
+    }
 }
 
 /// The facts about a server that one statement returns.
@@ -236,11 +256,8 @@ async fn check_redis(config: &Config, findings: &mut Findings) {
     let mut redis = match connected {
         Err(_) => return findings.fault("Redis does not answer within 5 s: is the host in REDIS_URL right, and does a firewall drop the connection?"),
         Ok(Err(error)) => {
-            let what = match error.code() {
-                Some("WRONGPASS" | "NOAUTH") => "refuses the user or the password in REDIS_URL",
-                _ => "cannot be reached with REDIS_URL",
-            };
-            return findings.fault(format!("Redis {what}: {}", chain(&error)));
+            let with_tls = config.redis_url.expose().starts_with("rediss:");
+            return findings.fault(explain_redis(&error, with_tls));
         }
         Ok(Ok(redis)) => redis,
     };
@@ -249,6 +266,57 @@ async fn check_redis(config: &Config, findings: &mut Findings) {
         Ok(Err(error)) => findings.fault(format!("Redis refuses a command: {}. deploy/redis/node.acl has the rights that a node needs.", chain(&error))),
         Err(_) => findings.fault("Redis does not answer a command within 5 s: it is overloaded, or its disk does not answer."),
     }
+}
+
+fn explain_redis(error: &redis::RedisError, with_tls: bool) -> String {
+    let is_login = error.kind() == redis::ErrorKind::AuthenticationFailed
+        || matches!(error.code(), Some("WRONGPASS" | "NOAUTH"));
+    let what = if is_login {
+        "refuses the user or the password in REDIS_URL"
+    } else {
+        "cannot be reached with REDIS_URL"
+    };
+    let text = chain(error);
+    let hint = match certificate_hint(&text) {
+        "" if is_login || error.is_connection_refusal() => "",
+        "" if with_tls => {
+            ". Does Redis have TLS at this port? Without TLS, the URL begins with redis://."
+        }
+        "" => ". Does Redis expect TLS at this port? Then the URL begins with rediss://.",
+        hint => hint,
+    };
+    format!("Redis {what}: {text}{hint}")
+}
+
+/// A command of a node for each kind of key, which together need most rights of a node.
+const USED_COMMANDS: [&[&str]; 6] = [
+    &["SET", "health:doctor", "UP", "EX", "1"],
+    &["HSET", "session:doctor", "field", "1"],
+    &["SADD", "sessions:doctor", "member"],
+    &["INCR", "ratelimit:doctor"],
+    &["ZADD", "presence:doctor", "1", "member"],
+    &["XADD", "sse:doctor", "*", "field", "1"],
+];
+
+/// Tries the commands of a node, and a script, with keys that it deletes. Returns those that the user may not use.
+async fn refused_commands(
+    redis: &mut MultiplexedConnection,
+) -> Result<Vec<String>, redis::RedisError> {
+    let mut refused = Vec::new();
+    for words in USED_COMMANDS {
+        let key = words[1];
+        let script: &[&str] = &["EVAL", "return redis.call('EXISTS', KEYS[1])", "1", key];
+        for words in [words, script, &["DEL", key]] {
+            let mut command = redis::cmd(words[0]);
+            match command.arg(&words[1..]).exec_async(redis).await {
+                Err(error) if error.code() == Some("NOPERM") => {
+                    refused.push(format!("{} {key}", words[0]));
+                }
+                result => result?,
+            }
+        }
+    }
+    Ok(refused)
 }
 
 async fn check_redis_server(
@@ -281,10 +349,10 @@ async fn check_redis_server(
             .fault("Redis is a replica, which accepts no writes: REDIS_URL must name the master.");
         return Ok(());
     }
-    redis::cmd("SET")
-        .arg(&["health:doctor", "UP", "EX", "1"])
-        .exec_async(redis)
-        .await?;
+    let refused = refused_commands(redis).await?;
+    if !refused.is_empty() {
+        findings.fault(format!("The user in REDIS_URL may not use these commands and keys: {}. deploy/redis/node.acl has the rights that a node needs.", refused.join(", ")));
+    }
     let (used, limit) = (number("used_memory"), number("maxmemory"));
     let policy = fact("maxmemory_policy");
     if limit > 0 && policy != "noeviction" {
@@ -308,7 +376,7 @@ async fn check_redis_server(
 async fn check_kafka(config: &Config, findings: &mut Findings) {
     let layout = match Kafka::new(config, Arc::new(Metrics::new())) {
         Ok(kafka) => Arc::new(kafka).layout(ANSWER_TIMEOUT).await,
-        Err(error) => Err(error),
+        Err(error) => Err(chain(&error)),
     };
     let Layout {
         brokers,
@@ -316,12 +384,12 @@ async fn check_kafka(config: &Config, findings: &mut Findings) {
         missing,
     } = match layout {
         Ok(layout) => layout,
-        Err(error) => {
+        Err(why) => {
             let login = match config.kafka_login {
                 Some(_) => ", KAFKA_USERNAME, KAFKA_PASSWORD",
                 None => "",
             };
-            return findings.fault(format!("Kafka cannot be reached with KAFKA_BROKERS{login} and KAFKA_TLS={}: {}. The addresses that the brokers advertise must be reachable, too.", config.kafka_tls, chain(&error)));
+            return findings.fault(format!("Kafka cannot be reached with KAFKA_BROKERS{login} and KAFKA_TLS={}: {why}. The addresses that the brokers advertise must be reachable, too.", config.kafka_tls));
         }
     };
     findings.well(format!(

@@ -105,6 +105,85 @@ async fn a_doctor_says_what_is_wrong_with_each_part_and_shows_no_secret() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_doctor_names_a_wrong_login_missing_tls_and_missing_rights() {
+    let cluster = Cluster::start(0).await;
+    let setting = |name: &str| url::Url::parse(cluster.setting(name)).expect("a URL");
+    let mut redis = cluster.redis.clone();
+    for rules in [
+        // Rights as of an older version of deploy/redis/node.acl: neither streams nor their keys.
+        "ACL SETUSER doctor_few on >pass resetkeys ~health:* ~session:* ~sessions:* ~ratelimit:* ~presence:* +@all -@stream",
+        "ACL SETUSER doctor_no_scripts on >pass ~* +@all -@scripting",
+    ] {
+        let words: Vec<&str> = rules.split(' ').collect();
+        let mut command = redis::cmd(words[0]);
+        command
+            .arg(&words[1..])
+            .exec_async(&mut redis)
+            .await
+            .expect(rules);
+    }
+    let with = |name, user: &str, password: &str| {
+        let mut url = setting(name);
+        url.set_username(user).expect("a user");
+        url.set_password(Some(password)).expect("a password");
+        url.to_string()
+    };
+    let database = setting("DATABASE_URL");
+    let redis_url = setting("REDIS_URL").to_string();
+    for (name, value, expected) in [
+        (
+            "DATABASE_URL",
+            with("DATABASE_URL", "nobody", "s3cret"),
+            "FAULT   PostgreSQL refuses the user or the password in DATABASE_URL: ",
+        ),
+        (
+            "DATABASE_URL",
+            format!("{database}?sslmode=require"),
+            "server does not support TLS. PostgreSQL has no TLS: switch it on",
+        ),
+        (
+            "REDIS_URL",
+            with("REDIS_URL", "nobody", "s3cret"),
+            "FAULT   Redis refuses the user or the password in REDIS_URL: ",
+        ),
+        (
+            "REDIS_URL",
+            redis_url.replace("redis://", "rediss://"),
+            ". Does Redis have TLS at this port?",
+        ),
+        (
+            "REDIS_URL",
+            with("REDIS_URL", "doctor_few", "pass"),
+            "FAULT   The user in REDIS_URL may not use these commands and keys: XADD sse:doctor, EVAL sse:doctor, DEL sse:doctor. deploy/redis/node.acl",
+        ),
+        (
+            "REDIS_URL",
+            with("REDIS_URL", "doctor_no_scripts", "pass"),
+            "keys: EVAL health:doctor, EVAL session:doctor, ",
+        ),
+        (
+            "KAFKA_TLS",
+            "true".to_owned(),
+            "FAULT   Kafka cannot be reached with KAFKA_BROKERS and KAFKA_TLS=true: ",
+        ),
+        ("KAFKA_TLS", "true".to_owned(), "SSL handshake failed"),
+    ] {
+        let (code, output) = run_command_with(&cluster, &[(name, &value)], &["doctor"]).await;
+        assert_eq!(code, Some(1), "{output}");
+        assert!(output.contains(expected), "{expected}: {output}");
+        let faults = output.lines().filter(|line| line.starts_with("FAULT"));
+        assert_eq!(faults.count(), 1, "{output}");
+        assert!(!output.contains("s3cret"), "{output}");
+    }
+    let keys: Vec<String> = redis::cmd("KEYS")
+        .arg("*doctor*")
+        .query_async(&mut redis)
+        .await
+        .expect("Redis answers");
+    assert!(keys.iter().all(|key| key == "health:doctor"), "{keys:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_doctor_names_a_missing_database_and_an_empty_one() {
     let cluster = Cluster::shared(1).await;
     let settings = cluster.settings_with(&[]);
