@@ -88,6 +88,8 @@ const failed = [];
 const people = [];
 /** @type {{close(): void}[]} */
 const proxies = [];
+/** The names of the people of one scenario each. */
+const names = new Set();
 
 /** @returns {Promise<Fixture>} */
 async function setUp() {
@@ -119,7 +121,11 @@ async function setUp() {
     channel: `talk-${run}`,
     screenshot: async (person, name, options) =>
       void (await person.page.screenshot({ path: join(screenshots, `${name}.png`), ...options })),
-    newPerson: (name, { url = annsProxy.url, ...options } = {}) => open(`${name}-${run}`, url, options),
+    newPerson: (name, { url = annsProxy.url, ...options } = {}) => {
+      assert.ok(!names.has(name), `two scenarios call a new person ${name}`);
+      names.add(name);
+      return open(`${name}-${run}`, url, options);
+    },
   };
 }
 

@@ -57,21 +57,21 @@ export const surroundings = [
       const proxy = await startProxy(base, bensProxy.source, (bytes, fromClient) => {
         if (fromClient) requests.push(...(bytes.toString("latin1").match(/^(?:GET|POST) \S+/gm) ?? []));
       });
-      const hal = await newPerson("hal", { url: proxy.url });
-      await hal.signUp(password);
-      await Promise.all([hal.openChannel(channel), ann.openChannel(channel)]);
+      const pia = await newPerson("pia", { url: proxy.url });
+      await pia.signUp(password);
+      await Promise.all([pia.openChannel(channel), ann.openChannel(channel)]);
       assert.ok(requests.includes("GET /ws/websocket"), `no WebSocket: ${requests}`);
       assert.ok(!requests.some((each) => each.includes("/ws/info")), "SockJS was used without need");
       proxy.refuseWebSockets();
-      await hal.page.reload();
-      await hal.send(`over HTTP, ${run}`);
+      await pia.page.reload();
+      await pia.send(`over HTTP, ${run}`);
       await ann.waitForMessages(`over HTTP, ${run}`);
       await ann.send(`and back, ${run}`);
-      await hal.waitForMessages(`and back, ${run}`);
+      await pia.waitForMessages(`and back, ${run}`);
       assert.equal(proxy.opened.websocket, 1);
       assert.ok(requests.some((each) => /^POST \/ws\/\d+\/\w+\/xhr_send\?/.test(each)), `the message did not go over HTTP: ${requests}`);
-      assert.deepEqual(hal.errors, []);
-      await hal.close();
+      assert.deepEqual(pia.errors, []);
+      await pia.close();
       proxy.close();
     },
   ],
