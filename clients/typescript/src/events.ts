@@ -97,6 +97,8 @@ export class EventStream {
     const silence = new AbortController();
     // Not an AbortError, which EventSource takes for a call of close().
     const watch = watchdog(() => silence.abort(new TypeError("silent")));
+    // A closed stream flushes nothing; the timer would keep a process of Node alive.
+    init.signal?.addEventListener("abort", watch.end, { once: true });
     try {
       this.#bearer = await this.#options.token(this.#rejected);
       const response = await fetch(url, {

@@ -72,7 +72,9 @@ export const typescript = [
       // The event stream notices a silent line after 45 s only.
       assert.ok(line.opened.websocket > 1, `the line was not cut: ${JSON.stringify(line.opened)}`);
       there.send("bye");
+      const ending = Date.now();
       assert.equal(await there.end(), 0);
+      assert.ok(Date.now() - ending < 10_000, "a closed client keeps its process alive");
     },
   ],
   [
