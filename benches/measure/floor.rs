@@ -11,7 +11,7 @@ use std::{
     thread,
 };
 
-use super::Outcome;
+use super::{Outcome, stomp::frame_head};
 
 /// Length of a frame that a node sends for a message of the same text.
 const FRAME_BYTES: usize = 800;
@@ -126,15 +126,8 @@ fn line<'a>(text: &'a str, name: &str) -> Option<&'a str> {
 
 /// A text frame without a mask.
 fn frame(text: &str) -> Vec<u8> {
-    let mut frame = vec![0x81];
-    match (u8::try_from(text.len()), u16::try_from(text.len())) {
-        (Ok(short @ ..=125), _) => frame.push(short),
-        (_, Ok(long)) => {
-            frame.push(126);
-            frame.extend_from_slice(&long.to_be_bytes());
-        }
-        _ => panic!("the floor sends no frame over 64 KiB"),
-    }
+    let mut frame = Vec::new();
+    frame_head(text.len(), 0, &mut frame);
     frame.extend_from_slice(text.as_bytes());
     frame
 }

@@ -12,17 +12,22 @@ use super::{GRACE, Outcome};
 
 /// Appends a WebSocket text frame with a mask of zeros. RFC 6455 requires a mask; a benchmark needs no random one.
 pub(super) fn text_frame(text: &[u8], out: &mut Vec<u8>) {
-    out.push(0x81);
-    match (u8::try_from(text.len()), u16::try_from(text.len())) {
-        (Ok(short @ ..=125), _) => out.push(0x80 + short),
-        (_, Ok(long)) => {
-            out.push(0x80 + 126);
-            out.extend_from_slice(&long.to_be_bytes());
-        }
-        _ => panic!("the driver sends no frame over 64 KiB"),
-    }
+    frame_head(text.len(), 0x80, out);
     out.extend_from_slice(&[0; 4]);
     out.extend_from_slice(text);
+}
+
+/// Appends the head of a text frame. `mask` is 0x80 if a mask follows, otherwise 0.
+pub(super) fn frame_head(length: usize, mask: u8, out: &mut Vec<u8>) {
+    out.push(0x81);
+    match (u8::try_from(length), u16::try_from(length)) {
+        (Ok(short @ ..=125), _) => out.push(mask + short),
+        (_, Ok(long)) => {
+            out.push(mask + 126);
+            out.extend_from_slice(&long.to_be_bytes());
+        }
+        _ => panic!("a measurement sends no frame over 64 KiB"),
+    }
 }
 
 /// A connection and its read buffer.

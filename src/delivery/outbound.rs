@@ -283,25 +283,19 @@ impl SendQueue<Bytes> {
     /// Queues a frame from a task that is not the connection's. Without a socket, wakes the connection's task. With one, returns the
     /// queue if the caller must write it.
     pub fn deliver(self: &Arc<Self>, frame: Bytes) -> Option<Unwritten> {
+        let bytes = frame.len();
+        if self.socket.is_none() {
+            self.push(frame, bytes);
+            return None;
+        }
         let mut inner = self.inner.lock();
         if inner.close_reason.is_some() {
             return None;
         }
-        let (bytes, was_empty, was_full) = (
-            frame.len(),
-            inner.items.is_empty(),
-            inner.bytes > FULL_BYTES,
-        );
+        let was_full = inner.bytes > FULL_BYTES;
         if !inner.add(frame, bytes) {
             drop(inner);
             self.changed.notify_one();
-            return None;
-        }
-        if self.socket.is_none() {
-            drop(inner);
-            if was_empty {
-                self.changed.notify_one();
-            }
             return None;
         }
         let must_write = if inner.writes.pending {
@@ -333,6 +327,11 @@ impl SendQueue<Bytes> {
     /// Queues a frame of the close, however full the queue is. No other frame may follow but one of these.
     pub fn push_last(&self, frame: Bytes) {
         self.inner.lock().items.push_back(frame);
+    }
+
+    /// Whether the socket takes nothing.
+    pub fn is_blocked(&self) -> bool {
+        self.inner.lock().writes.blocked_at.is_some()
     }
 
     /// When the client last received anything, and since when its socket takes nothing.
@@ -528,7 +527,7 @@ mod tests {
             io::Read::read_to_end(&mut client, &mut read).expect("read");
             read
         });
-        while send_queue.bytes() > 0 && send_queue.last_write().1.is_some() {
+        while send_queue.bytes() > 0 && send_queue.is_blocked() {
             tokio::time::sleep(Duration::from_millis(1)).await;
             assert_eq!(send_queue.write(), Ok(Some(CloseReason::Slow)));
         }

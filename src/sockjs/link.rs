@@ -263,7 +263,7 @@ impl Link {
                     // The client is not to blame for an incomplete message.
                     socket.message_started_at = None;
                 }
-                let writes = self.send_queue.last_write().1.is_some();
+                let writes = self.send_queue.is_blocked();
                 tokio::select! {
                     result = socket.ready(reads && paused_until.is_none(), writes) => result,
                     () = changed => Ok(()),
@@ -310,7 +310,7 @@ impl Link {
             if socket.message_deadline().is_some_and(|late| now >= late) {
                 return Err(Disconnect::close(1008, "A message took too long."));
             }
-            if self.send_queue.last_write().1.is_none() {
+            if !self.send_queue.is_blocked() {
                 self.queue_frame(websocket::text(frames::HEARTBEAT.as_bytes()));
                 return Ok(());
             }

@@ -166,7 +166,7 @@ pub(super) async fn close_stream(stream: &TcpStream, queue: &SendQueue<Bytes>) -
         queue
             .write()
             .map_err(|_| io::Error::from(io::ErrorKind::BrokenPipe))?;
-        if queue.last_write().1.is_none() {
+        if !queue.is_blocked() {
             break;
         }
         stream.writable().await?;
