@@ -5,10 +5,10 @@
 use std::{collections::HashSet, time::Duration};
 
 use futures_util::future::join_all;
-use reqwest::Method;
 use serde_json::json;
 use tokio::time::Instant;
 
+use super::accounts::set_role;
 use crate::support::{Cluster, Sse, Stomp, User};
 
 /// The setting of a node that never reaches Kafka.
@@ -138,15 +138,9 @@ async fn a_late_revocation_spares_newer_sessions() {
     let isolated = cluster.add_unready(&[NO_KAFKA]).await;
     let ann = cluster.user(0, "ann").await;
     let mut old = Stomp::connect(&ann).await;
-    let role = json!({ "userId": ann.id, "newRole": "CHANNEL_MANAGER" });
     let admin = cluster.admin(0).await.at_node(&cluster.address(isolated));
-    assert_eq!(
-        admin
-            .json(Method::PUT, "/api/auth/role", &role)
-            .await
-            .status,
-        200
-    );
+    let answer = set_role(&admin, &ann.id, "CHANNEL_MANAGER").await;
+    assert_eq!(answer.status, 200, "{answer:?}");
     // The login precedes the other node's publication of the revocation.
     let again = User::sign_in(cluster.visitor(0), &ann.name, "password").await;
     let mut new = Stomp::connect(&again).await;

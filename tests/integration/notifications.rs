@@ -13,7 +13,7 @@ use rdkafka::{
 };
 use serde_json::{Value, json};
 
-use super::{deletions::people, files::count};
+use super::{accounts::set_role, deletions::people, files::count};
 use crate::support::{Cluster, SOON, Sse, User, eventually, eventually_within, run_command};
 
 pub(crate) async fn listed(user: &User) -> Vec<Value> {
@@ -224,11 +224,8 @@ async fn a_role_change_notifies_the_user_once() {
     let cluster = Cluster::shared(1).await;
     let ann = cluster.user(0, "ann").await;
     let admin = cluster.admin(0).await;
-    let change = json!({ "userId": ann.id, "newRole": "CHANNEL_MANAGER" });
     for _ in 0..2 {
-        let answer = admin
-            .json(reqwest::Method::PUT, "/api/auth/role", &change)
-            .await;
+        let answer = set_role(&admin, &ann.id, "CHANNEL_MANAGER").await;
         assert_eq!(answer.status, 200, "{answer:?}");
     }
     let ann = User::sign_in(cluster.visitor(0), &ann.name, "password").await;

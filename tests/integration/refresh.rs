@@ -3,11 +3,10 @@
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD as BASE64};
 use futures_util::future::join_all;
 use redis::AsyncCommands;
-use reqwest::Method;
 use serde_json::json;
 
 use super::{
-    accounts::{text, update},
+    accounts::{set_role, text, update},
     logins::{REFRESH, bare, me_with, post_with, set_cookie, status_with, tokens},
 };
 use crate::support::{Cluster, Stomp, User, Visitor};
@@ -268,14 +267,8 @@ async fn a_session_that_has_ended_tells_the_owner_of_its_token_why() {
     assert_eq!(why(&refresh).await, json!({ "reason": "SIGNED_OUT" }));
 
     let (_, refresh) = sign_in().await;
-    let role = json!({ "userId": ann.id, "newRole": "CHANNEL_MANAGER" });
-    assert_eq!(
-        admin
-            .json(Method::PUT, "/api/auth/role", &role)
-            .await
-            .status,
-        200
-    );
+    let answer = set_role(&admin, &ann.id, "CHANNEL_MANAGER").await;
+    assert_eq!(answer.status, 200, "{answer:?}");
     let changed = json!({ "reason": "ROLE_CHANGED", "role": "CHANNEL_MANAGER" });
     assert_eq!(why(&refresh).await, changed);
     // Also to a client that exchanges the token.
