@@ -6,8 +6,6 @@
 /// A point at which the process may end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Point {
-    /// A group of messages is written and not committed.
-    MessageWritten,
     /// A group of messages is committed, and no event is published.
     MessageCommitted,
     /// The events of a group of messages are sent, and its senders have no answer.
@@ -44,8 +42,7 @@ pub enum Point {
 
 impl Point {
     /// All points.
-    pub const ALL: [Self; 17] = [
-        Self::MessageWritten,
+    pub const ALL: [Self; 16] = [
         Self::MessageCommitted,
         Self::MessagePublished,
         Self::ChangeCommitted,

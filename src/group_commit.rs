@@ -1,11 +1,15 @@
 //! Group commit of new messages.
 //!
-//! Waiting messages share one transaction, because the commit is the expensive part.
+//! Waiting messages share one statement and its transaction, because the round trip and the commit are the expensive parts.
 //!
 //! One task per node writes one group after the other. The next group gathers while a group commits; a message that arrives while
 //! the task is idle does not wait.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
@@ -15,13 +19,14 @@ use uuid::Uuid;
 use crate::{
     crash::Point,
     events::outbox::Outbox,
-    ids::{ChannelId, MessageId, UserId},
-    model::{BinaryContent, Message, MessageText, Reply, TraceParent, mention::Candidates},
+    ids::{ChannelId, EventId, MessageId, UserId},
+    model::{BinaryContent, Event, Message, MessageText, TraceParent, mention::Candidates},
     problem::{Dependency, Problem, Resource, chain},
     store::{
-        Db, Transaction,
+        Db,
         mentions::Names,
-        new_messages::{self, Author, NewMessage, Target},
+        messages,
+        new_messages::{self, NewMessage, Outcome, Stored},
         outbox::OutboxRow,
     },
     traces::{Span, Traces, count},
@@ -41,6 +46,8 @@ const COMMIT_TIMEOUT: Duration = Duration::from_secs(4);
 /// A message to store.
 #[derive(Clone, Debug)]
 pub struct Post {
+    /// The id that it gets.
+    pub id: MessageId,
     /// Author.
     pub author: UserId,
     /// Channel.
@@ -118,49 +125,73 @@ impl GroupCommit {
     }
 }
 
-/// The answer to each message of a group, in the group's order, and the events of the new messages.
+/// What became of each message of a group, in the group's order, and the events of the new messages.
 struct Written {
-    answers: Vec<Result<Posted, Problem>>,
+    answers: Vec<Result<Answered, Problem>>,
     events: Vec<OutboxRow>,
+}
+
+/// A message that is stored.
+enum Answered {
+    /// By this post. With its JSON.
+    New(Bytes),
+    /// By an earlier post with the same author and `clientMessageId`.
+    Repeated(MessageId),
 }
 
 impl Groups {
     /// Writes groups until every sender is dropped.
     pub async fn run(mut self, db: Db, outbox: Arc<Outbox>) {
-        let mut group = Vec::with_capacity(MAX_GROUP);
-        while self.queue.recv_many(&mut group, MAX_GROUP).await > 0 {
-            let (posts, senders): (Vec<Post>, Vec<_>) = group.drain(..).unzip();
-            let answers = match write_within_timeout(&db, &outbox.traces, &posts).await {
-                Ok(written) => {
-                    Point::MessageCommitted.pass();
-                    outbox.publish(written.events);
-                    Point::MessagePublished.pass();
-                    written.answers
+        let mut waiting = Vec::with_capacity(MAX_GROUP);
+        while self.queue.recv_many(&mut waiting, MAX_GROUP).await > 0 {
+            while !waiting.is_empty() {
+                let rest = waiting.split_off(first_group(&waiting));
+                let (posts, senders): (Vec<Post>, Vec<_>) = waiting.drain(..).unzip();
+                waiting = rest;
+                let answers = match write_within_timeout(&db, &outbox.traces, &posts).await {
+                    Ok(written) => {
+                        Point::MessageCommitted.pass();
+                        outbox.publish(written.events);
+                        Point::MessagePublished.pass();
+                        read_repeated(&db, written.answers).await
+                    }
+                    Err(Problem::Internal(_)) => write_individually(&db, &outbox, &posts).await,
+                    Err(problem) => {
+                        // Refuses the waiting messages too: each further group would take another COMMIT_TIMEOUT to fail.
+                        let refused = self.refuse(&mut waiting);
+                        warn!(error = %chain(&problem), messages = posts.len() + refused, "group commit failed");
+                        posts.iter().map(|_| Err(unavailable())).collect()
+                    }
+                };
+                for (sender, answer) in senders.into_iter().zip(answers) {
+                    // Fails when the client has disconnected.
+                    drop(sender.send(answer));
                 }
-                Err(Problem::Internal(_)) => write_individually(&db, &outbox, &posts).await,
-                Err(problem) => {
-                    // Refuses the waiting messages too: each further group would take another COMMIT_TIMEOUT to fail.
-                    let waiting = self.refuse_waiting();
-                    warn!(error = %chain(&problem), messages = posts.len() + waiting, "group commit failed");
-                    posts.iter().map(|_| Err(unavailable())).collect()
-                }
-            };
-            for (sender, answer) in senders.into_iter().zip(answers) {
-                // Fails when the client has disconnected.
-                drop(sender.send(answer));
             }
         }
     }
 
     /// Refuses all waiting messages and returns their number.
-    fn refuse_waiting(&mut self) -> usize {
-        let mut refused = 0;
-        while let Ok((_, sender)) = self.queue.try_recv() {
+    fn refuse(&mut self, waiting: &mut Vec<WaitingPost>) -> usize {
+        while let Ok(post) = self.queue.try_recv() {
+            waiting.push(post);
+        }
+        let refused = waiting.len();
+        for (_, sender) in waiting.drain(..) {
             drop(sender.send(Err(unavailable())));
-            refused += 1;
         }
         refused
     }
+}
+
+/// The number of messages up to the first one that repeats the author and `clientMessageId` of one before it.
+fn first_group(waiting: &[WaitingPost]) -> usize {
+    let mut ids = HashSet::new();
+    let repeated = waiting.iter().position(|(post, _)| {
+        let id = post.client_id.map(|id| (post.author, id));
+        id.is_some_and(|id| !ids.insert(id))
+    });
+    repeated.unwrap_or(waiting.len())
 }
 
 /// The answer while PostgreSQL accepts no messages.
@@ -189,7 +220,7 @@ async fn write_within_timeout(
     written
 }
 
-/// Writes each message of a group in a transaction of its own, after the group failed.
+/// Writes each message of a group by itself, after the group failed.
 ///
 /// So a message that PostgreSQL refuses does not fail the others. This also resolves the conflict when two nodes store the same
 /// `clientMessageId` at once: the second transaction finds the message of the first.
@@ -200,174 +231,142 @@ async fn write_individually(
 ) -> Vec<Result<Posted, Problem>> {
     let mut answers = Vec::with_capacity(posts.len());
     for post in posts {
-        answers.push(
-            match write_within_timeout(db, &outbox.traces, std::slice::from_ref(post)).await {
-                Ok(mut written) => {
-                    outbox.publish(written.events);
-                    written
-                        .answers
-                        .pop()
-                        .unwrap_or_else(|| Err(Problem::Unavailable(Dependency::Node, None)))
-                }
-                Err(problem) => Err(problem),
-            },
-        );
-        if matches!(answers.last(), Some(Err(Problem::Unavailable(..)))) {
-            // The other messages would fail likewise, each after a timeout.
-            answers.resize_with(posts.len(), || Err(unavailable()));
-            break;
-        }
-    }
-    answers
-}
-
-async fn write(db: &Db, posts: &[Post]) -> Result<Written, Problem> {
-    let mut transaction = db.begin().await?;
-    let mut batch = Batch::read(&mut transaction, posts).await?;
-    let mut new = Vec::new();
-    let mut answers = Vec::with_capacity(posts.len());
-    for post in posts {
-        answers.push(batch.admit(post, &mut new));
-    }
-    let events = if new.is_empty() {
-        Vec::new()
-    } else {
-        new_messages::insert(&mut transaction, &new).await?
-    };
-    Point::MessageWritten.pass();
-    transaction.commit().await?;
-    Ok(Written { answers, events })
-}
-
-/// The rows that decide whether each message of a group is accepted.
-///
-/// They stay locked until the transaction ends.
-struct Batch {
-    channels: HashMap<ChannelId, Target>,
-    authors: HashMap<UserId, Author>,
-    /// JSON of the messages stored earlier with the same author and `clientMessageId`.
-    stored: HashMap<(UserId, Uuid), Bytes>,
-    /// The messages that the group's messages reply to, with their channels.
-    originals: HashMap<MessageId, (ChannelId, Reply)>,
-    /// The users with the names that the group's messages mention.
-    names: Names,
-}
-
-impl Batch {
-    async fn read(db: &mut Transaction, posts: &[Post]) -> Result<Self, Problem> {
-        // Before the locks, because a text may have many candidates.
-        let mut candidates = Vec::new();
-        for post in posts {
-            let keys = post.mentions.iter().flatten().cloned();
-            candidates.extend(keys.map(|key| (post.channel, key)));
-        }
-        let names = Names::read(db, candidates).await?;
-        let channels = distinct(posts.iter().map(|post| post.channel));
-        let channels = new_messages::lock_targets(db, &channels).await?;
-        let authors = distinct(posts.iter().map(|post| (post.author, post.channel)));
-        let (senders, ids): (Vec<_>, Vec<_>) = posts
-            .iter()
-            .filter_map(|post| Some((post.author, post.client_id?)))
-            .unzip();
-        let authors = new_messages::lock_authors(db, &authors, &ids).await?;
-        let mut stored = HashMap::new();
-        if !ids.is_empty() {
-            for message in new_messages::with_client_ids(db, &senders, &ids).await? {
-                if let (Some(author), Some(id)) = (&message.author, message.client_message_id) {
-                    stored.insert((author.id, id), json(&message)?);
-                }
+        match write_within_timeout(db, &outbox.traces, std::slice::from_ref(post)).await {
+            Ok(written) => {
+                outbox.publish(written.events);
+                answers.extend(written.answers);
             }
+            Err(Problem::Unavailable(..)) => {
+                // The other messages would fail likewise, each after a timeout.
+                answers.resize_with(posts.len(), || Err(unavailable()));
+                break;
+            }
+            Err(problem) => answers.push(Err(problem)),
         }
-        let replied_to = distinct(posts.iter().filter_map(|post| post.reply_to));
-        let originals = if replied_to.is_empty() {
-            HashMap::new()
-        } else {
-            new_messages::originals(db, &replied_to).await?
-        };
-        let channels = channels.into_iter().map(|target| (target.id, target));
-        Ok(Self {
-            channels: channels.collect(),
-            authors,
-            stored,
-            originals,
-            names,
-        })
     }
+    read_repeated(db, answers).await
+}
 
-    /// Accepts or refuses a message.
-    ///
-    /// Adds an accepted message to `new` unless it is stored already.
-    fn admit(&mut self, post: &Post, new: &mut Vec<NewMessage>) -> Result<Posted, Problem> {
-        let stored = post
-            .client_id
-            .and_then(|id| self.stored.get(&(post.author, id)));
-        if let Some(body) = stored {
-            return Ok(Posted {
-                body: body.clone(),
-                new: false,
-            });
-        }
-        let author = self.authors.get(&post.author);
-        let author = author.ok_or(Problem::NotFound(Resource::User(post.author)))?;
-        let deleted = post.client_id.and_then(|id| author.deleted_message(id));
-        if let Some(message) = deleted {
-            return Err(Problem::NotFound(Resource::Message(message)));
-        }
-        let target = self
-            .channels
-            .get_mut(&post.channel)
-            .filter(|target| author.visible_channels.contains(&target.id));
-        let target = target.ok_or(Problem::NotFound(Resource::Channel(post.channel)))?;
-        let original = |id| match self.originals.get(&id) {
-            Some((channel, reply)) if *channel == post.channel => Ok(reply.clone()),
-            _ => Err(Problem::invalid(
-                "replyTo",
-                "must be a message of the channel",
-            )),
-        };
-        let message = Message {
-            id: MessageId::new(),
-            created_at: target.now,
-            updated_at: target.now,
-            content: post.text.clone().into_string(),
-            channel_id: post.channel,
-            author: Some(author.user.clone()),
-            attachments: post.attachments.clone(),
-            seq: target.last_seq + 1,
-            reply_to: post.reply_to.map(original).transpose()?,
-            mentions: self.names.resolve(post.channel, &post.mentions),
-            reactions: Vec::new(),
-            client_message_id: post.client_id,
-        };
-        let body = json(&message)?;
-        target.last_seq += 1;
-        if let Some(id) = post.client_id {
-            self.stored.insert((post.author, id), body.clone());
-        }
-        let is_addressed = !message.mentions.is_empty() || message.reply_to.is_some();
-        new.push(NewMessage {
-            message,
-            body: body.clone(),
-            notifies: target.notifies || is_addressed,
-            trace: post.trace,
+/// Stores a group's messages in one statement.
+async fn write(db: &Db, posts: &[Post]) -> Result<Written, Problem> {
+    let keys = posts.iter().flat_map(|post| {
+        let keys = post.mentions.iter().flatten().cloned();
+        keys.map(|key| (post.channel, key))
+    });
+    let names = Names::read(db, keys.collect()).await?;
+    let mentions = posts
+        .iter()
+        .map(|post| names.resolve(post.channel, &post.mentions));
+    let mentions: Vec<Vec<UserId>> = mentions.collect();
+    let messages = posts
+        .iter()
+        .zip(&mentions)
+        .map(|(post, mentions)| NewMessage {
+            id: post.id,
+            channel: post.channel,
+            author: post.author,
+            content: post.text.as_str(),
+            client_id: post.client_id,
+            reply_to: post.reply_to,
+            mentions,
+            attachments: &post.attachments,
+            event: EventId::new(),
+            job: EventId::new(),
         });
-        Ok(Posted { body, new: true })
+    let messages: Vec<NewMessage<'_>> = messages.collect();
+    let outcomes = new_messages::insert(db, &messages).await?;
+    let mut events = Vec::with_capacity(posts.len());
+    let answers =
+        outcomes
+            .into_iter()
+            .zip(posts)
+            .zip(&messages)
+            .map(|((outcome, post), message)| match outcome {
+                Outcome::New(stored) => {
+                    let body = new_message(post, message, *stored, &mut events)?;
+                    Ok(Answered::New(body))
+                }
+                Outcome::Repeated(id) => Ok(Answered::Repeated(id)),
+                Outcome::Deleted(id) => Err(Problem::NotFound(Resource::Message(id))),
+                Outcome::NoAuthor => Err(Problem::NotFound(Resource::User(post.author))),
+                Outcome::NoChannel => Err(Problem::NotFound(Resource::Channel(post.channel))),
+                Outcome::NoOriginal => Err(Problem::invalid(
+                    "replyTo",
+                    "must be a message of the channel",
+                )),
+            });
+    Ok(Written {
+        answers: answers.collect(),
+        events,
+    })
+}
+
+/// The JSON of a message that was stored. Adds its event and its job.
+fn new_message(
+    post: &Post,
+    new: &NewMessage<'_>,
+    stored: Stored,
+    events: &mut Vec<OutboxRow>,
+) -> Result<Bytes, Problem> {
+    let message = Message {
+        id: post.id,
+        created_at: stored.created_at,
+        updated_at: stored.created_at,
+        content: post.text.clone().into_string(),
+        channel_id: post.channel,
+        author: Some(stored.author),
+        attachments: post.attachments.clone(),
+        seq: stored.seq,
+        reply_to: stored.reply_to,
+        mentions: new.mentions.to_vec(),
+        reactions: Vec::new(),
+        client_message_id: post.client_id,
+    };
+    let body = message.to_json()?;
+    let created = Event {
+        id: new.event,
+        trace: post.trace,
+        ..Event::message_created(post.channel, stored.seq, body.clone())
+    };
+    events.push(OutboxRow::new(stored.event_row, created));
+    if let Some(row) = stored.job_row {
+        let job = Event {
+            id: new.job,
+            ..Event::notification_job(post.channel, post.id)
+        };
+        events.push(OutboxRow::new(row, job));
     }
+    Ok(body)
 }
 
-/// The distinct items, sorted.
-///
-/// So every group takes its locks in the same order.
-fn distinct<T: Ord>(items: impl Iterator<Item = T>) -> Vec<T> {
-    let mut items: Vec<T> = items.collect();
-    items.sort_unstable();
-    items.dedup();
-    items
-}
-
-/// A message's JSON, serialised once for the author, Kafka and every subscriber.
-fn json(message: &Message) -> Result<Bytes, Problem> {
-    Ok(serde_json::to_vec(message)
-        .map_err(Problem::internal)?
-        .into())
+/// The answers with the JSON of the messages that were stored before.
+async fn read_repeated(
+    db: &Db,
+    answers: Vec<Result<Answered, Problem>>,
+) -> Vec<Result<Posted, Problem>> {
+    let repeated = answers.iter().filter_map(|answer| match answer {
+        Ok(Answered::Repeated(id)) => Some(*id),
+        _ => None,
+    });
+    let repeated: Vec<MessageId> = repeated.collect();
+    let stored = if repeated.is_empty() {
+        Ok(HashMap::new())
+    } else {
+        messages::with_ids(db, &repeated).await
+    };
+    let posted = answers.into_iter().map(|answer| match answer? {
+        Answered::New(body) => Ok(Posted { body, new: true }),
+        Answered::Repeated(id) => match &stored {
+            Ok(stored) => {
+                let message = stored.get(&id);
+                let message = message.ok_or(Problem::NotFound(Resource::Message(id)))?;
+                Ok(Posted {
+                    body: message.to_json()?,
+                    new: false,
+                })
+            }
+            Err(_) => Err(unavailable()),
+        },
+    });
+    posted.collect()
 }

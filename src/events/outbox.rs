@@ -268,7 +268,7 @@ async fn sweep_records(kafka: &Kafka, db: &Db) -> Result<(usize, usize), Problem
     if !outbox::is_claimable(db, &topics, STALE_AFTER, overdue_after).await? {
         return Ok((0, 0));
     }
-    let (mut transaction, claimed) =
+    let (mut transaction, mut claimed) =
         outbox::claim(db, &topics, STALE_AFTER, overdue_after, SWEEP_BATCH).await?;
     if !claimed.is_empty() {
         Point::SweepClaimed.pass();
@@ -277,7 +277,7 @@ async fn sweep_records(kafka: &Kafka, db: &Db) -> Result<(usize, usize), Problem
         kafka.suspect_job_consumer();
     }
     // Published late, an edit would replace a newer one at the clients.
-    let mut published = outbox::superseded(&mut transaction, &claimed).await?;
+    let mut published = outbox::complete(&mut transaction, &mut claimed).await?;
     let mut in_flight = Vec::new();
     for row in claimed.iter().filter(|row| !published.contains(&row.id)) {
         if let Ok(delivery) = kafka.send(&row.event, None) {

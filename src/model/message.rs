@@ -1,5 +1,6 @@
 //! Messages and their text.
 
+use bytes::Bytes;
 use serde::Serialize;
 use time::OffsetDateTime;
 use utoipa::ToSchema;
@@ -8,6 +9,7 @@ use uuid::Uuid;
 use crate::{
     ids::{ChannelId, MessageId, UserId},
     model::{BinaryContent, Reaction, text, user::User},
+    problem::Problem,
 };
 
 /// A message, as in the API, STOMP and Kafka.
@@ -45,6 +47,17 @@ pub struct Message {
     /// The client's identifier of the message, if it sent one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub client_message_id: Option<Uuid>,
+}
+
+impl Message {
+    /// The message as JSON, serialised once for the author, Kafka and every subscriber.
+    ///
+    /// # Errors
+    /// [`Problem::Internal`].
+    pub fn to_json(&self) -> Result<Bytes, Problem> {
+        let json = serde_json::to_vec(self).map_err(Problem::internal)?;
+        Ok(json.into())
+    }
 }
 
 /// The message that another message replies to, as it was when the reply was read.

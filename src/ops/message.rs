@@ -79,6 +79,7 @@ pub fn post(
         Point::FileStaged.pass();
     }
     app.posts.post(Post {
+        id: MessageId::new(),
         author,
         channel,
         mentions: mention::candidates(text.as_str()),

@@ -7,7 +7,7 @@ use sqlx::{Row, postgres::PgRow};
 use crate::{
     ids::{FileId, MessageId, UserId},
     model::{
-        BinaryContent, Message, UploadStatus,
+        BinaryContent, UploadStatus,
         file::{DECODED_TYPES, Picture},
     },
     problem::Problem,
@@ -72,50 +72,6 @@ macro_rules! json {
 }
 
 pub(super) use json;
-
-/// Inserts the attachments of new messages, which the same transaction inserts.
-///
-/// # Errors
-/// PostgreSQL fails.
-pub async fn attach<'a>(
-    db: &mut Transaction,
-    messages: impl Iterator<Item = &'a Message>,
-) -> Result<(), Problem> {
-    const SQL: &str = "insert into binary_contents (id, uploader_id, message_id, position, file_name, size, content_type, status, next_try_at) \
-                       select n.*, 'WAITING', clock_timestamp() \
-                       from unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::smallint[], $5::text[], $6::bigint[], $7::text[]) as n";
-    let files: Vec<(&Message, i16, &BinaryContent)> = messages
-        .flat_map(|message| {
-            let files = (0..).zip(&message.attachments);
-            files.map(move |(position, file)| (message, position, file))
-        })
-        .collect();
-    if files.is_empty() {
-        return Ok(());
-    }
-    let uploader = |message: &Message| message.author.as_ref().map(|author| author.id);
-    sqlx::query(SQL)
-        .bind(files.iter().map(|f| f.2.id).collect::<Vec<_>>())
-        .bind(files.iter().map(|f| uploader(f.0)).collect::<Vec<_>>())
-        .bind(files.iter().map(|f| f.0.id).collect::<Vec<_>>())
-        .bind(files.iter().map(|f| f.1).collect::<Vec<_>>())
-        .bind(
-            files
-                .iter()
-                .map(|f| f.2.file_name.as_str())
-                .collect::<Vec<_>>(),
-        )
-        .bind(files.iter().map(|f| f.2.size).collect::<Vec<_>>())
-        .bind(
-            files
-                .iter()
-                .map(|f| f.2.content_type.as_str())
-                .collect::<Vec<_>>(),
-        )
-        .execute(db)
-        .await?;
-    Ok(())
-}
 
 /// Detaches a user's picture; the sweep deletes it. False if there is none.
 ///

@@ -2,6 +2,8 @@
 
 use std::collections::HashMap;
 
+use sqlx::PgExecutor;
+
 use crate::{
     ids::{ChannelId, UserId},
     model::{Message, mention::Candidates},
@@ -19,7 +21,7 @@ impl Names {
     /// # Errors
     /// PostgreSQL fails.
     pub async fn read(
-        db: &mut Transaction,
+        db: impl PgExecutor<'_>,
         named: Vec<(ChannelId, String)>,
     ) -> Result<Self, Problem> {
         const SQL: &str = concat!(

@@ -1,5 +1,7 @@
 //! Messages.
 
+use std::collections::HashMap;
+
 use serde::Deserialize;
 use sqlx::{Row, postgres::PgRow, types::Json};
 use time::OffsetDateTime;
@@ -258,6 +260,39 @@ pub async fn more_than(
 pub async fn find(db: &Db, id: MessageId) -> Result<Option<Message>, Problem> {
     const SQL: &str = select!("where m.id = $1");
     Ok(sqlx::query_as(SQL).bind(id).fetch_optional(db).await?)
+}
+
+/// The messages with these ids.
+///
+/// # Errors
+/// PostgreSQL fails.
+pub async fn with_ids(db: &Db, ids: &[MessageId]) -> Result<HashMap<MessageId, Message>, Problem> {
+    const SQL: &str = select!("where m.id = any($1)");
+    let messages: Vec<Message> = sqlx::query_as(SQL).bind(ids).fetch_all(db).await?;
+    let by_id = messages.into_iter().map(|message| (message.id, message));
+    Ok(by_id.collect())
+}
+
+/// The messages at these positions, pair by pair.
+///
+/// # Errors
+/// PostgreSQL fails.
+pub(super) async fn at_positions(
+    db: &mut Transaction,
+    channels: &[ChannelId],
+    seqs: &[i64],
+) -> Result<HashMap<(ChannelId, i64), Message>, Problem> {
+    const SQL: &str =
+        select!("where (m.channel_id, m.seq) in (select * from unnest($1::uuid[], $2::bigint[]))");
+    let messages: Vec<Message> = sqlx::query_as(SQL)
+        .bind(channels)
+        .bind(seqs)
+        .fetch_all(db)
+        .await?;
+    let by_position = messages
+        .into_iter()
+        .map(|message| ((message.channel_id, message.seq), message));
+    Ok(by_position.collect())
 }
 
 /// Changes a message's text and the users whom it mentions. `None` when the message or its channel is deleted.

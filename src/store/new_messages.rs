@@ -1,240 +1,179 @@
-//! New messages: the rows that the group commit reads and writes.
+//! New messages: the statement that stores a group of them.
 
-use std::collections::HashMap;
-
-use bytes::Bytes;
-use sqlx::types::Json;
+use serde::Serialize;
+use sqlx::{FromRow, Row, postgres::PgRow, types::Json};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
 use crate::{
-    ids::{ChannelId, MessageId, UserId},
-    model::{Event, Message, Reply, TraceParent, User},
+    ids::{ChannelId, EventId, FileId, MessageId, UserId},
+    model::{BinaryContent, Reply, User},
     problem::Problem,
     store::{
-        Transaction, files, mentions,
-        messages::{Original, original, select},
-        outbox::{Columns, OutboxRow},
+        Db,
+        messages::{Original, original},
         users,
-        visibility::visible,
     },
 };
 
-/// A channel whose row is locked for new messages.
-#[derive(Clone, Debug, sqlx::FromRow)]
-pub struct Target {
+/// A message to store.
+#[derive(Clone, Copy, Debug)]
+pub struct NewMessage<'a> {
+    /// Its id.
+    pub id: MessageId,
     /// Channel.
-    pub id: ChannelId,
-    /// Position of its newest message.
-    pub last_seq: i64,
-    /// Now, but not before the instant of its newest message.
-    pub now: OffsetDateTime,
-    /// Whether a user, possibly only the author, has notifications on for the channel.
-    pub notifies: bool,
+    pub channel: ChannelId,
+    /// Author.
+    pub author: UserId,
+    /// Text.
+    pub content: &'a str,
+    /// The client's identifier.
+    pub client_id: Option<Uuid>,
+    /// The message of the channel that this one replies to.
+    pub reply_to: Option<MessageId>,
+    /// The users whom the text mentions.
+    pub mentions: &'a [UserId],
+    /// Files, whose bytes are stored already.
+    pub attachments: &'a [BinaryContent],
+    /// The id of its event.
+    pub event: EventId,
+    /// The id of the job that inserts its notifications.
+    pub job: EventId,
 }
 
-/// Locks the channels until the transaction ends.
+/// What became of a message.
+#[derive(Clone, Debug)]
+pub enum Outcome {
+    /// It is stored.
+    New(Box<Stored>),
+    /// The author stored this message with the same `clientMessageId` before.
+    Repeated(MessageId),
+    /// The author stored this message with the same `clientMessageId` before, and it is deleted.
+    Deleted(MessageId),
+    /// The author does not exist.
+    NoAuthor,
+    /// The channel does not exist, or is invisible to the author.
+    NoChannel,
+    /// The message that it replies to is not in the channel.
+    NoOriginal,
+}
+
+/// A message that was stored.
+#[derive(Clone, Debug)]
+pub struct Stored {
+    /// Its author.
+    pub author: User,
+    /// Its position.
+    pub seq: i64,
+    /// When it was created. Not before the message at the position before it.
+    pub created_at: OffsetDateTime,
+    /// The message that it replies to.
+    pub reply_to: Option<Reply>,
+    /// The outbox row of its event.
+    pub event_row: i64,
+    /// The outbox row of its job; none when it notifies nobody.
+    pub job_row: Option<i64>,
+}
+
+/// Stores messages, with their attachments, mentions and events, and moves the positions of their channels, in a transaction of one
+/// statement. The answers have the order of the messages.
 ///
-/// Locks in the order of the ids, so that two groups cannot deadlock.
+/// No two of the messages may have the same author and `client_id`.
 ///
 /// # Errors
-/// PostgreSQL fails.
-pub async fn lock_targets(
-    db: &mut Transaction,
-    channels: &[ChannelId],
-) -> Result<Vec<Target>, Problem> {
-    const SQL: &str = "select id, last_seq, greatest(clock_timestamp(), last_message_at) as now, \
-                       exists (select from read_statuses r where r.channel_id = c.id and r.notification_enabled) as notifies \
-                       from channels c where id = any($1) order by id for no key update";
-    Ok(sqlx::query_as(SQL).bind(channels).fetch_all(db).await?)
-}
-
-/// An author whose row is locked for new messages.
-#[derive(Clone, Debug, sqlx::FromRow)]
-pub struct Author {
-    /// The user.
-    #[sqlx(flatten)]
-    pub user: User,
-    /// The channels of the author's new messages that are visible to the author.
-    pub visible_channels: Vec<ChannelId>,
-    /// The `clientMessageId`s of the new messages with which the author stored messages that are deleted, in order.
-    pub deleted_client_ids: Vec<Uuid>,
-    /// These messages, in the same order.
-    pub deleted_messages: Vec<MessageId>,
-}
-
-impl Author {
-    /// The deleted message that the author stored with this `clientMessageId`.
-    pub fn deleted_message(&self, client_id: Uuid) -> Option<MessageId> {
-        let index = self.deleted_client_ids.binary_search(&client_id).ok()?;
-        self.deleted_messages.get(index).copied()
-    }
-}
-
-/// Locks the authors of new messages.
-///
-/// No transaction deletes their accounts before this one ends.
-///
-/// Must run after [`lock_targets`]: a participant leaves a private channel only with the channel's lock, so the visible channels
-/// stay visible until the transaction ends. An author who does not exist is missing from the result.
-///
-/// # Errors
-/// PostgreSQL fails.
-pub async fn lock_authors(
-    db: &mut Transaction,
-    posts: &[(UserId, ChannelId)],
-    client_ids: &[Uuid],
-) -> Result<HashMap<UserId, Author>, Problem> {
+/// PostgreSQL fails. Then all messages are stored or none. A `client_id` that another node stores at the same time fails the statement.
+pub async fn insert(db: &Db, messages: &[NewMessage<'_>]) -> Result<Vec<Outcome>, Problem> {
     const SQL: &str = concat!(
-        "select ",
-        users::columns!(),
-        ", array(select c.id from unnest($1::uuid[], $2::uuid[]) as post (author_id, channel_id) \
-         join channels c on c.id = post.channel_id where post.author_id = u.id and ",
-        visible!("c", "u.id"),
-        ") as visible_channels, \
-         array(select d.client_message_id from deleted_client_ids d where d.author_id = u.id and d.client_message_id = any($3) order by 1) as deleted_client_ids, \
-         array(select d.message_id from deleted_client_ids d where d.author_id = u.id and d.client_message_id = any($3) order by d.client_message_id) as deleted_messages \
-         from users u",
-        users::picture!(),
-        "where u.id = any($1) order by u.id for key share of u"
-    );
-    let (users, channels): (Vec<_>, Vec<_>) = posts.iter().copied().unzip();
-    let authors: Vec<Author> = sqlx::query_as(SQL)
-        .bind(users)
-        .bind(channels)
-        .bind(client_ids)
-        .fetch_all(db)
-        .await?;
-    let authors = authors.into_iter().map(|author| (author.user.id, author));
-    Ok(authors.collect())
-}
-
-/// The stored messages of these authors with these `clientMessageId`s, pair by pair.
-///
-/// # Errors
-/// PostgreSQL fails.
-pub async fn with_client_ids(
-    db: &mut Transaction,
-    authors: &[UserId],
-    client_ids: &[Uuid],
-) -> Result<Vec<Message>, Problem> {
-    const SQL: &str = select!(
-        "where (m.author_id, m.client_message_id) in (select * from unnest($1::uuid[], $2::uuid[]))"
-    );
-    Ok(sqlx::query_as(SQL)
-        .bind(authors)
-        .bind(client_ids)
-        .fetch_all(db)
-        .await?)
-}
-
-/// The messages with these ids, as originals of replies, each with its channel.
-///
-/// # Errors
-/// PostgreSQL fails.
-pub async fn originals(
-    db: &mut Transaction,
-    ids: &[MessageId],
-) -> Result<HashMap<MessageId, (ChannelId, Reply)>, Problem> {
-    const SQL: &str = concat!(
-        "select r.id, r.channel_id, r.seq, ",
+        "select p.*, case when r.id is not null then ",
         original!(),
-        " from messages r where r.id = any($1)"
+        " end as original, ",
+        users::columns!(),
+        " from post_messages($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) p \
+         left join messages r on r.id = ($6::uuid[])[p.number] left join users u on u.id = ($3::uuid[])[p.number]",
+        users::picture!(),
+        "order by p.number"
     );
-    type Row = (MessageId, ChannelId, i64, Json<Original>);
-    let rows: Vec<Row> = sqlx::query_as(SQL).bind(ids).fetch_all(db).await?;
-    let replies = rows.into_iter().map(|(id, channel, seq, Json(original))| {
-        (id, (channel, Original::reply(Some(original), id, seq)))
-    });
-    Ok(replies.collect())
-}
-
-/// A message to insert.
-pub struct NewMessage {
-    /// The row.
-    pub message: Message,
-    /// The row as JSON, for the author and every subscriber.
-    pub body: Bytes,
-    /// Whether it may cause notifications.
-    pub notifies: bool,
-    /// The recorded span that posts it.
-    pub trace: Option<TraceParent>,
-}
-
-/// Inserts new messages, their attachments and their events.
-///
-/// Also updates the channels' positions. Attachments and mentions need a statement each, which messages without them save.
-///
-/// # Errors
-/// PostgreSQL fails.
-pub async fn insert(db: &mut Transaction, new: &[NewMessage]) -> Result<Vec<OutboxRow>, Problem> {
-    const SQL: &str = "with positions as ( \
-            select channel_id, max(seq) as seq, max(at) as at from unnest($2::uuid[], $3::bigint[], $7::timestamptz[]) as n (channel_id, seq, at) group by 1 \
-        ), moved as ( \
-            update channels c set last_seq = p.seq, last_message_at = p.at from positions p where c.id = p.channel_id \
-        ), written as ( \
-            insert into messages (id, channel_id, seq, author_id, content, client_message_id, created_at, updated_at, reply_to_id, reply_to_seq, mentions) \
-            select id, channel_id, seq, author_id, content, client_message_id, at, at, reply_to_id, reply_to_seq, mentions::uuid[] \
-            from unnest($1::uuid[], $2::uuid[], $3::bigint[], $4::uuid[], $5::text[], $6::uuid[], $7::timestamptz[], $14::uuid[], $15::bigint[], $16::text[]) \
-              as n (id, channel_id, seq, author_id, content, client_message_id, at, reply_to_id, reply_to_seq, mentions) \
-        ) \
-        insert into outbox (event_id, topic, key, kind, seq, body) \
-        select * from unnest($8::uuid[], $9::text[], $10::text[], $11::text[], $12::bigint[], $13::text[]) returning id";
-    let created = new.iter().map(|n| Event {
-        trace: n.trace,
-        ..Event::message_created(n.message.channel_id, n.message.seq, n.body.clone())
-    });
-    let jobs = new
-        .iter()
-        .filter(|n| n.notifies)
-        .map(|n| Event::notification_job(n.message.channel_id, n.message.id));
-    let events: Vec<Event> = created.chain(jobs).collect();
-    let columns = Columns::of(&events);
-    let replies = new.iter().map(|n| n.message.reply_to.as_ref());
-    let of = |message: &Message| message.author.as_ref().map(|author| author.id);
-    let rows: Vec<i64> = sqlx::query_scalar(SQL)
-        .bind(new.iter().map(|n| n.message.id).collect::<Vec<_>>())
-        .bind(new.iter().map(|n| n.message.channel_id).collect::<Vec<_>>())
-        .bind(new.iter().map(|n| n.message.seq).collect::<Vec<_>>())
-        .bind(new.iter().map(|n| of(&n.message)).collect::<Vec<_>>())
-        .bind(
-            new.iter()
-                .map(|n| n.message.content.as_str())
-                .collect::<Vec<_>>(),
-        )
-        .bind(
-            new.iter()
-                .map(|n| n.message.client_message_id)
-                .collect::<Vec<_>>(),
-        )
-        .bind(new.iter().map(|n| n.message.created_at).collect::<Vec<_>>())
-        .bind(columns.ids)
-        .bind(columns.topics)
-        .bind(columns.keys)
-        .bind(columns.kinds)
-        .bind(columns.seqs)
-        .bind(columns.bodies)
-        .bind(
-            replies
-                .clone()
-                .map(|reply| reply.map(|reply| reply.id))
-                .collect::<Vec<_>>(),
-        )
-        .bind(
-            replies
-                .map(|reply| reply.map(|reply| reply.seq))
-                .collect::<Vec<_>>(),
-        )
-        .bind(
-            new.iter()
-                .map(|n| uuid_array(&n.message.mentions))
-                .collect::<Vec<_>>(),
-        )
-        .fetch_all(&mut *db)
+    let ids = |of: fn(&NewMessage<'_>) -> Uuid| messages.iter().map(of).collect::<Vec<_>>();
+    let contents: Vec<&str> = messages.iter().map(|message| message.content).collect();
+    let client_ids: Vec<_> = messages.iter().map(|message| message.client_id).collect();
+    let replies: Vec<_> = messages.iter().map(|message| message.reply_to).collect();
+    let mentions = messages.iter().map(|message| uuid_array(message.mentions));
+    let rows = sqlx::query(SQL)
+        .bind(ids(|message| message.id.0))
+        .bind(ids(|message| message.channel.0))
+        .bind(ids(|message| message.author.0))
+        .bind(contents)
+        .bind(client_ids)
+        .bind(replies)
+        .bind(mentions.collect::<Vec<_>>())
+        .bind(ids(|message| message.event.0))
+        .bind(ids(|message| message.job.0))
+        .bind(files(messages).map(Json))
+        .fetch_all(db)
         .await?;
-    mentions::insert(&mut *db, new.iter().map(|n| &n.message)).await?;
-    files::attach(db, new.iter().map(|n| &n.message)).await?;
-    Ok(OutboxRow::inserted(rows, events))
+    let outcomes = rows.iter().zip(messages);
+    let outcomes: Result<Vec<Outcome>, sqlx::Error> = outcomes
+        .map(|(row, message)| outcome(row, message))
+        .collect();
+    Ok(outcomes?)
+}
+
+/// A row of `files`.
+#[derive(Serialize)]
+struct File<'a> {
+    post: usize,
+    position: usize,
+    id: FileId,
+    name: &'a str,
+    size: i64,
+    r#type: &'a str,
+}
+
+/// The attachments of the messages, which have the numbers 1, 2, 3 …; none when there are none.
+fn files<'a>(messages: &[NewMessage<'a>]) -> Option<Vec<File<'a>>> {
+    let files = (1..).zip(messages).flat_map(|(post, message)| {
+        let files = message.attachments.iter().enumerate();
+        files.map(move |(position, file)| File {
+            post,
+            position,
+            id: file.id,
+            name: &file.file_name,
+            size: file.size,
+            r#type: &file.content_type,
+        })
+    });
+    let files: Vec<File<'a>> = files.collect();
+    (!files.is_empty()).then_some(files)
+}
+
+fn outcome(row: &PgRow, message: &NewMessage<'_>) -> Result<Outcome, sqlx::Error> {
+    let id = row.try_get("message_id")?;
+    Ok(match row.try_get("outcome")? {
+        "NEW" => {
+            let original: Option<Json<Original>> = row.try_get("original")?;
+            let original = original.map(|Json(original)| original);
+            let seq: Option<i64> = row.try_get("reply_seq")?;
+            let reply = message.reply_to.zip(seq);
+            Outcome::New(Box::new(Stored {
+                author: User::from_row(row)?,
+                seq: row.try_get("seq")?,
+                created_at: row.try_get("at")?,
+                reply_to: reply.map(|(id, seq)| Original::reply(original, id, seq)),
+                event_row: row.try_get("event_row")?,
+                job_row: row.try_get("job_row")?,
+            }))
+        }
+        "STORED" => Outcome::Repeated(id),
+        "DELETED" => Outcome::Deleted(id),
+        "NO_AUTHOR" => Outcome::NoAuthor,
+        "NO_CHANNEL" => Outcome::NoChannel,
+        "NO_ORIGINAL" => Outcome::NoOriginal,
+        other => {
+            return Err(sqlx::Error::Decode(
+                format!("unknown outcome {other}").into(),
+            ));
+        }
+    })
 }
 
 /// An array of ids as PostgreSQL writes it, or none when there are none. `unnest` would flatten an array of arrays.

@@ -9,9 +9,13 @@ use crate::{
     ids::{ChannelId, EventId},
     model::{Control, Event, Topic, event},
     problem::Problem,
-    store::{Db, Transaction},
+    store::{Db, Transaction, messages},
     traces,
 };
+
+/// The kind of the row of a new message, which has no body: whoever publishes it reads the message. Nodes of an earlier version, which
+/// would publish an empty body, do not know it.
+const MESSAGE_STORED: &str = "message.stored";
 
 /// A row of the outbox.
 #[derive(Clone, Debug)]
@@ -25,16 +29,19 @@ pub struct OutboxRow {
 }
 
 impl OutboxRow {
+    /// The row of an event that was just inserted.
+    pub fn new(id: i64, event: Event) -> Self {
+        Self {
+            id,
+            event,
+            was_sent: false,
+        }
+    }
+
     /// The rows of events that were just inserted, in the same order as their ids.
-    pub(super) fn inserted(ids: Vec<i64>, events: Vec<Event>) -> Vec<Self> {
-        ids.into_iter()
-            .zip(events)
-            .map(|(id, event)| Self {
-                id,
-                event,
-                was_sent: false,
-            })
-            .collect()
+    fn inserted(ids: Vec<i64>, events: Vec<Event>) -> Vec<Self> {
+        let rows = ids.into_iter().zip(events);
+        rows.map(|(id, event)| Self::new(id, event)).collect()
     }
 }
 
@@ -69,17 +76,17 @@ pub async fn insert(
 }
 
 /// The columns of events, for one insert statement.
-pub(super) struct Columns<'a> {
-    pub(super) ids: Vec<EventId>,
-    pub(super) topics: Vec<&'a str>,
-    pub(super) keys: Vec<&'a str>,
-    pub(super) kinds: Vec<&'a str>,
-    pub(super) seqs: Vec<Option<i64>>,
-    pub(super) bodies: Vec<&'a str>,
+struct Columns<'a> {
+    ids: Vec<EventId>,
+    topics: Vec<&'a str>,
+    keys: Vec<&'a str>,
+    kinds: Vec<&'a str>,
+    seqs: Vec<Option<i64>>,
+    bodies: Vec<&'a str>,
 }
 
 impl<'a> Columns<'a> {
-    pub(super) fn of(events: &'a [Event]) -> Self {
+    fn of(events: &'a [Event]) -> Self {
         Self {
             ids: events.iter().map(|event| event.id).collect(),
             topics: events.iter().map(|event| event.topic.name()).collect(),
@@ -122,13 +129,50 @@ macro_rules! is_latest {
     };
 }
 
-/// The rows of edits and reactions whose message was edited again or deleted since, or whose reaction was changed again.
-///
-/// The later change has an event of its own, so these rows need not be published.
+/// Reads the messages of claimed rows, and returns the rows that need not be published, because a later change has an event of its own:
+/// those of new messages that are deleted since, of edits whose message was edited again or deleted, and of reactions that were changed
+/// again.
 ///
 /// # Errors
 /// PostgreSQL fails.
-pub async fn superseded(db: &mut Transaction, claimed: &[OutboxRow]) -> Result<Vec<i64>, Problem> {
+pub async fn complete(
+    db: &mut Transaction,
+    claimed: &mut [OutboxRow],
+) -> Result<Vec<i64>, Problem> {
+    let mut needless = read_messages(db, claimed).await?;
+    needless.extend(superseded(db, claimed).await?);
+    Ok(needless)
+}
+
+/// Sets the bodies of the rows of new messages. Returns the rows whose messages are deleted.
+async fn read_messages(
+    db: &mut Transaction,
+    claimed: &mut [OutboxRow],
+) -> Result<Vec<i64>, Problem> {
+    let mut bodiless: Vec<(ChannelId, i64, &mut OutboxRow)> = claimed
+        .iter_mut()
+        .filter(|row| row.event.kind == event::MESSAGE_CREATED && row.event.body.is_empty())
+        .filter_map(|row| Some((row.event.key.parse().ok()?, row.event.seq?, row)))
+        .collect();
+    if bodiless.is_empty() {
+        return Ok(Vec::new());
+    }
+    let (channels, seqs): (Vec<_>, Vec<_>) = bodiless
+        .iter()
+        .map(|(channel, seq, _)| (*channel, *seq))
+        .unzip();
+    let messages = messages::at_positions(db, &channels, &seqs).await?;
+    let mut deleted = Vec::new();
+    for (channel, seq, row) in &mut bodiless {
+        match messages.get(&(*channel, *seq)) {
+            Some(message) => row.event.body = message.to_json()?,
+            None => deleted.push(row.id),
+        }
+    }
+    Ok(deleted)
+}
+
+async fn superseded(db: &mut Transaction, claimed: &[OutboxRow]) -> Result<Vec<i64>, Problem> {
     const SQL: &str = concat!(
         "select o.id from outbox o where o.id = any($1) and not ",
         is_latest!()
@@ -227,6 +271,11 @@ pub async fn delete_old(db: &Db) -> Result<(), Problem> {
     Ok(())
 }
 
+/// The kinds of rows that this version knows.
+fn kinds() -> Vec<&'static str> {
+    [MESSAGE_STORED].into_iter().chain(event::KINDS).collect()
+}
+
 /// The condition of a row to claim.
 macro_rules! is_claimable {
     () => {
@@ -252,7 +301,7 @@ pub async fn is_claimable(
     );
     Ok(sqlx::query_scalar(SQL)
         .bind(topics.iter().map(|topic| topic.name()).collect::<Vec<_>>())
-        .bind(event::KINDS)
+        .bind(kinds())
         .bind(age.as_secs_f64())
         .bind(overdue.as_secs_f64())
         .fetch_one(db)
@@ -261,7 +310,7 @@ pub async fn is_claimable(
 
 /// Claims rows of `topics` until the transaction ends, oldest first, at most `limit`.
 ///
-/// A row must be older than `age`, and not be claimed by another node. The row of a job that was sent must have been sent longer
+/// Rows of new messages need [`complete`]. A row must be older than `age`, and not be claimed by another node. The row of a job that was sent must have been sent longer
 /// than `overdue` ago; a revocation is sent once. During a rolling upgrade, rows of a kind that only the newer version knows are left to its nodes.
 ///
 /// # Errors
@@ -291,7 +340,7 @@ pub async fn claim(
     let mut transaction = db.begin().await?;
     let rows: Vec<Row> = sqlx::query_as(SQL)
         .bind(topics.iter().map(|topic| topic.name()).collect::<Vec<_>>())
-        .bind(event::KINDS)
+        .bind(kinds())
         .bind(age.as_secs_f64())
         .bind(overdue.as_secs_f64())
         .bind(limit)
@@ -314,15 +363,20 @@ pub async fn claim(
 /// Id, topic, key, kind, `seq` and body.
 type EventColumns = (EventId, String, String, String, Option<i64>, String);
 
-/// The event of a row; `None` if this version does not know its kind.
+/// The event of a row; `None` if this version does not know its kind. That of a new message has no body.
 fn event((id, topic, key, kind, seq, body): EventColumns) -> Option<Event> {
+    let (kind, body) = if kind == MESSAGE_STORED {
+        (event::MESSAGE_CREATED, Bytes::new())
+    } else {
+        (event::kind(&kind)?, Bytes::from(body))
+    };
     Some(Event {
         id,
         topic: Topic::named(&topic)?,
         key,
-        kind: event::kind(&kind)?,
+        kind,
         seq,
-        body: Bytes::from(body),
+        body,
         trace: None,
     })
 }

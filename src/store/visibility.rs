@@ -4,7 +4,7 @@
 //! participant who was added after the message without the history.
 //!
 //! Every query that reads a channel, its messages, its files or its notifications for a user contains this condition. No other
-//! file states the rule, which the tests below check. `tests/integration/visibility.rs` tries every reader as a stranger.
+//! file states the rule, except the function `post_messages` of schema.sql, which the tests below check. `tests/integration/visibility.rs` tries every reader as a stranger.
 
 /// The visibility rule as an SQL condition.
 ///
@@ -91,5 +91,17 @@ mod tests {
                 "store/visibility.rs"
             ]
         );
+    }
+
+    #[test]
+    fn the_function_that_posts_messages_states_the_same_rule() {
+        let rule = visible!("c", "p.author_id");
+        for schema in [
+            include_str!("../../schema.sql"),
+            include_str!("../../migrations/0020_post_messages.sql"),
+        ] {
+            let function = schema.split("create function post_messages(").nth(1);
+            assert!(function.is_some_and(|function| function.contains(rule)));
+        }
     }
 }

@@ -76,7 +76,6 @@ async fn a_message_survives_a_crash_at_each_step() {
     let mut bobs = Stomp::connect(&bob).await;
     bobs.subscribe(&channel).await;
     for (point, is_stored) in [
-        (Point::MessageWritten, false),
         (Point::FileStaged, false),
         (Point::MessageCommitted, true),
         (Point::MessagePublished, true),

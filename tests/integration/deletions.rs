@@ -539,7 +539,7 @@ async fn a_migration_of_an_old_database_drops_foreign_keys_and_purges_orphans() 
         "drop index users_by_name",
         "drop trigger messages_inserted on messages",
         "drop trigger messages_content_updated on messages",
-        "drop function add_unindexed_messages, add_unindexed_message",
+        "drop function add_unindexed_messages, add_unindexed_message, post_messages",
         "drop table message_terms, unindexed_messages",
         "drop index users_admins",
         "drop index outbox_recent",

@@ -439,14 +439,16 @@ async fn a_client_id_used_in_two_channels_concurrently_creates_one_message() {
         admin.create_channel("two").await,
     );
     let id = uuid::Uuid::new_v4().to_string();
-    // The lock holds both writes until both nodes have searched for the id and found nothing.
+    // This message holds both writes until both nodes have searched for the id and found nothing.
     let mut lock = cluster.db.begin().await.expect("a transaction");
-    let hold = sqlx::query("lock table outbox in share mode");
-    hold.execute(&mut *lock).await.expect("locked");
+    let hold = "insert into messages (id, channel_id, seq, author_id, content, client_message_id, created_at, updated_at) \
+                values (gen_random_uuid(), gen_random_uuid(), 1, $1::uuid, '', $2::uuid, now(), now())";
+    let hold = sqlx::query(hold).bind(&ann.id).bind(&id);
+    hold.execute(&mut *lock).await.expect("inserted");
     let release = async {
         eventually("both nodes wait", async || {
             let waits = "select count(*) from pg_stat_activity where datname = current_database() \
-                         and wait_event_type = 'Lock' and query like '%into outbox%'";
+                         and wait_event_type = 'Lock' and query like '%from post_messages(%'";
             let (waiting,): (i64,) = sqlx::query_as(waits)
                 .fetch_one(&cluster.db)
                 .await
