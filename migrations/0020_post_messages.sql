@@ -6,8 +6,11 @@ create function post_messages(
     mention_lists text[], event_ids uuid[], job_ids uuid[],
     -- [{post, position, id, name, size, type}]; post is the number of the message.
     files jsonb
-) returns table (number bigint, outcome text, message_id uuid, seq bigint, at timestamptz, reply_seq bigint, event_row bigint, job_row bigint)
-language plpgsql rows 10 as $$
+) returns table (
+    number bigint, outcome text, message_id uuid, seq bigint, at timestamptz, author_id uuid, reply_id uuid, reply_seq bigint, event_row bigint, job_row bigint
+)
+-- A plan for each call would cost more than the call.
+language plpgsql rows 10 set plan_cache_mode = force_generic_plan as $$
 #variable_conflict use_column
 begin
     -- In the order of the ids, so that two groups cannot deadlock. Each statement below sees what was committed before its locks.
@@ -17,15 +20,9 @@ begin
 
     return query
     with posts as (
-        select * from unnest(ids, channel_ids, author_ids, contents, client_ids, reply_ids, mention_lists, event_ids, job_ids) with ordinality
-            as p (id, channel_id, author_id, content, client_id, reply_id, mentions, event_id, job_id, number)
-    ), targets as materialized (
-        -- Each message is at least as late as the one before it.
-        select c.id, c.type, c.last_seq, greatest(clock_timestamp(), c.last_message_at) as now,
-            exists (select from read_statuses r where r.channel_id = c.id and r.notification_enabled) as notifies
-        from channels c where c.id = any(channel_ids)
-    ), judged as (
-        select p.*, c.last_seq, c.now, c.notifies, o.seq as reply_seq, coalesce(s.id, d.message_id) as earlier,
+        select p.*, c.last_seq, greatest(t.now, c.last_message_at) as at, o.seq as reply_seq, coalesce(s.id, d.message_id) as earlier,
+            p.mentions is not null or p.reply_id is not null
+                or exists (select from read_statuses r where r.channel_id = c.id and r.notification_enabled) as notifies,
             case
                 when s.id is not null then 'STORED'
                 when u.id is null then 'NO_AUTHOR'
@@ -35,40 +32,40 @@ begin
                 when p.reply_id is not null and o.id is null then 'NO_ORIGINAL'
                 else 'NEW'
             end as outcome
-        from posts p
-            left join targets c on c.id = p.channel_id
+        from unnest(ids, channel_ids, author_ids, contents, client_ids, reply_ids, mention_lists, event_ids, job_ids) with ordinality
+                as p (id, channel_id, author_id, content, client_id, reply_id, mentions, event_id, job_id, number)
+            cross join (select clock_timestamp() as now) t
+            left join channels c on c.id = p.channel_id
             left join users u on u.id = p.author_id
             left join messages s on s.author_id = p.author_id and s.client_message_id = p.client_id
             left join deleted_client_ids d on d.author_id = p.author_id and d.client_message_id = p.client_id
             left join messages o on o.id = p.reply_id and o.channel_id = p.channel_id
-    ), accepted as materialized (
-        select j.*, j.last_seq + row_number() over (partition by j.channel_id order by j.number) as seq from judged j where j.outcome = 'NEW'
+    ), judged as materialized (
+        select p.*,
+            p.last_seq + count(*) filter (where p.outcome = 'NEW') over (partition by p.channel_id order by p.number) as seq,
+            case when p.outcome = 'NEW' then nextval('outbox_id_seq') end as event_row,
+            case when p.outcome = 'NEW' and p.notifies then nextval('outbox_id_seq') end as job_row
+        from posts p
     ), moved as (
-        update channels c set last_seq = a.seq, last_message_at = a.now
-        from (select channel_id, max(seq) as seq, max(now) as now from accepted group by channel_id) a where c.id = a.channel_id
+        update channels c set last_seq = j.seq, last_message_at = j.at
+        from (select channel_id, max(seq) as seq, max(at) as at from judged where outcome = 'NEW' group by channel_id) j where c.id = j.channel_id
     ), inserted as (
         insert into messages (id, channel_id, seq, author_id, content, client_message_id, created_at, updated_at, reply_to_id, reply_to_seq, mentions)
-        select id, channel_id, seq, author_id, content, client_id, now, now, reply_id, reply_seq, mentions::uuid[] from accepted
+        select id, channel_id, seq, author_id, content, client_id, at, at, reply_id, reply_seq, mentions::uuid[] from judged where outcome = 'NEW'
     ), mentioned as (
         insert into mentions (user_id, channel_id, seq)
-        select m.user_id, a.channel_id, a.seq from accepted a, unnest(a.mentions::uuid[]) as m (user_id) on conflict do nothing
+        select m.user_id, j.channel_id, j.seq from judged j, unnest(j.mentions::uuid[]) as m (user_id) where j.outcome = 'NEW' on conflict do nothing
     ), attached as (
         insert into binary_contents (id, uploader_id, message_id, position, file_name, size, content_type, status, next_try_at)
-        select f.id, a.author_id, a.id, f.position, f.name, f.size, f.type, 'WAITING', clock_timestamp()
-        from jsonb_to_recordset(files) as f (post bigint, position smallint, id uuid, name text, size bigint, type text) join accepted a on a.number = f.post
-    ), events as (
+        select f.id, j.author_id, j.id, f.position, f.name, f.size, f.type, 'WAITING', clock_timestamp()
+        from jsonb_to_recordset(files) as f (post bigint, position smallint, id uuid, name text, size bigint, type text)
+            join judged j on j.number = f.post where j.outcome = 'NEW'
+    ), published as (
         -- Who publishes the row of a message reads the message.
-        insert into outbox (event_id, topic, key, kind, seq, body)
-        select event_id, 'messages', channel_id::text, 'message.stored', seq, '{}' from accepted
+        insert into outbox (id, event_id, topic, key, kind, seq, body) overriding system value
+        select event_row, event_id, 'messages', channel_id::text, 'message.stored', seq, '{}' from judged where event_row is not null
         union all
-        select job_id, 'jobs', channel_id::text, 'message.created', null, json_build_object('messageId', id)::text from accepted
-        where notifies or mentions is not null or reply_id is not null
-        returning id, event_id
+        select job_row, job_id, 'jobs', channel_id::text, 'message.created', null, json_build_object('messageId', id)::text from judged where job_row is not null
     )
-    select j.number, j.outcome, coalesce(j.earlier, j.id), a.seq, a.now, a.reply_seq, e.id, o.id
-    from judged j
-        left join accepted a on a.number = j.number
-        left join events e on e.event_id = a.event_id
-        left join events o on o.event_id = a.job_id
-    order by j.number;
+    select number, outcome, coalesce(earlier, id), seq, at, author_id, reply_id, reply_seq, event_row, job_row from judged order by number;
 end $$;

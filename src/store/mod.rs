@@ -131,10 +131,11 @@ pub async fn missing_migrations(connection: &mut PgConnection) -> Result<usize, 
     Ok(missing.count())
 }
 
-/// The statements that give the role $1 its rights. Identity columns need no right to their sequences.
+/// The statements that give the role $1 its rights. `post_messages` takes ids from a sequence.
 const GRANTS: &str = "select format( \
     'grant usage on schema %1$I to %2$I; \
      grant select, insert, update, delete on all tables in schema %1$I to %2$I; \
+     grant usage on all sequences in schema %1$I to %2$I; \
      revoke all on %1$I._sqlx_migrations from %2$I', \
     current_schema(), $1)";
 

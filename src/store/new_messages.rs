@@ -84,12 +84,12 @@ pub struct Stored {
 /// PostgreSQL fails. Then all messages are stored or none. A `client_id` that another node stores at the same time fails the statement.
 pub async fn insert(db: &Db, messages: &[NewMessage<'_>]) -> Result<Vec<Outcome>, Problem> {
     const SQL: &str = concat!(
-        "select p.*, case when r.id is not null then ",
+        "select p.outcome, p.message_id, p.seq, p.at, p.reply_seq, p.event_row, p.job_row, case when r.id is not null then ",
         original!(),
         " end as original, ",
         users::columns!(),
         " from post_messages($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) p \
-         left join messages r on r.id = ($6::uuid[])[p.number] left join users u on u.id = ($3::uuid[])[p.number]",
+         left join messages r on r.id = p.reply_id left join users u on u.id = p.author_id",
         users::picture!(),
         "order by p.number"
     );
