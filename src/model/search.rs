@@ -88,16 +88,40 @@ impl Folded {
         // A grapheme holds all characters that normalisation may compose.
         for grapheme in text.graphemes(true) {
             let end = start + grapheme.chars().count();
-            for c in text::fold_case(grapheme).nfkc() {
-                let c = if c.is_whitespace() { ' ' } else { c };
-                if !text::is_ignorable(c) && (c != ' ' || chars.last() != Some(&' ')) {
+            let mut add = |c| {
+                if c != ' ' || chars.last() != Some(&' ') {
                     chars.push(c);
                     origins.push((start, end));
                 }
+            };
+            if let Some(c) = fold_common(grapheme) {
+                add(c);
+            } else {
+                fold(grapheme).for_each(add);
             }
             start = end;
         }
         Self { chars, origins }
+    }
+}
+
+/// Folds a grapheme.
+fn fold(grapheme: &str) -> impl Iterator<Item = char> {
+    let folded: Vec<char> = text::fold_case(grapheme).nfkc().collect();
+    let spaced = folded.into_iter();
+    let spaced = spaced.map(|c| if c.is_whitespace() { ' ' } else { c });
+    spaced.filter(|c| !text::is_ignorable(*c))
+}
+
+/// The same for a printable ASCII character, a Hangul syllable or a Chinese character, without the tables of Unicode: of these, only the
+/// ASCII letters change. `None` for any other grapheme.
+fn fold_common(grapheme: &str) -> Option<char> {
+    let mut chars = grapheme.chars();
+    let c = chars.next().filter(|_| chars.next().is_none())?;
+    match c {
+        ' '..='~' => Some(c.to_ascii_lowercase()),
+        '가'..='힣' | '\u{4e00}'..='\u{9fff}' => Some(c),
+        _ => None,
     }
 }
 
@@ -137,14 +161,12 @@ fn start_term(word: &[char]) -> Term {
 /// The terms of a message's text.
 pub fn terms(content: &str) -> BTreeSet<Term> {
     let folded = Folded::of(content);
-    let mut terms = BTreeSet::new();
+    let mut terms = Vec::new();
     for word in words(&folded.chars) {
-        inner_terms(word, &mut |term| {
-            terms.insert(term);
-        });
+        inner_terms(word, &mut |term| terms.push(term));
         for start in [word.get(..1), word.get(..2)].into_iter().flatten() {
             if start.len() == 1 || start.iter().copied().all(is_narrow) {
-                terms.insert(start_term(start));
+                terms.push(start_term(start));
             }
         }
     }
@@ -153,9 +175,9 @@ pub fn terms(content: &str) -> BTreeSet<Term> {
         .iter()
         .any(|link| text.contains(link))
     {
-        terms.insert(Term::link());
+        terms.push(Term::link());
     }
-    terms
+    terms.into_iter().collect()
 }
 
 /// The texts to search for: a message must have each of them.
@@ -280,6 +302,22 @@ mod tests {
         let known = terms(content);
         let is_candidate = query.terms().iter().all(|term| known.contains(term));
         is_candidate.then(|| query.find(content)).flatten()
+    }
+
+    #[test]
+    fn common_characters_are_folded_as_the_tables_of_unicode_say() {
+        let mut common = 0;
+        for c in '\0'..=char::MAX {
+            let text = c.to_string();
+            if let Some(folded) = fold_common(&text) {
+                assert_eq!(fold(&text).collect::<Vec<_>>(), [folded], "{c:?}");
+                common += 1;
+            }
+        }
+        assert_eq!(common, 95 + 11_172 + 20_992);
+        for text in ["e\u{301}", "\r\n", "", "\u{1100}\u{1161}"] {
+            assert_eq!(fold_common(text), None, "{text:?}");
+        }
     }
 
     #[test]
