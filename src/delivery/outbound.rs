@@ -43,6 +43,8 @@ struct Inner<T> {
     /// Bytes of items that will be pushed later.
     reserved: usize,
     close_reason: Option<CloseReason>,
+    /// Whether only the connection's task queues and writes from now on.
+    ended: bool,
     writes: Writes,
 }
 
@@ -119,6 +121,7 @@ impl<T> SendQueue<T> {
                 bytes: 0,
                 reserved: 0,
                 close_reason: None,
+                ended: false,
                 writes: Writes {
                     partial: false,
                     pending: false,
@@ -137,7 +140,7 @@ impl<T> SendQueue<T> {
     /// the connection is closed: the client resumes at its position, so no event is lost.
     pub fn push(&self, item: T, bytes: usize) {
         let mut inner = self.inner.lock();
-        if inner.close_reason.is_some() {
+        if inner.close_reason.is_some() || inner.ended {
             return;
         }
         let wake = inner.items.is_empty();
@@ -187,6 +190,11 @@ impl<T> SendQueue<T> {
     pub fn close(&self, close_reason: CloseReason) {
         self.inner.lock().close_reason.get_or_insert(close_reason);
         self.changed.notify_one();
+    }
+
+    /// Ends deliveries: only the task that empties the queue adds items and writes from now on.
+    pub fn end_deliveries(&self) {
+        self.inner.lock().ended = true;
     }
 
     /// Why the connection must close, if it must.
@@ -289,7 +297,7 @@ impl SendQueue<Bytes> {
             return None;
         }
         let mut inner = self.inner.lock();
-        if inner.close_reason.is_some() {
+        if inner.close_reason.is_some() || inner.ended {
             return None;
         }
         let was_full = inner.bytes > FULL_BYTES;
@@ -352,19 +360,21 @@ impl Unwritten {
         inner.bytes <= FULL_BYTES && now < inner.writes.last_delivery_at + pace
     }
 
-    /// Writes until the socket would block; the connection's task writes the rest.
+    /// Writes until the socket would block; the connection's task writes the rest, and everything once deliveries have ended.
     pub fn write(self) {
         let mut inner = self.0.inner.lock();
+        if inner.ended {
+            return;
+        }
         let Some(socket) = &self.0.socket else {
             return;
         };
         let was_full = inner.bytes > FULL_BYTES;
         let failed = inner.write(socket).is_err();
         inner.writes.last_delivery_at = inner.writes.last_at;
-        // The task may wait for room in the queue. If the socket is full, `drop` wakes it.
-        let wake = failed || was_full;
         drop(inner);
-        if wake {
+        // The task may wait for room in the queue. If the socket is full, `drop` wakes it.
+        if failed || was_full {
             self.0.changed.notify_one();
         }
     }
@@ -374,9 +384,7 @@ impl Drop for Unwritten {
     fn drop(&mut self) {
         let mut inner = self.0.inner.lock();
         inner.writes.pending = false;
-        let wake = !inner.items.is_empty();
-        drop(inner);
-        if wake {
+        if !inner.items.is_empty() {
             self.0.changed.notify_one();
         }
     }
@@ -503,6 +511,23 @@ mod tests {
         assert!(is_woken(&send_queue).await, "the task may read again");
         drop(second);
         assert!(!is_woken(&send_queue).await, "nothing is left");
+    }
+
+    #[tokio::test]
+    async fn after_the_end_of_deliveries_only_the_task_writes() {
+        let (send_queue, client) = connected().await;
+        let unwritten = send_queue.deliver("1".into()).expect("a frame to write");
+        send_queue.end_deliveries();
+        send_queue.push_reply("2".into(), 1);
+        unwritten.write();
+        let mut buffer = [0; 8];
+        assert!(client.try_read(&mut buffer).is_err());
+        assert!(send_queue.deliver("late".into()).is_none());
+        send_queue.push_last("3".into());
+        assert_eq!(send_queue.write(), Ok(None));
+        client.readable().await.expect("readable");
+        let read = client.try_read(&mut buffer).expect("readable");
+        assert_eq!(&buffer[..read], b"123");
     }
 
     #[tokio::test]

@@ -410,6 +410,7 @@ impl StompConnection {
                 Ok(())
             }
             Action::Disconnect { receipt } => {
+                self.leave_hub();
                 self.receipt(receipt);
                 Err(Disconnect::close(1000, "").into())
             }
@@ -427,8 +428,8 @@ impl StompConnection {
     }
 
     fn reply(&mut self, frame: &Frame) {
-        let encoded = stomp::encode(frame, self.session.version());
-        self.link.queue_text(&encoded);
+        self.link
+            .queue_text(&stomp::encode(frame, self.session.version()));
     }
 
     pub(super) fn receipt(&mut self, id: Option<String>) {
@@ -453,11 +454,8 @@ impl StompConnection {
             Problem::Unauthenticated => unauthorized(),
             problem => ConnectionEnd::refused(refusal(&problem)),
         })?;
-        let connection =
-            self.app
-                .delivery
-                .hub
-                .join(caller.id, caller.session, self.link.send_queue().clone());
+        let (hub, queue) = (&self.app.delivery.hub, self.link.send_queue().clone());
+        let connection = hub.join(caller.id, caller.session, queue);
         let connection = connection.ok_or_else(|| {
             ConnectionEnd::refused(Refusal::new(
                 "TOO_MANY_CONNECTIONS",
@@ -509,8 +507,9 @@ impl StompConnection {
         self.link.disconnect(end.disconnect).await;
     }
 
-    /// Removes the connection and its subscriptions from the hub. Idempotent.
+    /// Removes the connection from the hub, and ends deliveries: what follows leaves with the close, in one write. Idempotent.
     fn leave_hub(&mut self) {
+        self.link.send_queue().end_deliveries();
         self.store_request = None;
         self.replaying = None;
         let Some((_, connection)) = self.user.take() else {
