@@ -37,8 +37,10 @@ async fn a_stall_in_begin_leaves_no_connection_inside_a_transaction() {
         channels.push(admin.create_channel(&format!("stall-{number}")).await);
     }
     let ann = cluster.user(node, "ann").await;
+    let there = admin.at_node(&cluster.address(node));
+    let late = json!({ "name": "during the stall", "description": "" });
     let (stalled, answer) = tokio::join!(postgres.stall_at(b"begin"), async {
-        tokio::join!(ann.write(&channels[0], "during the stall"), async {
+        tokio::join!(there.post("/api/channels/public", &late), async {
             tokio::time::sleep(STALL).await;
             postgres.resume();
         })
