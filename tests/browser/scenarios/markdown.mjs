@@ -9,7 +9,8 @@ export const markdown = [
       await Promise.all([ann.openChannel(channel), ben.openChannel(channel)]);
       await ann.send(`**bold ${run}** *italic* ~~gone~~ <i>no</i> (https://example.org/a_(b)) www.example.org을`);
       const text = ben.message(`bold ${run}`);
-      await text.waitFor();
+      // The first message that needs the parser loads it.
+      await text.locator("strong").waitFor();
       assert.equal(await text.innerText(), `bold ${run} italic gone <i>no</i> (https://example.org/a_(b)) www.example.org을`);
       assert.equal(await text.locator("strong").innerText(), `bold ${run}`);
       assert.deepEqual([await text.locator("em").count(), await text.locator("s").count(), await text.locator("i").count()], [1, 1, 0]);
