@@ -120,6 +120,8 @@ export const installable = [
       await ann.send(second);
       await sam.waitForMessages(`kept in bold, ${run}`, second);
       await page.waitForFunction(async () => (await (await caches.open("shell")).keys()).length >= 4);
+      // The shell is in the cache before its worker answers requests.
+      await page.evaluate(async () => void (await navigator.serviceWorker.ready));
       const isKept = async () => (await keptBy(page)).some(([path, text]) => path.startsWith("/kept/messages/") && text.includes(second));
       await until(isKept, true);
 

@@ -34,7 +34,7 @@ export const markdown = [
       const button = { name: "Show the spoiler" };
       assert.equal(await first.locator("a").isVisible(), false);
       await first.getByRole("button", button).click();
-      await Promise.all([first.locator("a").waitFor(), second.waitFor()]);
+      await Promise.all([first.locator("a").waitFor(), second.getByRole("button", button).waitFor()]);
       await ben.page.getByRole("log").focus();
       await ben.page.keyboard.press("ArrowUp");
       await ben.page.keyboard.press("Tab");
