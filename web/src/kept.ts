@@ -65,12 +65,6 @@ export const keepChannels = (userId: string, channels: Channel[]) =>
     if (channels.length <= MAX_CHANNELS_LISTED) await write(userId, CHANNELS, channels);
   });
 
-/** @returns of these kept paths, oldest first, the channels that make room for one more */
-export function surplus(paths: string[]): string[] {
-  const kept = paths.filter((path) => path.startsWith(messagesOf("")));
-  return kept.slice(0, Math.max(0, kept.length - MAX_CHANNELS_READ + 1));
-}
-
 /** Keeps the newest messages of a channel, and forgets the channels kept longest ago. */
 export const keepMessages = (userId: string, channelId: string, { messages, hasOlder }: KeptMessages) =>
   inTurn(async () => {
@@ -78,8 +72,8 @@ export const keepMessages = (userId: string, channelId: string, { messages, hasO
     const path = messagesOf(channelId);
     // The keys of a cache are in the order in which they were added.
     await cache.delete(path);
-    for (const oldest of surplus((await cache.keys()).map(({ url }) => new URL(url).pathname)))
-      await cache.delete(oldest);
+    const kept = (await cache.keys()).filter(({ url }) => new URL(url).pathname.startsWith(messagesOf("")));
+    for (const request of kept.slice(0, Math.max(0, kept.length - MAX_CHANNELS_READ + 1))) await cache.delete(request);
     await write(userId, path, {
       messages: messages.slice(-MAX_MESSAGES),
       hasOlder: hasOlder || messages.length > MAX_MESSAGES,
