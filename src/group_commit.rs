@@ -323,17 +323,11 @@ fn new_message(
         client_message_id: post.client_id,
     };
     let body = message.to_json()?;
-    let created = Event {
-        id: new.event,
-        trace: post.trace,
-        ..Event::message_created(post.channel, stored.seq, body.clone())
-    };
+    let mut created = Event::message_created(new.event, post.channel, stored.seq, body.clone());
+    created.trace = post.trace;
     events.push(OutboxRow::new(stored.event_row, created));
     if let Some(row) = stored.job_row {
-        let job = Event {
-            id: new.job,
-            ..Event::notification_job(post.channel, post.id)
-        };
+        let job = Event::notification_job(new.job, post.channel, post.id);
         events.push(OutboxRow::new(row, job));
     }
     Ok(body)

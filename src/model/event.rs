@@ -111,9 +111,9 @@ pub struct Event {
 
 impl Event {
     /// A new message.
-    pub fn message_created(channel: ChannelId, seq: i64, body: Bytes) -> Self {
+    pub fn message_created(id: EventId, channel: ChannelId, seq: i64, body: Bytes) -> Self {
         Self {
-            id: EventId::new(),
+            id,
             topic: Topic::Messages,
             key: channel.to_string(),
             kind: MESSAGE_CREATED,
@@ -124,9 +124,9 @@ impl Event {
     }
 
     /// A job: insert the notifications of a new message.
-    pub fn notification_job(channel: ChannelId, message: MessageId) -> Self {
+    pub fn notification_job(id: EventId, channel: ChannelId, message: MessageId) -> Self {
         Self {
-            id: EventId::new(),
+            id,
             topic: Topic::Jobs,
             key: channel.to_string(),
             kind: MESSAGE_CREATED,

@@ -6,7 +6,7 @@ use sqlx::PgExecutor;
 
 use crate::{
     ids::{ChannelId, UserId},
-    model::{Message, mention::Candidates},
+    model::mention::Candidates,
     problem::Problem,
     store::{Transaction, visibility::visible},
 };
@@ -61,29 +61,25 @@ impl Names {
     }
 }
 
-/// Inserts the mentions of messages.
+/// Inserts the mentions of a message.
 ///
 /// # Errors
 /// PostgreSQL fails.
-pub async fn insert<'a>(
+pub async fn insert(
     db: &mut Transaction,
-    messages: impl Iterator<Item = &'a Message>,
+    channel: ChannelId,
+    seq: i64,
+    users: &[UserId],
 ) -> Result<(), Problem> {
     const SQL: &str = "insert into mentions (user_id, channel_id, seq) \
-                       select * from unnest($1::uuid[], $2::uuid[], $3::bigint[]) on conflict do nothing";
-    let rows: Vec<(UserId, ChannelId, i64)> = messages
-        .flat_map(|message| {
-            let users = message.mentions.iter();
-            users.map(|user| (*user, message.channel_id, message.seq))
-        })
-        .collect();
-    if rows.is_empty() {
+                       select unnest($1::uuid[]), $2, $3 on conflict do nothing";
+    if users.is_empty() {
         return Ok(());
     }
     sqlx::query(SQL)
-        .bind(rows.iter().map(|row| row.0).collect::<Vec<_>>())
-        .bind(rows.iter().map(|row| row.1).collect::<Vec<_>>())
-        .bind(rows.iter().map(|row| row.2).collect::<Vec<_>>())
+        .bind(users)
+        .bind(channel)
+        .bind(seq)
         .execute(db)
         .await?;
     Ok(())

@@ -325,12 +325,8 @@ pub async fn update(
         .execute(&mut *db)
         .await?;
     mentions::delete_of(&mut *db, channel, seq, &old.unwrap_or_default()).await?;
-    let message: Option<Message> = sqlx::query_as(FIND)
-        .bind(id)
-        .fetch_optional(&mut *db)
-        .await?;
-    mentions::insert(db, message.iter()).await?;
-    Ok(message)
+    mentions::insert(&mut *db, channel, seq, mentions).await?;
+    Ok(sqlx::query_as(FIND).bind(id).fetch_optional(db).await?)
 }
 
 /// Deletes a message, and updates `last_message_at` of its channel.

@@ -37,12 +37,6 @@ impl OutboxRow {
             was_sent: false,
         }
     }
-
-    /// The rows of events that were just inserted, in the same order as their ids.
-    fn inserted(ids: Vec<i64>, events: Vec<Event>) -> Vec<Self> {
-        let rows = ids.into_iter().zip(events);
-        rows.map(|(id, event)| Self::new(id, event)).collect()
-    }
 }
 
 /// Inserts events in the transaction of the change that causes them. They belong to the trace of the current task.
@@ -62,43 +56,30 @@ pub async fn insert(
     for event in &mut events {
         event.trace = trace;
     }
-    let columns = Columns::of(&events);
-    let rows: Vec<i64> = sqlx::query_scalar(SQL)
-        .bind(columns.ids)
-        .bind(columns.topics)
-        .bind(columns.keys)
-        .bind(columns.kinds)
-        .bind(columns.seqs)
-        .bind(columns.bodies)
+    let bodies = events.iter().map(|event| &event.body);
+    let bodies = bodies.map(|body| std::str::from_utf8(body).unwrap_or_default());
+    let ids: Vec<i64> = sqlx::query_scalar(SQL)
+        .bind(events.iter().map(|event| event.id).collect::<Vec<_>>())
+        .bind(
+            events
+                .iter()
+                .map(|event| event.topic.name())
+                .collect::<Vec<_>>(),
+        )
+        .bind(
+            events
+                .iter()
+                .map(|event| event.key.as_str())
+                .collect::<Vec<_>>(),
+        )
+        .bind(events.iter().map(|event| event.kind).collect::<Vec<_>>())
+        .bind(events.iter().map(|event| event.seq).collect::<Vec<_>>())
+        .bind(bodies.collect::<Vec<_>>())
         .fetch_all(db)
         .await?;
-    Ok(OutboxRow::inserted(rows, events))
-}
-
-/// The columns of events, for one insert statement.
-struct Columns<'a> {
-    ids: Vec<EventId>,
-    topics: Vec<&'a str>,
-    keys: Vec<&'a str>,
-    kinds: Vec<&'a str>,
-    seqs: Vec<Option<i64>>,
-    bodies: Vec<&'a str>,
-}
-
-impl<'a> Columns<'a> {
-    fn of(events: &'a [Event]) -> Self {
-        Self {
-            ids: events.iter().map(|event| event.id).collect(),
-            topics: events.iter().map(|event| event.topic.name()).collect(),
-            keys: events.iter().map(|event| event.key.as_str()).collect(),
-            kinds: events.iter().map(|event| event.kind).collect(),
-            seqs: events.iter().map(|event| event.seq).collect(),
-            bodies: events
-                .iter()
-                .map(|event| std::str::from_utf8(&event.body).unwrap_or_default())
-                .collect(),
-        }
-    }
+    // The rows were inserted in the order of the events.
+    let rows = ids.into_iter().zip(events);
+    Ok(rows.map(|(id, event)| OutboxRow::new(id, event)).collect())
 }
 
 /// Deletes the rows of events that Kafka has acknowledged. Rows of jobs, and of events without a position, are marked as sent.
@@ -310,8 +291,9 @@ pub async fn is_claimable(
 
 /// Claims rows of `topics` until the transaction ends, oldest first, at most `limit`.
 ///
-/// Rows of new messages need [`complete`]. A row must be older than `age`, and not be claimed by another node. The row of a job that was sent must have been sent longer
-/// than `overdue` ago; a revocation is sent once. During a rolling upgrade, rows of a kind that only the newer version knows are left to its nodes.
+/// Rows of new messages need [`complete`]. A row must be older than `age`, and not be claimed by another node. The row of a job that
+/// was sent must have been sent longer than `overdue` ago; a revocation is sent once. During a rolling upgrade, rows of a kind that only
+/// the newer version knows are left to its nodes.
 ///
 /// # Errors
 /// PostgreSQL fails.

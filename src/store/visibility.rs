@@ -4,7 +4,8 @@
 //! participant who was added after the message without the history.
 //!
 //! Every query that reads a channel, its messages, its files or its notifications for a user contains this condition. No other
-//! file states the rule, except the function `post_messages` of schema.sql, which the tests below check. `tests/integration/visibility.rs` tries every reader as a stranger.
+//! file states the rule, except the function `post_messages` of schema.sql, which the tests below check.
+//! `tests/integration/visibility.rs` tries every reader as a stranger.
 
 /// The visibility rule as an SQL condition.
 ///

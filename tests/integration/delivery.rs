@@ -575,17 +575,14 @@ async fn a_message_whose_node_died_is_published_as_it_is_now_and_a_deleted_one_i
     let mut stomp = Stomp::connect(&bob).await;
     stomp.subscribe(&channel).await;
     // What a dead node has left: it stored three messages, of which the first was edited since, and the second deleted.
-    for sql in [
-        "insert into messages (id, channel_id, seq, author_id, content, created_at, updated_at) \
-         select gen_random_uuid(), $1::uuid, seq, $2::uuid, content, now(), now() from (values (1, 'edited'), (3, 'last')) as m (seq, content)",
-        "update channels set last_seq = 3, last_message_at = now() where id = $1::uuid and $2 <> ''",
-        "insert into outbox (event_id, topic, key, kind, seq, body, created_at) \
-         select gen_random_uuid(), 'messages', $1, 'message.stored', seq, '{}', now() - interval '1 minute' \
-         from generate_series(1, 3) as seq where $2 <> ''",
-    ] {
-        let query = sqlx::query(sql).bind(&channel).bind(&ann.id);
-        query.execute(&cluster.db).await.expect("written");
-    }
+    let left = "with stored as ( \
+                insert into messages (id, channel_id, seq, author_id, content, created_at, updated_at) \
+                select gen_random_uuid(), $1::uuid, seq, $2::uuid, content, now(), now() from (values (1, 'edited'), (3, 'last')) as m (seq, content) \
+                ), moved as (update channels set last_seq = 3, last_message_at = now() where id = $1::uuid) \
+                insert into outbox (event_id, topic, key, kind, seq, body, created_at) \
+                select gen_random_uuid(), 'messages', $1::uuid::text, 'message.stored', seq, '{}', now() - interval '1 minute' from generate_series(1, 3) as seq";
+    let left = sqlx::query(left).bind(&channel).bind(&ann.id);
+    left.execute(&cluster.db).await.expect("written");
     for content in ["edited", "last"] {
         let message = stomp.message().await;
         assert_eq!(message["content"], content);

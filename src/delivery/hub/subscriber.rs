@@ -55,7 +55,7 @@ impl Payload {
     pub fn stored(message: &model::Message) -> Self {
         Self {
             id: message.id.to_string(),
-            body: serde_json::to_vec(message).unwrap_or_default().into(),
+            body: message.to_json().unwrap_or_default(),
             span: None,
         }
     }
