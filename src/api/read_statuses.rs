@@ -14,6 +14,7 @@ use crate::{
     http::{reply::json, request::Request},
     ids::{ChannelId, ReadStatusId, UserId},
     model::{Field, NotificationLevel, ReadStatus, Validate, instant},
+    ops,
     problem::Problem,
     store,
 };
@@ -57,8 +58,8 @@ pub(super) async fn create(mut request: Request) -> Result<Response, Problem> {
     }
     json(
         StatusCode::CREATED,
-        &store::read_statuses::insert(
-            &request.app.db,
+        &ops::read_status::create(
+            &request.app,
             caller.id,
             channel,
             at,
@@ -118,7 +119,7 @@ pub(super) async fn update(id: ReadStatusId, mut request: Request) -> Result<Res
     };
     json(
         StatusCode::OK,
-        &store::read_statuses::update(&request.app.db, id, caller.id, changes).await?,
+        &ops::read_status::update(&request.app, id, caller.id, changes).await?,
     )
 }
 

@@ -303,13 +303,15 @@ async fn sweep_histories(
     if !outbox::is_claimable(db, &topics, STALE_AFTER, JOB_OVERDUE_AFTER).await? {
         return Ok((0, 0));
     }
-    let (mut transaction, claimed) =
+    let (mut transaction, mut claimed) =
         outbox::claim(db, &topics, STALE_AFTER, JOB_OVERDUE_AFTER, SWEEP_BATCH).await?;
+    let rows: Vec<i64> = claimed.iter().map(|row| row.id).collect();
+    let needless = outbox::complete(&mut transaction, &mut claimed).await?;
+    claimed.retain(|row| !needless.contains(&row.id));
     if !claimed.is_empty() {
         append_and_send(kafka, history, &claimed).await?;
     }
-    let rows: Vec<i64> = claimed.iter().map(|row| row.id).collect();
     outbox::mark_published(&mut transaction, &rows).await?;
     transaction.commit().await?;
-    Ok((claimed.len(), claimed.len()))
+    Ok((rows.len(), rows.len()))
 }

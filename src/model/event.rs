@@ -10,7 +10,7 @@ use serde_json::json;
 
 use crate::{
     ids::{ChannelId, EventId, MessageId, NotificationId, SessionId, UserId},
-    model::{BinaryContent, Emoji, Notification, TraceParent},
+    model::{BinaryContent, Emoji, Notification, ReadStatus, TraceParent},
 };
 
 /// The Kafka topics, without the configured prefix.
@@ -75,6 +75,8 @@ pub const USERS_REFRESH: &str = "users.refresh";
 pub const NOTIFICATIONS: &str = "notifications";
 /// SSE event: a notification is deleted, by its receiver or with its message.
 pub const NOTIFICATIONS_DELETED: &str = "notifications.deleted";
+/// SSE event: the user has read further in a channel. The body is the `ReadStatus`.
+pub const READ_STATUSES_UPDATED: &str = "readStatuses.updated";
 /// SSE event: a file can be downloaded, or its upload has failed.
 ///
 /// The body is the `BinaryContent`.
@@ -229,6 +231,15 @@ impl Event {
         )
     }
 
+    /// A read status whose position has moved forward, for its user.
+    pub fn read_status_updated(id: EventId, status: &ReadStatus) -> Self {
+        let key = status.user_id.to_string();
+        Self {
+            id,
+            ..Self::sse(key, READ_STATUSES_UPDATED, &json!(status))
+        }
+    }
+
     /// A profile picture has another upload status. Every user may see the picture.
     pub fn picture_status(file: &BinaryContent) -> Self {
         Self::sse(EVERYONE.to_owned(), BINARY_CONTENTS_STATUS, &json!(file))
@@ -338,7 +349,7 @@ pub enum Part {
 }
 
 /// The kinds of events that this version knows.
-pub const KINDS: [&str; 11] = [
+pub const KINDS: [&str; 12] = [
     MESSAGE_CREATED,
     MESSAGE_UPDATED,
     MESSAGE_DELETED,
@@ -348,6 +359,7 @@ pub const KINDS: [&str; 11] = [
     USERS_REFRESH,
     NOTIFICATIONS,
     NOTIFICATIONS_DELETED,
+    READ_STATUSES_UPDATED,
     BINARY_CONTENTS_STATUS,
     CONTROL,
 ];

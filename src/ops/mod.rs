@@ -4,6 +4,7 @@ pub mod account;
 pub mod channel;
 pub mod message;
 pub mod notification;
+pub mod read_status;
 pub mod search;
 pub mod session;
 

@@ -1,15 +1,19 @@
 //! The outbox: committed events that Kafka has not acknowledged yet.
 
-use std::{collections::HashSet, time::Duration};
+use std::{
+    collections::{HashMap, HashSet},
+    time::Duration,
+};
 
 use bytes::Bytes;
+use serde::Deserialize;
 use sqlx::PgExecutor;
 
 use crate::{
-    ids::{ChannelId, EventId},
-    model::{Control, Event, Topic, event},
+    ids::{ChannelId, EventId, ReadStatusId},
+    model::{Control, Event, ReadStatus, Topic, event},
     problem::Problem,
-    store::{Db, Transaction, messages},
+    store::{Db, Transaction, messages, read_statuses},
     traces,
 };
 
@@ -110,9 +114,9 @@ macro_rules! is_latest {
     };
 }
 
-/// Reads the messages of claimed rows, and returns the rows that need not be published, because a later change has an event of its own:
-/// those of new messages that are deleted since, of edits whose message was edited again or deleted, and of reactions that were changed
-/// again.
+/// Reads the messages and read statuses of claimed rows, and returns the rows that need not be published, because a later change has an
+/// event of its own: those of new messages that are deleted since, of edits whose message was edited again or deleted, of reactions that
+/// were changed again, and of read statuses in channels that the user has lost.
 ///
 /// # Errors
 /// PostgreSQL fails.
@@ -121,6 +125,7 @@ pub async fn complete(
     claimed: &mut [OutboxRow],
 ) -> Result<Vec<i64>, Problem> {
     let mut needless = read_messages(db, claimed).await?;
+    needless.extend(read_read_statuses(db, claimed).await?);
     needless.extend(superseded(db, claimed).await?);
     Ok(needless)
 }
@@ -151,6 +156,44 @@ async fn read_messages(
         }
     }
     Ok(deleted)
+}
+
+/// Sets the bodies of the rows of read statuses, which have the id only. Returns the rows whose read statuses are deleted or invisible.
+async fn read_read_statuses(
+    db: &mut Transaction,
+    claimed: &mut [OutboxRow],
+) -> Result<Vec<i64>, Problem> {
+    #[derive(Deserialize)]
+    struct Moved {
+        id: ReadStatusId,
+    }
+    let moved = claimed
+        .iter_mut()
+        .filter(|row| row.event.kind == event::READ_STATUSES_UPDATED)
+        .filter_map(|row| {
+            Some((
+                serde_json::from_slice::<Moved>(&row.event.body).ok()?.id,
+                row,
+            ))
+        });
+    let moved: Vec<(ReadStatusId, &mut OutboxRow)> = moved.collect();
+    if moved.is_empty() {
+        return Ok(Vec::new());
+    }
+    let ids: Vec<ReadStatusId> = moved.iter().map(|(id, _)| *id).collect();
+    let found = read_statuses::with_ids(db, &ids).await?;
+    let found: HashMap<ReadStatusId, ReadStatus> = found
+        .into_iter()
+        .map(|status| (status.id, status))
+        .collect();
+    let mut gone = Vec::new();
+    for (id, row) in moved {
+        match found.get(&id) {
+            Some(status) => row.event = Event::read_status_updated(row.event.id, status),
+            None => gone.push(row.id),
+        }
+    }
+    Ok(gone)
 }
 
 async fn superseded(db: &mut Transaction, claimed: &[OutboxRow]) -> Result<Vec<i64>, Problem> {
@@ -291,7 +334,7 @@ pub async fn is_claimable(
 
 /// Claims rows of `topics` until the transaction ends, oldest first, at most `limit`.
 ///
-/// Rows of new messages need [`complete`]. A row must be older than `age`, and not be claimed by another node. The row of a job that
+/// The rows need [`complete`]. A row must be older than `age`, and not be claimed by another node. The row of a job that
 /// was sent must have been sent longer than `overdue` ago; a revocation is sent once. During a rolling upgrade, rows of a kind that only
 /// the newer version knows are left to its nodes.
 ///
@@ -345,7 +388,7 @@ pub async fn claim(
 /// Id, topic, key, kind, `seq` and body.
 type EventColumns = (EventId, String, String, String, Option<i64>, String);
 
-/// The event of a row; `None` if this version does not know its kind. That of a new message has no body.
+/// The event of a row; `None` if this version does not know its kind. Needs [`complete`].
 fn event((id, topic, key, kind, seq, body): EventColumns) -> Option<Event> {
     let (kind, body) = if kind == MESSAGE_STORED {
         (event::MESSAGE_CREATED, Bytes::new())

@@ -1,5 +1,7 @@
 //! Unread messages: positions, notification levels, and the activity of all channels.
 
+use std::time::Duration;
+
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 
@@ -8,7 +10,7 @@ use super::{
     channels::{instant, list, read, read_statuses},
     notifications::listed,
 };
-use crate::support::{Answer, Cluster, User, eventually};
+use crate::support::{Answer, Cluster, Sse, User, eventually};
 
 /// The path of the user's read status in a channel.
 async fn status_of(user: &User, channel: &str) -> Value {
@@ -80,6 +82,99 @@ async fn a_position_moves_forward_only_unless_it_is_forced() {
     }))
     .await;
     assert_eq!(status_of(&bob, &channel).await["lastReadSeq"], 3);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn reading_further_is_an_event_for_all_devices_of_the_user() {
+    let cluster = Cluster::start(2).await;
+    let (ann, bob) = (cluster.user(0, "ann").await, cluster.user(0, "bob").await);
+    let channel = cluster.channel().await;
+    let mut written = Vec::new();
+    for n in 1..=5 {
+        written.push(ann.write(&channel, &n.to_string()).await.body);
+    }
+    cluster.settled().await;
+    let there = bob.at_node(&cluster.address(1));
+    let (mut anns, mut bobs) = (Sse::open(&ann, None).await, Sse::open(&there, None).await);
+    anns.expect("sync").await;
+    let before = bobs.expect("sync").await.id;
+
+    let created = read(&bob, &bob.id, &channel, text(&written[0]["createdAt"])).await;
+    assert_eq!(created.body["lastReadSeq"], 1);
+    let status = created.body;
+    assert_eq!(bobs.expect("readStatuses.updated").await.json(), status);
+    for nothing in [
+        json!({}),
+        json!({ "newLastReadSeq": 1 }),
+        json!({ "newLastReadSeq": 0 }),
+        json!({ "newLastReadSeq": 0, "force": true }),
+        json!({ "newNotificationLevel": "ALL" }),
+    ] {
+        assert_eq!(change(&bob, &status, &nothing).await.status, 200);
+    }
+    let moved = change(&bob, &status, &json!({ "newLastReadSeq": 3 })).await;
+    // The event of the device itself is the same.
+    let seen = bobs.expect("readStatuses.updated").await;
+    assert_eq!(seen.json(), moved.body);
+    let at = json!({ "newLastReadAt": written[4]["createdAt"] });
+    let moved = change(&there, &status, &at).await;
+    assert_eq!(moved.body["lastReadSeq"], 5);
+    let last = bobs.expect("readStatuses.updated").await;
+    assert_eq!(last.json(), moved.body);
+
+    // A device that was away gets the events that it missed, on any node.
+    let mut back = Sse::open(&bob, Some(&before)).await;
+    let mut positions = Vec::new();
+    loop {
+        let event = back.next_but_presence().await.expect("an event");
+        match event.name.as_str() {
+            "readStatuses.updated" => positions.push(event.json()["lastReadSeq"].clone()),
+            name => {
+                assert_eq!(name, "sync");
+                break;
+            }
+        }
+    }
+    assert_eq!(positions, [1, 3, 5]);
+    cluster.settled().await;
+    for stream in [&mut anns, &mut bobs, &mut back] {
+        stream.expect_nothing(Duration::from_millis(200)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_event_of_a_position_that_a_dead_node_left_has_the_latest_position() {
+    let cluster = Cluster::start(1).await;
+    let (ann, bob) = (cluster.user(0, "ann").await, cluster.user(0, "bob").await);
+    let [public, private] = [cluster.channel().await, ann.create_private(&[&bob]).await];
+    for channel in [&public, &private] {
+        ann.write(channel, &format!("@{}", bob.name)).await;
+    }
+    let public = read(&bob, &bob.id, &public, "2026-01-01T00:00:00Z")
+        .await
+        .body;
+    let lost = status_of(&bob, &private).await;
+    let path = format!("/api/channels/{private}/participants/{}", bob.id);
+    assert_eq!(bob.delete(&path).await.status, 204);
+    cluster.settled().await;
+    let mut events = Sse::open(&bob, None).await;
+    events.expect("sync").await;
+    for status in [&lost, &public] {
+        sqlx::query(
+            "insert into outbox (event_id, topic, key, kind, body, created_at) \
+             values (gen_random_uuid(), 'sse', $1, 'readStatuses.updated', $2, now() - interval '1 min')",
+        )
+        .bind(&bob.id)
+        .bind(json!({ "id": status["id"] }).to_string())
+        .execute(&cluster.db)
+        .await
+        .expect("PostgreSQL answers");
+    }
+    // The read status of the private channel is gone.
+    assert_eq!(events.expect("readStatuses.updated").await.json(), public);
+    assert_eq!(public["mentions"], 1);
+    cluster.settled().await;
+    events.expect_nothing(Duration::from_millis(200)).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

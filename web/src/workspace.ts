@@ -34,7 +34,7 @@ import { startOutbox } from "./state/outbox";
 import { startReading } from "./state/reading";
 import { clearPending, openPending, parkPending, pending } from "./state/pending";
 import { clearPeople, refreshPeople, refreshPerson } from "./state/people";
-import { clearReadStatuses, refreshReadStatuses } from "./state/read-statuses";
+import { clearReadStatuses, putReadStatus, refreshReadStatuses } from "./state/read-statuses";
 import { toast, toastError } from "./state/toasts";
 import { returnFilesToDraft } from "./state/unsent";
 import { roleName } from "./text/role";
@@ -118,9 +118,10 @@ const handlers: Record<string, (data: any) => void> = {
   },
   "notifications.deleted": ({ id }) => {
     dropNotification(id);
-    // The user has read the channel, perhaps on another device.
+    // It may be of a deleted message that mentioned the user.
     void refreshReadStatuses().catch(toastError);
   },
+  "readStatuses.updated": putReadStatus,
   "binaryContents.status": updateFile,
   resync: () => void Promise.all([readLists(), refreshFiles(loadedFiles())]).catch(toastError),
 };

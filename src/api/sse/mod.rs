@@ -58,8 +58,8 @@ fn last_event_id(request: &Request) -> Option<String> {
 
 /// Opens the event stream of the caller (server-sent events), which resumes after `Last-Event-ID`.
 ///
-/// The stream sends `notifications`, `notifications.deleted`, `binaryContents.status`, `channels.refresh`, `users.refresh`, `sync`
-/// and `resync`.
+/// The stream sends `notifications`, `notifications.deleted`, `readStatuses.updated`, `binaryContents.status`, `channels.refresh`,
+/// `users.refresh`, `sync` and `resync`.
 #[utoipa::path(
     get,
     path = "/api/sse",

@@ -46,6 +46,7 @@ export const EVENTS = [
   "users.refresh",
   "notifications",
   "notifications.deleted",
+  "readStatuses.updated",
   "binaryContents.status",
   "resync",
 ];

@@ -9,6 +9,7 @@ import {
   createReadStatuses,
   levelOf,
   markRead,
+  putReadStatus,
   readStatusOf,
   refreshReadStatuses,
   setLevel,
@@ -111,6 +112,50 @@ test("a list from before the reading does not bring the count back, and one from
   expect(unreadOf(channel)).toEqual({ messages: 1, mentions: 0 });
   await load(status({ lastReadSeq: 5, mentions: 0 }));
   expect(unreadOf(channel)).toEqual({ messages: 0, mentions: 0 });
+});
+
+test("what the user reads on another device counts here at once, and an older position takes nothing back", async () => {
+  await load(status());
+  putReadStatus(status({ lastReadSeq: 4, mentions: 0, notificationLevel: "ALL" }));
+  expect(unreadOf(channel)).toEqual({ messages: 1, mentions: 0 });
+  // The level has changed since, perhaps.
+  expect(levelOf(channel)).toBe("MENTIONS");
+  putReadStatus(status({ lastReadSeq: 3, mentions: 1 }));
+  putReadStatus(status({ lastReadSeq: 4, mentions: 1 }));
+  putReadStatus(status({ lastReadSeq: 5, userId: "ben" }));
+  expect(unreadOf(channel)).toEqual({ messages: 1, mentions: 0 });
+  expect(update).not.toHaveBeenCalled();
+});
+
+test("the event of this device's own reading changes nothing, and so does one that comes before its answer", async () => {
+  await load(status());
+  let answer: (status: ReadStatus) => void = () => {};
+  update.mockReturnValueOnce(new Promise((done) => (answer = done)));
+  markRead(channel.id, 4);
+  await vi.advanceTimersByTimeAsync(0);
+  markRead(channel.id, 5);
+  putReadStatus(status({ lastReadSeq: 4 }));
+  expect(unreadOf(channel)).toEqual({ messages: 0, mentions: 0 });
+  update.mockResolvedValueOnce(status({ lastReadSeq: 5, mentions: 0 }));
+  answer(status({ lastReadSeq: 4 }));
+  await vi.advanceTimersByTimeAsync(1_000);
+  expect(update.mock.calls.map(([, changes]) => changes)).toEqual([{ newLastReadSeq: 4 }, { newLastReadSeq: 5 }]);
+  expect(unreadOf(channel)).toEqual({ messages: 0, mentions: 0 });
+});
+
+test("an event before the list makes the list be read again; one about a new read status adds it", async () => {
+  let answer: (list: { items: ReadStatus[]; cursor: null }) => void = () => {};
+  vi.mocked(api.readStatuses).mockReturnValueOnce(new Promise((done) => (answer = done)));
+  const first = refreshReadStatuses();
+  await vi.advanceTimersByTimeAsync(1_000);
+  putReadStatus(status({ lastReadSeq: 5 }));
+  listed();
+  answer({ items: [], cursor: null });
+  await first;
+  await vi.advanceTimersByTimeAsync(1_000);
+  expect(api.readStatuses).toHaveBeenCalledTimes(2);
+  putReadStatus(status({ lastReadSeq: 5, notificationLevel: "ALL" }));
+  expect(readStatusOf(channel.id)).toMatchObject({ lastReadSeq: 5, notificationLevel: "ALL" });
 });
 
 test("what another tab of the same user has read counts here", async () => {

@@ -7,6 +7,7 @@ import { now } from "../clock";
 import { me } from "../session";
 import { lastSeqOf } from "./activity";
 import { retry } from "./retry";
+import { toastError } from "./toasts";
 import type { Channel, NotificationLevel, ReadStatus } from "../types";
 
 /** Minimum interval between two reads of the list. */
@@ -91,6 +92,17 @@ export function markRead(channelId: string, seq: number) {
 function apply(channelId: string, seq: number) {
   const status = readStatuses.peek()?.get(channelId);
   if (status && seq > status.lastReadSeq) put({ ...status, lastReadSeq: seq, mentions: 0 });
+}
+
+/** Takes a status from the event stream, which a later reading of this tab may have overtaken. */
+export function putReadStatus(status: ReadStatus) {
+  if (me.peek()?.id !== status.userId) return;
+  // A list on its way may be older.
+  if (!readStatuses.peek()) return void refreshReadStatuses().catch(toastError);
+  const held = readStatuses.peek()?.get(status.channelId);
+  if (held && status.lastReadSeq <= held.lastReadSeq) return;
+  // The level in the event may be from before a change in this tab.
+  put({ ...status, notificationLevel: held?.notificationLevel ?? status.notificationLevel });
 }
 
 async function save(channelId: string) {

@@ -5,7 +5,7 @@ import type { Channel, Message, ReadStatus } from "../types";
 import { visible } from "../visible";
 import { channels } from "./channels";
 import { current } from "./conversations";
-import { clearReadStatuses, readStatusOf, refreshReadStatuses } from "./read-statuses";
+import { clearReadStatuses, putReadStatus, readStatusOf, refreshReadStatuses } from "./read-statuses";
 import { finishReading, startReading } from "./reading";
 import { Timeline } from "./timeline";
 
@@ -113,6 +113,21 @@ test("messages in a hidden tab stay unread until it is shown", async () => {
   expect([read(), timeline.divider.value]).toEqual([5, 5]);
   visible.value = true;
   expect([read(), timeline.divider.value]).toEqual([6, 5]);
+});
+
+test("the divider follows what the user reads on another device, unless the reader is at the end here", async () => {
+  await open(3);
+  putReadStatus(status(6));
+  expect([read(), timeline.divider.value]).toEqual([6, 3]);
+  timeline.following.value = false;
+  for (const seq of [6, 7, 8, 9]) timeline.put(message(seq));
+  expect([read(), timeline.divider.value]).toEqual([6, 3]);
+  putReadStatus(status(8));
+  expect([read(), timeline.divider.value]).toEqual([8, 8]);
+  putReadStatus(status(7));
+  expect([read(), timeline.divider.value]).toEqual([8, 8]);
+  putReadStatus(status(9));
+  expect([read(), timeline.divider.value]).toEqual([9, null]);
 });
 
 test("finishing reads everything and removes the divider", async () => {

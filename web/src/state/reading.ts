@@ -10,13 +10,14 @@ import type { Timeline } from "./timeline";
 
 /** @returns stops */
 export function startReading(): () => void {
-  const ends = [effect(followReader()), effect(readElsewhere()), effect(addMissing)];
+  const ends = [effect(followReader()), effect(refreshOnReturn()), effect(addMissing)];
   return () => ends.forEach((end) => end());
 }
 
 function followReader() {
   let opened: Timeline | null = null;
   let isNew = false;
+  let position = 0;
   return () => {
     const timeline = current.value;
     if (timeline !== opened) {
@@ -34,6 +35,10 @@ function followReader() {
     untracked(() => {
       const unread = newest > status.lastReadSeq;
       const { divider } = timeline;
+      // A reader who is not at the end has read it on another device.
+      const readElsewhere = !isNew && !reading && status.lastReadSeq > position;
+      if (readElsewhere && divider.value !== null) divider.value = unread ? status.lastReadSeq : null;
+      position = status.lastReadSeq;
       if (unread && (isNew || !reading)) divider.value ??= status.lastReadSeq;
       // A reader who comes back later finds what is new by then.
       if (!unread && !seen) divider.value = null;
@@ -43,8 +48,8 @@ function followReader() {
   };
 }
 
-/** No event reports what the user reads on another device. */
-function readElsewhere() {
+/** No event reports a level that the user chooses on another device. */
+function refreshOnReturn() {
   let hidden = false;
   return () => {
     if (visible.value && hidden) void untracked(refreshReadStatuses).catch(toastError);
