@@ -43,6 +43,38 @@ export const markdown = [
     },
   ],
   [
+    "Until the parser of messages is there, a spoiler is covered, and can be opened",
+    async ({ newPerson, password, ann, admin, run, screenshot }) => {
+      const veiled = `veiled-${run}`;
+      await admin.createChannel(veiled);
+      const person = await newPerson("early");
+      let release = () => {};
+      const released = new Promise((resolve) => void (release = () => resolve(null)));
+      await person.context.route(/\/markdown-[^/]*\.js$/, async (route) => {
+        await released;
+        await route.continue();
+      });
+      await person.signUp(password);
+      await person.openChannel(veiled);
+      await ann.openChannel(veiled);
+      for (const number of [1, 2]) await ann.send(`**Early** ${number} ${run}: ||hidden ${number}||, ||too||`);
+      const texts = [1, 2].map((number) => person.message(`Early** ${number} ${run}`));
+      const button = { name: "Show the spoiler" };
+      await texts[1].getByRole("button", button).waitFor();
+      await screenshot(person, "spoiler-without-parser");
+      assert.equal(await texts[0].innerText(), `**Early** 1 ${run}: `);
+      await texts[0].getByRole("button", button).click();
+      assert.equal(await texts[0].innerText(), `**Early** 1 ${run}: hidden 1||, ||too`);
+      release();
+      const parsed = person.message(`Early 2 ${run}`);
+      await parsed.locator("strong").waitFor();
+      assert.equal(await parsed.getByRole("button", button).count(), 2);
+      assert.equal(await parsed.innerText(), `Early 2 ${run}: , `);
+      assert.deepEqual(person.errors, []);
+      await person.close();
+    },
+  ],
+  [
     "Code is coloured by a script that is loaded with the first code, and can be copied",
     async ({ newPerson, password, ann, channel, run }) => {
       const person = await newPerson("coder");

@@ -12,7 +12,7 @@ const PLAIN = [
 
 test.each(PLAIN)("text without markers needs no parser, and would be the same with it: %j", (content) => {
   expect(hasMarkers(content)).toBe(false);
-  expect(parserFor(content)?.(content)).toEqual(parseMarkdown(content));
+  expect(parserFor(content)(content)).toEqual(parseMarkdown(content));
 });
 
 test.each(["**b**", "a_b", "~~s~~", "||s||", "`c`", "\\*", "> q", "one\n  - item", "\t* item", "1. item", "1) item"])(
@@ -20,8 +20,21 @@ test.each(["**b**", "a_b", "~~s~~", "||s||", "`c`", "\\*", "> q", "one\n  - item
   (content) => expect(hasMarkers(content)).toBe(true),
 );
 
-test("the parser is there once it was prepared", async () => {
-  expect(parserFor("**b**")).toBeNull();
+test("until the parser is there, no text shows what may be a spoiler", async () => {
+  const shown = (content: string) => parserFor(content)(content);
+  const cover = (text: string) => ({ type: "spoiler", children: [text] });
+  expect(shown("**b**")).toEqual(["**b**"]);
+  expect(shown("see ||who\ndid it||, www.example.com")).toEqual([
+    "see ",
+    cover("who\ndid it"),
+    ", ",
+    { type: "link", href: "https://www.example.com", children: ["www.example.com"] },
+  ]);
+  expect(shown("||a|| b ||c||")).toEqual([cover("a|| b ||c")]);
+  expect(shown("|||a|||")).toEqual([cover("|a|")]);
+  for (const text of ["a || b", "a ||| b", "||||", "|"]) expect(shown(text)).toEqual([text]);
+
   await prepareParser(["plain", "**b**"]);
-  expect(parserFor("**b**")?.("**b**")).toEqual([{ type: "strong", children: ["b"] }]);
+  expect(shown("**b**")).toEqual([{ type: "strong", children: ["b"] }]);
+  expect(shown("||a|| b ||c||")).toEqual([cover("a"), " b ", cover("c")]);
 });

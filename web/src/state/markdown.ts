@@ -15,11 +15,19 @@ export const hasMarkers = (content: string) => MARKERS.test(content);
 const loaded = signal<Parser | null>(null);
 let loading: Promise<void> | null = null;
 
-/** @returns null while it is being loaded */
-export function parserFor(content: string): Parser | null {
+/** A parser for a text: until the one of Markdown is loaded, one that knows links, and covers what may be a spoiler. */
+export function parserFor(content: string): Parser {
   if (!hasMarkers(content)) return withLinks;
   void loadParser();
-  return loaded.value;
+  return loaded.value ?? withCover;
+}
+
+/** Covers all from the first two bars to the last ones: only the parser of Markdown knows which of them are markers. */
+function withCover(content: string): Markdown[] {
+  const [start, end] = [content.indexOf("||") + 2, content.lastIndexOf("||")];
+  if (end <= start) return withLinks(content);
+  const spoiler: Markdown = { type: "spoiler", children: [content.slice(start, end)] };
+  return [...withLinks(content.slice(0, start - 2)), spoiler, ...withLinks(content.slice(end + 2))];
 }
 
 /** Resolves when these texts have a parser. */
@@ -34,8 +42,6 @@ async function load(attempt = 0): Promise<void> {
     loaded.value = (await import("../text/markdown")).parseMarkdown;
   } catch (error) {
     console.warn("loading the parser of messages failed:", error);
-    // Messages are plain text until it is there.
-    loaded.value ??= withLinks;
     void pauseOrOnline(backoff(attempt)).then(() => load(attempt + 1));
   }
 }

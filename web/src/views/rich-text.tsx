@@ -23,7 +23,7 @@ export function RichText({ content, mentions = [] }: { content: string; mentions
   const known = mentions.length ? people.value : null;
   const shown = useMemo(() => {
     const users = known ? mentions.flatMap((id) => known.get(id) ?? []) : NOBODY;
-    return parser ? render(parser(content), users) : content;
+    return render(parser(content), users);
   }, [parser, content, mentions, known]);
   return <>{shown}</>;
 }
