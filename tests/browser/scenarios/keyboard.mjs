@@ -63,6 +63,27 @@ export const keyboard = [
     },
   ],
   [
+    "In a conversation that fits into the view, an arrow goes to the newest message, and no message counts as above",
+    async ({ ann, ben, admin, channel, run }) => {
+      const { page } = ann;
+      const short = `fits-${run}`;
+      await admin.createChannel(short);
+      await ann.openChannel(channel);
+      await ben.openChannel(short);
+      for (const number of [1, 2, 3]) await ben.send(`Short ${number} ${run}`);
+      await ben.waitUntilSent();
+      await ann.openChannel(short);
+      await page.getByRole("separator").filter({ hasText: "New messages" }).waitFor();
+      await ann.waitForMessages(`Short 3 ${run}`);
+      await page.getByRole("log").focus();
+      await page.keyboard.press("ArrowUp");
+      await page.locator("article:focus", { hasText: `Short 3 ${run}` }).waitFor();
+      await page.keyboard.press("ArrowUp");
+      await page.locator("article:focus", { hasText: `Short 2 ${run}` }).waitFor();
+      assert.equal(await page.locator(".news-bar").count(), 0);
+    },
+  ],
+  [
     "On a phone, Enter begins a line, the button sends, and everything to press is 44 px high",
     async ({ newPerson, password, channel }) => {
       const person = await newPerson("touch", { hasTouch: true, isMobile: true });

@@ -61,9 +61,17 @@ export function useVirtualList({ box, keys, estimate, keep, follow, place }: Opt
   list.shouldAdjustScrollPositionOnItemSizeChange = isAbove;
   useLayoutEffect(() => list._didMount(), []);
   useLayoutEffect(() => list._willUpdate());
+  useLayoutEffect(() => {
+    // A list that fits into the view never scrolls, and keeps its first offset: no row would count as in view.
+    if ((list.scrollOffset ?? 0) <= list.getTotalSize() || !fits(box.current)) return;
+    list.scrollOffset = 0;
+    render(0);
+  });
   useLayoutEffect(() => forgetSizes(list, keys), [keys]);
   return list;
 }
+
+const fits = (box: HTMLElement | null) => box !== null && box.scrollHeight <= box.clientHeight;
 
 /** The reader's place, or null at the end. */
 export function placeOf(list: List): Omit<Place, "seen"> | null {
