@@ -41,4 +41,8 @@ pub struct ReadStatus {
     pub notification_level: NotificationLevel,
     /// Number of later messages that mention the user, at most 1,000.
     pub mentions: i64,
+    /// Number of later positions whose messages are deleted. 0 when 100 or more later messages exist.
+    ///
+    /// So the number of unread messages, if it is less than 100, is `lastSeq - lastReadSeq - unreadDeleted`.
+    pub unread_deleted: i64,
 }

@@ -24,11 +24,17 @@ macro_rules! position_at {
 }
 
 /// The select of a [`ReadStatus`] from the rows `r`, which have the columns of the table.
+///
+/// It reads at most 1,000 mentions and 100 messages from their indexes, and none when nothing is unread.
 macro_rules! select {
     ($rows:expr) => {
         concat!(
             "select s.*, (select count(*) from (select from mentions n where n.user_id = s.user_id and n.channel_id = s.channel_id \
-               and n.seq > s.last_read_seq limit 1000) as counted) as mentions \
+               and n.seq > s.last_read_seq limit 1000) as counted) as mentions, \
+             coalesce((select case when l.count < 100 then c.last_seq - s.last_read_seq - l.count else 0 end \
+               from channels c cross join lateral (select count(*) from (select from messages m where m.channel_id = c.id \
+                 and m.seq > s.last_read_seq limit 100) as counted) l \
+               where c.id = s.channel_id and c.last_seq > s.last_read_seq), 0) as unread_deleted \
              from (select r.id, r.user_id, r.channel_id, r.last_read_at, r.notification_enabled, coalesce(r.last_read_seq, ",
             position_at!("r.channel_id", "r.last_read_at"),
             ") as last_read_seq, case when r.notification_enabled then 'ALL' when r.mentions_only then 'MENTIONS' else 'NONE' end \

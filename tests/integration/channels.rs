@@ -15,7 +15,7 @@ const DTO: [&str; 8] = [
     "type",
     "withHistory",
 ];
-pub(crate) const READ_STATUS: [&str; 8] = [
+pub(crate) const READ_STATUS: [&str; 9] = [
     "channelId",
     "id",
     "lastReadAt",
@@ -23,6 +23,7 @@ pub(crate) const READ_STATUS: [&str; 8] = [
     "mentions",
     "notificationEnabled",
     "notificationLevel",
+    "unreadDeleted",
     "userId",
 ];
 

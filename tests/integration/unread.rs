@@ -85,6 +85,50 @@ async fn a_position_moves_forward_only_unless_it_is_forced() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn deleted_messages_are_not_unread() {
+    let cluster = Cluster::shared(1).await;
+    let (ann, bob) = (cluster.user(0, "ann").await, cluster.user(0, "bob").await);
+    let channel = ann.create_private(&[&bob]).await;
+    let mut written = Vec::new();
+    for n in 1..=6 {
+        written.push(ann.write(&channel, &n.to_string()).await.body);
+    }
+    let status = status_of(&bob, &channel).await;
+    let deleted = async || status_of(&bob, &channel).await["unreadDeleted"].clone();
+    assert_eq!(deleted().await, 0);
+    // The newest one and three others.
+    for n in [1, 2, 4, 6] {
+        let path = format!("/api/messages/{}", text(&written[n - 1]["id"]));
+        assert_eq!(ann.delete(&path).await.status, 204);
+    }
+    assert_eq!(deleted().await, 4);
+    for (position, expected) in [(1, 3), (3, 2), (5, 1), (6, 0)] {
+        let moved = change(&bob, &status, &json!({ "newLastReadSeq": position })).await;
+        assert_eq!(moved.body["unreadDeleted"], expected, "{position}");
+    }
+    // From 100 messages on, they are not counted.
+    let insert = "insert into messages (id, channel_id, seq, author_id, content, created_at, updated_at) \
+                  select gen_random_uuid(), $1::uuid, 100 + n, $2::uuid, 'more', now(), now() from generate_series($3, $4) n";
+    for (from, to, expected) in [(1, 99, 94), (100, 100, 0)] {
+        sqlx::query(insert)
+            .bind(&channel)
+            .bind(&ann.id)
+            .bind(from)
+            .bind(to)
+            .execute(&cluster.db)
+            .await
+            .expect("inserted");
+        sqlx::query("update channels set last_seq = 100 + $2 where id = $1::uuid")
+            .bind(&channel)
+            .bind(to)
+            .execute(&cluster.db)
+            .await
+            .expect("updated");
+        assert_eq!(deleted().await, expected, "{to}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn reading_further_is_an_event_for_all_devices_of_the_user() {
     let cluster = Cluster::start(2).await;
     let (ann, bob) = (cluster.user(0, "ann").await, cluster.user(0, "bob").await);

@@ -144,6 +144,8 @@ export interface ReadStatus {
   notificationLevel: NotificationLevel;
   /** Number of later messages that mention the user. */
   mentions: number;
+  /** Number of later positions whose messages are deleted. Missing from a node of an earlier version. */
+  unreadDeleted?: number;
 }
 
 /** The messages of a channel that notify: all, those that mention the user or reply to them, none. */

@@ -15,6 +15,7 @@ import { channels } from "./channels";
 import { dropReply } from "./drafts";
 import { handleRefusal } from "./outbox";
 import { pending, settle } from "./pending";
+import { countDeleted } from "./read-statuses";
 import { Timeline } from "./timeline";
 import { toast } from "./toasts";
 import { clearTyping, receiveTyping, stopTypingOf } from "./typing";
@@ -83,6 +84,7 @@ function follow(conversation: Conversation): (gone?: boolean) => void {
       if (event.type === "message.updated") timeline.update(event.message);
       if (event.type === "message.deleted") {
         timeline.remove(event.messageId);
+        countDeleted(channelId, event.seq);
         if (dropReply(channelId, event.messageId)) toast(t("The message you were replying to was deleted."));
       }
       if (event.type === "reaction") timeline.react(event.messageId, event.emoji, event.userId, event.added);

@@ -6,6 +6,7 @@ import type { Channel, ReadStatus, User } from "../types";
 import { touchChannel } from "./activity";
 import {
   clearReadStatuses,
+  countDeleted,
   createReadStatuses,
   levelOf,
   markRead,
@@ -83,6 +84,19 @@ test("unread are the messages after the position that was read, with those that 
   // A late event.
   touchChannel(channel.id, 6, "2026-01-02T00:00:00Z");
   expect(unreadOf(channel)).toEqual({ messages: 5, mentions: 1 });
+});
+
+test("deleted messages are not unread", async () => {
+  await load(status({ unreadDeleted: 1 }));
+  expect(unreadOf(channel)).toEqual({ messages: 2, mentions: 1 });
+  touchChannel(channel.id, 6, "2026-01-02T00:00:00Z");
+  countDeleted(channel.id, 6);
+  countDeleted(channel.id, 2);
+  expect(unreadOf(channel)).toEqual({ messages: 2, mentions: 1 });
+  update.mockResolvedValueOnce(status({ lastReadSeq: 6, mentions: 0, unreadDeleted: 0 }));
+  markRead(channel.id, 6);
+  touchChannel(channel.id, 7, "2026-01-02T00:00:00Z");
+  expect(unreadOf(channel)).toEqual({ messages: 1, mentions: 0 });
 });
 
 test("nothing is unread in a muted channel", async () => {

@@ -44,10 +44,10 @@ export const refreshReadStatuses = coalesce(async () => {
 function merge(status: ReadStatus, ended: number): ReadStatus {
   const held = readStatuses.peek()?.get(status.channelId);
   if (held?.id !== status.id) return status;
-  const { lastReadSeq, mentions } = held.lastReadSeq > status.lastReadSeq ? held : status;
+  const { lastReadSeq, mentions, unreadDeleted } = held.lastReadSeq > status.lastReadSeq ? held : status;
   const change = levelChanges.get(status.channelId);
   const { notificationLevel } = change && change.endedAs > ended ? held : status;
-  return { ...status, lastReadSeq, mentions, notificationLevel };
+  return { ...status, lastReadSeq, mentions, unreadDeleted, notificationLevel };
 }
 
 function put(status: ReadStatus) {
@@ -72,7 +72,7 @@ const NOTHING: Unread = { messages: 0, mentions: 0 };
 export function unreadOf(channel: Channel): Unread {
   const status = readStatusOf(channel.id);
   if (!status || status.notificationLevel === "NONE") return NOTHING;
-  const messages = Math.max(0, lastSeqOf(channel) - status.lastReadSeq);
+  const messages = Math.max(0, lastSeqOf(channel) - status.lastReadSeq - (status.unreadDeleted ?? 0));
   return { messages, mentions: Math.min(messages, status.mentions) };
 }
 
@@ -88,10 +88,16 @@ export function markRead(channelId: string, seq: number) {
   void save(channelId);
 }
 
-/** The reader of the newest message has no unread mention. */
+/** Takes a deletion. Only the channels that were opened last report theirs; the server counts those of the others. */
+export function countDeleted(channelId: string, seq: number) {
+  const status = readStatuses.peek()?.get(channelId);
+  if (status && seq > status.lastReadSeq) put({ ...status, unreadDeleted: (status.unreadDeleted ?? 0) + 1 });
+}
+
+/** After the newest message is no mention, and no deleted message. */
 function apply(channelId: string, seq: number) {
   const status = readStatuses.peek()?.get(channelId);
-  if (status && seq > status.lastReadSeq) put({ ...status, lastReadSeq: seq, mentions: 0 });
+  if (status && seq > status.lastReadSeq) put({ ...status, lastReadSeq: seq, mentions: 0, unreadDeleted: 0 });
 }
 
 /** Takes a status from the event stream, which a later reading of this tab may have overtaken. */
