@@ -1,5 +1,7 @@
-// Measures a node's HTTP side. `dev/measure resume` and `dev/measure rest` start a node and call it:
-//   node benches/http.mjs resume|rest ADDRESS PID     with ADMIN_USERNAME and ADMIN_PASSWORD in the environment
+// Measures a node's HTTP side. `dev/measure resume`, `dev/measure rest` and `dev/measure sse` start a node and call it:
+//   node benches/http.mjs resume|rest|sse ADDRESS PID     with ADMIN_USERNAME and ADMIN_PASSWORD in the environment
+// sse: RATES events a second ("20 100") to 10 streams and to CLIENTS streams (1000), for SECONDS_EACH (10) each. The difference
+// between the two is the processor time of the deliveries, without that of the requests which cause the events.
 // resume: CLIENTS streams (2000) are cut, EVENTS events (200) happen, and all streams resume at once.
 // rest: SECONDS_EACH (10) of requests over 16 connections, one kind after the other.
 import { randomUUID } from 'node:crypto';
@@ -56,7 +58,7 @@ function percentile(sorted, share) {
   return sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * share))];
 }
 
-// Opens a stream, and resolves with its events of `name` before `sync`, and a function that cuts it.
+// Opens a stream, and resolves with the number of its events of `name` before `sync`, its socket, and a function that cuts it.
 function stream(token, resume, name) {
   return new Promise((resolve, reject) => {
     const socket = net.connect(Number(port), host);
@@ -74,9 +76,74 @@ function stream(token, resume, name) {
       socket.off('data', read);
       socket.removeAllListeners('close');
       socket.resume();
-      resolve({ events: text.split(`event:${name}`).length - 1, cut: () => socket.destroy() });
+      resolve({ events: text.split(`event:${name}`).length - 1, socket, cut: () => socket.destroy() });
     });
   });
+}
+
+// Counts the events of `name` on an open stream, which arrive in whole or in parts.
+function counter(socket, name, counted) {
+  const mark = Buffer.from(`event:${name}\n`);
+  let rest = Buffer.alloc(0);
+  socket.on('data', (data) => {
+    const text = rest.length > 0 ? Buffer.concat([rest, data]) : data;
+    let at = 0;
+    for (let found = text.indexOf(mark); found >= 0; found = text.indexOf(mark, at)) {
+      counted();
+      at = found + mark.length;
+    }
+    rest = text.subarray(Math.max(at, text.length - mark.length + 1));
+  });
+}
+
+// Renames a channel `rate` times a second, by a schedule that is fixed beforehand, while `clients` streams are open.
+async function broadcast(admin, channel, users, clients, rate, seconds) {
+  let received = 0;
+  const streams = await Promise.all(
+    Array.from({ length: clients }, async (_, client) => {
+      const opened = await stream(users[client % users.length].token, null, 'channels.refresh');
+      counter(opened.socket, 'channels.refresh', () => (received += 1));
+      return opened;
+    }),
+  );
+  const total = rate * seconds;
+  const [before, started] = [usage(), performance.now()];
+  const requests = [];
+  for (let event = 0; event < total; event += 1) {
+    const due = started + (event * 1000) / rate;
+    const wait = due - performance.now();
+    if (wait > 1) await new Promise((done) => setTimeout(done, wait));
+    const json = { newName: `news ${event}`, newDescription: '' };
+    requests.push(call('PATCH', `/channels/${channel.id}`, { token: admin.token, json }));
+  }
+  await Promise.all(requests);
+  const end = performance.now() + 10_000;
+  while (received < total * clients && performance.now() < end) await new Promise((done) => setTimeout(done, 5));
+  const took = (performance.now() - started) / 1000;
+  const cpu = usage().cpu - before.cpu;
+  for (const opened of streams) opened.cut();
+  return { cpu, took, missing: total * clients - received };
+}
+
+async function sse(admin) {
+  const [clients, seconds] = [number('CLIENTS', 1000), number('SECONDS_EACH', 10)];
+  const users = [];
+  while (users.length * STREAMS_PER_USER < clients) users.push(await signUp());
+  const json = { name: 'news', description: '' };
+  const { body: channel } = await call('POST', '/channels/public', { token: admin.token, json });
+  let good = true;
+  for (const rate of (process.env.RATES ?? '20 100').split(' ').map(Number)) {
+    const few = await broadcast(admin, channel, users, 10, rate, seconds);
+    const many = await broadcast(admin, channel, users, clients, rate, seconds);
+    const each = ((many.cpu - few.cpu) / (rate * seconds * (clients - 10))) * 1e6;
+    good &&= few.missing === 0 && many.missing === 0;
+    console.log(
+      `${rate} events/s to ${clients} streams: ${each.toFixed(1)} µs of processor time a delivery; ` +
+        `${few.cpu.toFixed(2)} s with 10 streams, ${many.cpu.toFixed(2)} s with all, in ${many.took.toFixed(1)} s; ` +
+        `${few.missing + many.missing} missing`,
+    );
+  }
+  return good;
 }
 
 async function resume(admin) {
@@ -183,5 +250,5 @@ async function rest(admin) {
 }
 
 const admin = await login(process.env.ADMIN_USERNAME, process.env.ADMIN_PASSWORD);
-const good = await (kind === 'resume' ? resume(admin) : rest(admin));
+const good = await { resume, rest, sse }[kind](admin);
 process.exit(good ? 0 : 1);

@@ -21,6 +21,7 @@ use crate::{
     delivery::{
         destination::ACTIVITY,
         hub::{Connection, FrameFormat},
+        outbound::Unwritten,
     },
     ids::{ChannelId, UserId},
     model::ChannelActivity,
@@ -83,9 +84,8 @@ impl Activity {
         if let Some(subscriber) = self.subscribers.lock().get_mut(&connection.id) {
             subscriber.is_live = true;
             let frame = frame(&subscriber.frame_format, &body(channels));
-            let bytes = frame.len();
             // The caller is the connection's task, which empties the queue.
-            connection.send_queue.push_reply(frame, bytes);
+            connection.send_queue.push_reply(frame);
         }
         let Changes { changed, missed } = &mut *self.changes.lock();
         // For all subscribers: a repeated event changes nothing.
@@ -137,6 +137,7 @@ impl Activity {
         let common = body(&public);
         let connections: Vec<u64> = self.subscribers.lock().keys().copied().collect();
         for turn in connections.chunks(TURN) {
+            let mut unwritten = Vec::new();
             {
                 let subscribers = self.subscribers.lock();
                 let live = turn.iter().filter_map(|id| subscribers.get(id));
@@ -149,10 +150,10 @@ impl Activity {
                         None if public.is_empty() => continue,
                         None => frame(&subscriber.frame_format, &common),
                     };
-                    let bytes = frame.len();
-                    subscriber.connection.send_queue.push(frame, bytes);
+                    unwritten.extend(subscriber.connection.send_queue.deliver(frame));
                 }
             }
+            unwritten.into_iter().for_each(Unwritten::write);
             tokio::task::yield_now().await;
         }
     }

@@ -15,6 +15,7 @@ pub mod presence;
 pub mod recent_events;
 pub mod repair;
 pub mod sequence;
+pub mod socket;
 pub mod sse;
 pub mod writers;
 
@@ -93,12 +94,15 @@ impl Delivery {
     ) -> (Self, Reports) {
         let (gaps, reported_gaps) = mpsc::channel(GAP_QUEUE);
         let (removals, reported_removals) = mpsc::channel(REMOVAL_QUEUE);
+        let hub = Hub::new(per_user, metrics.deliveries_of(Protocol::Stomp));
+        let sse = SseStreams::new(
+            per_user,
+            hub.writers.clone(),
+            metrics.deliveries_of(Protocol::Sse),
+        );
         let delivery = Self {
-            hub: Arc::new(Hub::new(per_user, metrics.deliveries_of(Protocol::Stomp))),
-            sse: Arc::new(SseStreams::new(
-                per_user,
-                metrics.deliveries_of(Protocol::Sse),
-            )),
+            hub: Arc::new(hub),
+            sse: Arc::new(sse),
             activity: Activity::default(),
             gaps,
             removals,

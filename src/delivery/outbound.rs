@@ -1,6 +1,6 @@
 //! The send queue of one connection: bounded in bytes; a push never waits.
 //!
-//! The frames of a WebSocket are written by whoever queues them, if the socket takes them: waking the connection's task for each
+//! The frames of a socket are written by whoever queues them, if the socket takes them: waking the connection's task for each
 //! frame would cost as much as the write. The task writes only its own replies, and what the socket did not take.
 
 use std::{
@@ -35,9 +35,9 @@ const MAX_FRAMES_PER_WRITE: usize = 64;
 const KEPT_ITEMS: usize = 4;
 
 #[derive(Debug)]
-struct Inner<T> {
+struct Inner {
     /// The first may be partly written.
-    items: VecDeque<T>,
+    items: VecDeque<Bytes>,
     /// Bytes of the queued items, and of borrowed items that are not written yet.
     bytes: usize,
     /// Bytes of items that will be pushed later.
@@ -64,21 +64,21 @@ struct Writes {
     last_delivery_at: Instant,
 }
 
-/// The send queue of one connection. `T` is cheap to clone and shared between connections.
+/// The send queue of one connection.
 #[derive(Debug)]
-pub struct SendQueue<T> {
-    inner: Mutex<Inner<T>>,
+pub struct SendQueue {
+    inner: Mutex<Inner>,
     changed: Notify,
     socket: Option<Arc<TcpStream>>,
 }
 
-impl<T> Default for SendQueue<T> {
+impl Default for SendQueue {
     fn default() -> Self {
         Self::new(None)
     }
 }
 
-impl<T> Inner<T> {
+impl Inner {
     /// Whether `bytes` more fit. If not, the connection is closed as slow and its items are dropped.
     fn fits(&mut self, bytes: usize) -> bool {
         let fits = self.bytes + self.reserved + bytes + ITEM_BYTES <= MAX_QUEUED_BYTES;
@@ -91,7 +91,8 @@ impl<T> Inner<T> {
         fits
     }
 
-    fn add(&mut self, item: T, bytes: usize) -> bool {
+    fn add(&mut self, item: Bytes) -> bool {
+        let bytes = item.len();
         let fits = self.fits(bytes);
         if fits {
             self.bytes += bytes + ITEM_BYTES;
@@ -100,7 +101,7 @@ impl<T> Inner<T> {
         fits
     }
 
-    fn take(&mut self, into: &mut VecDeque<T>, bytes: usize) -> Option<CloseReason> {
+    fn take(&mut self, into: &mut VecDeque<Bytes>, bytes: usize) -> Option<CloseReason> {
         self.bytes = bytes;
         if into.is_empty() {
             // Moves the allocation too: an idle connection keeps none.
@@ -112,7 +113,7 @@ impl<T> Inner<T> {
     }
 }
 
-impl<T> SendQueue<T> {
+impl SendQueue {
     fn new(socket: Option<Arc<TcpStream>>) -> Self {
         let now = Instant::now();
         Self {
@@ -136,15 +137,15 @@ impl<T> SendQueue<T> {
         }
     }
 
-    /// Queues an item of `bytes` bytes, and wakes the task that empties the queue. When the queue is full, its items are dropped and
+    /// Queues an item, and wakes the task that empties the queue. When the queue is full, its items are dropped and
     /// the connection is closed: the client resumes at its position, so no event is lost.
-    pub fn push(&self, item: T, bytes: usize) {
+    pub fn push(&self, item: Bytes) {
         let mut inner = self.inner.lock();
         if inner.close_reason.is_some() || inner.ended {
             return;
         }
         let wake = inner.items.is_empty();
-        let wake = !inner.add(item, bytes) || wake;
+        let wake = !inner.add(item) || wake;
         drop(inner);
         if wake {
             self.changed.notify_one();
@@ -153,11 +154,11 @@ impl<T> SendQueue<T> {
 
     /// Queues an item from the task that empties the queue. That task needs no wake-up, and may still reply on a connection that
     /// is being closed, unless it is slow.
-    pub fn push_reply(&self, item: T, bytes: usize) {
+    pub fn push_reply(&self, item: Bytes) {
         let mut inner = self.inner.lock();
         match inner.close_reason {
             None => {
-                inner.add(item, bytes);
+                inner.add(item);
             }
             Some(CloseReason::Slow) => {}
             Some(_) => inner.items.push_back(item),
@@ -214,12 +215,12 @@ impl<T> SendQueue<T> {
     }
 
     /// Moves all items to the end of `into`.
-    pub fn take(&self, into: &mut VecDeque<T>) -> Option<CloseReason> {
+    pub fn take(&self, into: &mut VecDeque<Bytes>) -> Option<CloseReason> {
         self.inner.lock().take(into, 0)
     }
 
     /// Moves all items to the end of `into`; their bytes count until [`Self::written`].
-    pub fn borrow(&self, into: &mut VecDeque<T>) -> Option<CloseReason> {
+    pub fn borrow(&self, into: &mut VecDeque<Bytes>) -> Option<CloseReason> {
         let mut inner = self.inner.lock();
         let bytes = inner.bytes;
         inner.take(into, bytes)
@@ -237,7 +238,7 @@ impl<T> SendQueue<T> {
     }
 }
 
-impl Inner<Bytes> {
+impl Inner {
     /// Writes items until the socket would block.
     fn write(&mut self, socket: &TcpStream) -> io::Result<()> {
         if self.items.is_empty() {
@@ -282,8 +283,8 @@ impl Inner<Bytes> {
     }
 }
 
-impl SendQueue<Bytes> {
-    /// The queue of a WebSocket.
+impl SendQueue {
+    /// The queue of a socket.
     pub fn of_socket(socket: Arc<TcpStream>) -> Self {
         Self::new(Some(socket))
     }
@@ -291,9 +292,8 @@ impl SendQueue<Bytes> {
     /// Queues a frame from a task that is not the connection's. Without a socket, wakes the connection's task. With one, returns the
     /// queue if the caller must write it.
     pub fn deliver(self: &Arc<Self>, frame: Bytes) -> Option<Unwritten> {
-        let bytes = frame.len();
         if self.socket.is_none() {
-            self.push(frame, bytes);
+            self.push(frame);
             return None;
         }
         let mut inner = self.inner.lock();
@@ -301,7 +301,7 @@ impl SendQueue<Bytes> {
             return None;
         }
         let was_full = inner.bytes > FULL_BYTES;
-        if !inner.add(frame, bytes) {
+        if !inner.add(frame) {
             drop(inner);
             self.changed.notify_one();
             return None;
@@ -351,7 +351,7 @@ impl SendQueue<Bytes> {
 
 /// A queue with frames that its holder writes. When it is dropped without a write, the connection's task is woken instead.
 #[derive(Debug)]
-pub struct Unwritten(Arc<SendQueue<Bytes>>);
+pub struct Unwritten(Arc<SendQueue>);
 
 impl Unwritten {
     /// Whether a delivery was written less than `pace` ago, so that this one can wait for the next.
@@ -433,7 +433,7 @@ mod tests {
     async fn a_full_queue_drops_its_items_and_closes_as_slow() {
         let send_queue = SendQueue::default();
         for _ in 0..9 {
-            send_queue.push((), 64 * 1024);
+            send_queue.push(vec![0; 64 * 1024].into());
         }
         send_queue.changed().await;
         let mut items = VecDeque::new();
@@ -448,7 +448,7 @@ mod tests {
     }
 
     /// A send queue with a socket, and the client's end of it.
-    async fn connected() -> (Arc<SendQueue<Bytes>>, TcpStream) {
+    async fn connected() -> (Arc<SendQueue>, TcpStream) {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0")
             .await
             .expect("bind");
@@ -464,7 +464,7 @@ mod tests {
         read
     }
 
-    async fn is_woken(send_queue: &SendQueue<Bytes>) -> bool {
+    async fn is_woken(send_queue: &SendQueue) -> bool {
         let wait = Duration::from_millis(20);
         tokio::time::timeout(wait, send_queue.changed())
             .await
@@ -474,7 +474,7 @@ mod tests {
     #[tokio::test]
     async fn whoever_delivers_writes_all_queued_frames_in_order() {
         let (send_queue, mut client) = connected().await;
-        send_queue.push_reply("1".into(), 1);
+        send_queue.push_reply("1".into());
         let unwritten = send_queue.deliver("2".into()).expect("a frame to write");
         assert!(send_queue.deliver("3".into()).is_none(), "one writer");
         unwritten.write();
@@ -518,7 +518,7 @@ mod tests {
         let (send_queue, client) = connected().await;
         let unwritten = send_queue.deliver("1".into()).expect("a frame to write");
         send_queue.end_deliveries();
-        send_queue.push_reply("2".into(), 1);
+        send_queue.push_reply("2".into());
         unwritten.write();
         let mut buffer = [0; 8];
         assert!(client.try_read(&mut buffer).is_err());
@@ -583,15 +583,16 @@ mod tests {
     fn borrowed_and_reserved_items_count_until_they_are_written() {
         const HALF: usize = MAX_QUEUED_BYTES / 2 - ITEM_BYTES;
         let (send_queue, mut out) = (SendQueue::default(), VecDeque::new());
-        send_queue.push((), HALF);
+        let half = Bytes::from(vec![0; HALF]);
+        send_queue.push(half.clone());
         assert_eq!(send_queue.borrow(&mut out), None);
         assert!(send_queue.reserve(HALF));
         send_queue.unreserve(HALF);
-        send_queue.push_reply((), HALF);
+        send_queue.push_reply(half.clone());
         assert_eq!(send_queue.close_reason(), None, "exactly full");
         send_queue.written(0, HALF);
         send_queue.written(1, 0);
-        send_queue.push((), HALF);
+        send_queue.push(half);
         assert_eq!(send_queue.close_reason(), None, "written items make room");
         assert!(!send_queue.reserve(0));
         assert_eq!(send_queue.close_reason(), Some(CloseReason::Slow));

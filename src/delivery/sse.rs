@@ -6,11 +6,9 @@
 
 pub mod output;
 pub mod start;
+pub mod stream;
 
-use std::{
-    collections::{HashMap, VecDeque},
-    sync::Arc,
-};
+use std::{collections::HashMap, sync::Arc};
 
 use bytes::Bytes;
 use parking_lot::Mutex;
@@ -20,35 +18,18 @@ use crate::{
     delivery::{
         check::check,
         disconnect::CloseReason,
-        outbound::SendQueue,
+        outbound::{SendQueue, Unwritten},
         sequence::{Offer, Sequence},
+        writers::Writers,
     },
     events::position::{Entry, EventLog, Position, ReplayGap},
     ids::{SessionId, UserId},
     model::Control,
-    protocol::sse::text,
+    protocol::sse::{Coding, text},
 };
 
-/// An item in the queue of a stream.
-#[derive(Clone, Debug)]
-pub enum SseItem {
-    /// An event of the log. The text is complete except for its `id:` line, and shared by all streams.
-    Event(EventLog, Position, Bytes),
-    /// The log continues from the position, and no event was lost.
-    Restarted(EventLog, Position),
-    /// Events were lost; the log continues from the position.
-    Lost(EventLog, Position, ReplayGap),
-}
-
-/// An open stream.
-#[derive(Debug)]
-pub struct SseStream {
-    id: u64,
-    user: UserId,
-    session: SessionId,
-    /// Items to write.
-    pub send_queue: SendQueue<SseItem>,
-}
+use output::SseItem;
+use stream::SseStream;
 
 #[derive(Default)]
 struct LogSubscribers {
@@ -70,29 +51,33 @@ pub struct SseStreams {
     // One lock is enough: SSE events are rare beside messages, and delivering one is a push to each stream.
     state: Mutex<State>,
     per_user: usize,
+    writers: Arc<Writers>,
     deliveries: Counter,
 }
 
 impl SseStreams {
-    /// No streams yet. Each user may have `per_user` of them. `deliveries` counts what is queued for them.
-    pub fn new(per_user: usize, deliveries: Counter) -> Self {
+    /// No streams yet. Each user may have `per_user` of them. `deliveries` counts what is delivered to them.
+    pub fn new(per_user: usize, writers: Arc<Writers>, deliveries: Counter) -> Self {
         Self {
             state: Mutex::default(),
             per_user,
+            writers,
             deliveries,
         }
     }
 
     /// Adds a stream. When the user has too many, the oldest is closed. The caller must call [`Self::leave`] in the end.
-    pub fn join(&self, user: UserId, session: SessionId) -> Arc<SseStream> {
+    pub fn join(
+        &self,
+        user: UserId,
+        session: SessionId,
+        send_queue: Arc<SendQueue>,
+        coding: Coding,
+    ) -> Arc<SseStream> {
         let mut state = self.state.lock();
         state.next_id += 1;
-        let stream = Arc::new(SseStream {
-            id: state.next_id,
-            user,
-            session,
-            send_queue: SendQueue::default(),
-        });
+        let owner = (user, session);
+        let stream = Arc::new(SseStream::new(state.next_id, owner, send_queue, coding));
         let of_user = state.streams.entry(user).or_default();
         of_user.push(stream.clone());
         // A closed stream stays in the list until it leaves, so each join closes all streams beyond the limit.
@@ -118,9 +103,7 @@ impl SseStreams {
         self.unsubscribe(stream);
     }
 
-    /// Ends the stream's subscriptions to its logs, and drops what is queued. The stream stays open and may start again.
-    ///
-    /// A queued item may set the stream's position, which would be older than the position after the next start.
+    /// Ends the stream's subscriptions to its logs, and drops what waits. The stream stays open and may start again.
     pub fn unsubscribe(&self, stream: &SseStream) {
         let mut state = self.state.lock();
         for log in [EventLog::All, EventLog::User(stream.user)] {
@@ -129,7 +112,7 @@ impl SseStreams {
             }
             state.remove_if_unused(log);
         }
-        stream.send_queue.take(&mut VecDeque::new());
+        stream.restart();
     }
 
     /// Number of streams.
@@ -212,9 +195,12 @@ impl SseStreams {
             }
             _ => at.previous(),
         };
+        let mut unwritten = Vec::new();
         let offer = sequence.offer(previous, at, text.len(), text, |at, text| {
-            self.deliver(streams, log, at, &text);
+            self.deliver(streams, &SseItem::Event(log, at, text), &mut unwritten);
         });
+        drop(state);
+        self.writers.write_queues(unwritten);
         offer == Offer::Gap
     }
 
@@ -240,15 +226,18 @@ impl SseStreams {
         else {
             return;
         };
+        let mut unwritten = Vec::new();
         for entry in entries {
             let previous = sequence.position().unwrap_or_default();
             if entry.at > previous {
                 let text = text(&entry.name, &entry.data);
                 sequence.offer(previous, entry.at, text.len(), text, |at, text| {
-                    self.deliver(streams, log, at, &text);
+                    self.deliver(streams, &SseItem::Event(log, at, text), &mut unwritten);
                 });
             }
         }
+        drop(state);
+        self.writers.write_queues(unwritten);
     }
 
     /// Continues after `tip`, and reports the loss to every stream of the log.
@@ -266,9 +255,12 @@ impl SseStreams {
         } else {
             SseItem::Lost(log, tip, lost)
         };
+        let (mut text, mut unwritten) = (Vec::new(), Vec::new());
         for stream in &subscribers.streams {
-            stream.send_queue.push(item.clone(), 64);
+            unwritten.extend(stream.deliver(&item, &mut text));
         }
+        drop(state);
+        self.writers.write_queues(unwritten);
     }
 
     /// Marks the repair as ended. True when an event is still missing.
@@ -285,12 +277,14 @@ impl SseStreams {
         streams.map(|stream| stream.send_queue.bytes()).sum()
     }
 
-    fn deliver(&self, streams: &[Arc<SseStream>], log: EventLog, at: Position, text: &Bytes) {
-        for stream in streams {
-            stream
-                .send_queue
-                .push(SseItem::Event(log, at, text.clone()), text.len());
-        }
+    /// Queues an item for each stream. The caller writes what is `unwritten` once it holds no lock.
+    fn deliver(&self, streams: &[Arc<SseStream>], item: &SseItem, unwritten: &mut Vec<Unwritten>) {
+        let mut text = Vec::new();
+        unwritten.extend(
+            streams
+                .iter()
+                .filter_map(|stream| stream.deliver(item, &mut text)),
+        );
         self.deliveries.inc_by(streams.len() as u64);
     }
 }
@@ -321,11 +315,16 @@ impl PendingStream {
         let LogSubscribers {
             sequence, streams, ..
         } = state.logs.entry(self.log).or_default();
+        let mut unwritten = Vec::new();
         sequence.start(tip, |at, text| {
-            self.sse.deliver(streams, self.log, at, &text);
+            let event = SseItem::Event(self.log, at, text);
+            self.sse.deliver(streams, &event, &mut unwritten);
         });
         streams.push(stream.clone());
-        sequence.position().unwrap_or(tip)
+        let position = sequence.position().unwrap_or(tip);
+        drop(state);
+        self.sse.writers.write_queues(unwritten);
+        position
     }
 }
 
@@ -341,7 +340,18 @@ impl Drop for PendingStream {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::VecDeque;
+
     use super::*;
+
+    fn streams(per_user: usize) -> Arc<SseStreams> {
+        let writers = Arc::new(Writers::new(1, Counter::default()));
+        Arc::new(SseStreams::new(per_user, writers, Counter::default()))
+    }
+
+    fn join(sse: &SseStreams, user: UserId, session: SessionId) -> Arc<SseStream> {
+        sse.join(user, session, Arc::default(), Coding::Identity)
+    }
 
     #[test]
     fn a_line_break_in_the_data_cannot_begin_a_field() {
@@ -353,10 +363,10 @@ mod tests {
 
     #[test]
     fn closing_one_stream_of_a_user_leaves_the_others() {
-        let sse = Arc::new(SseStreams::new(20, Counter::default()));
+        let sse = streams(20);
         let (user, session) = (UserId::new(), SessionId::new());
         let tip = Position { epoch: 1, n: 0 };
-        let (first, second) = (sse.join(user, session), sse.join(user, session));
+        let (first, second) = (join(&sse, user, session), join(&sse, user, session));
         for stream in [&first, &second] {
             sse.begin_subscription(EventLog::User(user))
                 .add(stream, tip);
@@ -367,8 +377,7 @@ mod tests {
             Position { epoch: 2, n: 1 },
             text("x", b"{}")
         ));
-        let mut items = VecDeque::new();
-        second.send_queue.take(&mut items);
+        let items = second.restart();
         assert_eq!(items.len(), 1);
         sse.leave(&second);
         assert!(sse.is_empty() && sse.positions().is_empty());
@@ -376,17 +385,16 @@ mod tests {
 
     #[test]
     fn the_first_event_of_a_new_epoch_is_a_gap() {
-        let sse = Arc::new(SseStreams::new(20, Counter::default()));
-        let stream = sse.join(UserId::new(), SessionId::new());
+        let sse = streams(20);
+        let stream = join(&sse, UserId::new(), SessionId::new());
         let tip = Position { epoch: 1, n: 4 };
         sse.begin_subscription(EventLog::All).add(&stream, tip);
         let first = Position { epoch: 2, n: 1 };
         assert!(sse.offer(EventLog::All, first, text("x", b"{}")));
-        let mut items = VecDeque::new();
-        stream.send_queue.take(&mut items);
+        let items = stream.restart();
         assert!(items.is_empty(), "{items:?}");
         sse.skip_lost(EventLog::All, first, ReplayGap::Unknown);
-        stream.send_queue.take(&mut items);
+        let mut items = stream.restart();
         assert!(
             matches!(items.make_contiguous(), [SseItem::Lost(EventLog::All, at, ReplayGap::Unknown)] if *at == first),
             "{items:?}"
@@ -395,17 +403,16 @@ mod tests {
 
     #[test]
     fn an_expired_log_restarts_without_a_loss_and_a_trimmed_log_reports_one() {
-        let sse = Arc::new(SseStreams::new(20, Counter::default()));
+        let sse = streams(20);
         let user = UserId::new();
-        let (stream, log) = (sse.join(user, SessionId::new()), EventLog::User(user));
+        let (stream, log) = (join(&sse, user, SessionId::new()), EventLog::User(user));
         let at = |epoch, n| Position { epoch, n };
         sse.begin_subscription(log).add(&stream, at(1, 17));
         sse.skip_lost(log, at(5, 0), ReplayGap::Expired);
         // The next event is the first of a new epoch.
         assert!(!sse.offer(log, at(6, 1), text("x", b"{}")));
         sse.skip_lost(log, at(6, 900), ReplayGap::Expired);
-        let mut items = VecDeque::new();
-        stream.send_queue.take(&mut items);
+        let mut items = stream.restart();
         let items = items.make_contiguous();
         assert!(
             matches!(items, [SseItem::Restarted(_, restarted), SseItem::Event(_, next, _), SseItem::Lost(_, lost, ReplayGap::Expired)]
@@ -416,41 +423,39 @@ mod tests {
 
     #[test]
     fn a_stream_that_subscribes_again_gets_each_event_once() {
-        let sse = Arc::new(SseStreams::new(20, Counter::default()));
+        let sse = streams(20);
         let user = UserId::new();
-        let (stream, log) = (sse.join(user, SessionId::new()), EventLog::User(user));
+        let (stream, log) = (join(&sse, user, SessionId::new()), EventLog::User(user));
         let at = |n| Position { epoch: 1, n };
         for _ in 0..3 {
             sse.unsubscribe(&stream);
             sse.begin_subscription(log).add(&stream, at(0));
         }
         sse.offer(log, at(1), text("x", b"{}"));
-        let mut items = VecDeque::new();
-        stream.send_queue.take(&mut items);
+        let items = stream.restart();
         assert_eq!((items.len(), sse.len()), (1, 1), "{items:?}");
     }
 
     #[test]
     fn a_stream_that_starts_again_does_not_go_back_to_a_position_of_the_first_start() {
-        let sse = Arc::new(SseStreams::new(20, Counter::default()));
+        let sse = streams(20);
         let user = UserId::new();
-        let (stream, log) = (sse.join(user, SessionId::new()), EventLog::User(user));
+        let (stream, log) = (join(&sse, user, SessionId::new()), EventLog::User(user));
         let at = |n| Position { epoch: 1, n };
         sse.begin_subscription(log).add(&stream, at(5));
         sse.skip_lost(log, at(6), ReplayGap::Unknown);
         // A store fails while the stream starts.
         sse.unsubscribe(&stream);
         sse.begin_subscription(log).add(&stream, at(7));
-        let mut items = VecDeque::new();
-        stream.send_queue.take(&mut items);
+        let items = stream.restart();
         assert!(items.is_empty(), "{items:?}");
     }
 
     #[test]
     fn a_stream_beyond_the_limit_closes_the_oldest() {
-        let sse = SseStreams::new(2, Counter::default());
+        let sse = streams(2);
         let (user, session) = (UserId::new(), SessionId::new());
-        let streams: Vec<_> = (0..3).map(|_| sse.join(user, session)).collect();
+        let streams: Vec<_> = (0..3).map(|_| join(&sse, user, session)).collect();
         let reasons: Vec<_> = streams
             .iter()
             .map(|stream| stream.send_queue.take(&mut VecDeque::new()))

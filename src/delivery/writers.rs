@@ -53,7 +53,7 @@ struct Lists {
 }
 
 impl Writers {
-    /// Shares for `count` tasks; [`Self::run`] is a task. Counts deliveries.
+    /// Shares for `count` tasks; [`Self::run`] is a task. Counts the messages that channels deliver.
     pub(super) fn new(count: usize, deliveries: Counter) -> Self {
         Self {
             shares: (0..count.max(1)).map(|_| Share::default()).collect(),
@@ -66,10 +66,14 @@ impl Writers {
         self.shares.len()
     }
 
-    /// Writes what a delivery has queued, or hands it to the tasks. Called without a lock.
+    /// Counts and writes what a channel has queued. Called without a lock.
     pub(super) fn write(&self, queued: Queued) {
-        let Queued { frames, unwritten } = queued;
-        self.deliveries.inc_by(frames);
+        self.deliveries.inc_by(queued.frames);
+        self.write_queues(queued.unwritten);
+    }
+
+    /// Writes send queues, or hands them to the tasks. Called without a lock.
+    pub(super) fn write_queues(&self, unwritten: Vec<Unwritten>) {
         let count = unwritten.len();
         if count <= MAX_OWN_WRITES {
             unwritten.into_iter().for_each(Unwritten::write);

@@ -5,7 +5,7 @@ use std::{net::IpAddr, sync::Arc};
 use cookie::Cookie;
 use headers::{ContentLength, HeaderMapExt};
 use http::{
-    HeaderMap, HeaderName, HeaderValue,
+    HeaderMap, HeaderName, HeaderValue, Version,
     header::{AsHeaderName, COOKIE, HOST, ORIGIN},
 };
 use ipnet::IpNet;
@@ -23,6 +23,8 @@ pub(super) const NODE: HeaderName = HeaderName::from_static("discodeit-node");
 /// The head of a request.
 #[derive(Debug)]
 pub struct Head {
+    /// Version of HTTP.
+    pub version: Version,
     /// Headers.
     pub headers: HeaderMap,
     /// Query, percent-encoded.

@@ -3,9 +3,10 @@
 pub mod body;
 mod disposition;
 pub mod head;
+pub mod hijack;
 pub mod multipart;
 pub mod reply;
 pub mod request;
 pub mod resource;
 pub mod server;
-pub(crate) mod socket;
+mod socket;

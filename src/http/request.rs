@@ -12,7 +12,6 @@ use http::{
     Method,
     header::{AsHeaderName, CONTENT_TYPE},
 };
-use hyper::upgrade::OnUpgrade;
 use serde::de::DeserializeOwned;
 use serde_path_to_error::Segment;
 use tokio::sync::OwnedSemaphorePermit;
@@ -64,7 +63,6 @@ pub struct Request {
     /// Headers, query and client address.
     pub head: Arc<Head>,
     body: RequestBody,
-    upgrade: Option<OnUpgrade>,
     /// The turn of a request whose caller is known. It ends with the request.
     turn: OnceLock<OwnedSemaphorePermit>,
 }
@@ -74,14 +72,12 @@ pub fn filter(app: &Arc<App>) -> BoxedFilter<(Request,)> {
     let app = app.clone();
     warp::method()
         .and(warp::ext::get::<Arc<Head>>())
-        .and(warp::ext::optional::<OnUpgrade>())
         .and(warp::body::stream())
-        .map(move |method, head, upgrade, body| Request {
+        .map(move |method, head, body| Request {
             app: app.clone(),
             method,
             head,
             body: RequestBody::new(body),
-            upgrade,
             turn: OnceLock::new(),
         })
         .boxed()
@@ -230,11 +226,6 @@ impl Request {
             Some(Segment::Map { key }) => Problem::invalid(key, "has a wrong form"),
             _ => Problem::Malformed(format!("The query is invalid: {}.", error.inner()).into()),
         })
-    }
-
-    /// Takes the connection, if the client asked for an upgrade.
-    pub fn take_upgrade(&mut self) -> Option<OnUpgrade> {
-        self.upgrade.take()
     }
 
     /// Takes the body as a stream of chunks.

@@ -5,16 +5,19 @@
 
 use std::{
     convert::Infallible,
+    future::poll_fn,
     io,
     net::{IpAddr, SocketAddr},
+    pin::Pin,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
+    task::Poll,
     time::Duration,
 };
 
-use futures_util::FutureExt;
+use futures_util::{Future, FutureExt};
 use http::{
     HeaderMap, HeaderValue, Method, StatusCode, Version,
     header::{CONNECTION, CONTENT_ENCODING, EXPECT, HOST, TRANSFER_ENCODING},
@@ -23,10 +26,12 @@ use http::{
 use hyper::{
     Request,
     body::{Body, Incoming},
+    server::conn::http1::{self, Parts},
     service::service_fn,
 };
 use hyper_util::rt::TokioTimer;
 use ipnet::IpNet;
+use parking_lot::Mutex;
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 use tokio::{
     net::{TcpListener, TcpStream},
@@ -42,6 +47,7 @@ use crate::{
     http::{
         body::LingeringBody,
         head::{Head, NODE, REQUEST_ID, client, request_id, tokens, trace_parent},
+        hijack::{Handover, Hijack},
         reply::problem,
         resource::{Route, without_needless_escapes},
         socket::{HttpSocket, Progress},
@@ -180,8 +186,10 @@ async fn serve(
     let node = node.unwrap_or(HeaderValue::from_static("node"));
     let progress = Progress::default();
     let socket = HttpSocket::new(stream, progress.clone(), node.clone());
+    let handover: Arc<Mutex<Option<Handover>>> = Arc::default();
+    let hijacked = handover.clone();
     let service = service_fn(move |request| {
-        progress.begin();
+        let is_first_unwritten = progress.begin();
         let response = respond(
             request,
             service.clone(),
@@ -189,26 +197,55 @@ async fn serve(
             peer.ip(),
             permit.clone(),
         );
-        let (progress, node) = (progress.clone(), node.clone());
-        // Boxed: hyper reserves memory for the future as long as the connection lives, and an event stream lives for hours.
+        let (progress, node, hijacked) = (progress.clone(), node.clone(), hijacked.clone());
+        // Boxed: hyper reserves memory for the future as long as the connection lives.
         Box::pin(async move {
             let mut response = response.await;
+            if let Some(taker) = Hijack::take_from(&mut response) {
+                if is_first_unwritten {
+                    response.headers_mut().insert(NODE, node);
+                    *hijacked.lock() = Some(Handover::new(taker, &response));
+                    // The caller of hyper finds the handover, and drops this future.
+                    return std::future::pending().await;
+                }
+                // hyper may still hold a part of an earlier response.
+                response = problem(&Problem::Malformed(
+                    "A request for a stream must wait for the response to the request before it."
+                        .into(),
+                ));
+            }
             response.headers_mut().insert(NODE, node);
             Ok::<_, Infallible>(progress.until_end(response))
         })
     });
-    let mut http = hyper::server::conn::http1::Builder::new();
+    let mut http = http1::Builder::new();
     http.timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIMEOUT)
         .max_buf_size(MAX_HEAD_BYTES)
         // The buffer alone may take more, when much arrives at once.
         .max_header_size(MAX_HEAD_BYTES);
-    let mut connection = std::pin::pin!(http.serve_connection(socket, service).with_upgrades());
-    let result = tokio::select! {
-        result = &mut connection => result,
-        () = draining.cancelled() => {
-            connection.as_mut().graceful_shutdown();
-            connection.await
+    let mut connection = http.serve_connection(socket, service);
+    let mut is_draining = false;
+    let result = loop {
+        let served = poll_fn(|context| {
+            let polled = Pin::new(&mut connection).poll(context);
+            match handover.lock().take() {
+                Some(handover) => Poll::Ready(Err(handover)),
+                None => polled.map(Ok),
+            }
+        });
+        tokio::select! {
+            served = served => match served {
+                Ok(result) => break result,
+                Err(handover) => {
+                    let Parts { io, read_buf, .. } = connection.into_parts();
+                    return handover.complete(io.into_inner(), read_buf);
+                }
+            },
+            () = draining.cancelled(), if !is_draining => {
+                is_draining = true;
+                Pin::new(&mut connection).graceful_shutdown();
+            }
         }
     };
     if let Err(error) = result {
@@ -246,6 +283,7 @@ where
     let unread = Arc::new(AtomicBool::new(false));
     let invalid = check(&request);
     let head = Head {
+        version: request.version(),
         headers: request.headers().clone(),
         query: request.uri().query().map(str::to_owned),
         client: client(request.headers(), peer, &config.trusted_proxies),

@@ -36,6 +36,7 @@ use tracing::debug;
 use crate::{
     http::{
         head::{NODE, REQUEST_ID, request_id},
+        hijack::head,
         reply::problem,
     },
     problem::Problem,
@@ -59,9 +60,9 @@ const FLUSHING: u8 = 2;
 pub(super) struct Progress(Arc<AtomicU8>);
 
 impl Progress {
-    /// The service has got a request.
-    pub(super) fn begin(&self) {
-        self.0.store(RESPONDING, Ordering::Relaxed);
+    /// The service has got a request. True if hyper has written all earlier responses.
+    pub(super) fn begin(&self) -> bool {
+        self.0.swap(RESPONDING, Ordering::Relaxed) == IDLE
     }
 
     /// Notes when hyper drops the response's body.
@@ -106,7 +107,7 @@ impl<B: Body + Unpin> Body for TrackedBody<B> {
 }
 
 /// The socket of an HTTP connection.
-pub(crate) struct HttpSocket {
+pub(super) struct HttpSocket {
     stream: TokioIo<TcpStream>,
     progress: Progress,
     /// The node's name, a header of every response.
@@ -133,8 +134,8 @@ impl HttpSocket {
         }
     }
 
-    /// The TCP stream, after an upgrade.
-    pub(crate) fn into_inner(self) -> TcpStream {
+    /// The TCP stream.
+    pub(super) fn into_inner(self) -> TcpStream {
         self.stream.into_inner()
     }
 
@@ -186,25 +187,19 @@ fn rejection(written: &[u8], node: &HeaderValue) -> Bytes {
     };
     let id = request_id(&HeaderMap::new());
     debug!(request.id = ?id, code = problem_of_status.code(), "request rejected by the HTTP parser");
-    let (head, body) = problem(&problem_of_status).into_parts();
+    let (mut parts, body) = problem(&problem_of_status).into_parts();
     // The body is in memory.
     let body = body.collect().now_or_never().and_then(Result::ok);
     let body = body.map(Collected::to_bytes).unwrap_or_default();
-    let mut text = format!("HTTP/1.1 {}\r\n", head.status).into_bytes();
-    let length = body.len().into();
-    let close = HeaderValue::from_static("close");
-    let own = [
-        (&CONNECTION, &close),
-        (&CONTENT_LENGTH, &length),
-        (&REQUEST_ID, &id),
-        (&NODE, node),
-    ];
-    for (name, value) in head.headers.iter().chain(own) {
-        for part in [name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"] {
-            text.extend_from_slice(part);
-        }
+    for (name, value) in [
+        (CONNECTION, HeaderValue::from_static("close")),
+        (CONTENT_LENGTH, body.len().into()),
+        (REQUEST_ID, id),
+        (NODE, node.clone()),
+    ] {
+        parts.headers.insert(name, value);
     }
-    text.extend_from_slice(b"\r\n");
+    let mut text = head(parts.status, parts.headers);
     text.extend_from_slice(&body);
     text.into()
 }
@@ -265,5 +260,30 @@ impl Write for HttpSocket {
             ready!(self.poll_linger(context));
         }
         Poll::Ready(Ok(()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_request_that_comes_before_the_last_response_is_written_is_told_apart() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0");
+        let listener = listener.await.expect("bind");
+        let address = listener.local_addr().expect("address");
+        let stream = TcpStream::connect(address).await.expect("connect");
+        let progress = Progress::default();
+        let node = HeaderValue::from_static("node");
+        let mut socket = HttpSocket::new(stream, progress.clone(), node);
+        assert!(progress.begin());
+        let response = progress.until_end(Response::new(()));
+        drop(response);
+        assert!(!progress.begin(), "hyper has not flushed the response");
+        drop(progress.until_end(Response::new(())));
+        std::future::poll_fn(|context| Pin::new(&mut socket).poll_flush(context))
+            .await
+            .expect("flushed");
+        assert!(progress.begin());
     }
 }

@@ -105,7 +105,7 @@ impl Endpoint {
         let mut response = match resource {
             Resource::Greeting => plain(StatusCode::OK, "Welcome to SockJS!\n"),
             Resource::Iframe => self.iframe(&head.headers),
-            Resource::RawWebSocket => handshake::answer(&self.sessions, request, Encoding::Raw),
+            Resource::RawWebSocket => handshake::answer(&self.sessions, &request, Encoding::Raw),
             _ if is_preflight => preflight_response(&head.headers, methods),
             Resource::Info => {
                 let (websocket, cookie) = (options.websocket, options.cookie);
@@ -115,7 +115,7 @@ impl Endpoint {
                 response
             }
             Resource::Session(_, Transport::WebSocket) => {
-                handshake::answer(&self.sessions, request, Encoding::SockJs)
+                handshake::answer(&self.sessions, &request, Encoding::SockJs)
             }
             Resource::Session(name, transport) => {
                 let mut response = self.session(name, transport, request).await;

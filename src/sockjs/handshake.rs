@@ -4,17 +4,16 @@ use std::sync::Arc;
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use http::{
-    HeaderMap, HeaderName, HeaderValue, StatusCode,
+    HeaderMap, HeaderName, HeaderValue, StatusCode, Version,
     header::{
         CONNECTION, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL,
         SEC_WEBSOCKET_VERSION, UPGRADE,
     },
 };
-use tracing::debug;
 use warp::reply::Response;
 
 use crate::{
-    http::{head::tokens, socket::HttpSocket},
+    http::{head::tokens, hijack::Hijack},
     protocol::{encoding::Encoding, websocket},
     sockjs::{
         link::Link,
@@ -26,7 +25,7 @@ use crate::{
 /// Answers the handshake and spawns the task that serves the application on the WebSocket.
 pub(super) fn answer(
     sessions: &Arc<Sessions>,
-    mut request: SockJsRequest,
+    request: &SockJsRequest,
     encoding: Encoding,
 ) -> Response {
     let headers = &request.head.headers;
@@ -34,6 +33,10 @@ pub(super) fn answer(
         tokens(headers, name).any(|item| item.eq_ignore_ascii_case(token))
     };
     let refused = |why: &'static str| plain(StatusCode::BAD_REQUEST, why);
+    // RFC 9110 §7.8.
+    if request.head.version < Version::HTTP_11 {
+        return refused("Only HTTP/1.1 can be upgraded.");
+    }
     if !has(UPGRADE, "websocket") || !has(CONNECTION, "upgrade") {
         return refused("Can \"Upgrade\" only to \"WebSocket\".");
     }
@@ -49,33 +52,22 @@ pub(super) fn answer(
     let mut protocols = sessions.options.protocols.iter();
     let chosen = protocols
         .find(|known| tokens(headers, SEC_WEBSOCKET_PROTOCOL).any(|offer| offer == **known));
-    let Some(upgrade) = request.upgrade.take() else {
-        return refused("This connection cannot be upgraded.");
-    };
 
     // The permit counts the TCP connection, which outlives the request.
     let permit = request.head.permit.clone();
     let owner = sessions.clone();
-    sessions.tasks.spawn("socket", async move {
-        let upgraded = match upgrade.await {
-            Ok(upgraded) => upgraded,
-            Err(error) => {
-                debug!(%error, "connection closed during the WebSocket upgrade");
-                return;
-            }
-        };
-        // Takes the TCP stream out of hyper and drops hyper's buffers: an idle link needs none.
-        if let Ok(parts) = upgraded.downcast::<HttpSocket>() {
-            let stream = parts.io.into_inner();
-            let link = Link::websocket(stream, &parts.read_buf, encoding, &owner.options);
-            drop(parts.read_buf);
-            (owner.handler)(link).await;
-        }
-        drop(permit);
+    let hijack = Hijack::new(move |connection| {
+        let link = Link::websocket(connection, encoding, &owner.options);
+        let served = (owner.handler)(link);
+        owner.tasks.spawn("socket", async move {
+            served.await;
+            drop(permit);
+        });
     });
 
     let mut response = Response::default();
     *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+    response.extensions_mut().insert(hijack);
     let headers = response.headers_mut();
     headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
     headers.insert(UPGRADE, HeaderValue::from_static("websocket"));

@@ -4,33 +4,25 @@
 //! the TCP stream too: it reads into a thread-local buffer and writes all queued frames in one system call, so an idle
 //! connection has no buffers. The other end of a session over HTTP is in `sockjs/session.rs`.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use bytes::Bytes;
-use tokio::{
-    net::TcpStream,
-    time::{Instant, timeout},
-};
+use tokio::time::Instant;
 use tracing::debug;
 
 use crate::{
     delivery::{
         disconnect::{CloseReason, Disconnect},
         outbound::SendQueue,
+        socket,
     },
+    http::hijack::Hijacked,
     limits::STALL_TIMEOUT,
     protocol::{encoding::Encoding, sockjs as frames, websocket},
     rate_limit::TokenBucket,
-    sockjs::{
-        options::Options,
-        session::SockJsSession,
-        websocket::{WebSocketStream, close_stream},
-    },
+    sockjs::{options::Options, session::SockJsSession, websocket::WebSocketStream},
     tasks::sleep_until_some,
 };
-
-/// The last frames must be written, and the client must close its side, within this time.
-const LINGER: Duration = Duration::from_secs(2);
 
 /// One connection to a client.
 ///
@@ -67,7 +59,7 @@ const LINGER: Duration = Duration::from_secs(2);
 pub struct Link {
     encoding: Encoding,
     /// Outgoing frames. Answers share the queue with published messages: one order, one limit.
-    send_queue: Arc<SendQueue<Bytes>>,
+    send_queue: Arc<SendQueue>,
     /// `None` reads without a limit.
     read_rate: Option<TokenBucket>,
     transport: Transport,
@@ -84,17 +76,11 @@ enum Transport {
 }
 
 impl Link {
-    /// A WebSocket after its handshake. `read_ahead` holds bytes that arrived together with the handshake. The first
-    /// [`Self::flush`] sends SockJS's open frame.
-    pub(super) fn websocket(
-        stream: TcpStream,
-        read_ahead: &[u8],
-        encoding: Encoding,
-        options: &Options,
-    ) -> Self {
+    /// A WebSocket after its handshake. The first [`Self::flush`] sends the response to the handshake and SockJS's open frame.
+    pub(super) fn websocket(connection: Hijacked, encoding: Encoding, options: &Options) -> Self {
         let mut decoder = websocket::Decoder::new(options.message_bytes);
-        decoder.feed(read_ahead);
-        let stream = Arc::new(stream);
+        decoder.feed(&connection.read_ahead);
+        let stream = Arc::new(connection.stream);
         let link = Self {
             encoding,
             send_queue: Arc::new(SendQueue::of_socket(stream.clone())),
@@ -112,6 +98,7 @@ impl Link {
                 uncounted_bytes: 0,
             }),
         };
+        link.queue_frame(connection.head);
         if encoding == Encoding::SockJs {
             link.queue_frame(websocket::text(frames::OPEN.as_bytes()));
         }
@@ -134,7 +121,7 @@ impl Link {
     }
 
     /// The queue of outgoing frames, to which other tasks push texts encoded by [`Self::encoding`].
-    pub fn send_queue(&self) -> &Arc<SendQueue<Bytes>> {
+    pub fn send_queue(&self) -> &Arc<SendQueue> {
         &self.send_queue
     }
 
@@ -233,8 +220,7 @@ impl Link {
 
     /// Appends a text that [`Self::encoding`] has encoded already.
     pub fn queue_frame(&self, frame: Bytes) {
-        let bytes = frame.len();
-        self.send_queue.push_reply(frame, bytes);
+        self.send_queue.push_reply(frame);
     }
 
     /// Writes queued frames until the socket would block. Returns the reason when the queue asks for a close.
@@ -364,7 +350,8 @@ impl Link {
                     self.send_queue.push_last(websocket::text(close.as_bytes()));
                 }
                 self.send_queue.push_last(websocket::close(code, reason));
-                drop(timeout(LINGER, close_stream(&socket.stream, &self.send_queue)).await);
+                // The server closes first (RFC 6455 §7.1.1). A browser that has both Close frames waits up to 2 s for its FIN.
+                socket::close(&socket.stream, &self.send_queue).await;
             }
             Transport::Http(SessionGuard(session)) => {
                 session.close(frames::close(code, reason));

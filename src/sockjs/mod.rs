@@ -67,7 +67,6 @@ mod websocket;
 
 use std::sync::Arc;
 
-use hyper::upgrade::OnUpgrade;
 use warp::{Filter, Rejection, filters::BoxedFilter, path::Tail, reply::Response};
 
 use crate::{http::head::Head, tasks::Tasks};
@@ -117,11 +116,10 @@ pub fn routes(
         .and(warp::path::tail())
         .and(warp::method())
         .and(warp::ext::get::<Arc<Head>>())
-        .and(warp::ext::optional::<OnUpgrade>())
         .and(warp::body::stream())
-        .and_then(move |path: Tail, method, head, upgrade, body| {
+        .and_then(move |path: Tail, method, head, body| {
             let endpoint = endpoint.clone();
-            let request = SockJsRequest::new(method, head, upgrade, body);
+            let request = SockJsRequest::new(method, head, body);
             async move {
                 let answer = endpoint.answer(path.as_str(), request).await;
                 answer.ok_or_else(warp::reject::not_found)

@@ -5,7 +5,6 @@ use std::{sync::Arc, time::Duration};
 use bytes::{Buf, Bytes};
 use futures_util::Stream;
 use http::{HeaderName, HeaderValue, Method, StatusCode, header::CONTENT_TYPE};
-use hyper::upgrade::OnUpgrade;
 use warp::reply::Response;
 
 use crate::http::{
@@ -19,7 +18,6 @@ const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=UTF-8");
 pub(super) struct SockJsRequest {
     pub(super) method: Method,
     pub(super) head: Arc<Head>,
-    pub(super) upgrade: Option<OnUpgrade>,
     body: RequestBody,
 }
 
@@ -27,13 +25,11 @@ impl SockJsRequest {
     pub(super) fn new(
         method: Method,
         head: Arc<Head>,
-        upgrade: Option<OnUpgrade>,
         body: impl Stream<Item = Result<impl Buf, warp::Error>> + Send + 'static,
     ) -> Self {
         Self {
             method,
             head,
-            upgrade,
             body: RequestBody::new(body),
         }
     }

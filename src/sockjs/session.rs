@@ -34,7 +34,7 @@ pub(super) const MESSAGE_OVERHEAD_BYTES: usize = size_of::<Vec<u8>>();
 pub(super) struct SockJsSession {
     pub(super) state: Mutex<State>,
     /// The link's send queue. Frames in `outgoing` are borrowed from it.
-    pub(super) send_queue: Arc<SendQueue<Bytes>>,
+    pub(super) send_queue: Arc<SendQueue>,
     /// Limit of `incoming`.
     queue_bytes: usize,
     /// Maximum body of one sending request; the link can change it.

@@ -1,32 +1,17 @@
-//! The TCP stream of a WebSocket: reads into a thread-local buffer. [`SendQueue`] writes.
+//! The TCP stream of a WebSocket, and what it has read.
 
-use std::{cell::RefCell, io, net::Shutdown, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
-use bytes::Bytes;
-use socket2::SockRef;
-use tokio::{
-    io::Interest,
-    net::TcpStream,
-    task::{coop::consume_budget, yield_now},
-    time::Instant,
-};
+use tokio::{net::TcpStream, time::Instant};
 
 use crate::{
-    delivery::{disconnect::Disconnect, outbound::SendQueue},
+    delivery::{disconnect::Disconnect, outbound::SendQueue, socket},
     protocol::{
         encoding::Encoding,
         sockjs as frames,
         websocket::{self, Event},
     },
 };
-
-/// Size of the thread-local read buffer. It is shared, so that an idle connection needs none.
-const READ_BUFFER_BYTES: usize = 16 * 1024;
-/// Input that is drained after the write side is closed; a client that sends more loses the connection.
-const MAX_DRAINED_BYTES: usize = 16 * 1024 * 1024;
-thread_local! {
-    static READ_BUFFER: RefCell<Vec<u8>> = RefCell::new(vec![0; READ_BUFFER_BYTES]);
-}
 
 #[derive(Debug)]
 pub(super) struct WebSocketStream {
@@ -54,7 +39,7 @@ impl WebSocketStream {
     pub(super) fn try_recv(
         &mut self,
         encoding: Encoding,
-        send_queue: &SendQueue<Bytes>,
+        send_queue: &SendQueue,
     ) -> Result<Option<Vec<u8>>, Disconnect> {
         loop {
             if let Some(text) = self.texts.next() {
@@ -90,9 +75,7 @@ impl WebSocketStream {
                     return Err(Disconnect::close(1003, "SockJS messages are text."));
                 }
                 Event::Ping(payload) => {
-                    let pong = websocket::pong(&payload);
-                    let bytes = pong.len();
-                    send_queue.push_reply(pong, bytes);
+                    send_queue.push_reply(websocket::pong(&payload));
                 }
                 Event::Pong => {}
                 Event::Close { code } => {
@@ -111,42 +94,19 @@ impl WebSocketStream {
 
     /// Waits until the socket is writable, if `writes`, or readable, if `reads`; then reads once.
     pub(super) async fn ready(&mut self, reads: bool, writes: bool) -> Result<(), Disconnect> {
-        let interest = match (reads, writes) {
-            (true, false) => Interest::READABLE,
-            (true, true) => Interest::READABLE | Interest::WRITABLE,
-            (false, true) => Interest::WRITABLE,
-            (false, false) => std::future::pending().await,
+        let Self {
+            stream,
+            decoder,
+            last_read_at,
+            uncounted_bytes,
+            ..
+        } = self;
+        let on_read = |bytes: &[u8]| {
+            decoder.feed(bytes);
+            *last_read_at = Instant::now();
+            *uncounted_bytes += u32::try_from(bytes.len()).unwrap_or(u32::MAX);
         };
-        let state = self
-            .stream
-            .ready(interest)
-            .await
-            .map_err(|_| Disconnect::Gone)?;
-        if !(reads && state.is_readable()) {
-            return Ok(());
-        }
-        let read = READ_BUFFER.with_borrow_mut(|buffer| {
-            let read = self.stream.try_read(buffer)?;
-            self.decoder.feed(&buffer[..read]);
-            Ok::<_, io::Error>(read)
-        });
-        match read {
-            Ok(0) => return Err(Disconnect::Gone),
-            Ok(read) => {
-                self.last_read_at = Instant::now();
-                self.uncounted_bytes += u32::try_from(read).unwrap_or(u32::MAX);
-                // `TcpStream::ready` does not use the task's budget, so a client that keeps the stream readable would keep
-                // the thread.
-                if read == READ_BUFFER_BYTES {
-                    yield_now().await;
-                } else {
-                    consume_budget().await;
-                }
-            }
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-            Err(_) => return Err(Disconnect::Gone),
-        }
-        Ok(())
+        socket::ready(stream, reads, writes, on_read).await
     }
 
     /// The read units used since the last call: one for each frame and for each KiB.
@@ -154,35 +114,4 @@ impl WebSocketStream {
         let bytes = std::mem::take(&mut self.uncounted_bytes);
         f64::from(self.decoder.take_frames()) + f64::from(bytes) / 1024.0
     }
-}
-
-/// Writes the last frames, closes the write side and drains what the client still sends.
-///
-/// RFC 6455 §7.1.1: the server closes first. A client that has both Close frames waits for the server's FIN, a browser for
-/// up to 2 s before it reports the close. Only the write side closes at once: a close with unread input resets the
-/// connection, and the client could lose the last frames.
-pub(super) async fn close_stream(stream: &TcpStream, queue: &SendQueue<Bytes>) -> io::Result<()> {
-    loop {
-        queue
-            .write()
-            .map_err(|_| io::Error::from(io::ErrorKind::BrokenPipe))?;
-        if !queue.is_blocked() {
-            break;
-        }
-        stream.writable().await?;
-    }
-    SockRef::from(stream).shutdown(Shutdown::Write)?;
-    let mut drained = 0;
-    while drained < MAX_DRAINED_BYTES {
-        stream.readable().await?;
-        match READ_BUFFER.with_borrow_mut(|buffer| stream.try_read(buffer)) {
-            Ok(0) => return Ok(()),
-            Ok(n) => drained += n,
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-            Err(error) => return Err(error),
-        }
-        // Lets the caller's timeout fire although a client that floods keeps the stream readable.
-        consume_budget().await;
-    }
-    Ok(())
 }

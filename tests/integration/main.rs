@@ -32,6 +32,7 @@ mod events;
 mod events_end;
 mod events_many;
 mod events_resume;
+mod events_wire;
 mod failover;
 mod faults;
 mod files;

@@ -93,8 +93,7 @@ async fn sends_are_refused_when_the_client_does_not_receive() {
 async fn flood(mut link: Link) {
     for n in 0..100 {
         let text = link.encoding().text(format!("{n:0>20000}").as_bytes());
-        let bytes = text.len();
-        link.send_queue().push(text, bytes);
+        link.send_queue().push(text);
         if n < 5 {
             link.flush().expect("a session accepts frames");
         }

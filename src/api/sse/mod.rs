@@ -5,21 +5,20 @@ mod stream;
 use bytes::Bytes;
 use futures_util::stream as streams;
 use http::{
-    HeaderValue,
-    header::{CACHE_CONTROL, CONTENT_TYPE},
+    HeaderValue, Version,
+    header::{CACHE_CONTROL, CONNECTION, CONTENT_TYPE, TRANSFER_ENCODING},
 };
-use tokio::sync::mpsc;
 use warp::reply::Response;
 
 use crate::{
     auth::tokens::TokenError,
-    delivery::sse::output::SseOutput,
-    http::request::Request,
+    http::{hijack::Hijack, request::Request},
     problem::Problem,
+    protocol::sse::Coding,
     rate_limit::clients::{Client, LIST_COST},
 };
 
-use stream::{MAX_QUEUED_CHUNKS, SseWriter, StreamOwner};
+use stream::{SseConnection, StreamOwner};
 
 /// The owner of the stream: from the bearer token or, if the token has expired or is absent, from the session cookie.
 ///
@@ -92,16 +91,27 @@ pub(super) async fn open(request: Request) -> Result<Response, Problem> {
         return Ok(response(streams::empty()));
     }
     let resume = last_event_id(&request);
-    let (chunks, mut receiver) = mpsc::channel(MAX_QUEUED_CHUNKS);
-    let writer = SseWriter {
-        app: request.app.clone(),
-        chunks,
-        output: SseOutput::new(owner.user),
+    let coding = if request.head.version < Version::HTTP_11 {
+        Coding::Identity
+    } else {
+        Coding::Chunked
     };
-    request.app.tasks.spawn("sse", writer.run(owner, resume));
-    Ok(response(streams::poll_fn(move |context| {
-        receiver.poll_recv(context).map(|chunk| chunk.map(Ok))
-    })))
+    let (app, permit) = (request.app.clone(), request.head.permit.clone());
+    let hijack = Hijack::new(move |hijacked| {
+        let connection = SseConnection::new(app.clone(), hijacked, coding, &owner);
+        app.tasks.spawn("sse", async move {
+            connection.run(owner, resume).await;
+            drop(permit);
+        });
+    });
+    let mut response = response(streams::empty());
+    response.extensions_mut().insert(hijack);
+    let headers = response.headers_mut();
+    headers.insert(CONNECTION, HeaderValue::from_static("close"));
+    if coding == Coding::Chunked {
+        headers.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+    }
+    Ok(response)
 }
 
 fn response(

@@ -1,38 +1,45 @@
-//! The writer of an SSE stream: replays missed events, then forwards live ones.
+//! The connection of an SSE stream: sends what the client missed; then whoever delivers writes to the socket, and the task sends
+//! keep-alives.
 
-use std::{collections::VecDeque, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
-use bytes::Bytes;
 use serde::Deserialize;
-use tokio::sync::mpsc;
+use tokio::{
+    net::TcpStream,
+    time::{Instant, sleep, sleep_until},
+};
 use tracing::debug;
 use uuid::Uuid;
 
 use crate::{
     app::App,
     delivery::{
-        disconnect::CloseReason,
+        disconnect::{CloseReason, Disconnect},
+        outbound::SendQueue,
+        socket,
         sse::{
-            SseStream,
             output::SseOutput,
             start::{Start, Step},
+            stream::SseStream,
         },
     },
     events::position::{Entry, EventLog, ReplayGap},
+    http::hijack::Hijacked,
     ids::{FileId, NotificationId, SessionId, UserId},
     limits::STALL_TIMEOUT,
-    metrics::{Connected, Protocol},
+    metrics::Protocol,
     model::event::{BINARY_CONTENTS_STATUS, NOTIFICATIONS},
     problem::{Problem, chain},
+    protocol::sse::Coding,
     store,
 };
 
 /// Maximum events of one replay. A client refetches its lists more cheaply than it reads more events.
 const MAX_REPLAYED: usize = 1_000;
-/// Size from which the writer sends a chunk before it adds more events.
-const CHUNK_BYTES: usize = 32 * 1024;
-/// Maximum chunks that wait for the connection.
-pub(super) const MAX_QUEUED_CHUNKS: usize = 2;
+/// Bytes of a replay that are queued before the socket takes them.
+const REPLAY_BYTES: usize = 32 * 1024;
+/// Bytes that a client may send on its stream. They have no meaning.
+const MAX_DISCARDED_BYTES: usize = 64 * 1024;
 /// A comment.
 const KEEP_ALIVE: &[u8] = b":\n";
 /// Delay in ms before a client reconnects when its node drains, random so that clients do not reconnect all at once.
@@ -46,139 +53,147 @@ pub(super) struct StreamOwner {
     pub(super) session: SessionId,
 }
 
-/// The writer of one stream.
-pub(super) struct SseWriter {
-    pub(super) app: Arc<App>,
-    pub(super) chunks: mpsc::Sender<Bytes>,
-    /// The next chunk.
-    pub(super) output: SseOutput,
+/// The connection of one stream.
+pub(super) struct SseConnection {
+    app: Arc<App>,
+    socket: Arc<TcpStream>,
+    stream: Arc<SseStream>,
+    coding: Coding,
 }
 
 /// The client disconnected or stopped reading.
+#[derive(Clone, Copy)]
 struct Disconnected;
 
-impl SseWriter {
-    pub(super) async fn run(mut self, owner: StreamOwner, resume: Option<String>) {
-        // Sent at once, so that the client gets the headers and knows that it is connected. Without an empty line, here and after
-        // each comment: several client libraries take it as the end of an event, and dispatch one without data.
-        self.output
-            .text
-            .extend_from_slice(b"retry:3000\n: welcome\n");
-        let stream = self.app.delivery.sse.join(owner.user, owner.session);
-        let guard = LeaveGuard {
-            app: self.app.clone(),
-            stream: stream.clone(),
-            _connected: self.app.metrics.connected("sse"),
-        };
-        let ended = self.stream(&stream, owner, resume).await;
-        let reason = match stream.send_queue.close_reason() {
-            Some(close_reason) if ended.is_ok() => close_reason.name(),
-            _ => "gone",
-        };
+impl From<Disconnect> for Disconnected {
+    fn from(_: Disconnect) -> Self {
+        Self
+    }
+}
+
+impl SseConnection {
+    /// Adds the stream to the node's streams, and queues the head of the response.
+    pub(super) fn new(
+        app: Arc<App>,
+        connection: Hijacked,
+        coding: Coding,
+        owner: &StreamOwner,
+    ) -> Self {
+        let socket = Arc::new(connection.stream);
+        let send_queue = Arc::new(SendQueue::of_socket(socket.clone()));
+        send_queue.push_reply(connection.head);
+        let streams = &app.delivery.sse;
+        let stream = streams.join(owner.user, owner.session, send_queue, coding);
+        Self {
+            app,
+            socket,
+            stream,
+            coding,
+        }
+    }
+
+    /// Serves the stream until it ends.
+    pub(super) async fn run(self, owner: StreamOwner, resume: Option<String>) {
+        // Sent at once, so that the client knows that it is connected. Without an empty line, here and after each comment: several
+        // client libraries take it as the end of an event, and dispatch one without data.
+        self.queue(b"retry:3000\n: welcome\n");
+        let connected = self.app.metrics.connected("sse");
+        let ended = self.serve(&owner, resume).await;
+        self.app.delivery.sse.leave(&self.stream);
+        drop(connected);
+        let reason = ended.map_or("gone", CloseReason::name);
         self.app.metrics.closed(Protocol::Sse, reason);
-        drop(guard);
+        if let Ok(close_reason) = ended {
+            self.end(close_reason).await;
+        }
     }
 
-    async fn stream(
-        &mut self,
-        stream: &Arc<SseStream>,
-        owner: StreamOwner,
+    async fn serve(
+        &self,
+        owner: &StreamOwner,
         resume: Option<String>,
-    ) -> Result<(), Disconnected> {
-        self.flush().await?;
+    ) -> Result<CloseReason, Disconnected> {
+        tokio::select! {
+            biased;
+            ended = self.until_closed() => return ended,
+            // Boxed: the task would reserve memory for the future as long as the stream lives.
+            started = Box::pin(self.start(owner, resume)) => started?,
+        }
+        self.until_closed().await
+    }
+
+    /// Writes what is queued, and keep-alives, until there is a reason to close.
+    async fn until_closed(&self) -> Result<CloseReason, Disconnected> {
+        let (app, queue) = (&self.app, &self.stream.send_queue);
+        let mut allowance = MAX_DISCARDED_BYTES;
         loop {
-            let result = tokio::select! {
-                biased;
-                () = closed(stream) => break,
-                // Boxed: the task would reserve memory for the future as long as the stream lives.
-                result = Box::pin(self.begin(stream, &owner, resume.as_deref())) => result?,
+            if let Some(close_reason) = queue.write()? {
+                return Ok(close_reason);
+            }
+            let (last_write_at, blocked_at) = queue.last_write();
+            let deadline = match blocked_at {
+                Some(since) => since + STALL_TIMEOUT,
+                None => last_write_at + app.config.sse_keep_alive,
             };
-            match result {
-                Ok(()) => break,
-                Err(error) => debug!(error = %chain(&error), "SSE stream waits for a store"),
-            }
-            self.pause(stream, RETRY_DELAY).await?;
-        }
-        // Checked after the replay was read, so that it is not sent to a session that ended meanwhile.
-        if let Some(close_reason) = stream.send_queue.close_reason() {
-            self.output.text.clear();
-            return self.end(close_reason).await;
-        }
-        self.flush().await?;
-        let mut items = VecDeque::new();
-        loop {
-            let close_reason = stream.send_queue.take(&mut items);
-            for item in items.drain(..) {
-                self.output.write_item(item);
-                if self.output.text.len() >= CHUNK_BYTES {
-                    self.flush().await?;
+            if Instant::now() >= deadline {
+                if blocked_at.is_some() {
+                    return Err(Disconnected);
                 }
+                self.queue(KEEP_ALIVE);
+                continue;
             }
-            self.flush().await?;
-            if let Some(close_reason) = close_reason {
-                return self.end(close_reason).await;
+            let on_read = |bytes: &[u8]| allowance = allowance.saturating_sub(bytes.len());
+            tokio::select! {
+                () = queue.changed() => {}
+                ready = socket::ready(&self.socket, true, blocked_at.is_some(), on_read) => ready?,
+                () = app.tasks.draining().cancelled() => queue.close(CloseReason::Draining),
+                () = sleep_until(deadline) => {}
             }
-            self.wait(stream).await?;
+            if allowance == 0 {
+                return Err(Disconnected);
+            }
         }
     }
 
-    /// Waits for an event or a reason to close, and sends keep-alives meanwhile.
-    async fn wait(&mut self, stream: &SseStream) -> Result<(), Disconnected> {
-        let app = self.app.clone();
-        loop {
-            tokio::select! {
-                () = stream.send_queue.changed() => return Ok(()),
-                () = self.chunks.closed() => return Err(Disconnected),
-                () = app.tasks.draining().cancelled() => {
-                    stream.send_queue.close(CloseReason::Draining);
+    /// Sends what the client missed, and lets the stream deliver. Retries when a store is unavailable.
+    async fn start(&self, owner: &StreamOwner, resume: Option<String>) -> Result<(), Disconnected> {
+        let (mut output, mut text) = loop {
+            match self.read_missed(owner, resume.as_deref()).await {
+                Ok(Some(missed)) => break missed,
+                Ok(None) => {
+                    self.stream.send_queue.close(CloseReason::Revoked);
                     return Ok(());
                 }
-                () = tokio::time::sleep(app.config.sse_keep_alive) => {
-                    self.output.text.extend_from_slice(KEEP_ALIVE);
-                    self.flush().await?;
+                Err(problem) => {
+                    debug!(error = %chain(&problem), "SSE stream waits for a store");
+                    // The retry subscribes again, and the stream must not be subscribed twice.
+                    self.app.delivery.sse.unsubscribe(&self.stream);
+                    self.queue(KEEP_ALIVE);
+                    self.stream.send_queue.write()?;
+                    sleep(RETRY_DELAY).await;
                 }
             }
-        }
-    }
-
-    /// Sends a keep-alive and waits for `time`, or until there is a reason to close.
-    async fn pause(&mut self, stream: &SseStream, time: Duration) -> Result<(), Disconnected> {
-        self.output.text.extend_from_slice(KEEP_ALIVE);
-        self.flush().await?;
-        tokio::time::timeout(time, self.wait(stream))
-            .await
-            .unwrap_or(Ok(()))
-    }
-
-    /// Starts the stream. The outer error ends the stream; the caller retries after the inner error.
-    async fn begin(
-        &mut self,
-        stream: &Arc<SseStream>,
-        owner: &StreamOwner,
-        resume: Option<&str>,
-    ) -> Result<Result<(), Problem>, Disconnected> {
-        match self.try_begin(stream, owner, resume).await {
-            Ok(true) => Ok(Ok(())),
-            Ok(false) => {
-                stream.send_queue.close(CloseReason::Revoked);
-                Err(Disconnected)
-            }
-            Err(problem) => {
-                // The retry subscribes again, and the stream must not be subscribed twice.
-                self.app.delivery.sse.unsubscribe(stream);
-                Ok(Err(problem))
+        };
+        // Checked after the replay was read, so that it is not sent to a session that ended meanwhile.
+        while self.stream.send_queue.close_reason().is_none() {
+            self.write(&text).await?;
+            text.clear();
+            match self.stream.go_live(output, &mut text) {
+                Ok(()) => break,
+                Err(waited) => output = waited,
             }
         }
+        Ok(())
     }
 
-    /// As [`Self::begin`]; false if the session has ended.
-    async fn try_begin(
-        &mut self,
-        stream: &Arc<SseStream>,
+    /// Subscribes the stream and reads what the client missed: its position, and the text up to it. `None` if the session has
+    /// ended.
+    async fn read_missed(
+        &self,
         owner: &StreamOwner,
         resume: Option<&str>,
-    ) -> Result<bool, Problem> {
-        let app = self.app.clone();
+    ) -> Result<Option<(SseOutput, Vec<u8>)>, Problem> {
+        let app = &self.app;
         let mut start = Start::new(&app.delivery.sse, owner.user, resume, MAX_REPLAYED);
         loop {
             match start.step() {
@@ -193,58 +208,61 @@ impl SseWriter {
                     start.on_entries(entries);
                 }
                 Step::Join => {
-                    retain_visible(&app, owner.user, start.missed()).await?;
+                    retain_visible(app, owner.user, start.missed()).await?;
                     // Checked after the stream joined: this check finds an earlier revocation, and a later revocation closes
                     // the queue.
                     if app.sessions.user(owner.session).await? != Some(owner.user) {
-                        return Ok(false);
+                        return Ok(None);
                     }
-                    start.join(stream);
+                    start.join(&self.stream);
                 }
                 Step::Finish => {
                     if resume.is_some() {
                         let outcome = start.gap().map_or("replayed", ReplayGap::reason);
                         app.metrics.resumed(Protocol::Sse, outcome);
                     }
-                    start.finish(&mut self.output);
-                    return Ok(true);
+                    let (mut output, mut text) = (SseOutput::new(owner.user), Vec::new());
+                    start.finish(&mut output, &mut text);
+                    return Ok(Some((output, text)));
                 }
             }
         }
     }
 
-    /// Ends the stream. When the node drains, the client reconnects after a random delay.
-    async fn end(&mut self, close_reason: CloseReason) -> Result<(), Disconnected> {
-        if close_reason == CloseReason::Draining {
-            self.output.text.extend_from_slice(
-                format!(
-                    "retry:{}\n: this node is draining\n",
-                    rand::random_range(DRAIN_RETRY_MS)
-                )
-                .as_bytes(),
-            );
-            self.flush().await?;
+    /// Writes a text of any length. [`Self::until_closed`] watches its progress.
+    async fn write(&self, text: &[u8]) -> Result<(), Disconnected> {
+        let queue = &self.stream.send_queue;
+        for part in text.chunks(REPLAY_BYTES) {
+            while queue.is_blocked() {
+                self.socket.writable().await.map_err(|_| Disconnected)?;
+                queue.write()?;
+            }
+            self.queue(part);
+            queue.write()?;
         }
         Ok(())
     }
 
-    /// Sends the chunk; fails if the connection does not accept it within [`STALL_TIMEOUT`].
-    async fn flush(&mut self) -> Result<(), Disconnected> {
-        if self.output.text.is_empty() {
-            return Ok(());
-        }
-        let chunk = Bytes::from(std::mem::take(&mut self.output.text));
-        match tokio::time::timeout(STALL_TIMEOUT, self.chunks.send(chunk)).await {
-            Ok(Ok(())) => Ok(()),
-            _ => Err(Disconnected),
+    fn queue(&self, text: &[u8]) {
+        if let Some(frame) = self.coding.encode(text) {
+            self.stream.send_queue.push_reply(frame);
         }
     }
-}
 
-/// Waits until the stream has a reason to close.
-async fn closed(stream: &SseStream) {
-    while stream.send_queue.close_reason().is_none() {
-        stream.send_queue.changed().await;
+    /// Ends the response and closes. When the node drains, the client reconnects after a random delay.
+    async fn end(&self, close_reason: CloseReason) {
+        let queue = &self.stream.send_queue;
+        queue.end_deliveries();
+        if close_reason == CloseReason::Draining {
+            let retry = rand::random_range(DRAIN_RETRY_MS);
+            let text = format!("retry:{retry}\n: this node is draining\n");
+            self.coding
+                .encode(text.as_bytes())
+                .into_iter()
+                .for_each(|frame| queue.push_last(frame));
+        }
+        queue.push_last(self.coding.end());
+        socket::close(&self.socket, queue).await;
     }
 }
 
@@ -291,14 +309,7 @@ async fn retain_visible(
     Ok(())
 }
 
-/// Removes the stream from the node's streams when dropped.
-struct LeaveGuard {
-    app: Arc<App>,
-    stream: Arc<SseStream>,
-    _connected: Connected,
-}
-
-impl Drop for LeaveGuard {
+impl Drop for SseConnection {
     fn drop(&mut self) {
         self.app.delivery.sse.leave(&self.stream);
     }

@@ -19,7 +19,6 @@ use std::{
     thread,
 };
 
-use bytes::Bytes;
 use parking_lot::{Mutex, RwLock};
 use prometheus_client::metrics::counter::Counter;
 use tokio::sync::Semaphore;
@@ -81,7 +80,7 @@ impl Hub {
         &self,
         user: UserId,
         session: SessionId,
-        send_queue: Arc<SendQueue<Bytes>>,
+        send_queue: Arc<SendQueue>,
     ) -> Option<Arc<Connection>> {
         let mut connections = self.connections.lock();
         let of_user = connections.entry(user).or_default();

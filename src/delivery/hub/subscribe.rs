@@ -121,7 +121,7 @@ impl PendingSubscription {
         let unknown = after.is_some_and(|after| after > last_seq.max(position));
         if unknown {
             let frame = self.gap_frame(stream, frame_format, self.visible_after, position);
-            connection.send_queue.push_reply(frame.clone(), frame.len());
+            connection.send_queue.push_reply(frame);
         }
         let after = after.filter(|_| !unknown);
         let after = after.map(|after| after.max(self.visible_after));

@@ -25,7 +25,7 @@ pub struct Connection {
     /// The session; the connection is closed when it ends.
     pub session: SessionId,
     /// Frames to write, in the connection's [`Encoding`].
-    pub send_queue: Arc<SendQueue<Bytes>>,
+    pub send_queue: Arc<SendQueue>,
 }
 
 /// The parts of a MESSAGE frame that differ between subscriptions.
@@ -103,9 +103,8 @@ impl Subscriber {
     pub(super) fn release(&mut self) {
         let send_queue = &self.connection.send_queue;
         for frame in self.held.take().into_iter().flatten() {
-            let bytes = frame.len();
-            send_queue.unreserve(bytes);
-            send_queue.push(frame, bytes);
+            send_queue.unreserve(frame.len());
+            send_queue.push(frame);
         }
     }
 }

@@ -4,6 +4,8 @@ use proptest::prelude::*;
 
 use prometheus_client::metrics::counter::Counter;
 
+use bytes::Bytes;
+
 use super::*;
 use crate::{
     model::event::Part,

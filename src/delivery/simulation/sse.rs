@@ -9,12 +9,13 @@ use super::{
 };
 use crate::{
     delivery::sse::{
-        SseStream,
         output::SseOutput,
         start::{Start, Step},
+        stream::SseStream,
     },
     events::position::{Cursor, EventLog, Position},
     ids::SessionId,
+    protocol::sse::Coding,
 };
 
 struct OpenStream {
@@ -22,7 +23,8 @@ struct OpenStream {
     /// Distinguishes the stream from the client's streams before.
     number: u64,
     stream: Arc<SseStream>,
-    output: SseOutput,
+    /// The replay, which the client has not read yet.
+    replay: Vec<u8>,
     /// Whether the start has finished, and the node forwards live events.
     live: bool,
 }
@@ -68,11 +70,12 @@ impl World {
         let node = &self.nodes[index];
         let user = user_id(self.sse[client].user);
         let session = SessionId(uuid::Uuid::nil());
+        let queue = Arc::default();
         self.sse[client].open = Some(OpenStream {
             node: node.at,
             number,
-            stream: node.delivery.sse.join(user, session),
-            output: SseOutput::new(user),
+            stream: (node.delivery.sse).join(user, session, queue, Coding::Identity),
+            replay: Vec::new(),
             live: false,
         });
         let resume = self.sse[client].last_event_id.clone();
@@ -152,10 +155,15 @@ impl World {
                 },
             ),
             Step::Finish => {
+                let user = user_id(self.sse[client].user);
                 let Some(open) = self.open_stream(client, number) else {
                     return;
                 };
-                start.finish(&mut open.output);
+                let mut output = SseOutput::new(user);
+                start.finish(&mut output, &mut open.replay);
+                while let Err(waited) = open.stream.go_live(output, &mut open.replay) {
+                    output = waited;
+                }
                 open.live = true;
                 self.read_sse(client);
             }
@@ -192,10 +200,10 @@ impl World {
         };
         let mut items = VecDeque::new();
         let close = open.stream.send_queue.take(&mut items);
-        for item in items {
-            open.output.write_item(item);
+        let mut text = std::mem::take(&mut open.replay);
+        for item in &items {
+            text.extend_from_slice(item);
         }
-        let text = std::mem::take(&mut open.output.text);
         let text = String::from_utf8(text).expect("a text");
         for event in text.split_terminator("\n\n") {
             self.on_sse_event(client, event);

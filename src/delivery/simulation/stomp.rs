@@ -2,8 +2,6 @@
 
 use std::{collections::VecDeque, sync::Arc};
 
-use bytes::Bytes;
-
 use super::{
     nodes::{NodeRef, PAGE_LEN},
     stores::{channel_id, user_id},
@@ -79,7 +77,7 @@ impl World {
         let index = self.rng.below(self.nodes.len());
         let node = &self.nodes[index];
         let user = self.stomp[client].user;
-        let queue: Arc<SendQueue<Bytes>> = Arc::default();
+        let queue: Arc<SendQueue> = Arc::default();
         let session = SessionId(uuid::Uuid::nil());
         let connection = node.delivery.hub.join(user_id(user), session, queue);
         let channels = self.stores.channels.len();
@@ -225,8 +223,7 @@ impl World {
                 unread.advance(&page, PAGE_LEN);
                 for message in &page {
                     let frame = pending.message_frame(stream, frame_format, message);
-                    let bytes = frame.len();
-                    connection.send_queue.push_reply(frame, bytes);
+                    connection.send_queue.push_reply(frame);
                 }
                 if !unread.is_empty() {
                     world.replay(client, channel, number, unread);

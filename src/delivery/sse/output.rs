@@ -1,49 +1,75 @@
 //! The text of one SSE stream.
 
+use bytes::Bytes;
+
 use crate::{
-    delivery::{check::check, sse::SseItem},
+    delivery::check::check,
     events::position::{Cursor, EventLog, Position, ReplayGap},
     ids::UserId,
     model::event::{RESYNC, SYNC},
     protocol::sse,
 };
 
-/// The text that a stream has not sent yet, and the position after its last event.
+/// What a log delivers to a stream.
+#[derive(Clone, Debug)]
+pub enum SseItem {
+    /// An event of the log. The text is complete except for its `id:` line, and shared by all streams.
+    Event(EventLog, Position, Bytes),
+    /// The log continues from the position, and no event was lost.
+    Restarted(EventLog, Position),
+    /// Events were lost; the log continues from the position.
+    Lost(EventLog, Position, ReplayGap),
+}
+
+impl SseItem {
+    /// Its bytes, about.
+    pub(super) fn bytes(&self) -> usize {
+        match self {
+            Self::Event(_, _, text) => text.len(),
+            Self::Restarted(..) | Self::Lost(..) => 64,
+        }
+    }
+}
+
+/// The position of a stream: after its last event. Writes what follows.
+#[derive(Debug)]
 pub struct SseOutput {
-    /// Text to send.
-    pub text: Vec<u8>,
-    /// The position after the last event in the text.
     position: Cursor,
 }
 
 impl SseOutput {
-    /// No text yet.
+    /// At the start of both logs.
     pub fn new(owner: UserId) -> Self {
         Self {
-            text: Vec::new(),
             position: Cursor::of(owner, Position::default(), Position::default()),
         }
     }
 
-    /// Writes an item of the stream's send queue.
-    pub fn write_item(&mut self, item: SseItem) {
+    /// Appends an item to `text`; nothing, if the stream has had it.
+    pub fn write_item(&mut self, item: &SseItem, text: &mut Vec<u8>) {
         match item {
-            SseItem::Event(log, at, text) => self.write_event(log, at, &text),
-            SseItem::Restarted(log, at) => *self.position_in(log) = at,
+            SseItem::Event(log, at, event) => self.write_event(*log, *at, event, text),
+            SseItem::Restarted(log, at) => *self.position_in(*log) = *at,
             SseItem::Lost(log, at, gap) => {
-                *self.position_in(log) = at;
-                self.write_resync(gap);
+                *self.position_in(*log) = *at;
+                self.write_resync(*gap, text);
             }
         }
     }
 
-    /// Writes an event, unless it was written before.
-    pub(super) fn write_event(&mut self, log: EventLog, at: Position, text: &[u8]) {
+    /// Appends an event, unless it was written before.
+    pub(super) fn write_event(
+        &mut self,
+        log: EventLog,
+        at: Position,
+        event: &[u8],
+        text: &mut Vec<u8>,
+    ) {
         let position = self.position_in(log);
         if !check!(Written, at <= *position) {
             *position = at;
-            self.write_id();
-            self.text.extend_from_slice(text);
+            sse::write_id(&self.position, text);
+            text.extend_from_slice(event);
         }
     }
 
@@ -58,23 +84,17 @@ impl SseOutput {
         self.position.all = self.position.all.max(position.all);
     }
 
-    /// Writes that all events up to the position were sent.
-    pub(super) fn write_sync(&mut self) {
-        self.write_id();
-        self.text.extend_from_slice(&sse::text(SYNC, b"{}"));
+    /// Appends that all events up to the position were sent.
+    pub(super) fn write_sync(&mut self, text: &mut Vec<u8>) {
+        sse::write_id(&self.position, text);
+        text.extend_from_slice(&sse::text(SYNC, b"{}"));
     }
 
-    /// Writes that the client must fetch everything again.
-    pub(super) fn write_resync(&mut self, gap: ReplayGap) {
+    /// Appends that the client must fetch everything again.
+    pub(super) fn write_resync(&mut self, gap: ReplayGap, text: &mut Vec<u8>) {
         let data = format!("{{\"reason\":\"{}\"}}", gap.reason());
-        self.write_id();
-        self.text
-            .extend_from_slice(&sse::text(RESYNC, data.as_bytes()));
-    }
-
-    fn write_id(&mut self) {
-        self.text
-            .extend_from_slice(format!("id:{}\n", self.position).as_bytes());
+        sse::write_id(&self.position, text);
+        text.extend_from_slice(&sse::text(RESYNC, data.as_bytes()));
     }
 
     fn position_in(&mut self, log: EventLog) -> &mut Position {

@@ -8,7 +8,7 @@ use std::{collections::VecDeque, sync::Arc};
 use crate::{
     delivery::{
         check::check,
-        sse::{PendingStream, SseStream, SseStreams, output::SseOutput},
+        sse::{PendingStream, SseStreams, output::SseOutput, stream::SseStream},
     },
     events::position::{Cursor, Entry, EventLog, Position, ReplayGap},
     ids::UserId,
@@ -166,21 +166,22 @@ impl Start {
         }
     }
 
-    /// Writes the replay and `sync`, or `resync` when the replay would be incomplete.
-    pub fn finish(self, output: &mut SseOutput) {
+    /// Appends the replay and `sync` to `text`, or `resync` when the replay would be incomplete.
+    pub fn finish(self, output: &mut SseOutput, text: &mut Vec<u8>) {
         let (Some(tip), Some(live)) = (self.tip, self.live) else {
             return;
         };
         if let Some(gap) = self.gap {
             output.set_position(live);
-            output.write_resync(gap);
+            output.write_resync(gap, text);
             return;
         }
         output.set_position(self.resume.and_then(Result::ok).unwrap_or(tip));
         for (log, entry) in self.missed {
-            output.write_event(log, entry.at, &sse::text(&entry.name, &entry.data));
+            let event = sse::text(&entry.name, &entry.data);
+            output.write_event(log, entry.at, &event, text);
         }
         output.advance(live);
-        output.write_sync();
+        output.write_sync(text);
     }
 }
