@@ -36,7 +36,7 @@ use crate::{
 
 /// Maximum events of one replay. A client refetches its lists more cheaply than it reads more events.
 const MAX_REPLAYED: usize = 1_000;
-/// Bytes of a replay that are queued before the socket takes them.
+/// Bytes of a replay that are queued at once, about.
 const REPLAY_BYTES: usize = 32 * 1024;
 /// Bytes that a client may send on its stream. They have no meaning.
 const MAX_DISCARDED_BYTES: usize = 64 * 1024;
@@ -230,15 +230,17 @@ impl SseConnection {
     }
 
     /// Writes a text of any length. [`Self::until_closed`] watches its progress.
-    async fn write(&self, text: &[u8]) -> Result<(), Disconnected> {
+    async fn write(&self, mut text: &[u8]) -> Result<(), Disconnected> {
         let queue = &self.stream.send_queue;
-        for part in text.chunks(REPLAY_BYTES) {
+        while !text.is_empty() {
             while queue.is_blocked() {
                 self.socket.writable().await.map_err(|_| Disconnected)?;
                 queue.write()?;
             }
+            let (part, rest) = text.split_at(whole_events(text));
             self.queue(part);
             queue.write()?;
+            text = rest;
         }
         Ok(())
     }
@@ -264,6 +266,20 @@ impl SseConnection {
         queue.push_last(self.coding.end());
         socket::close(&self.socket, queue).await;
     }
+}
+
+/// The length of the events at the start of a text that [`REPLAY_BYTES`] hold, at least one. A stream that ends between two
+/// parts ends between two events.
+fn whole_events(text: &[u8]) -> usize {
+    let ends = |pair: &[u8]| pair == b"\n\n";
+    let end = match text.get(..REPLAY_BYTES) {
+        None => None,
+        Some(start) => match start.windows(2).rposition(ends) {
+            Some(at) => Some(at),
+            None => text.windows(2).position(ends),
+        },
+    };
+    end.map_or(text.len(), |at| at + 2)
 }
 
 /// Removes events about files that the user may no longer read and notifications that the user has deleted.
@@ -312,5 +328,20 @@ async fn retain_visible(
 impl Drop for SseConnection {
     fn drop(&mut self) {
         self.app.delivery.sse.leave(&self.stream);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_part_of_a_replay_ends_with_an_event() {
+        let event = |bytes: usize| format!("{}\n\n", "x".repeat(bytes - 2));
+        let small = event(100).repeat(REPLAY_BYTES / 100 + 1);
+        assert_eq!(whole_events(small.as_bytes()), REPLAY_BYTES / 100 * 100);
+        let large = event(2 * REPLAY_BYTES) + &event(100);
+        assert_eq!(whole_events(large.as_bytes()), 2 * REPLAY_BYTES);
+        assert_eq!(whole_events(event(100).as_bytes()), 100);
     }
 }
