@@ -73,14 +73,14 @@ export const alerts = [
       await person.waitUntilSignedIn(other);
       // A browser is silent in a page without a click.
       await other.locator(".server").click();
-      await ann.send(`Second, ${run}`);
+      await ann.send(`Second, ${run}: ||who||`);
       await Promise.race([page, other].map((each) => each.waitForFunction(() => /** @type {any} */ (globalThis).records.shown.length)));
       const tones = async () => (await Promise.all([page, other].map(recordsOf))).reduce((sum, each) => sum + each.tones, 0);
       await until(tones, 4);
       // The other tab would be about as late.
       await page.waitForTimeout(1_500);
       const [first, second] = await Promise.all([page, other].map(recordsOf));
-      assert.deepEqual([...first.shown, ...second.shown], [[ann.name, `Second, ${run}`]]);
+      assert.deepEqual([...first.shown, ...second.shown], [[ann.name, `Second, ${run}: [spoiler]`]]);
       assert.equal(first.tones + second.tones, 4);
 
       const alerted = first.shown.length ? page : other;

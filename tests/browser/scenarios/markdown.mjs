@@ -1,5 +1,6 @@
 // Formatted messages.
 import assert from "node:assert/strict";
+import { until } from "../until.mjs";
 
 /** @type {import("../run.mjs").Scenario[]} */
 export const markdown = [
@@ -43,11 +44,54 @@ export const markdown = [
     },
   ],
   [
+    "A spoiler is a word in notifications, quotes, announcements, results of the search, and the question before a deletion",
+    async ({ ann, ben, channel, run, screenshot }) => {
+      const covered = `Who did it, ${run}: [spoiler] or [spoiler]?`;
+      await Promise.all([ann.openChannel(ben.name), ben.openChannel(channel)]);
+      await ann.send(`Who did it, ${run}: ||the butler|| or ||the cook||?`);
+      await ben.page.getByRole("button", { name: "Notifications: 1" }).click();
+      const notification = ben.page.getByRole("dialog", { name: "Notifications" }).getByRole("listitem").first();
+      await notification.getByText(covered).waitFor();
+      await screenshot(ben, "spoiler-notification");
+      await notification.getByRole("link").click();
+
+      const row = (/** @type {import("../browser.mjs").Person} */ { page }) => page.locator(".message").filter({ hasText: `Who did it, ${run}` }).first();
+      await row(ben).hover();
+      await row(ben).getByRole("button", { name: "Reply" }).click();
+      await ben.page.locator(".reply-line").getByText(covered).waitFor();
+      await ben.send("||The gardener||");
+      for (const { page } of [ann, ben]) await page.locator(".message .quoted").getByText(covered).waitFor();
+      await ann.page.getByRole("status").filter({ hasText: `${ben.name}: [spoiler]` }).waitFor({ state: "attached" });
+
+      await ben.page.keyboard.press("Control+f");
+      const search = ben.page.getByRole("complementary", { name: "Search" });
+      await search.getByRole("searchbox", { name: "Search messages" }).fill(`cook ${run}`);
+      const found = search.locator(".result .excerpt");
+      // The index follows the messages.
+      await until(async () => {
+        await search.getByRole("button", { name: "Search", exact: true }).click();
+        await search.locator('.results[aria-busy="false"]').waitFor();
+        return found.count();
+      }, 1);
+      assert.deepEqual(await found.allInnerTexts(), [covered]);
+      assert.deepEqual(await found.locator("mark").allInnerTexts(), [run, "[spoiler]"]);
+      await screenshot(ben, "spoiler-search");
+      await search.getByRole("button", { name: "Close the search" }).click();
+
+      await row(ann).hover();
+      await row(ann).getByRole("button", { name: "Delete message" }).click();
+      const question = ann.page.getByRole("dialog", { name: "Delete this message?" });
+      assert.equal(await question.locator(".quote").innerText(), covered);
+      await question.getByRole("button", { name: "Cancel" }).click();
+      assert.deepEqual(ann.errors.concat(ben.errors), []);
+    },
+  ],
+  [
     "Until the parser of messages is there, a spoiler is covered, and can be opened",
     async ({ newPerson, password, ann, admin, run, screenshot }) => {
       const veiled = `veiled-${run}`;
       await admin.createChannel(veiled);
-      const person = await newPerson("early");
+      const person = await newPerson("soon");
       let release = () => {};
       const released = new Promise((resolve) => void (release = () => resolve(null)));
       await person.context.route(/\/markdown-[^/]*\.js$/, async (route) => {

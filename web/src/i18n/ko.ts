@@ -140,6 +140,7 @@ const sentences = {
   Copied: "복사했어요",
   Copy: "복사",
   "Copy text": "글 복사",
+  "[spoiler]": "[스포일러]",
   "Show the spoiler": "스포일러 보기",
   Discard: "버리기",
   "Your message was not sent. Its text stays here until you sign out.":

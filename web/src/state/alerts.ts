@@ -1,6 +1,7 @@
 // Desktop notifications and a sound for notifications that nobody reads at once. One of the user's tabs gives them.
 import { effect, signal, untracked } from "@preact/signals";
 import { channels } from "./channels";
+import { prepareParser, withoutSpoilers } from "./markdown";
 import { notifications } from "./notifications";
 import { goToChannel } from "../route";
 import { stored } from "../storage";
@@ -45,6 +46,8 @@ const shown: Map<string, Notification> = new Map();
 /** @param news just received */
 export function alertTo(news: News): void {
   if (news.type !== "NEW_MESSAGE") return;
+  // Loaded meanwhile, the parser knows which part of the text is a spoiler.
+  void prepareParser([news.content]);
   setTimeout(async () => {
     const unread = () => notifications.peek()?.some(({ id }) => id === news.id);
     if (!unread() || !(await claim(news.id))) return;
@@ -71,7 +74,12 @@ function claim(id: string): Promise<boolean> {
 
 function showOnDesktop({ id, title, content, targetId }: News) {
   try {
-    const news = new Notification(title, { body: content, tag: id, icon: "/icon-192.png", silent: true });
+    const news = new Notification(title, {
+      body: withoutSpoilers(content),
+      tag: id,
+      icon: "/icon-192.png",
+      silent: true,
+    });
     news.onclick = () => {
       focus();
       if (targetId && channels.peek()?.some((channel) => channel.id === targetId)) goToChannel(targetId);

@@ -1,6 +1,6 @@
 import { expect, test } from "vitest";
 import { parseMarkdown } from "../text/markdown";
-import { hasMarkers, parserFor, prepareParser } from "./markdown";
+import { hasMarkers, parserFor, prepareParser, withoutSpoilers } from "./markdown";
 
 const PLAIN = [
   "one\ntwo\n\n\nthree",
@@ -33,8 +33,10 @@ test("until the parser is there, no text shows what may be a spoiler", async () 
   expect(shown("||a|| b ||c||")).toEqual([cover("a|| b ||c")]);
   expect(shown("|||a|||")).toEqual([cover("|a|")]);
   for (const text of ["a || b", "a ||| b", "||||", "|"]) expect(shown(text)).toEqual([text]);
+  expect(withoutSpoilers("||a|| b ||c|| d")).toBe("[spoiler] d");
 
   await prepareParser(["plain", "**b**"]);
   expect(shown("**b**")).toEqual([{ type: "strong", children: ["b"] }]);
   expect(shown("||a|| b ||c||")).toEqual([cover("a"), " b ", cover("c")]);
+  expect(withoutSpoilers("||a|| b ||c|| d")).toBe("[spoiler] b [spoiler] d");
 });

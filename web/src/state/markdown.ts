@@ -1,8 +1,11 @@
 // The parser of messages, loaded with the first message that has markers: text with links alone does without.
 import { signal } from "@preact/signals";
 import { backoff, pauseOrOnline } from "discodeit-client";
+import { t } from "../i18n";
 import { withLinks } from "../text/links";
+import { coverRanges, spoilersIn, widestSpoiler } from "../text/spoilers";
 import type { Markdown } from "../text/markdown";
+import type { Range } from "../text/spoilers";
 
 type Parser = (content: string) => Markdown[];
 
@@ -29,6 +32,18 @@ function withCover(content: string): Markdown[] {
   const spoiler: Markdown = { type: "spoiler", children: [content.slice(start, end)] };
   return [...withLinks(content.slice(0, start - 2)), spoiler, ...withLinks(content.slice(end + 2))];
 }
+
+/** The spoilers of a text: all between the first and the last, until the parser is loaded. */
+export function spoilersOf(content: string): Range[] {
+  if (!content.includes("||")) return [];
+  void loadParser();
+  return loaded.value ? spoilersIn(content, loaded.value(content)) : widestSpoiler(content);
+}
+
+export const spoilerWord = () => t("[spoiler]");
+
+/** The text of a message, or an excerpt of it, for a view without elements: each spoiler is a word. */
+export const withoutSpoilers = (content: string) => coverRanges(content, spoilersOf(content), spoilerWord());
 
 /** Resolves when these texts have a parser. */
 export async function prepareParser(contents: string[]): Promise<void> {

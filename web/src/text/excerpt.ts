@@ -1,4 +1,5 @@
 // The part of a found text that is shown, with the words of the search marked.
+import type { Range } from "./spoilers";
 
 export interface Part {
   text: string;
@@ -9,9 +10,13 @@ export interface Part {
 const BEFORE = 60;
 const MAX_LENGTH = 240;
 
-/** @param marks from and to, in code points, in order */
-export function excerptOf(content: string, marks: [number, number][]): Part[] {
-  const letters = [...content];
+/**
+ * @param found from and to, in code points, in order
+ * @param spoilers each is shown as the word, which is marked if something in the spoiler is
+ */
+export function excerptOf(content: string, found: [number, number][], spoilers: Range[] = [], word = ""): Part[] {
+  const { letters, letterAt } = lettersOf(content, spoilers, word);
+  const marks = found.map(([start, end]) => [letterAt(start), letterAt(end - 1) + 1]);
   const from = letters.length <= MAX_LENGTH ? 0 : Math.max(0, (marks[0]?.[0] ?? 0) - BEFORE);
   const to = Math.min(letters.length, from + MAX_LENGTH);
   const parts: Part[] = [];
@@ -30,4 +35,19 @@ export function excerptOf(content: string, marks: [number, number][]): Part[] {
   add(at, to, false);
   if (to < letters.length) parts.push({ text: "…", marked: false });
   return parts;
+}
+
+/** The code points of a text, with each spoiler as one letter, and the letter of each code point. */
+function lettersOf(content: string, spoilers: Range[], word: string) {
+  const letters: string[] = [];
+  const places: number[] = [];
+  let [at, next] = [0, 0];
+  for (const letter of content) {
+    while (next < spoilers.length && at >= spoilers[next][1]) next++;
+    const start = spoilers[next]?.[0] ?? Infinity;
+    if (at <= start) letters.push(at === start ? word : letter);
+    places.push(letters.length - 1);
+    at += letter.length;
+  }
+  return { letters, letterAt: (place: number) => places[place] ?? letters.length + place - places.length };
 }

@@ -9,7 +9,8 @@ const NO_TEXT = ["messageBlocks", "messageSpans", "WritingArea", "Counter", "foc
 
 /** Of functions that take more than a text. */
 const ARGUMENTS: Record<string, (text: string) => unknown[]> = {
-  excerptOf: (text) => [text, Array.from({ length: text.length / 2 }, (_, at) => [at * 2, at * 2 + 1])],
+  coverRanges: (text) => [text, everySecond(text), "#"],
+  excerptOf: (text) => [text, everySecond(text), everySecond(text), "#"],
   findMentions: (text) => [
     text,
     Array.from({ length: 50 }, (_, at) => ({ id: "", username: text.slice(at, at + 50) })),
@@ -17,7 +18,10 @@ const ARGUMENTS: Record<string, (text: string) => unknown[]> = {
   matching: (text) => [Array.from({ length: 50 }, (_, at) => ({ id: "", username: text.slice(at, at + 50) })), text, 8],
   nameBefore: (text) => [text, text.length],
   quoteOf: (text) => [{ content: text }],
+  spoilersIn: (text) => [text, [text]],
 };
+
+const everySecond = (text: string) => Array.from({ length: text.length / 2 }, (_, at) => [at * 2, at * 2 + 1]);
 
 /** The longest message, in UTF-16 code units. */
 const MAX_LENGTH = 2_000;

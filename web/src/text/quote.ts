@@ -1,8 +1,8 @@
 // What a reply shows of its original.
 import type { Message, Reply } from "../types";
 
-/** As the server shortens it. */
-const MAX_EXCERPT_LENGTH = 200;
+/** In code points. The server shortens excerpts to it, and so the texts of notifications. */
+export const MAX_EXCERPT_LENGTH = 200;
 
 export function quoteOf({ id, seq, author, content, attachments }: Message): Reply {
   const files = (attachments ?? []).map((file) => file.fileName).join(", ");

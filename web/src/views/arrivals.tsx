@@ -1,6 +1,7 @@
 // Says new messages of others to screen readers.
 import { useEffect, useRef, useState } from "preact/hooks";
 import { me } from "../session";
+import { withoutSpoilers } from "../state/markdown";
 import { people } from "../state/people";
 import type { Timeline } from "../state/timeline";
 
@@ -37,7 +38,7 @@ function announcement(timeline: Timeline, after: number) {
     .filter(({ seq, author }) => seq > after && author?.id !== me.peek()?.id)
     .map(({ author, content, attachments }) => {
       const name = people.peek()?.get(author?.id ?? "")?.username ?? author?.username ?? "Deleted user";
-      return `${name}: ${content.slice(0, MAX_CHARACTERS) || `${attachments?.length ?? 0} files`}`;
+      return `${name}: ${withoutSpoilers(content).slice(0, MAX_CHARACTERS) || `${attachments?.length ?? 0} files`}`;
     });
   return news.length > MAX_READ ? `${news.length} new messages` : news.join(". ");
 }

@@ -5,6 +5,7 @@ import { me } from "../session";
 import { current } from "../state/conversations";
 import { setReply } from "../state/drafts";
 import { startEditing } from "../state/editing";
+import { withoutSpoilers } from "../state/markdown";
 import { resend } from "../state/outbox";
 import { removePending } from "../state/pending";
 import { toastError } from "../state/toasts";
@@ -218,7 +219,7 @@ export function askToDelete(message: Message) {
   const remove = () => api.deleteMessage(message.id).then(() => current.peek()?.remove(message.id), toastError);
   openDialog(
     <Confirm title={t("Delete this message?")} action={t("Delete")} onConfirm={remove}>
-      {message.content && <blockquote class="quote">{message.content}</blockquote>}
+      {message.content && <blockquote class="quote">{withoutSpoilers(message.content)}</blockquote>}
       {(message.attachments?.length ?? 0) > 0 && (
         <p class="lead">
           {t("Its files go with it: {names}", {

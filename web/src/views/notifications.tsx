@@ -5,6 +5,7 @@ import { t } from "../i18n";
 import { channelLink } from "../route";
 import { channels } from "../state/channels";
 import { closeDrawer } from "../state/drawers";
+import { withoutSpoilers } from "../state/markdown";
 import { dismiss, notifications, refreshNotifications } from "../state/notifications";
 import { toastError } from "../state/toasts";
 import { ago, exactTime } from "../text/time";
@@ -174,6 +175,7 @@ function titleOf({ type, title }: Notification) {
 }
 
 function contentOf({ type, content }: Notification) {
+  if (type === "NEW_MESSAGE") return withoutSpoilers(content);
   if (type === "ROLE_CHANGED")
     return content.replace(/\b(?:USER|CHANNEL_MANAGER|ADMIN)\b/g, (role) => roleName(role as Role));
   const [, name] = (type === "ASYNC_FAILED" && /^“(.*)” was not stored/s.exec(content)) || [];

@@ -1,6 +1,7 @@
 // The line that shows the message to which another one replies.
 import { t } from "../i18n";
 import { goToMessage } from "../route";
+import { withoutSpoilers } from "../state/markdown";
 import { authorOf } from "../state/people";
 import { Avatar } from "./avatar";
 import { ReplyIcon } from "./icons";
@@ -37,4 +38,5 @@ export function Quote({ channelId, reply }: { channelId: string; reply: Reply })
   );
 }
 
-export const oneLine = (text: string | null) => (text ?? "").replaceAll("\n", " ");
+/** The excerpt of a message in one line. */
+export const oneLine = (excerpt: string | null) => withoutSpoilers(excerpt ?? "").replaceAll("\n", " ");

@@ -4,6 +4,7 @@ import { plural, t } from "../i18n";
 import { goToMessage, openChannelId } from "../route";
 import { channels, channelTitle, privateChannels, publicChannels } from "../state/channels";
 import { searchOpen } from "../state/drawers";
+import { spoilersOf, spoilerWord } from "../state/markdown";
 import { authorOf, people } from "../state/people";
 import { changeSearch, results, search, searchForm, searchMore } from "../state/search";
 import { excerptOf } from "../text/excerpt";
@@ -213,7 +214,9 @@ function Result({ found: { message, highlights } }: { found: Found }) {
           <strong>{author?.username ?? t("Deleted user")}</strong>
         </span>
         <span class="excerpt" dir="auto">
-          {excerptOf(content, highlights).map(({ text, marked }) => (marked ? <mark>{text}</mark> : text))}
+          {excerptOf(content, highlights, spoilersOf(content), spoilerWord()).map(({ text, marked }) =>
+            marked ? <mark>{text}</mark> : text,
+          )}
         </span>
         {files && <span class="files">{files}</span>}
       </button>
