@@ -1,5 +1,6 @@
 // Cards of people, their presence, and the removal from a conversation.
 import assert from "node:assert/strict";
+import { randomUUID } from "node:crypto";
 import { apiOf, signUp } from "../api.mjs";
 
 /** @typedef {import("../browser.mjs").Person} Person */
@@ -94,11 +95,43 @@ export const people = [
     },
   ],
   [
+    "Of a thousand people, the list of members shows 200, and more at each press of the button",
+    async ({ newPerson, password, channel, screenshot }) => {
+      const vic = await newPerson("vic");
+      const thousand = Array.from({ length: 1000 }, (_, at) => {
+        const username = `crowd ${at + 1}`;
+        return { id: randomUUID(), username, email: `crowd${at + 1}@example.org`, profile: null, online: false, role: "USER" };
+      });
+      await vic.page.route((url) => url.pathname === "/api/users", async (route) => {
+        if (route.request().method() !== "GET") return route.fallback();
+        const ids = new URL(route.request().url()).searchParams.get("ids");
+        const response = await route.fetch();
+        await route.fulfill({ response, json: [...(await response.json()), ...thousand.filter(({ id }) => !ids || ids.includes(id))] });
+      });
+      await vic.signUp(password);
+      await vic.openChannel(channel);
+      const offline = vic.page.locator(".members section").filter({ has: vic.page.getByRole("heading", { name: /^Offline — 1,\d{3}$/ }) });
+      const more = offline.getByRole("button", { name: "Show more" });
+      await more.waitFor();
+      assert.equal(await offline.locator(".member").count(), 200);
+      await screenshot(vic, "members-many");
+      await more.click();
+      await offline.locator(".member").nth(399).waitFor();
+      assert.equal(await offline.locator(".member").count(), 400);
+      assert.ok(await hasFocus(more), "the focus stays");
+      assert.deepEqual(vic.errors, []);
+      await vic.close();
+    },
+  ],
+  [
     "Who comes and goes is shown without reading all users again",
     async ({ ann, newPerson, bensProxy, password, channel }) => {
       await ann.openChannel(channel);
       const oda = await newPerson("oda", { url: bensProxy.url });
       await oda.signUp(password);
+      // The system may have many people of earlier runs.
+      const more = ann.page.locator(".members .more");
+      while (await more.count()) await more.first().click();
       const row = ann.page.locator(".member", { hasText: oda.name });
       await row.locator(".avatar.online").waitFor();
       /** @type {string[]} */

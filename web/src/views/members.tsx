@@ -1,4 +1,5 @@
-import { t } from "../i18n";
+import { useState } from "preact/hooks";
+import { number, t } from "../i18n";
 import { me } from "../session";
 import { openChannel } from "../state/channels";
 import { closeDrawer } from "../state/drawers";
@@ -7,6 +8,9 @@ import { Avatar } from "./avatar";
 import { CloseIcon } from "./icons";
 import { roleName } from "../text/role";
 import type { User } from "../types";
+
+/** People of a group that are shown at first, and more at each press of the button. Thousands take seconds to show. */
+const PAGE = 200;
 
 /** The readers of the open channel: all users, or the participants of a private channel. */
 export function Members() {
@@ -31,16 +35,24 @@ export function Members() {
 }
 
 function Group({ title, users }: { title: string; users: User[] }) {
+  const [most, setMost] = useState(PAGE);
   if (!users.length) return null;
   return (
     <section>
       <h3>
-        {title} — {users.length}
+        {title} — {number(users.length)}
       </h3>
       <ul>
-        {users.map((user) => (
+        {users.slice(0, most).map((user) => (
           <Member key={user.id} user={user} />
         ))}
+        {users.length > most && (
+          <li>
+            <button type="button" class="link more" onClick={() => setMost(most + PAGE)}>
+              {t("Show more")}
+            </button>
+          </li>
+        )}
       </ul>
     </section>
   );
