@@ -57,9 +57,9 @@ export const administration = [
   ],
   [
     "An administrator deletes an account after a question, and its owner is signed out",
-    async ({ admin, ann, newPerson, base, password }) => {
+    async ({ admin, ann, newPerson, base, password, channel }) => {
       const max = await newPerson("max");
-      await max.signUp(password);
+      await Promise.all([ann.openChannel(channel), max.signUp(password)]);
       await ann.page.locator(".member", { hasText: max.name }).waitFor();
       const dialog = await openAdministration(admin);
       await openPerson(dialog, max.name);
