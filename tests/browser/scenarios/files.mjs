@@ -4,6 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Person } from "../browser.mjs";
 import { noise, png } from "../png.mjs";
+import { until } from "../until.mjs";
 import { wav } from "../wav.mjs";
 
 const MIB = 1024 * 1024;
@@ -74,11 +75,24 @@ async function video(person) {
   return Buffer.from(base64, "base64");
 }
 
-/** The smallest PDF with a page. */
+/** A small PDF, with a page in red. */
 const PDF = Buffer.from(
   "%PDF-1.4\n1 0 obj<</Type/Catalog/Pages 2 0 R>>endobj\n2 0 obj<</Type/Pages/Kids[3 0 R]/Count 1>>endobj\n" +
-    "3 0 obj<</Type/Page/Parent 2 0 R/MediaBox[0 0 200 200]>>endobj\ntrailer<</Root 1 0 R>>\n%%EOF\n",
+    "3 0 obj<</Type/Page/Parent 2 0 R/MediaBox[0 0 200 200]/Contents 4 0 R>>endobj\n" +
+    "4 0 obj<</Length 27>>stream\n1 0 0 rg 0 0 200 200 re f\n\nendstream endobj\ntrailer<</Root 1 0 R>>\n%%EOF\n",
 );
+
+/** Whether a page shows something red. @param {import("playwright-core").Page} page @param {import("playwright-core").Page} decoder */
+async function showsRed(page, decoder) {
+  const picture = (await page.screenshot()).toString("base64");
+  return decoder.evaluate(async (base64) => {
+    const bitmap = await createImageBitmap(new Blob([Uint8Array.from(atob(base64), (character) => character.charCodeAt(0))]));
+    const context = /** @type {OffscreenCanvasRenderingContext2D} */ (new OffscreenCanvas(bitmap.width, bitmap.height).getContext("2d"));
+    context.drawImage(bitmap, 0, 0);
+    const { data } = context.getImageData(0, 0, bitmap.width, bitmap.height);
+    return data.some((value, at) => at % 4 === 0 && value > 200 && data[at + 1] < 50 && data[at + 2] < 50);
+  }, picture);
+}
 
 /** @param {Person} person */
 const input = (person) => person.page.locator(".composer input[type=file]");
@@ -352,6 +366,8 @@ export const files = [
         ]);
         await viewer.waitForURL(/^blob:/);
         assert.equal(await viewer.evaluate(() => document.contentType), "application/pdf");
+        // The viewer draws the page: the policy of the app, which the document inherits, does not block it.
+        await until(() => showsRed(viewer, ben.page), true);
         await viewer.close();
       }
       const [download] = await Promise.all([
