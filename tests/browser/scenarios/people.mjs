@@ -114,6 +114,7 @@ export const people = [
       const more = offline.getByRole("button", { name: "Show more" });
       await more.waitFor();
       assert.equal(await offline.locator(".member").count(), 200);
+      await more.scrollIntoViewIfNeeded();
       await screenshot(vic, "members-many");
       await more.click();
       await offline.locator(".member").nth(399).waitFor();
