@@ -181,3 +181,12 @@ fn the_guarantees_name_tests_that_exist() {
     }
     assert_eq!(document.matches("\n## ").count(), 7);
 }
+
+#[test]
+fn the_repair_of_librdkafka_is_for_this_version() {
+    // After an update, see whether https://github.com/confluentinc/librdkafka/issues/5280 is fixed, so that the repair can go. If it
+    // is not, compare the types in the repair with those of the new version.
+    let lock = read("Cargo.lock");
+    assert!(lock.contains("name = \"rdkafka-sys\"\nversion = \"4.10.0+2.12.1\"\n"));
+    assert!(read("src/events/librdkafka.c").contains("librdkafka 2.12.1"));
+}
