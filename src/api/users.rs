@@ -1,10 +1,8 @@
 //! `/api/users`: accounts and their profile pictures.
 
-use std::sync::Arc;
-use utoipa::ToSchema;
-
 use http::StatusCode;
 use serde::Deserialize;
+use utoipa::ToSchema;
 use warp::reply::Response;
 
 use crate::{
@@ -12,6 +10,7 @@ use crate::{
         cursor,
         list::{List, ListBody, PageQuery},
     },
+    app::App,
     auth::tokens::Caller,
     http::{
         multipart::Parts,
@@ -142,26 +141,26 @@ pub(super) async fn list(request: Request) -> Result<Response, Problem> {
             }
             _ => return Err(Problem::invalid("query", "must not come with ids")),
         };
-        let online = request.app.presence.online().await.ok();
-        for user in &mut users {
-            user.online = online.as_ref().map(|online| online.contains(&user.id));
-        }
+        set_online(&request.app, users.iter_mut()).await;
         return json(StatusCode::OK, &users);
     }
-    // Unknown without Redis; the list can still be read.
-    let online = request.app.presence.online().await.ok().map(Arc::new);
-    let list = List::new(&request.app, BATCH, move |app, after, limit| {
-        let online = online.clone();
-        async move {
-            let mut users = store::users::list(&app.db, after, limit).await?;
-            for (_, user) in &mut users {
-                user.online = online.as_ref().map(|online| online.contains(&user.id));
-            }
-            Ok(users)
-        }
+    let list = List::new(&request.app, BATCH, async move |app, after, limit| {
+        let mut users = store::users::list(&app.db, after, limit).await?;
+        set_online(&app, users.iter_mut().map(|(_, user)| user)).await;
+        Ok(users)
     });
     let response = list.respond(&request, caller.id).await?;
     Ok(cursor::with_cursor(response, position))
+}
+
+/// Sets which users are online. That is unknown without Redis; the users can still be read.
+async fn set_online(app: &App, users: impl Iterator<Item = &mut User>) {
+    let users: Vec<&mut User> = users.collect();
+    let ids: Vec<UserId> = users.iter().map(|user| user.id).collect();
+    let online = app.presence.online(&ids).await.ok();
+    for user in users {
+        user.online = online.as_ref().map(|online| online.contains(&user.id));
+    }
 }
 
 /// Parses 1 to 100 ids, separated by commas.
@@ -184,8 +183,7 @@ pub(super) async fn find(id: UserId, request: Request) -> Result<Response, Probl
     request.caller().await?;
     let found = store::users::find(&request.app.db, id).await?;
     let mut user = found.ok_or(Problem::NotFound(Resource::User(id)))?;
-    let online = request.app.presence.online().await.ok();
-    user.online = online.map(|online| online.contains(&id));
+    set_online(&request.app, std::iter::once(&mut user)).await;
     json(StatusCode::OK, &user)
 }
 

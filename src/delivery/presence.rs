@@ -87,13 +87,20 @@ impl Presence {
         }
     }
 
-    /// The users who are online.
+    /// Those of `users` who are online.
     ///
     /// # Errors
     /// [`Problem::Unavailable`] without Redis.
-    pub async fn online(&self) -> Result<HashSet<UserId>, Problem> {
-        let users: Vec<String> = self.redis.clone().zrange(KEY, 0, -1).await?;
-        Ok(users.iter().filter_map(|user| user.parse().ok()).collect())
+    pub async fn online(&self, users: &[UserId]) -> Result<HashSet<UserId>, Problem> {
+        if users.is_empty() {
+            return Ok(HashSet::new());
+        }
+        let members: Vec<String> = users.iter().map(UserId::to_string).collect();
+        let scores: Vec<Option<f64>> = self.redis.clone().zscore_multiple(KEY, &members).await?;
+        let present = users.iter().zip(scores);
+        Ok(present
+            .filter_map(|(user, score)| score.map(|_| *user))
+            .collect())
     }
 
     /// Reports the users who are connected to this node, and those who have left it. Returns a user whose state has changed on any
