@@ -16,6 +16,7 @@ use crate::{
     problem::Problem,
     protocol::sse::Coding,
     rate_limit::clients::{Client, LIST_COST},
+    tasks::Group,
 };
 
 use stream::{SseConnection, StreamOwner};
@@ -99,7 +100,8 @@ pub(super) async fn open(request: Request) -> Result<Response, Problem> {
     let (app, permit) = (request.app.clone(), request.head.permit.clone());
     let hijack = Hijack::new(move |hijacked| {
         let connection = SseConnection::new(app.clone(), hijacked, coding, &owner);
-        app.tasks.spawn("sse", async move {
+        // A drain waits for the end of the response.
+        app.tasks.spawn_in(Group::Connections, async move {
             connection.run(owner, resume).await;
             drop(permit);
         });
