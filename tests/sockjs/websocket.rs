@@ -317,14 +317,19 @@ async fn input_after_the_close_does_not_reset_the_connection() {
     assert!(socket.try_write(&masked(0x82, &[0; 10_000])).await);
 }
 
+/// A handshake for the echo application.
+fn handshake(version: &str) -> String {
+    format!(
+        "GET /echo/websocket HTTP/{version}\r\nHost: server\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {KEY}\r\n\r\n"
+    )
+}
+
 #[tokio::test]
 async fn a_message_that_comes_with_the_handshake_is_read() {
     let server = start().await;
     let mut socket = Connection::open(server.address).await;
-    let handshake = format!(
-        "GET /echo/websocket HTTP/1.1\r\nHost: server\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
-         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {KEY}\r\n\r\n"
-    );
+    let handshake = handshake("1.1");
     let both = [handshake.as_bytes(), &masked(0x81, b"early")].concat();
     socket.write(&both).await;
     assert_eq!(socket.head().await.status, 101);
@@ -336,10 +341,6 @@ async fn http_1_0_cannot_be_upgraded() {
     // RFC 9110 §7.8
     let server = start().await;
     let mut socket = Connection::open(server.address).await;
-    let handshake = format!(
-        "GET /echo/websocket HTTP/1.0\r\nHost: server\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
-         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {KEY}\r\n\r\n"
-    );
-    socket.write(handshake.as_bytes()).await;
+    socket.write(handshake("1.0").as_bytes()).await;
     assert_eq!(socket.head().await.status, 400);
 }
