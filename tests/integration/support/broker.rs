@@ -76,19 +76,6 @@ impl Broker {
         }
     }
 
-    /// Stops the process for `time`, like a machine that stalls. Its clients keep their connections.
-    pub async fn stall(&self, time: Duration) {
-        let process = self.process.as_ref().expect("the broker runs").id();
-        let process = process.to_string();
-        let signal = |signal: &str| {
-            let sent = Command::new("kill").args([signal, &process]).status();
-            assert!(sent.expect("kill can be run").success());
-        };
-        signal("-STOP");
-        tokio::time::sleep(time).await;
-        signal("-CONT");
-    }
-
     /// Kills the broker and deletes its data.
     pub fn lose_everything(&mut self) {
         self.kill();
