@@ -50,6 +50,8 @@ export const alerts = [
       const dialog = ann.page.getByRole("dialog");
       await dialog.getByRole("checkbox", { name: person.name }).check();
       await dialog.getByRole("button", { name: "Start" }).click();
+      // The other may hear of the conversation before Ann's page shows it.
+      await ann.page.getByRole("heading", { level: 1, name: person.name }).waitFor();
       await person.channel(ann.name).waitFor();
 
       // Without the choice, only the sound.
