@@ -202,7 +202,7 @@ try {
   console.log("| --- | --- | --- | --- |");
   for (const place of ["at the first message", "at the newest"]) {
     if (place === "at the newest") {
-      await page.getByRole("button", { name: /newest|new message/ }).click();
+      await page.locator("button.jump").click();
       await page.waitForTimeout(1_000);
     }
     const stop = sendSteadily(senders, channel.id);
