@@ -12,6 +12,7 @@ import { Dialog } from "./dialog";
 import { FormError, useForm } from "./form";
 import { BackIcon } from "./icons";
 import type { Role, User } from "../types";
+import { ShowMore } from "./show-more";
 
 /** People that a list shows at first, and more at each press of the button. */
 const PAGE = 50;
@@ -83,13 +84,7 @@ function PeopleList({
             </button>
           </li>
         ))}
-        {found.length > most && (
-          <li>
-            <button type="button" class="link more" onClick={() => setMost(most + PAGE)}>
-              {t("Show more")}
-            </button>
-          </li>
-        )}
+        {found.length > most && <ShowMore onClick={() => setMost(most + PAGE)} />}
         {!found.length && <li class="none">{t("Nobody by that name")}</li>}
       </ul>
     </>

@@ -8,6 +8,7 @@ import { Avatar } from "./avatar";
 import { CloseIcon } from "./icons";
 import { roleName } from "../text/role";
 import type { User } from "../types";
+import { ShowMore } from "./show-more";
 
 /** People of a group that are shown at first, and more at each press of the button. Thousands take seconds to show. */
 const PAGE = 200;
@@ -46,13 +47,7 @@ function Group({ title, users }: { title: string; users: User[] }) {
         {users.slice(0, most).map((user) => (
           <Member key={user.id} user={user} />
         ))}
-        {users.length > most && (
-          <li>
-            <button type="button" class="link more" onClick={() => setMost(most + PAGE)}>
-              {t("Show more")}
-            </button>
-          </li>
-        )}
+        {users.length > most && <ShowMore onClick={() => setMost(most + PAGE)} />}
       </ul>
     </section>
   );
