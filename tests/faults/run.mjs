@@ -1,10 +1,10 @@
 // Faults under load, and a check of what the clients saw. dev/faults starts the stores and calls it.
 //
-//   node run.mjs core | all | NAME… [--write-table]
+//   node run.mjs core | all | NAME… [--busy] [--write-table]
 //   node run.mjs soak MINUTES | round
 //
 // SEED: the seed, else a random one. A round is one to three random faults at once; a soak is rounds with the seeds SEED,
-// SEED + 1, …. BACKEND: the program of the nodes; BACKEND_OLD: an older one.
+// SEED + 1, …. --busy: other programs slow the machine, so the latency during a fault is not judged. BACKEND: the program of the nodes; BACKEND_OLD: an older one.
 import { cp, mkdir, writeFile } from "node:fs/promises";
 import { setTimeout as sleep } from "node:timers/promises";
 import { FAULTS, obstacle } from "./faults.mjs";
@@ -26,8 +26,10 @@ const MORE_DESCRIPTORS = 40;
 /** Time for closed connections to go: nginx keeps idle ones to the nodes for 15 s. */
 const COOL_DOWN_MS = 30_000;
 
-const args = process.argv.slice(2).filter((arg) => arg !== "--write-table");
-const writesTable = process.argv.includes("--write-table");
+const flags = process.argv.slice(2).filter((arg) => arg.startsWith("--"));
+const args = process.argv.slice(2).filter((arg) => !arg.startsWith("--"));
+const isBusy = flags.includes("--busy");
+const writesTable = flags.includes("--write-table");
 const seed = Number(process.env.SEED || Math.floor(Math.random() * 1e6));
 const run = Math.random().toString(36).slice(2, 6);
 
@@ -160,7 +162,7 @@ async function* runAll(system) {
   let number = 0;
   /** @param {Fault} fault @param {number} seed @param {string} again */
   const one = async (fault, seed, again) => {
-    const result = await runFault({ system, admin, people, fault, seed, name: `${run}-${++number}` });
+    const result = await runFault({ system, admin, people, fault, seed, isBusy, name: `${run}-${++number}` });
     await report(result, again);
     if (result.violations.length + result.others.length) await renew(system);
     return result;
