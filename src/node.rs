@@ -273,6 +273,7 @@ fn spawn_tasks(app: &Arc<App>, outbox_task: OutboxTask, groups: Groups, reports:
         "files.complete_pictures",
         workers::files::complete(app.clone(), true),
     );
+    tasks.spawn("postgres.unused", app.db.clone().close_unused());
     tasks.spawn("files.sweep", workers::files::sweep(app.clone()));
     let worker = app.clone();
     tasks.spawn_restarting("jobs", move || notify::run(worker.clone()));

@@ -1,4 +1,7 @@
-//! Connections to PostgreSQL. A connection goes back to the pool only when it is idle; any other connection is closed.
+//! Connections to PostgreSQL. A connection goes back to the pool only when it is idle and intact; any other connection is closed.
+//!
+//! The pool is deadpool's, because that of sqlx asks PostgreSQL for one more answer after each statement before it takes the
+//! connection back.
 //!
 //! A statement that PostgreSQL does not answer in time, or whose future is dropped, leaves its connection with an answer still to
 //! come, perhaps inside a transaction. A later statement on such a connection could be acknowledged without a commit
@@ -14,33 +17,47 @@ use std::{
     time::Duration,
 };
 
+use deadpool::managed::{self, Object, Pool, PoolError, QueueMode, RecycleError, RecycleResult};
 use futures_util::{
     FutureExt, StreamExt, TryFutureExt, TryStreamExt,
     future::BoxFuture,
     stream::{self, BoxStream},
 };
 use sqlx::{
-    Describe, Either, Error, Execute, Executor, PgConnection, PgPool, Postgres, SqlStr,
-    pool::PoolConnection,
-    postgres::{PgConnectOptions, PgPoolOptions, PgQueryResult, PgRow, PgStatement, PgTypeInfo},
+    ConnectOptions, Connection, Describe, Either, Error, Execute, Executor, PgConnection, Postgres,
+    SqlStr,
+    postgres::{
+        PgConnectOptions, PgDatabaseError, PgQueryResult, PgRow, PgSeverity, PgStatement,
+        PgTypeInfo,
+    },
     raw_sql,
 };
 use tokio::{
     runtime::Handle,
-    time::{Instant, timeout},
+    time::{Instant, sleep, timeout},
 };
 
-use crate::metrics::{Metrics, Operation};
+use crate::{
+    metrics::{Metrics, Operation},
+    tasks::Backoff,
+};
 
 /// How long a request waits for a free connection before it fails with 503.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(3);
 /// How long a statement waits for its answer. A little longer than PostgreSQL's own `statement_timeout`, which leaves the connection
 /// usable.
 const STATEMENT_TIMEOUT: Duration = Duration::from_millis(4_500);
-/// How long an unused connection waits for PostgreSQL before it is closed.
+/// How long the rollback of a dropped transaction, or the end of a session, waits for PostgreSQL.
 const RELEASE_TIMEOUT: Duration = Duration::from_secs(2);
+/// Connections that no request has needed for this long are closed.
+const UNUSED_TIME: Duration = Duration::from_mins(5);
+/// Interval at which unused connections are looked for.
+const UNUSED_INTERVAL: Duration = Duration::from_mins(1);
+/// The delays between tries to connect to a server that does not accept connections yet.
+const CONNECT_BACKOFF: Backoff =
+    Backoff::new(Duration::from_millis(10), Duration::from_millis(600));
 
-/// A connection that was used within this time is taken without a question, which would be one more round trip for each request.
+/// A connection that was taken within this time is taken again without a question, which would be one more round trip for each request.
 const TRUST_TIME: Duration = Duration::from_secs(1);
 /// After an answer that the server accepts no writes, every connection is asked for this long.
 const SUSPECT_TIME: Duration = Duration::from_secs(10);
@@ -53,9 +70,56 @@ const IS_USABLE: &str =
 /// A pool of connections, and an executor of single statements.
 #[derive(Clone)]
 pub struct Db {
-    pool: PgPool,
+    pool: Pool<Connector>,
     suspicion: Arc<Suspicion>,
     metrics: Arc<Metrics>,
+}
+
+/// Makes the connections of the pool, and checks those that it takes again.
+struct Connector {
+    options: Arc<PgConnectOptions>,
+    suspicion: Arc<Suspicion>,
+}
+
+impl managed::Manager for Connector {
+    type Type = PgConnection;
+    type Error = Error;
+
+    /// Connects. Cancel safe: a connection that is not complete is closed.
+    async fn create(&self) -> Result<PgConnection, Error> {
+        let mut backoff = CONNECT_BACKOFF;
+        loop {
+            match self.options.connect().await {
+                Err(error) if is_starting(&error) => backoff.wait().await,
+                connected => return connected,
+            }
+        }
+    }
+
+    async fn recycle(
+        &self,
+        connection: &mut PgConnection,
+        metrics: &managed::Metrics,
+    ) -> RecycleResult<Error> {
+        if metrics.last_used() < TRUST_TIME && !self.suspicion.is_raised() {
+            return Ok(());
+        }
+        if is_usable(connection).await? {
+            Ok(())
+        } else {
+            Err(RecycleError::message("inside a transaction, or read-only"))
+        }
+    }
+}
+
+/// Whether a server that refused a connection may accept the next one: it starts, or has no place until it notices which
+/// connections were closed.
+fn is_starting(error: &Error) -> bool {
+    match error {
+        Error::Io(error) => error.kind() == io::ErrorKind::ConnectionRefused,
+        Error::Database(error) => matches!(error.code().as_deref(), Some("53300" | "57P03")),
+        _ => false,
+    }
 }
 
 /// Until when connections may reach a server that accepts no writes.
@@ -99,21 +163,16 @@ impl Db {
     /// A pool of at most `size` connections, which connects when it is first used.
     pub fn new(options: PgConnectOptions, size: u32, metrics: Arc<Metrics>) -> Self {
         let suspicion = Arc::new(Suspicion::new());
-        let suspected = Arc::clone(&suspicion);
-        let pool = PgPoolOptions::new()
-            .max_connections(size)
-            .acquire_timeout(ACQUIRE_TIMEOUT)
-            .idle_timeout(Duration::from_mins(5))
-            // `is_usable` also shows that the connection is alive.
-            .test_before_acquire(false)
-            .before_acquire(move |connection, metadata| {
-                if metadata.idle_for < TRUST_TIME && !suspected.is_raised() {
-                    Box::pin(async { Ok(true) })
-                } else {
-                    Box::pin(is_usable(connection))
-                }
-            })
-            .connect_lazy_with(options);
+        let connector = Connector {
+            options: Arc::new(options),
+            suspicion: Arc::clone(&suspicion),
+        };
+        let pool = Pool::builder(connector)
+            .max_size(size as usize)
+            // The last one used is the least likely to need a check, and the others become unused.
+            .queue_mode(QueueMode::Lifo)
+            .build()
+            .expect("a pool without timeouts of its own needs no runtime");
         Self {
             pool,
             suspicion,
@@ -123,7 +182,7 @@ impl Db {
 
     /// The options of new connections.
     pub fn connect_options(&self) -> Arc<PgConnectOptions> {
-        self.pool.connect_options()
+        Arc::clone(&self.pool.manager().options)
     }
 
     /// Begins a transaction.
@@ -153,19 +212,40 @@ impl Db {
         Ok(writable)
     }
 
-    /// Closes all connections, once they are returned.
+    /// Closes all connections: those in use when they are returned. Every later statement fails.
     pub async fn close(&self) {
-        self.pool.close().await;
+        let idle = self.pool.retain(|_, _| false).removed;
+        self.pool.close();
+        for connection in idle {
+            end_session(connection).await;
+        }
+    }
+
+    /// Closes connections that are not used any more. Runs until it is dropped.
+    pub async fn close_unused(self) {
+        loop {
+            sleep(UNUSED_INTERVAL).await;
+            let unused = |metrics: managed::Metrics| metrics.last_used() >= UNUSED_TIME;
+            let removed = self.pool.retain(|_, metrics| !unused(metrics)).removed;
+            for connection in removed {
+                end_session(connection).await;
+            }
+        }
     }
 
     async fn acquire(&self) -> Result<Lease, Error> {
         let started = Instant::now();
-        let connection = self.pool.acquire().await;
+        let connection = match timeout(ACQUIRE_TIMEOUT, self.pool.get()).await {
+            Ok(Ok(connection)) => Ok(connection),
+            Ok(Err(PoolError::Backend(error))) => Err(error),
+            Ok(Err(PoolError::Closed)) => Err(Error::PoolClosed),
+            _ => Err(Error::PoolTimedOut),
+        };
         let waited = started.elapsed().as_secs_f64();
         self.metrics.postgres_wait_seconds.observe(waited);
         Ok(Lease {
             connection: Some(connection?),
-            busy: false,
+            is_lost: false,
             in_transaction: false,
             suspicion: Arc::clone(&self.suspicion),
             metrics: self.metrics.clone(),
@@ -174,9 +254,9 @@ impl Db {
 
     /// Numbers of connections in use and of idle ones.
     pub fn connections(&self) -> (usize, usize) {
-        let idle = self.pool.num_idle();
-        let all = usize::try_from(self.pool.size()).unwrap_or(usize::MAX);
-        (all.saturating_sub(idle), idle)
+        let status = self.pool.status();
+        let used = status.size.saturating_sub(status.available);
+        (used, status.available)
     }
 }
 
@@ -192,12 +272,17 @@ async fn is_usable(connection: &mut PgConnection) -> Result<bool, Error> {
     sqlx::Row::try_get(&row, 0)
 }
 
-/// A connection out of the pool. It returns there when it is dropped, unless a statement is under way.
+/// Tells PostgreSQL that a session ends, and closes the connection.
+async fn end_session(connection: PgConnection) {
+    drop(timeout(RELEASE_TIMEOUT, connection.close()).await);
+}
+
+/// A connection out of the pool. It returns there when it is dropped, unless it is lost.
 struct Lease {
     /// Taken by `drop` only.
-    connection: Option<PoolConnection<Postgres>>,
-    /// A statement has begun and not ended.
-    busy: bool,
+    connection: Option<Object<Connector>>,
+    /// A statement has begun and not ended, or the connection failed.
+    is_lost: bool,
     in_transaction: bool,
     suspicion: Arc<Suspicion>,
     metrics: Arc<Metrics>,
@@ -210,16 +295,16 @@ impl Lease {
         operation: &'static str,
     ) -> Result<(&mut PgConnection, Statement<'_>), Error> {
         match &mut self.connection {
-            Some(connection) if !self.busy => {
+            Some(connection) if !self.is_lost => {
                 let statement = Statement {
                     operation,
-                    busy: &mut self.busy,
+                    is_lost: &mut self.is_lost,
                     suspicion: &self.suspicion,
                     metrics: &self.metrics,
                 };
                 Ok((connection, statement))
             }
-            // An earlier statement was late or dropped.
+            // An earlier statement was late, dropped, or found the connection broken.
             _ => Err(late()),
         }
     }
@@ -268,22 +353,23 @@ impl Lease {
 struct Statement<'a> {
     /// For the timings.
     operation: &'static str,
-    busy: &'a mut bool,
+    is_lost: &'a mut bool,
     suspicion: &'a Suspicion,
     metrics: &'a Metrics,
 }
 
-/// The answer to a statement, which counts as under way until then: for ever when it is late, or when this future is dropped.
+/// The answer to a statement. Until then the connection counts as lost: for ever when the answer is late or shows that the
+/// connection is broken, or when this future is dropped.
 async fn answer<T>(
     Statement {
         operation,
-        busy,
+        is_lost,
         suspicion,
         metrics,
     }: Statement<'_>,
     statement: impl Future<Output = Result<T, Error>>,
 ) -> Result<T, Error> {
-    *busy = true;
+    *is_lost = true;
     let started = Instant::now();
     let answer = timeout(STATEMENT_TIMEOUT, statement).await;
     let took = started.elapsed().as_secs_f64();
@@ -291,10 +377,25 @@ async fn answer<T>(
     timings
         .get_or_create(&Operation { operation })
         .observe(took);
-    *busy = answer.is_err();
     let answer = answer.unwrap_or_else(|_| Err(late()));
+    *is_lost = !leaves_intact(&answer);
     suspicion.check(&answer);
     answer
+}
+
+/// Whether the connection is still usable after this answer. PostgreSQL closes it after errors of the severities FATAL and PANIC.
+fn leaves_intact<T>(answer: &Result<T, Error>) -> bool {
+    match answer {
+        Ok(_) => true,
+        Err(Error::Database(error)) => {
+            error
+                .try_downcast_ref::<PgDatabaseError>()
+                .is_some_and(|error| {
+                    !matches!(error.severity(), PgSeverity::Fatal | PgSeverity::Panic)
+                })
+        }
+        Err(_) => false,
+    }
 }
 
 impl Drop for Lease {
@@ -303,29 +404,21 @@ impl Drop for Lease {
             return;
         };
         match Handle::try_current() {
-            // Not a task of the node: `Db::close` waits for it.
-            Ok(runtime) if !self.busy => {
-                drop(runtime.spawn(release(connection, self.in_transaction)));
-            }
-            // Dropping a detached connection closes its socket.
-            _ => drop(connection.detach()),
+            // Dropping it returns it to the pool.
+            _ if !self.is_lost && !self.in_transaction => drop(connection),
+            // Not a task of the node, so that a stop of the tasks does not interrupt it.
+            Ok(runtime) if !self.is_lost => drop(runtime.spawn(roll_back(connection))),
+            // Dropping the inner connection closes its socket.
+            _ => drop(Object::take(connection)),
         }
     }
 }
 
-/// Returns an idle connection to the pool, or closes it if PostgreSQL does not answer.
-async fn release(mut connection: PoolConnection<Postgres>, in_transaction: bool) {
-    if in_transaction {
-        let rollback = connection.execute(raw_sql("rollback"));
-        if !matches!(timeout(RELEASE_TIMEOUT, rollback).await, Ok(Ok(_))) {
-            drop(connection.detach());
-            return;
-        }
-    }
-    // The future owns the connection, which it closes when it is dropped.
-    let returned = timeout(RELEASE_TIMEOUT, connection.return_to_pool()).await;
-    if returned.is_err() {
-        tracing::debug!("PostgreSQL does not answer on an unused connection; closed it");
+/// Ends the transaction of a connection and returns it to the pool, or closes it if PostgreSQL does not answer.
+async fn roll_back(mut connection: Object<Connector>) {
+    let rollback = connection.execute(raw_sql("rollback"));
+    if !matches!(timeout(RELEASE_TIMEOUT, rollback).await, Ok(Ok(_))) {
+        drop(Object::take(connection));
     }
 }
 

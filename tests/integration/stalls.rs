@@ -77,6 +77,39 @@ async fn a_stall_in_begin_leaves_no_connection_inside_a_transaction() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_statement_takes_one_round_trip_and_a_broken_connection_is_used_once() {
+    let mut cluster = Cluster::start(1).await;
+    let (postgres, url) = cluster.cut("DATABASE_URL").await;
+    let node = cluster
+        .add(&[("DATABASE_URL", &url), ("DATABASE_POOL", "4")])
+        .await;
+    let ann = cluster.user(node, "ann").await;
+    for _ in 0..20 {
+        assert_eq!(ann.get("/api/users").await.status, 200);
+    }
+    assert_eq!(
+        postgres.lone_syncs(),
+        0,
+        "nothing is asked before a connection returns to the pool"
+    );
+    postgres.cut();
+    postgres.mend();
+    let mut failed = 0;
+    for _ in 0..20 {
+        match ann.get("/api/users").await.status {
+            200 => {}
+            503 => failed += 1,
+            status => panic!("status {status}"),
+        }
+    }
+    assert!(
+        failed <= 4,
+        "each of the 4 connections fails at most once, not {failed} times"
+    );
+    assert_eq!(ann.get("/api/users").await.status, 200);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_read_under_way_when_a_stall_begins_fails_within_6_s() {
     let mut cluster = Cluster::start(1).await;
     let (postgres, url) = cluster.cut("DATABASE_URL").await;

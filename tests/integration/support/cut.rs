@@ -2,7 +2,7 @@
 
 use std::sync::{
     Arc, Mutex,
-    atomic::{AtomicBool, Ordering},
+    atomic::{AtomicBool, AtomicUsize, Ordering},
 };
 
 use tokio::{
@@ -27,11 +27,16 @@ struct State {
     target: Mutex<String>,
     /// Bytes from a client that begin a stall.
     trigger: Mutex<Option<&'static [u8]>>,
+    /// See [`Cut::lone_syncs`].
+    lone_syncs: AtomicUsize,
 }
 
 impl State {
     /// Begins a stall if a client sends the trigger, once.
     fn inspect(&self, bytes: &[u8]) {
+        if bytes == b"S\0\0\0\x04" {
+            self.lone_syncs.fetch_add(1, Ordering::SeqCst);
+        }
         let mut trigger = self.trigger.lock().expect("not poisoned");
         if trigger.is_some_and(|found| bytes.windows(found.len()).any(|part| part == found)) {
             *trigger = None;
@@ -90,6 +95,7 @@ impl Cut {
             silenced: watch::Sender::new(0),
             target: Mutex::new(target.to_owned()),
             trigger: Mutex::default(),
+            lone_syncs: AtomicUsize::new(0),
         });
         let shared = state.clone();
         tokio::spawn(async move {
@@ -157,6 +163,11 @@ impl Cut {
             .wait_for(|stalled| *stalled)
             .await
             .expect("the state lives");
+    }
+
+    /// How often a client of PostgreSQL sent a Sync message and nothing before it, which asks only whether the connection works.
+    pub fn lone_syncs(&self) -> usize {
+        self.state.lone_syncs.load(Ordering::SeqCst)
     }
 
     /// Delivers what was held back, and everything after it.
