@@ -127,7 +127,14 @@ end() {
 
 listening() { (exec 3<> "/dev/tcp/127.0.0.1/$1") 2> /dev/null; }
 
-need_port() { ! listening "$1" || die "port $1 on 127.0.0.1 is taken by another program, and $2 needs it"; }
+# need_port PORT NAME: waits until the port is free. A killed program keeps it until the last of its threads has ended.
+need_port() {
+  local deadline=$((SECONDS + 5))
+  while listening "$1"; do
+    [ "$SECONDS" -lt "$deadline" ] || die "port $1 on 127.0.0.1 is taken by another program, and $2 needs it"
+    sleep 0.1
+  done
+}
 
 # wait_for FOLDER NAME COMMAND…: until COMMAND succeeds; at most a minute, and only while the program runs.
 wait_for() {

@@ -11,7 +11,7 @@ import { FAULTS, obstacle } from "./faults.mjs";
 import { Person } from "./person.mjs";
 import { Random } from "./random.mjs";
 import { columns, runFault } from "./runner.mjs";
-import { NODES, System, folder } from "./system.mjs";
+import { NODES, STORES, System, folder } from "./system.mjs";
 import { writeTable } from "./table.mjs";
 
 /** @typedef {import("./faults.mjs").Fault} Fault */
@@ -99,9 +99,10 @@ async function report(result, again) {
   console.log(`    the history and the logs: ${file}*; again: ${again}`);
 }
 
-/** Starts every node anew, so that a fault does not inherit the state that the last one left. @param {System} system */
+/** Starts stores and nginx if they do not run, and every node anew, so that a fault does not inherit the state that the last one left. @param {System} system */
 async function renew(system) {
   console.log("    the nodes are restarted");
+  for (const part of [...STORES, "nginx"]) if (!(await system.pid(part))) await system.startPart(part);
   system.settings.clear();
   for (const proxy of Object.values(system.proxies).flat()) proxy.restore();
   for (const node of NODES) if (await system.pid(`node-${node}`)) await system.end(`node-${node}`);
