@@ -48,10 +48,12 @@ pub(super) struct Handover {
 }
 
 impl Handover {
-    pub(super) fn new(taker: Taker, response: &Response) -> Self {
+    /// Takes the headers of the response, which is not sent otherwise.
+    pub(super) fn new(taker: Taker, response: &mut Response) -> Self {
+        let headers = std::mem::take(response.headers_mut());
         Self {
             taker,
-            head: head(response.status(), response.headers().clone()).into(),
+            head: head(response.status(), headers).into(),
         }
     }
 

@@ -204,7 +204,7 @@ async fn serve(
             if let Some(taker) = Hijack::take_from(&mut response) {
                 if is_first_unwritten {
                     response.headers_mut().insert(NODE, node);
-                    *hijacked.lock() = Some(Handover::new(taker, &response));
+                    *hijacked.lock() = Some(Handover::new(taker, &mut response));
                     // The caller of hyper finds the handover, and drops this future.
                     return std::future::pending().await;
                 }

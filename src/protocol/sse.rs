@@ -31,12 +31,9 @@ impl Coding {
         Some(chunk.into())
     }
 
-    /// The end of the body.
-    pub fn end(self) -> Bytes {
-        Bytes::from_static(match self {
-            Self::Identity => b"",
-            Self::Chunked => b"0\r\n\r\n",
-        })
+    /// The bytes that end the body, if it does not end with the connection.
+    pub fn end(self) -> Option<Bytes> {
+        (self == Self::Chunked).then(|| Bytes::from_static(b"0\r\n\r\n"))
     }
 }
 

@@ -263,7 +263,9 @@ impl SseConnection {
                 .into_iter()
                 .for_each(|frame| queue.push_last(frame));
         }
-        queue.push_last(self.coding.end());
+        if let Some(end) = self.coding.end() {
+            queue.push_last(end);
+        }
         socket::close(&self.socket, queue).await;
     }
 }
