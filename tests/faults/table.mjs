@@ -11,7 +11,7 @@ PostgreSQL, Redis and Kafka; 40 STOMP clients over WebSocket and SockJS, 10 SSE 
 with edits, deletions and removals from private rooms. \`tests/faults/checker.mjs\` decides whether the history of the run keeps the
 promises of [\`architecture.md\`](architecture.md); \`tests/faults/checker.test.mjs\` forges a history of each violation.
 
-- \`make faults SEED=n FAULT=name\` repeats one fault. \`dev/faults core\` runs the core set.
+- \`make faults SEED=n FAULT=name\` repeats one fault. \`dev/faults core\` runs the core set, as \`make test\` does.
 - \`make soak MINUTES=n SEED=n\` draws rounds of one to three overlapping faults. \`SEED=n dev/faults round\` repeats one round.
 
 The latency of a delivery runs from the start of the accepted SEND or POST to the MESSAGE at a client. It is normal when its 99th
