@@ -51,7 +51,7 @@ export function MessageList({ timeline, channel }: { timeline: Timeline; channel
   const edited = rows.findIndex(({ entry }) => entry.message !== null && entry.message.id === editedId.value);
   const wasPartial = useRef(hasNewer);
   const [start] = useState(() => (target ? startAt(target.key, timeline.lastSeq) : timeline.place));
-  const list = useVirtualList({
+  const { list, complete } = useVirtualList({
     box,
     keys,
     estimate: (index) => (index < first ? BEGINNING_PX : estimateHeight(rows[index - first])),
@@ -136,6 +136,7 @@ export function MessageList({ timeline, channel }: { timeline: Timeline; channel
           mayDelete={mayDeleteAll}
           editing={row.entry.message !== null && editedId.value === row.entry.message.id}
           aimed={row.key === target?.key}
+          complete={complete.has(row.key)}
           language={language.value}
         />
       </RowActive.Provider>
@@ -167,11 +168,7 @@ export function MessageList({ timeline, channel }: { timeline: Timeline; channel
       <p id="messages-keys" hidden>
         {t("Arrow keys move between messages. R replies to one. On one of yours, E edits it and Delete deletes it.")}
       </p>
-      {timeline.loading.value && (
-        <div class={`reading ${timeline.loading.value}`} role="presentation">
-          <span class="spinner" />
-        </div>
-      )}
+      <Reading timeline={timeline} />
       {divider !== null && <NewsBar timeline={timeline} divider={divider} above={isAbove(list, rows, first)} />}
       {!atEnd && (
         <button type="button" class={`jump ${unseen ? "news" : ""}`} onClick={toEnd}>
@@ -198,6 +195,17 @@ function isAbove(list: List, rows: Row[], first: number) {
   const top = list.getVirtualItemForOffset(list.scrollOffset ?? 0)?.index ?? 0;
   // Not loaded, it is older.
   return index < 0 ? !rows.length || top <= first : first + index < top;
+}
+
+/** A component of its own, because the list would be rendered twice for each page. */
+function Reading({ timeline }: { timeline: Timeline }) {
+  const end = timeline.loading.value;
+  if (!end) return null;
+  return (
+    <div class={`reading ${end}`} role="presentation">
+      <span class="spinner" />
+    </div>
+  );
 }
 
 /** Says how many messages are new, and leads to the first of them. */

@@ -43,6 +43,8 @@ export interface Props {
   editing: boolean;
   /** The reader has jumped to it. */
   aimed: boolean;
+  /** With the buttons and times that are only seen on hover or focus. They are in the document soon after the row. */
+  complete: boolean;
   /** So that a change renders the row. */
   language: Language;
 }
@@ -59,7 +61,7 @@ export class MessageRow extends Component<Props> {
   }
 
   override render() {
-    const { id, entry, head, author, own, mayDelete, editing: beingEdited, aimed } = this.props;
+    const { id, entry, head, author, own, mayDelete, editing: beingEdited, aimed, complete } = this.props;
     const { message, pending, content, createdAt, attachments, replyTo } = entry;
     const mentions = message?.mentions ?? [];
     const channelId = message?.channelId ?? pending?.channelId ?? "";
@@ -82,8 +84,8 @@ export class MessageRow extends Component<Props> {
               <Avatar user={author} />
             </span>
           ) : (
-            <time datetime={createdAt} title={exactTime(createdAt)} aria-hidden="true">
-              {shortTime(createdAt)}
+            <time datetime={createdAt} title={complete ? exactTime(createdAt) : undefined} aria-hidden="true">
+              {complete && shortTime(createdAt)}
             </time>
           )}
         </div>
@@ -92,7 +94,7 @@ export class MessageRow extends Component<Props> {
           {head ? (
             <header id={byline}>
               <Author user={author} />{" "}
-              <time datetime={createdAt} title={exactTime(createdAt)}>
+              <time datetime={createdAt} title={complete ? exactTime(createdAt) : undefined}>
                 {timeOfDay(createdAt)}
               </time>
             </header>
@@ -111,7 +113,7 @@ export class MessageRow extends Component<Props> {
           {pending !== null && pending.files.length > 0 && <OutgoingFiles pending={pending} />}
           {pending?.state === "failed" && <Failure pending={pending} />}
         </div>
-        {message && !beingEdited && <Tools message={message} own={own} mayDelete={own || mayDelete} />}
+        {message && !beingEdited && complete && <Tools message={message} own={own} mayDelete={own || mayDelete} />}
       </article>
     );
   }
