@@ -48,16 +48,26 @@ export function toRows(
   const arrived = new Set(messages.map((message) => message.clientMessageId));
   const missing = pending.filter((each) => !arrived.has(each.clientMessageId));
   const entries = [...messages.map(stored), ...missing.map((each) => onItsWay(each, self))];
+  const days = entries.map(({ message, createdAt }) => (message ? dayOf(message) : dayKey(createdAt)));
   // The reader's own are not new to them.
   const firstNew =
     divider === null ? -1 : messages.findIndex(({ seq, author }) => seq > divider && author?.id !== self?.id);
   const rows = entries.map((entry, at) => {
     const before = entries[at - 1];
-    const newDay = !before || dayKey(before.createdAt) !== dayKey(entry.createdAt);
+    const newDay = !before || days[at - 1] !== days[at];
     const isNew = at === firstNew;
     return { key: entry.key, entry, head: newDay || isNew || !continues(before, entry), newDay, isNew };
   });
   return hasOlder ? rows.slice(1) : rows;
+}
+
+/** Each arrival makes the rows of all loaded messages anew, and the name of a day is slow. */
+const daysOf = new WeakMap<Message, string>();
+
+function dayOf(message: Message) {
+  const day = daysOf.get(message) ?? dayKey(message.createdAt);
+  daysOf.set(message, day);
+  return day;
 }
 
 function stored(message: Message): Entry {
