@@ -17,7 +17,6 @@ use crate::{
         socket,
     },
     http::hijack::Hijacked,
-    limits::STALL_TIMEOUT,
     protocol::{encoding::Encoding, sockjs as frames, websocket},
     rate_limit::TokenBucket,
     sockjs::{options::Options, session::SockJsSession, websocket::WebSocketStream},
@@ -140,7 +139,7 @@ impl Link {
     /// When the client last received anything.
     pub fn last_write_at(&self) -> Instant {
         match &self.transport {
-            Transport::WebSocket(_) => self.send_queue.last_write().0,
+            Transport::WebSocket(_) => self.send_queue.last_write_at(),
             Transport::Http(SessionGuard(session)) => session.last_write_at(),
         }
     }
@@ -272,11 +271,8 @@ impl Link {
         match &self.transport {
             Transport::WebSocket(socket) => {
                 let message = socket.message_deadline();
-                let (last_write_at, blocked_at) = self.send_queue.last_write();
-                let write = match blocked_at {
-                    Some(since) => Some(since + STALL_TIMEOUT),
-                    None => socket.heartbeat.map(|after| last_write_at + after),
-                };
+                let heartbeat = || Some(self.send_queue.last_write_at() + socket.heartbeat?);
+                let write = self.send_queue.stalls_at().or_else(heartbeat);
                 message.into_iter().chain(write).min()
             }
             Transport::Http(SessionGuard(session)) => session.stall_deadline(),
@@ -286,7 +282,8 @@ impl Link {
     /// Queues a transport heartbeat if one is due.
     ///
     /// # Errors
-    /// When a message took too long to arrive, or the client has taken nothing for [`STALL_TIMEOUT`].
+    /// When a message took too long to arrive, or the client has taken nothing for
+    /// [`STALL_TIMEOUT`](crate::limits::STALL_TIMEOUT).
     pub fn tick(&mut self) -> Result<(), Disconnect> {
         let now = Instant::now();
         if self.deadline().is_none_or(|deadline| now < deadline) {

@@ -26,7 +26,6 @@ use crate::{
     events::position::{Entry, EventLog, ReplayGap},
     http::hijack::Hijacked,
     ids::{FileId, NotificationId, SessionId, UserId},
-    limits::STALL_TIMEOUT,
     metrics::Protocol,
     model::event::{BINARY_CONTENTS_STATUS, NOTIFICATIONS},
     problem::{Problem, chain},
@@ -130,13 +129,11 @@ impl SseConnection {
             if let Some(close_reason) = queue.write()? {
                 return Ok(close_reason);
             }
-            let (last_write_at, blocked_at) = queue.last_write();
-            let deadline = match blocked_at {
-                Some(since) => since + STALL_TIMEOUT,
-                None => last_write_at + app.config.sse_keep_alive,
-            };
+            let stalls_at = queue.stalls_at();
+            let keep_alive_at = || queue.last_write_at() + app.config.sse_keep_alive;
+            let deadline = stalls_at.unwrap_or_else(keep_alive_at);
             if Instant::now() >= deadline {
-                if blocked_at.is_some() {
+                if stalls_at.is_some() {
                     return Err(Disconnected);
                 }
                 self.queue(KEEP_ALIVE);
@@ -145,7 +142,7 @@ impl SseConnection {
             let on_read = |bytes: &[u8]| allowance = allowance.saturating_sub(bytes.len());
             tokio::select! {
                 () = queue.changed() => {}
-                ready = socket::ready(&self.socket, true, blocked_at.is_some(), on_read) => ready?,
+                ready = socket::ready(&self.socket, true, stalls_at.is_some(), on_read) => ready?,
                 () = app.tasks.draining().cancelled() => queue.close(CloseReason::Draining),
                 () = sleep_until(deadline) => {}
             }
