@@ -98,6 +98,9 @@ export class Person {
   }
 
   async close() {
+    // A handler of a request that is still under way would fail with the browser, and end the run.
+    for (const page of this.context.pages()) await page.unrouteAll({ behavior: "ignoreErrors" });
+    await this.context.unrouteAll({ behavior: "ignoreErrors" });
     await this.context.close();
     await rm(this.profile, { recursive: true, force: true });
   }

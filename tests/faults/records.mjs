@@ -6,14 +6,18 @@ export const TOPICS = ["messages", "sse", "control", "jobs"].map((name) => `disc
 
 /** @typedef {{topic: string, key: Buffer | null, value: Buffer | null, headers?: import("kafkajs").IHeaders}} Copy */
 
+const COLLECT_MS = 4_000;
+/** Another fault of a random round may end all nodes meanwhile. */
+const MAX_COLLECT_MS = 20_000;
+
 /**
- * Records that are published from now on.
+ * Records that are published from now on: those of 4 s, and of up to 20 s while there are fewer than `enough`.
  *
  * @param {import("kafkajs").Kafka} kafka
- * @param {number} ms for how long
+ * @param {number} enough
  * @returns {Promise<Copy[]>}
  */
-export async function collect(kafka, ms) {
+export async function collect(kafka, enough) {
   const consumer = kafka.consumer({ groupId: `faults-${Math.random()}` });
   /** @type {Copy[]} */
   const copies = [];
@@ -23,7 +27,9 @@ export async function collect(kafka, ms) {
     await consumer.run({
       eachMessage: async ({ topic, message: { key, value, headers } }) => void copies.push({ topic, key, value, headers }),
     });
-    await sleep(ms);
+    const began = Date.now();
+    do await sleep(COLLECT_MS);
+    while (copies.length < enough && Date.now() < began + MAX_COLLECT_MS);
   } finally {
     await consumer.disconnect();
   }

@@ -5,6 +5,9 @@ import { folder } from "../system.mjs";
 
 /** @typedef {import("./step.mjs").Step} Step */
 
+/** Records that a fault repeats. */
+const MIN_RECORDS = 50;
+
 /** Kafka is down, and comes back without any data. @type {Step} */
 export async function empty({ system }) {
   await system.end("kafka");
@@ -25,8 +28,8 @@ export async function deleteTopics({ system }) {
 
 /** Publishes records again: at once, and in the opposite order. @type {Step} */
 export async function repeatRecords({ system, violate }) {
-  const records = await collect(system.kafka, 4_000);
-  if (records.length < 50) violate(`only ${records.length} records to repeat`);
+  const records = await collect(system.kafka, MIN_RECORDS);
+  if (records.length < MIN_RECORDS) violate(`only ${records.length} records to repeat`);
   await publish(system.kafka, records);
   await publish(system.kafka, records.toReversed());
 }
