@@ -19,8 +19,7 @@ select_system() {
     up) digit=1 ;;
     test) digit=2 ;;
     tls) digit=2 ;; # dev/stack changes the last digits
-    faults) digit=3 ;; # dev/stack and dev/nodes change the last digits
-    measure) digit=5 ;;
+    faults | measure) digit=3 ;; # dev/stack and dev/nodes change the last digits
     *) die "there is no system '$name', only up, test, tls, faults and measure" ;;
   esac
   folder=$run/$name
