@@ -12,14 +12,16 @@ say() { echo "discodeit: $*" >&2; }
 die() { say "$*"; exit 1; }
 step() { printf '\n== %s (after %s s)\n' "$*" "$SECONDS"; }
 
-# select_system NAME: "up", "test", "tls", "faults" or "measure". Each has its own folder and its own ports.
+# select_system NAME: "up", "test", "tls", "faults" or "measure". Each has its own folder and its own ports, below those that the
+# kernel gives to clients. "tls" has no nodes.
 select_system() {
   name=$1
   case $name in
-    up) digit=1 ;;
-    test) digit=2 ;;
-    tls) digit=2 ;; # dev/stack changes the last digits
-    faults | measure) digit=3 ;; # dev/stack and dev/nodes change the last digits
+    up) postgres_port=15432 redis_port=16379 kafka_port=19092 node_ports=(18081 18082) port=${PORT:-3000} ;;
+    test) postgres_port=25432 redis_port=26379 kafka_port=29092 node_ports=(28081 28082) port=23000 ;;
+    tls) postgres_port=25433 redis_port=26380 kafka_port=29192 ;;
+    faults) postgres_port=31432 redis_port=31379 kafka_port=31092 node_ports=(31081 31082 31083) port=31000 ;;
+    measure) postgres_port=30432 redis_port=30379 kafka_port=30092 node_ports=(30081 30082) port=30000 ;;
     *) die "there is no system '$name', only up, test, tls, faults and measure" ;;
   esac
   folder=$run/$name

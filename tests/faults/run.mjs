@@ -99,7 +99,11 @@ async function report(result, again) {
   console.log(`    the history and the logs: ${file}*; again: ${again}`);
 }
 
-/** Starts stores and nginx if they do not run, and every node anew, so that a fault does not inherit the state that the last one left. @param {System} system */
+/**
+ * Starts stores and nginx if they do not run, and every node anew, so that a fault does not inherit the state that the last one left.
+ *
+ * @param {System} system
+ */
 async function renew(system) {
   console.log("    the nodes are restarted");
   for (const part of [...STORES, "nginx"]) if (!(await system.pid(part))) await system.startPart(part);
