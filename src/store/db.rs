@@ -225,9 +225,9 @@ impl Db {
     pub async fn close_unused(self) {
         loop {
             sleep(UNUSED_INTERVAL).await;
-            let unused = |metrics: managed::Metrics| metrics.last_used() >= UNUSED_TIME;
-            let removed = self.pool.retain(|_, metrics| !unused(metrics)).removed;
-            for connection in removed {
+            let is_used =
+                |_: &PgConnection, metrics: managed::Metrics| metrics.last_used() < UNUSED_TIME;
+            for connection in self.pool.retain(is_used).removed {
                 end_session(connection).await;
             }
         }
@@ -403,9 +403,11 @@ impl Drop for Lease {
         let Some(connection) = self.connection.take() else {
             return;
         };
-        match Handle::try_current() {
+        if !self.is_lost && !self.in_transaction {
             // Dropping it returns it to the pool.
-            _ if !self.is_lost && !self.in_transaction => drop(connection),
+            return;
+        }
+        match Handle::try_current() {
             // Not a task of the node, so that a stop of the tasks does not interrupt it.
             Ok(runtime) if !self.is_lost => drop(runtime.spawn(roll_back(connection))),
             // Dropping the inner connection closes its socket.
